@@ -1,0 +1,38 @@
+{
+  # Three things are built from one core: the addon (pars.node), the jailed reader (pars-reader), the core's own tests (core-test).
+  "target_defaults": {
+    "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-fno-rtti"],
+    "cflags_cc": ["-std=c++20", "-O3", "-Wall", "-Wextra", "-Werror=return-type", "-fno-strict-aliasing"],
+    "include_dirs": ["native"]
+  },
+  "targets": [
+    {
+      "target_name": "core",
+      "type": "static_library",
+      "sources": ["<!@(ls native/core/*.cc)"],
+      "cflags": ["-fPIC"]
+    },
+    {
+      "target_name": "pars",
+      "dependencies": ["core"],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_DISABLE_CPP_EXCEPTIONS"],
+      "sources": ["<!@(ls native/addon/*.cc)"],
+      "libraries": ["-lzstd", "-lxxhash", "-lpugixml"]
+    },
+    {
+      "target_name": "pars-reader",
+      "type": "executable",
+      "dependencies": ["core"],
+      "sources": ["<!@(ls native/reader/*.cc)"],
+      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lpthread"]
+    },
+    {
+      "target_name": "core-test",
+      "type": "executable",
+      "dependencies": ["core"],
+      "sources": ["<!@(ls test/native/*.cc)"],
+      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lpthread"]
+    }
+  ]
+}

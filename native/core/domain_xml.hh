@@ -1,0 +1,44 @@
+// What Pars needs of the domain XML inside an image: who the guest is, how its memory is laid out, what disks it writes,
+// and what its owner asked of us in <metadata>.
+#pragma once
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.hh"
+
+namespace pars {
+
+struct NumaCell {
+  uint32_t id = 0;
+  uint64_t bytes = 0;
+};
+
+struct Disk {
+  std::string target;  ///< vda
+  std::string source;  ///< file or device path; empty for network disks
+  bool block_device = false;
+  bool read_only = false;
+};
+
+struct DomainXml {
+  std::string name;
+  std::string uuid;         ///< lower case, with dashes
+  std::string architecture; ///< x86_64
+  std::string machine;      ///< pc-i440fx-7.2, pc-q35-10.0, ...
+  uint64_t memory_bytes = 0;
+  std::vector<NumaCell> numa_cells;  ///< in order of their ids
+  bool memory_devices = false;       ///< has <memory model=...> devices (DIMMs, virtio-mem): layout not provable yet
+  bool memory_backed = false;        ///< has <memoryBacking> that makes QEMU name RAM blocks after backends
+  std::vector<Disk> disks;
+  std::optional<std::string> metadata_policy;  ///< <pars:guest policy="...">, namespace https://pars.dev/xmlns/guest/1
+  bool metadata_opt_out = false;               ///< <pars:guest offload="no">
+  bool metadata_accept_changed_disks = false;  ///< <pars:guest accept-changed-disks="yes">
+};
+
+/// Parses the XML with pugixml; caps its size at 16 MiB. A domain without a UUID or name is bad_text.
+Result<DomainXml> parse_domain_xml(std::string_view xml);
+
+}  // namespace pars

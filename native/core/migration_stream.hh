@@ -1,0 +1,67 @@
+// QEMU's migration stream, walked once: which RAM blocks there are, where in the image each page's bytes lie, and what
+// stands around them. Nothing is copied. Format: docs/format.md, "The QEMU migration stream".
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/bytes.hh"
+#include "core/result.hh"
+
+namespace pars {
+
+inline constexpr uint64_t kPageSize = 4096;
+
+/// Where a guest page's current bytes are. The last record of a page wins; a page never sent is zero.
+/// Packed into 64 bits: 0 = zero page, else the image offset of its 4096 payload bytes.
+using PageLocation = uint64_t;
+inline constexpr PageLocation kZeroPage = 0;
+
+struct RamBlock {
+  std::string name;
+  uint64_t bytes = 0;                   ///< multiple of kPageSize
+  std::vector<PageLocation> pages;      ///< one a page frame of the block
+};
+
+/// A place where the walk can be taken up again: the first record header at or after a boundary.
+struct Stripe {
+  uint64_t image_offset = 0;  ///< of the record's header word
+  uint64_t length = 0;        ///< up to the next stripe, or to the end of the image for the last
+  uint32_t block = 0;         ///< RAM block in force, for records that say CONTINUE
+  uint32_t payload_pages = 0;
+};
+
+struct MigrationStream {
+  uint32_t version = 0;
+  std::string machine;              ///< from the configuration section
+  std::vector<RamBlock> blocks;
+  uint64_t ram_end = 0;             ///< image offset of the first byte after the RAM section's END footer
+  std::vector<Stripe> stripes;      ///< they cover [first record header >= kHeadBytes, end of image)
+  uint64_t payload_records = 0;     ///< records that carry 4096 bytes
+  uint64_t zero_records = 0;
+  uint64_t repeated_records = 0;    ///< payload records of a page that had one already
+  std::vector<uint64_t> vmcoreinfo; ///< image offsets of payloads that begin "OSRELEASE=" (at most kMaxVmcoreinfo)
+};
+
+/// The head of an image that a stub keeps genuine: everything before the first record header at or after this offset.
+inline constexpr uint64_t kHeadBytes = 4ull << 20;
+/// Page records in a stripe, the unit of parallel work and of loss (about 8 MiB of image).
+inline constexpr uint32_t kStripePages = 2048;
+inline constexpr size_t kMaxVmcoreinfo = 4096;
+
+/// One RAM record met while walking a stretch of the image.
+struct PageRecord {
+  uint64_t header = 0;         ///< image offset of the record's word
+  uint32_t header_bytes = 0;   ///< 8, or 8 + 1 + name length
+  uint64_t payload = 0;        ///< image offset of the 4096 bytes
+  uint32_t block = 0;          ///< index into MigrationStream::blocks
+  uint64_t page = 0;           ///< page frame within the block
+};
+
+/// Walks the whole stream. Fast path of the product: touches one cache line a page.
+/// Errors: truncated, bad_magic, unsupported_version, bad_flags, bad_length, bad_offset, unsupported_layout, limit; offsets are image offsets.
+Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset);
+
+/// The page records with payload of one stripe, in stream order. `stream` must come from parse_migration_stream of the same bytes.
+std::vector<PageRecord> stripe_records(Bytes image, const MigrationStream& stream, const Stripe& stripe);
+
+}  // namespace pars

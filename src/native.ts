@@ -1,0 +1,70 @@
+/**
+ * The only place that loads the addon, with its whole typed surface.
+ * The addon codes and decodes frames, rebuilds stripes, and makes the system calls that Node has no name for.
+ * It never reads an image: that is the reader's work, in its jail (src/reader.ts).
+ */
+import { createRequire } from 'node:module';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+/** One frame of a stripe as restore has it: compressed bytes, or why there are none. */
+export interface StripeFrame {
+  /** Frame kind: 0..11 a page class, 12 fill, 13 skeleton. */
+  kind: number;
+  /** Compressed bytes; null when the frame is lost. */
+  data: Buffer | null;
+  /** Bytes when decompressed, from the index. */
+  rawBytes: number;
+  /** For lost frames: 'packed' turns the records into zero records, 'in-place' keeps them with zero payloads. */
+  lost: 'packed' | 'in-place' | null;
+}
+
+/** A change to one byte of the original image: byte = (byte & ~mask) | value. */
+export interface Native {
+  /** Rebuilds one stripe. `writes`: the recovery writes that fall into it, 10 bytes each as in a recovery frame, offsets in the original image. */
+  assembleStripe(stripe: { imageOffset: number; imageBytes: number; frames: StripeFrame[]; writes: Buffer }): Promise<Buffer>;
+  /** Decompresses one frame of known size. */
+  decompress(data: Buffer, rawBytes: number): Promise<Buffer>;
+  /** Compresses one frame (content size recorded). */
+  compress(data: Buffer, level: number): Promise<Buffer>;
+
+  /** Reads a whole file from the disk, past the page cache where the file system allows it; 128-bit XXH3 in hex, and its length. */
+  hashFileUncached(fd: number): Promise<{ xxh3: string; bytes: number }>;
+  /** A running XXH3-128 over what a writer has written. */
+  newHash(): { update(data: Buffer): void; digest(): string };
+
+  /** fcntl(F_SETLEASE, F_WRLCK). False when somebody else has the file open. SIGIO is ignored in this process from then on. */
+  takeWriteLease(fd: number): boolean;
+  /** True while the lease is held and nobody has asked for it back. */
+  leaseHeld(fd: number): boolean;
+  releaseLease(fd: number): void;
+  /** flock(LOCK_EX | LOCK_NB). False when somebody else holds it. */
+  tryLock(fd: number): boolean;
+  unlock(fd: number): void;
+  /** fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE). */
+  punchHole(fd: number, offset: number, bytes: number): Promise<void>;
+  /** fallocate(0): room for [offset, offset + bytes), file size kept; ENOSPC before anything is written. */
+  reserve(fd: number, offset: number, bytes: number): Promise<void>;
+  /** sync_file_range(SYNC_FILE_RANGE_WRITE): starts writing back, waits for nothing. */
+  startWriteback(fd: number, offset: number, bytes: number): void;
+  /** A blocking pipe; the write end is handed to a child, the read end is read with readFully. */
+  pipe(): { readFd: number; writeFd: number };
+  /** Reads exactly `bytes` from a pipe; shorter only at its end. */
+  readFully(fd: number, bytes: number): Promise<Buffer>;
+}
+
+function load(): Native {
+  const require = createRequire(import.meta.url);
+  for (const candidate of ['../build/Release/pars.node', './pars.node']) {
+    const path = fileURLToPath(new URL(candidate, import.meta.url));
+    if (existsSync(path)) return require(path) as Native;
+  }
+  throw new Error('the native addon is not built: run "npm run build" in the directory of pars');
+}
+
+let loaded: Native | undefined;
+
+/** The addon, loaded on first use so that commands that do not need it start fast. */
+export function native(): Native {
+  return (loaded ??= load());
+}

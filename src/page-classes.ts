@@ -1,0 +1,15 @@
+/** The classes of guest pages, in the order and with the numbers that snapshots store (docs/format.md). */
+export const PAGE_CLASSES = [
+  'kernel', 'free', 'clean-cache', 'mapped-cache', 'dirty-cache', 'other-cache',
+  'anon', 'shmem', 'slab', 'page-table', 'offline', 'device',
+] as const;
+
+export type PageClass = (typeof PAGE_CLASSES)[number];
+
+/** Classes the guest can lose without harm; all others are critical. */
+export const EXPENDABLE: ReadonlySet<PageClass> = new Set<PageClass>(['free', 'clean-cache']);
+
+/** Kinds of frames: 0..11 are page classes. */
+export const FRAME_FILL = 12;
+export const FRAME_SKELETON = 13;
+export const FRAME_RECOVERY = 14;

@@ -1,0 +1,57 @@
+/**
+ * Where snapshots live. A store keeps named objects in a number of copies, proves what it holds, and finds a good copy on every read.
+ * Names are relative paths of [A-Za-z0-9._-] segments. One contract suite (test/contract) runs against every store.
+ */
+
+/** What a finished object is known by. */
+export interface StoredObject {
+  name: string;
+  bytes: number;
+  /** XXH3-128 of the object, hex: what `verify` compares with the disk. */
+  xxh3: string;
+  copies: number;
+}
+
+export interface ObjectWriter {
+  /** Appends; resolves when the store is ready for more (back-pressure). */
+  write(data: Buffer): Promise<void>;
+  /** Makes every copy durable (fsync, rename from a temporary name, fsync of the directory) and visible. */
+  close(): Promise<StoredObject>;
+  /** Removes what was written. Safe twice, safe after close fails. */
+  abort(): Promise<void>;
+}
+
+export interface StoreStatus {
+  url: string;
+  storeId: string;
+  /** Places (directories, DataNodes) that can hold a copy now, and how many there should be. */
+  usablePlaces: number;
+  places: number;
+  freeBytes: number;
+  warnings: string[];
+}
+
+export interface StoreOptions {
+  signal?: AbortSignal;
+}
+
+export interface Store {
+  readonly url: string;
+  /** Checks markers and reachability. Throws 'unreachable' (with the command that would help) when fewer than one place is usable. */
+  status(): Promise<StoreStatus>;
+  /** `critical` objects are made as durable as the store can. Fewer usable places than copies: 'unreachable'. */
+  create(name: string, options: { copies: number; critical: boolean }): Promise<ObjectWriter>;
+  /** Creates a small object whole, only if it does not exist; false if it did. The exclusive step of every claim. */
+  createExclusive(name: string, data: Buffer, options: { copies: number }): Promise<boolean>;
+  /** Proof that every copy holds every byte, read back from the disk (R20). Throws 'corrupt', 'missing' or 'unreachable', naming the copy. */
+  verify(object: StoredObject): Promise<void>;
+  /** A range of an object whose SHA-256 is `sha256` (hex). Falls over from copy to copy. Throws 'missing', 'corrupt' or 'unreachable': the worst of what it met, naming each copy. */
+  readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer>;
+  /** A whole small object (manifest, state), no digest known: the copies are compared and `accept` chooses; at most 64 MiB. */
+  readWhole(name: string, accept: (data: Buffer) => boolean): Promise<Buffer>;
+  /** Names of objects and prefixes directly below `prefix` ('' for the top), sorted, union over all places. */
+  list(prefix: string): Promise<string[]>;
+  /** Removes an object, or everything below a prefix; missing is fine. */
+  remove(nameOrPrefix: string): Promise<void>;
+  close(): Promise<void>;
+}
