@@ -1,0 +1,12 @@
+#!/usr/bin/env node
+/** The entry point: answers --version before anything is loaded, hands the rest to the program. */
+import { version } from './version.js';
+
+const argv = process.argv.slice(2);
+
+if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+  process.stdout.write(`${version()}\n`);
+} else {
+  const { run } = await import('./cli/program.js');
+  process.exitCode = await run(argv);
+}

@@ -1,0 +1,96 @@
+/** What a command works with: configuration, store, policy, output, progress, and a signal that says stop. */
+import type { Config } from '../config.js';
+import { ParsError } from '../errors.js';
+import { Output } from '../faces/output.js';
+import type { Policy } from '../policy.js';
+import type { OnProgress } from '../progress.js';
+import type { Store } from '../stores/store.js';
+import { exitCodeOf, printError } from './failure.js';
+import type { SharedOptions } from './options.js';
+import { Interruption } from './interruption.js';
+
+export class Context {
+  readonly output: Output;
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly #options: SharedOptions;
+  #config: Promise<Config> | undefined;
+  #store: Promise<Store> | undefined;
+  #closers: (() => void)[] = [];
+
+  constructor(options: SharedOptions, output: Output, signal: AbortSignal) {
+    this.#options = options;
+    this.output = output;
+    this.signal = signal;
+  }
+
+  /** The configuration file with --store and --policy laid over it. */
+  config(): Promise<Config> {
+    return (this.#config ??= this.#loadConfig());
+  }
+
+  async policy(): Promise<Policy> {
+    return (await this.config()).policy;
+  }
+
+  /** The configured store, opened once and closed when the command ends. */
+  store(): Promise<Store> {
+    return (this.#store ??= this.#openStore());
+  }
+
+  /** Draws bars on a terminal; does nothing elsewhere, with --quiet or with --json. */
+  async progress(): Promise<OnProgress> {
+    if (!this.output.wantsProgress) return () => {};
+    const { progressBars } = await import('../faces/progress.js');
+    const bars = progressBars(process.stderr);
+    this.#closers.push(() => bars.stop());
+    return bars.update;
+  }
+
+  /** Lets go of everything it opened. Safe twice. */
+  async close(): Promise<void> {
+    for (const close of this.#closers.splice(0)) close();
+    const store = await this.#store?.catch(() => undefined);
+    this.#store = undefined;
+    await store?.close();
+  }
+
+  async #loadConfig(): Promise<Config> {
+    const { loadConfig } = await import('../config.js');
+    return loadConfig(this.#options);
+  }
+
+  async #openStore(): Promise<Store> {
+    const { store: url } = await this.config();
+    if (url === null) {
+      throw new ParsError('usage', 'no store is configured', { hint: 'give --store URL, or put "store: URL" into /etc/pars/pars.yaml' });
+    }
+    const { openStore } = await import('../stores/open.js');
+    return openStore(url, { signal: this.signal });
+  }
+}
+
+/** What command modules get: a way to run their work inside a context, with errors printed and exit codes set. */
+export class Cli {
+  exitCode = 0;
+
+  /**
+   * Runs `work`, prints what it throws, and sets the exit code. Work that goes on after a failure
+   * (several images) reports it with `context.output.failure(...)` and returns the exit code itself.
+   */
+  async run(options: SharedOptions, work: (context: Context) => Promise<number | void>): Promise<void> {
+    const output = new Output(options);
+    const interruption = new Interruption();
+    const context = new Context(options, output, interruption.signal);
+    try {
+      this.exitCode = (await work(context)) ?? 0;
+    } catch (error) {
+      await context.close().catch(() => {});
+      printError(interruption.explain(error), output);
+      this.exitCode = interruption.exitCode ?? exitCodeOf(error);
+    } finally {
+      await context.close();
+      interruption.dispose();
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/** Errors as people and programs see them. */
+import { EXIT_CODES, ParsError } from '../errors.js';
+import type { Output } from '../faces/output.js';
+
+export interface Failure {
+  kind: string;
+  message: string;
+  hint: string | null;
+}
+
+/** The parts of any thrown thing that are shown. A defect of ours keeps its stack in PARS_DEBUG. */
+export function describeFailure(error: unknown): Failure {
+  if (error instanceof ParsError) return { kind: error.kind, message: error.message, hint: error.hint ?? null };
+  if (error instanceof Error) return { kind: 'internal', message: error.message, hint: null };
+  return { kind: 'internal', message: String(error), hint: null };
+}
+
+export function exitCodeOf(error: unknown): number {
+  return error instanceof ParsError ? EXIT_CODES[error.kind] : EXIT_CODES.internal;
+}
+
+/** With --json one object on stdout, otherwise message and hint on stderr. */
+export function printError(error: unknown, output: Output): void {
+  const failure = describeFailure(error);
+  if (output.isJson) output.json({ error: failure });
+  else output.failure(failure.message, failure.hint);
+  if (process.env['PARS_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
+}

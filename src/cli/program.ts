@@ -1,0 +1,68 @@
+/** Builds the command line from the table, loading only the command that is called. */
+import { Command, CommanderError } from 'commander';
+import { ParsError } from '../errors.js';
+import { exitCodeTable } from '../faces/exit-codes.js';
+import { Output } from '../faces/output.js';
+import { version } from '../version.js';
+import { Cli } from './context.js';
+import { exitCodeOf, printError } from './failure.js';
+import { addSharedOptions } from './options.js';
+import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
+
+/** Runs the command line and returns the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const cli = new Cli();
+  try {
+    const program = await buildProgram(argv, cli);
+    await program.parseAsync(argv, { from: 'user' });
+    return cli.exitCode;
+  } catch (error) {
+    if (isHelp(error)) return 0;
+    const failure = error instanceof CommanderError ? usageError(error) : error;
+    printError(failure, new Output({ json: argv.includes('--json') }));
+    return exitCodeOf(failure);
+  }
+}
+
+/** The whole program; commands that `argv` does not call are there by name and summary only. */
+export async function buildProgram(argv: readonly string[], cli: Cli): Promise<Command> {
+  const program = new Command('pars')
+    .description('Keeps memory snapshots of libvirt guests safe and cheap: stores each class of pages as often as it deserves.')
+    .version(version())
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .showSuggestionAfterError(true)
+    .addHelpText('after', `\n${exitCodeTable()}`);
+  const groups = addGroups(program);
+  const words = calledWords(argv);
+  for (const entry of COMMANDS) await addCommand(groups.get(entry.words.slice(0, -1).join(' ')) ?? program, entry, words, cli);
+  return program;
+}
+
+function addGroups(program: Command): Map<string, Command> {
+  return new Map(Object.entries(GROUPS).map(([name, summary]) => [name, program.command(name).description(summary)]));
+}
+
+async function addCommand(parent: Command, entry: CommandEntry, words: readonly string[], cli: Cli): Promise<void> {
+  const command = parent.command(entry.words.at(-1) ?? '', { hidden: entry.hidden ?? false }).summary(entry.summary).description(entry.summary);
+  if (!entry.words.every((word, i) => words[i] === word)) return;
+  addSharedOptions(command, entry.shared);
+  (await entry.load()).register(command, cli);
+}
+
+/** The command words of a command line; "pars help X" is about X. */
+function calledWords(argv: readonly string[]): string[] {
+  const words = argv.filter((word) => !word.startsWith('-'));
+  return words[0] === 'help' ? words.slice(1) : words;
+}
+
+function isHelp(error: unknown): boolean {
+  return error instanceof CommanderError && error.exitCode === 0;
+}
+
+/** commander says "error: unknown option '--x'\n(Did you mean --y?)". Bare "pars" has shown its help by then. */
+function usageError(error: CommanderError): ParsError {
+  if (error.code === 'commander.help') return new ParsError('usage', 'no command given', { hint: 'see: pars --help' });
+  const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n');
+  return new ParsError('usage', message, { hint: suggestion?.replace(/[()]/g, '') ?? 'see: pars --help' });
+}

@@ -1,0 +1,43 @@
+/** All commands: their place, their one line of help, and how to load them. Only the one that is run is loaded. */
+import type { Command } from 'commander';
+import type { Cli } from './context.js';
+import type { SharedOption } from './options.js';
+
+export interface CommandModule {
+  /** Adds arguments, options and the action; name, summary and shared options are there already. */
+  register(command: Command, cli: Cli): void;
+}
+
+export interface CommandEntry {
+  /** The words that call it: ['list'], ['store', 'init']. */
+  words: readonly string[];
+  summary: string;
+  shared: readonly SharedOption[];
+  hidden?: boolean;
+  load(): Promise<CommandModule>;
+}
+
+const OUTPUT = ['config', 'json', 'quiet'] as const;
+const STORE = ['store', ...OUTPUT] as const;
+const ALL = ['store', 'policy', ...OUTPUT] as const;
+
+/** Words that only group commands, with their one line of help. */
+export const GROUPS: Record<string, string> = {
+  store: 'set up a store and look at it',
+  hooks: 'let libvirt call pars on save and start',
+};
+
+export const COMMANDS: readonly CommandEntry[] = [
+  { words: ['report'], summary: 'say what an image holds and what each policy would store; changes nothing', shared: ALL, load: () => import('../commands/report.js') },
+  { words: ['offload'], summary: 'store an image, prove it, and leave a stub in its place', shared: ALL, load: () => import('../commands/offload.js') },
+  { words: ['hydrate'], summary: 'turn a stub back into an image, in place', shared: STORE, load: () => import('../commands/hydrate.js') },
+  { words: ['restore'], summary: 'write the image of a snapshot to a new file', shared: STORE, load: () => import('../commands/restore.js') },
+  { words: ['list'], summary: 'list the snapshots in the store', shared: STORE, load: () => import('../commands/list.js') },
+  { words: ['show'], summary: 'show one snapshot', shared: STORE, load: () => import('../commands/show.js') },
+  { words: ['rm'], summary: 'remove a snapshot from the store', shared: STORE, load: () => import('../commands/rm.js') },
+  { words: ['status'], summary: 'show what offloads are due, running or failed, and why', shared: STORE, load: () => import('../commands/status.js') },
+  { words: ['store', 'init'], summary: 'mark the directories of a store as ours; once', shared: STORE, load: () => import('../commands/store-init.js') },
+  { words: ['store', 'status'], summary: 'check the store: places, room, warnings', shared: STORE, load: () => import('../commands/store-status.js') },
+  { words: ['hooks', 'install'], summary: 'install the libvirt hook', shared: STORE, load: () => import('../commands/hooks-install.js') },
+  { words: ['hooks', 'uninstall'], summary: 'take the libvirt hook away', shared: OUTPUT, load: () => import('../commands/hooks-uninstall.js') },
+];

@@ -1,0 +1,109 @@
+/** The YAML of the configuration file: its shape, and errors that name file, line, column and key. */
+import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import { z } from 'zod';
+import { ParsError } from './errors.js';
+import { PAGE_CLASSES, type PageClass } from './page-classes.js';
+import { MAX_COPIES, PRESETS } from './policy.js';
+
+const UNIT_MS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+const duration = z
+  .string({ error: 'expected a duration like "60s", "10m" or "1h"' })
+  .regex(/^\d{1,6}[smhd]$/, { error: 'expected a duration like "60s", "10m" or "1h"' })
+  .transform((text) => Number(text.slice(0, -1)) * (UNIT_MS[text.slice(-1)] ?? NaN));
+
+const count = z.int({ error: 'expected a number of copies' }).min(0).max(MAX_COPIES, { error: `expected at most ${MAX_COPIES} copies` });
+
+const presetName = z.enum(PRESETS, { error: `expected one of ${PRESETS.join(', ')}` });
+
+const classCopies = z.strictObject(Object.fromEntries(PAGE_CLASSES.map((name) => [name, count.optional()])) as Record<PageClass, z.ZodOptional<typeof count>>);
+
+const customPolicy = z.strictObject({
+  base: presetName.optional(),
+  classes: classCopies.optional(),
+  force: z.boolean({ error: 'expected true or false' }).optional(),
+});
+
+/** A name and a map are checked apart, so that an error is about what was written and not about every alternative. */
+const policy = z.unknown().transform((value, context): z.infer<typeof customPolicy> | z.infer<typeof presetName> => {
+  const result = typeof value === 'string' ? presetName.safeParse(value) : customPolicy.safeParse(value);
+  if (result.success) return result.data;
+  for (const { message, path, ...issue } of result.error.issues) {
+    context.issues.push({ code: 'custom', input: value, message: problem({ ...issue, message, path }), path: pathOf({ ...issue, path }) });
+  }
+  return z.NEVER;
+});
+
+const file = z.strictObject({
+  store: z.string({ error: 'expected a URL like local:/srv/d1,/srv/d2,/srv/d3' }).optional(),
+  policy: policy.optional(),
+  hook: z.strictObject({ deadline: duration.optional(), wait_for_store: duration.optional() }).optional(),
+  state_dir: z.string().startsWith('/', { error: 'expected an absolute path' }).optional(),
+});
+
+export type ConfigFileValues = z.infer<typeof file>;
+
+export interface ConfigFile {
+  values: ConfigFileValues;
+  /** "FILE:LINE:COLUMN: key" of a path, for errors found later. */
+  at(path: string[]): string;
+}
+
+/** Parses and checks the text of a configuration file. */
+export function parseConfigFile(text: string, name: string): ConfigFile {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const syntax = document.errors[0];
+  if (syntax) throw invalid([`${place(name, lines, syntax.pos[0])}: ${syntax.message.split(/ at line |:\n/)[0]}`]);
+  const at = (path: PropertyKey[]): string => {
+    const where = place(name, lines, offsetOf(document, path));
+    return path.length === 0 ? where : `${where}: ${path.join('.')}`;
+  };
+  const result = file.safeParse(document.toJS() ?? {});
+  if (!result.success) throw invalid(result.error.issues.map((issue) => `${at(pathOf(issue))}: ${problem(issue)}`));
+  return { values: result.data, at };
+}
+
+interface Issue {
+  code: string;
+  message: string;
+  path: PropertyKey[];
+  keys?: string[];
+}
+
+/** An unknown key is pointed at itself, not at the map it stands in. */
+function pathOf(issue: Omit<Issue, 'message'>): PropertyKey[] {
+  return issue.code === 'unrecognized_keys' ? [...issue.path, ...(issue.keys?.slice(0, 1) ?? [])] : issue.path;
+}
+
+function problem(issue: Issue): string {
+  if (issue.code !== 'unrecognized_keys') return issue.message.replace(/^Invalid input: /, '');
+  const others = issue.keys?.slice(1) ?? [];
+  return others.length === 0 ? 'unknown key' : `unknown key (so are: ${others.join(', ')})`;
+}
+
+/** Where the key of `path` stands, or the deepest part of it that exists. */
+function offsetOf(document: Document, path: PropertyKey[]): number {
+  let node: unknown = document.contents;
+  let offset = isNode(node) ? startOf(node) : 0;
+  for (const key of path) {
+    const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && item.key.value === key) : undefined;
+    if (!pair) break;
+    if (isNode(pair.key)) offset = startOf(pair.key);
+    node = pair.value;
+  }
+  return offset;
+}
+
+function startOf(node: Node): number {
+  return node.range?.[0] ?? 0;
+}
+
+function place(name: string, lines: LineCounter, offset: number): string {
+  const { line, col } = lines.linePos(offset);
+  return `${name}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
+}
+
+function invalid(problems: string[]): ParsError {
+  return new ParsError('usage', problems.join('\n'), { hint: 'keys: store, policy, hook.deadline, hook.wait_for_store, state_dir' });
+}

@@ -1,0 +1,62 @@
+/** Where output goes: results on stdout, everything about them on stderr. */
+import pc from 'picocolors';
+
+export interface OutputOptions {
+  json?: boolean;
+  quiet?: boolean;
+}
+
+export class Output {
+  readonly isJson: boolean;
+  readonly isQuiet: boolean;
+
+  constructor(options: OutputOptions) {
+    this.isJson = options.json ?? false;
+    this.isQuiet = options.quiet ?? false;
+    if (!process.stdout.listeners('error').includes(ignoreClosedPipe)) process.stdout.on('error', ignoreClosedPipe);
+  }
+
+  /** Bars belong on a terminal that a person watches. */
+  get wantsProgress(): boolean {
+    return process.stderr.isTTY === true && !this.isQuiet && !this.isJson;
+  }
+
+  /** Colours on stdout: on a terminal, unless NO_COLOR says no. */
+  get wantsColour(): boolean {
+    return process.stdout.isTTY === true && !process.env['NO_COLOR'];
+  }
+
+  /** The result as text; nothing with --json. */
+  text(text: string): void {
+    if (!this.isJson) process.stdout.write(`${text}\n`);
+  }
+
+  /** The result as one JSON value; nothing without --json. */
+  json(value: unknown): void {
+    if (this.isJson) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  }
+
+  /** A remark about what was done; left out by --quiet. */
+  note(text: string): void {
+    if (!this.isQuiet) process.stderr.write(`${text}\n`);
+  }
+
+  /** Something the reader should know even with --quiet. */
+  warning(text: string): void {
+    process.stderr.write(`${errorColours().yellow('warning:')} ${text}\n`);
+  }
+
+  failure(message: string, hint: string | null = null): void {
+    process.stderr.write(`${errorColours().red('pars:')} ${message}\n`);
+    if (hint !== null) process.stderr.write(`      ${hint}\n`);
+  }
+}
+
+function errorColours(): ReturnType<typeof pc.createColors> {
+  return pc.createColors(process.stderr.isTTY === true && !process.env['NO_COLOR']);
+}
+
+/** `pars list | head` is no error. */
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+}
