@@ -1,7 +1,6 @@
 # shellcheck shell=bash
 # Shared by the lab's scripts: where things are kept, and how missing tools arrive.
 
-lab_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lab_cache=${PARS_LAB_CACHE:-${XDG_CACHE_HOME:-/var/cache}/pars-lab}
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
