@@ -1,0 +1,54 @@
+/** A stored snapshot, opened for reading: its index, checked, and its frames on demand. */
+import { ParsError } from './errors.js';
+import { decodeIndex, packName, type IndexFrame, type IndexStripe } from './index-table.js';
+import type { Manifest } from './manifest.js';
+import { PAGE_CLASSES } from './page-classes.js';
+import { objectPath } from './snapshots.js';
+import type { Store } from './stores/store.js';
+
+const MAX_INDEX_BYTES = 2 ** 30;
+
+export class SnapshotSource {
+  readonly manifest: Manifest;
+  readonly stripes: readonly IndexStripe[];
+  readonly #store: Store;
+
+  private constructor(store: Store, manifest: Manifest, stripes: readonly IndexStripe[]) {
+    this.#store = store;
+    this.manifest = manifest;
+    this.stripes = stripes;
+  }
+
+  /** Reads and checks the index. Throws 'lost' when no good copy of it is left, 'unreachable' when one may come back. */
+  static async open(store: Store, manifest: Manifest): Promise<SnapshotSource> {
+    const { name, bytes, sha256 } = manifest.index;
+    if (bytes > MAX_INDEX_BYTES) throw new ParsError('corrupt', `the manifest of ${manifest.snapshot} names an index of ${bytes} bytes`);
+    const data = await store.readRange(objectPath(manifest.snapshot, name), 0, bytes, sha256).catch((error: unknown) => {
+      throw lossOf(error, `the index of ${manifest.snapshot}`);
+    });
+    const packs = new Map(manifest.objects.map((object) => [object.name, object.bytes]));
+    const stripes = decodeIndex(data, { imageBytes: manifest.image.bytes, packBytes: (pack) => packs.get(pack) });
+    return new SnapshotSource(store, manifest, stripes);
+  }
+
+  /** The compressed bytes of a stored frame, checked against its digest. */
+  read(frame: IndexFrame): Promise<Buffer> {
+    return this.#store.readRange(objectPath(this.manifest.snapshot, packName(frame.kind, frame.pack)), frame.offset, frame.bytes, frame.sha256);
+  }
+}
+
+/** What a failure to read critical data means: 'unreachable' may pass, everything else is a loss. */
+export function lossOf(error: unknown, what: string): unknown {
+  if (!(error instanceof ParsError) || (error.kind !== 'missing' && error.kind !== 'corrupt')) return error;
+  return new ParsError('lost', `${what} cannot be had from any copy: ${error.message}`, {
+    hint: 'bring back a place that held a copy (see: pars store status), then try again',
+    cause: error,
+  });
+}
+
+/** A frame in words, for messages. */
+export function describeFrame(frame: IndexFrame, stripe: IndexStripe): string {
+  const what = PAGE_CLASSES[frame.kind] ?? 'skeleton';
+  const pages = frame.pages > 0 ? `${frame.pages} pages of ` : '';
+  return `${pages}${what} data at ${stripe.imageOffset} of the image (${packName(frame.kind, frame.pack)})`;
+}
