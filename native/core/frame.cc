@@ -1,0 +1,38 @@
+#include "core/frame.hh"
+
+#include <zstd.h>
+
+#include <new>
+
+namespace pars {
+
+Compressor::Compressor(int level) : context_(ZSTD_createCCtx()), level_(level) {
+  if (!context_) throw std::bad_alloc();
+}
+
+Compressor::~Compressor() { ZSTD_freeCCtx(context_); }
+
+Status Compressor::compress(Bytes raw, std::vector<uint8_t>& out) {
+  out.resize(ZSTD_compressBound(raw.size()));
+  size_t size = ZSTD_compressCCtx(context_, out.data(), out.size(), raw.data(), raw.size(), level_);
+  if (ZSTD_isError(size)) return Error{ErrorCode::io, 0, std::string("zstd: ") + ZSTD_getErrorName(size)};
+  out.resize(size);
+  return Done{};
+}
+
+static Error corrupt_frame(const std::string& why) { return {ErrorCode::corrupt, 0, "a zstd frame " + why}; }
+
+Status decompress(Bytes frame, std::span<uint8_t> out) {
+  unsigned long long announced = ZSTD_getFrameContentSize(frame.data(), frame.size());
+  if (announced == ZSTD_CONTENTSIZE_ERROR) return corrupt_frame("does not begin like one");
+  if (announced != out.size())
+    return corrupt_frame("announces " + std::to_string(announced) + " bytes where " + std::to_string(out.size()) + " belong");
+  size_t length = ZSTD_findFrameCompressedSize(frame.data(), frame.size());
+  if (ZSTD_isError(length) || length != frame.size()) return corrupt_frame("is cut short or has bytes behind it");
+  size_t size = ZSTD_decompress(out.data(), out.size(), frame.data(), frame.size());
+  if (ZSTD_isError(size)) return corrupt_frame(std::string("does not decompress: ") + ZSTD_getErrorName(size));
+  if (size != out.size()) return corrupt_frame("holds fewer bytes than it announces");
+  return Done{};
+}
+
+}  // namespace pars

@@ -1,0 +1,58 @@
+// Frames: the kinds of bytes a stripe is cut into, and their zstd coding. Formats: docs/format.md, "Frames".
+#pragma once
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/bytes.hh"
+#include "core/page_class.hh"
+#include "core/result.hh"
+
+struct ZSTD_CCtx_s;
+
+namespace pars {
+
+/// Frame kinds below kPageClasses are page classes.
+inline constexpr uint8_t kFillFrame = 12;
+inline constexpr uint8_t kSkeletonFrame = 13;
+inline constexpr uint8_t kRecoveryFrame = 14;
+inline constexpr size_t kFrameKinds = 15;
+
+/// No frame decompresses to more: a stripe is at most kMaxStripeBytes (stripe.hh) long.
+inline constexpr uint64_t kMaxFrameBytes = 64ull << 20;
+
+inline constexpr bool payload_kind(uint8_t kind) { return kind < kPageClasses || kind == kFillFrame; }
+/// Only payload of these may be lost; all else is critical.
+inline constexpr bool expendable_kind(uint8_t kind) {
+  return kind < kPageClasses && expendable(static_cast<PageClass>(kind));
+}
+
+/// A frame before compression.
+struct RawFrame {
+  uint8_t kind = 0;
+  uint32_t pages = 0;
+  std::vector<uint8_t> bytes;
+};
+
+/// Compresses frame after frame with one zstd context. Not for two threads at once.
+class Compressor {
+ public:
+  explicit Compressor(int level);
+  ~Compressor();
+  Compressor(const Compressor&) = delete;
+  Compressor& operator=(const Compressor&) = delete;
+  /// Replaces `out` by one zstd frame that records its content size.
+  Status compress(Bytes raw, std::vector<uint8_t>& out);
+
+ private:
+  ZSTD_CCtx_s* context_;
+  int level_;
+};
+
+/// Decompresses exactly one zstd frame of exactly out.size() bytes; anything else is corrupt.
+Status decompress(Bytes frame, std::span<uint8_t> out);
+
+inline constexpr int kMinLevel = 1;
+inline constexpr int kMaxLevel = 19;
+
+}  // namespace pars

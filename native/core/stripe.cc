@@ -1,0 +1,139 @@
+#include "core/stripe.hh"
+
+#include <algorithm>
+#include <array>
+
+#include "core/run_table.hh"
+
+namespace pars {
+namespace {
+
+PageClass class_of(const PageClasses& classes, const PageRecord& record) {
+  if (record.block >= classes.size() || record.page >= classes[record.block].size()) return PageClass::kernel;
+  return classes[record.block][record.page];
+}
+
+bool record_fits(const PageRecord& record, uint64_t position, uint64_t end) {
+  return record.header >= position && record.header_bytes >= kRecordWordBytes && record.header_bytes <= kMaxRecordHeaderBytes &&
+         record.payload == record.header + record.header_bytes && record.payload <= end && end - record.payload >= kPageSize;
+}
+
+/// Builds the run table and the skeleton bytes while the payloads go by.
+class SkeletonBuilder {
+ public:
+  SkeletonBuilder(Bytes image, Extent extent) : image_(image), position_(extent.offset), end_(extent.end()) {}
+
+  void add(const StripeMap::Payload& payload) {
+    auto lead = static_cast<uint32_t>(payload.offset - position_);
+    if (continues(payload, lead)) runs_.back().pages++;
+    else runs_.push_back({lead, 1, payload.header_bytes, payload.source});
+    keep(payload.offset);
+    position_ = payload.offset + kPageSize;
+  }
+
+  RawFrame finish() {
+    if (position_ < end_) runs_.push_back({static_cast<uint32_t>(end_ - position_), 0, 0, 0});
+    keep(end_);
+    RawFrame frame{kSkeletonFrame, 0, {}};
+    frame.bytes.reserve(sizeof(uint32_t) + runs_.size() * sizeof(Run) * 2 + kept_.size());
+    encode_runs(runs_, frame.bytes);
+    frame.bytes.insert(frame.bytes.end(), kept_.begin(), kept_.end());
+    return frame;
+  }
+
+ private:
+  bool continues(const StripeMap::Payload& payload, uint32_t lead) const {
+    return !runs_.empty() && runs_.back().source == payload.source && lead == kRecordWordBytes && payload.header_bytes == kRecordWordBytes;
+  }
+  void keep(uint64_t until) { kept_.insert(kept_.end(), image_.begin() + position_, image_.begin() + until); }
+
+  Bytes image_;
+  uint64_t position_;
+  uint64_t end_;
+  std::vector<Run> runs_;
+  std::vector<uint8_t> kept_;
+};
+
+using FrameBytes = std::array<std::vector<uint8_t>, kFrameKinds>;
+
+size_t bytes_kept(uint8_t source) { return source == kFillFrame ? sizeof(uint64_t) : kPageSize; }
+
+void reserve_frames(FrameBytes& frames, const StripeMap& map) {
+  std::array<size_t, kFrameKinds> sizes{};
+  for (const auto& payload : map.payloads) sizes[payload.source] += bytes_kept(payload.source);
+  for (size_t kind = 0; kind < kFrameKinds; kind++) frames[kind].reserve(sizes[kind]);
+}
+
+/// Where a stretch that begins at `from` may end: at most kMaxStripeBytes on, but before a record, not within it.
+uint64_t split_point(const StripeMap& map, uint64_t from) {
+  uint64_t point = from + kMaxStripeBytes;
+  auto after = std::partition_point(map.payloads.begin(), map.payloads.end(),
+                                    [&](const auto& p) { return p.offset + kPageSize <= point; });
+  if (after == map.payloads.end()) return point;
+  return std::min(point, after->offset - after->header_bytes);
+}
+
+}  // namespace
+
+bool repeats_one_word(const uint8_t* page) {
+  constexpr size_t word = sizeof(uint64_t);
+  return std::memcmp(page, page + word, word) == 0 && std::memcmp(page, page + word, kPageSize - word) == 0;
+}
+
+StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records, const PageClasses& classes) {
+  StripeMap map{extent, {}};
+  map.payloads.reserve(records.size());
+  uint64_t position = extent.offset;
+  for (const PageRecord& record : records) {
+    if (!record_fits(record, position, extent.end())) continue;
+    uint8_t source = repeats_one_word(&image[record.payload]) ? kFillFrame : static_cast<uint8_t>(class_of(classes, record));
+    map.payloads.push_back({record.payload, static_cast<uint16_t>(record.header_bytes), source});
+    position = record.payload + kPageSize;
+  }
+  return map;
+}
+
+std::vector<StripeMap> split_stripe(StripeMap map) {
+  std::vector<StripeMap> parts;
+  uint64_t end = map.extent.end();
+  auto next = map.payloads.begin();
+  for (uint64_t from = map.extent.offset; from < end;) {
+    uint64_t until = end - from <= kMaxStripeBytes ? end : split_point(map, from);
+    auto last = std::partition_point(next, map.payloads.end(), [&](const auto& p) { return p.offset < until; });
+    parts.push_back({{from, until - from}, {next, last}});
+    next = last;
+    from = until;
+  }
+  return parts;
+}
+
+std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map) {
+  FrameBytes payloads;
+  reserve_frames(payloads, map);
+  SkeletonBuilder skeleton(image, map.extent);
+  for (const auto& payload : map.payloads) {
+    Bytes kept = image.subspan(payload.offset, bytes_kept(payload.source));
+    payloads[payload.source].insert(payloads[payload.source].end(), kept.begin(), kept.end());
+    skeleton.add(payload);
+  }
+  std::vector<RawFrame> frames;
+  frames.push_back(skeleton.finish());
+  for (uint8_t kind = 0; kind < kFrameKinds; kind++) {
+    if (payloads[kind].empty()) continue;
+    auto pages = static_cast<uint32_t>(payloads[kind].size() / bytes_kept(kind));
+    frames.push_back({kind, pages, std::move(payloads[kind])});
+  }
+  return frames;
+}
+
+bool targets_are_critical(const StripeMap& map, std::span<const uint64_t> targets) {
+  auto target = std::lower_bound(targets.begin(), targets.end(), map.extent.offset);
+  auto payload = map.payloads.begin();
+  for (; target != targets.end() && *target < map.extent.end(); ++target) {
+    while (payload != map.payloads.end() && payload->offset + kPageSize <= *target) ++payload;
+    if (payload == map.payloads.end() || *target < payload->offset || expendable_kind(payload->source)) return false;
+  }
+  return true;
+}
+
+}  // namespace pars

@@ -1,0 +1,56 @@
+// A stripe of the image, cut into frames: payload by page class, words in place of pages that repeat one, and a skeleton
+// of everything else, from which assembly.hh puts it together again. Formats: docs/format.md, "Stripes".
+#pragma once
+#include <span>
+#include <vector>
+
+#include "core/frame.hh"
+#include "core/migration_stream.hh"
+#include "core/page_class.hh"
+#include "core/recovery.hh"
+
+namespace pars {
+
+/// A stripe is cut shorter (between records) where zero records or device state would make it longer than this.
+inline constexpr uint64_t kMaxStripeBytes = 16ull << 20;
+/// Stripes of an image that is not looked into.
+inline constexpr uint64_t kBlindStripeBytes = 8ull << 20;
+
+/// A stretch of the image.
+struct Extent {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  uint64_t end() const { return offset + length; }
+};
+
+using PageClasses = std::vector<std::vector<PageClass>>;  ///< [block][page frame], as Inspection has them
+
+/// True for a page that is one 64-bit word, 512 times.
+bool repeats_one_word(const uint8_t* page);
+
+/// The payloads of one stretch and the frame kind each belongs to, in stream order, none overlapping.
+struct StripeMap {
+  struct Payload {
+    uint64_t offset;  ///< in the image
+    uint16_t header_bytes;
+    uint8_t source;
+  };
+  Extent extent;
+  std::vector<Payload> payloads;
+};
+
+/// Maps one stripe. A record that does not lie whole within it, or not behind the one before, is left to the skeleton:
+/// kept, whatever it is.
+StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records, const PageClasses& classes);
+
+/// Cuts a map that is too long into maps of at most kMaxStripeBytes, never within a record.
+std::vector<StripeMap> split_stripe(StripeMap map);
+
+/// The stripe's frames but for recovery, skeleton first. `map.extent` must lie within the image.
+std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map);
+
+/// True if every one of `targets` (sorted image offsets) that lies in the stripe hits payload that is never lost.
+/// Restore refuses any other write, so a snapshot must not come to hold one.
+bool targets_are_critical(const StripeMap& map, std::span<const uint64_t> targets);
+
+}  // namespace pars
