@@ -1,8 +1,211 @@
+/** A store in local directories, each meant to be a disk of its own. Copies of an object lie in different directories. */
+import { join } from 'node:path';
 import { ParsError } from '../errors.js';
-import type { Store, StoreOptions } from './store.js';
+import { native } from '../native.js';
+import { diskError, type Files, isMissing, nodeFiles, removeEmptyParents, syncDirectory } from './local-files.js';
+import { MARKER_FILE } from './local-marker.js';
+import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './local-places.js';
+import { type Attempt, CopyError, distinctContents, isAttempt, noGoodCopy, notProven, readProven, readSmallFile, tryCopy } from './local-reader.js';
+import { CopyWriter, type DiskPrimitives, LocalWriter } from './local-writer.js';
+import { checkObjectName } from './names.js';
+import type { ObjectWriter, Store, StoredObject, StoreOptions, StoreStatus } from './store.js';
 
-export class LocalStore {
-  static fromPath(path: string, _options: StoreOptions): Store {
-    throw new ParsError('internal', `local:${path} is not built yet`);
+export interface LocalStoreOptions extends StoreOptions {
+  /** For tests: file operations that fail. */
+  files?: Files;
+  /** For tests without the addon. */
+  disk?: DiskPrimitives;
+}
+
+/** Not objects: the marker, and what a file system keeps at its top. */
+const NOT_OBJECTS = new Set([MARKER_FILE, 'lost+found']);
+
+export class LocalStore implements Store {
+  readonly url: string;
+  readonly #files: Files;
+  readonly #places: Places;
+  readonly #signal: AbortSignal | undefined;
+  #disk: DiskPrimitives | undefined;
+
+  constructor(directories: readonly string[], options: LocalStoreOptions = {}) {
+    this.url = `local:${directories.join(',')}`;
+    this.#files = options.files ?? nodeFiles;
+    this.#places = new Places(this.#files, directories);
+    this.#signal = options.signal;
+    this.#disk = options.disk;
   }
+
+  /** The store at "DIR,DIR,...": what stands behind "local:" in a URL. */
+  static fromPath(path: string, options: LocalStoreOptions = {}): LocalStore {
+    return new LocalStore(parseDirectories(path), options);
+  }
+
+  async status(): Promise<StoreStatus> {
+    const survey = await this.#survey(1);
+    const devices = new Map(survey.usable.map((place) => [place.device, place.directory]));
+    const room = await Promise.all([...devices.values()].map((directory) => this.#roomIn(directory)));
+    return {
+      url: this.url,
+      storeId: survey.usable[0]?.marker.storeId ?? '',
+      usablePlaces: survey.usable.length,
+      places: this.#places.directories.length,
+      freeBytes: room.reduce((sum, bytes) => sum + bytes, 0),
+      warnings: warningsOf(survey, devices.size),
+    };
+  }
+
+  async create(name: string, { copies }: { copies: number; critical: boolean }): Promise<ObjectWriter> {
+    checkObjectName(name);
+    if (!Number.isInteger(copies) || copies < 1) throw new ParsError('internal', `${name}: ${copies} copies cannot be created`);
+    const { usable } = await this.#survey(copies);
+    const chosen = this.#places.order(name, usable).slice(0, copies).map(({ directory }) => directory);
+    return LocalWriter.open(this.#files, this.#primitives(), chosen, name);
+  }
+
+  /**
+   * Every usable directory gets a copy, whatever `copies` says beyond "at least so many": a claim must be seen from whichever
+   * directories are there later. The first in the order of the URL decides between two that come at the same time.
+   */
+  async createExclusive(name: string, data: Buffer, { copies }: { copies: number }): Promise<boolean> {
+    checkObjectName(name);
+    const { usable } = await this.#survey(copies);
+    const there = await Promise.all(usable.map(({ directory }) => tryCopy(this.#files, directory, name, async () => 'there')));
+    if (there.includes('there')) return false;
+    const writers = usable.map(({ directory }) => new CopyWriter(this.#files, this.#primitives(), directory, name));
+    try {
+      return await claim(writers, data);
+    } catch (error) {
+      await Promise.all(writers.map((writer) => writer.discard()));
+      throw error;
+    }
+  }
+
+  async verify(object: StoredObject): Promise<void> {
+    checkObjectName(object.name);
+    const { usable, absent } = await this.#survey(1);
+    const results = await Promise.all(usable.map(({ directory }) => this.#verifyCopy(directory, object)));
+    const faults = results.filter(isAttempt);
+    const good = results.length - faults.length;
+    if (good >= object.copies && faults.every(({ fault }) => fault === 'missing')) return;
+    throw notProven(object, good, faults, absent);
+  }
+
+  async readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer> {
+    checkObjectName(name);
+    const attempts: Attempt[] = [];
+    // The digest proves the bytes, so no marker needs to: a read looks at the markers only to explain why it failed.
+    for (const directory of this.#places.order(name, this.#places.directories)) {
+      this.#signal?.throwIfAborted();
+      const result = await tryCopy(this.#files, directory, name, (handle) => readProven(handle, offset, bytes, sha256));
+      if (!isAttempt(result)) return result;
+      attempts.push(result);
+    }
+    throw noGoodCopy(name, attempts, (await this.#places.survey()).absent);
+  }
+
+  async readWhole(name: string, accept: (data: Buffer) => boolean): Promise<Buffer> {
+    checkObjectName(name);
+    const { usable, absent } = await this.#survey(1);
+    const results = await Promise.all(usable.map(({ directory }) => tryCopy(this.#files, directory, name, readSmallFile)));
+    const copies = results.filter((result): result is Buffer => !isAttempt(result));
+    const accepted = distinctContents(copies).find(accept);
+    if (accepted) return accepted;
+    const attempts = results.map((result, i): Attempt => (isAttempt(result) ? result : { directory: usable[i]?.directory ?? '', fault: 'corrupt', detail: 'its contents make no sense' }));
+    throw noGoodCopy(name, attempts, absent);
+  }
+
+  async list(prefix: string): Promise<string[]> {
+    if (prefix !== '') checkObjectName(prefix);
+    const { usable } = await this.#survey(1);
+    const lists = await Promise.all(usable.map(({ directory }) => this.#listIn(join(directory, prefix))));
+    const hidden = (name: string): boolean => name.startsWith('.') || (prefix === '' && NOT_OBJECTS.has(name));
+    return [...new Set(lists.flat())].filter((name) => !hidden(name)).sort();
+  }
+
+  /** Removes what it can reach, then says what it could not: a disk that comes back would bring the object back. */
+  async remove(nameOrPrefix: string): Promise<void> {
+    checkObjectName(nameOrPrefix);
+    const { usable, absent } = await this.#survey(1);
+    await Promise.all(usable.map(({ directory }) => this.#removeIn(directory, nameOrPrefix)));
+    if (absent.length === 0) return;
+    throw new ParsError('unreachable', `${nameOrPrefix} is removed from the directories that are there, but may be in others (${describeAbsences(absent)})`, {
+      hint: 'remove it again when they are back',
+    });
+  }
+
+  /** Holds nothing open between calls. */
+  async close(): Promise<void> {}
+
+  async #survey(needed: number): Promise<Survey> {
+    this.#signal?.throwIfAborted();
+    const survey = await this.#places.survey();
+    if (survey.usable.length < needed) throw notEnoughPlaces(this.url, needed, survey);
+    return survey;
+  }
+
+  #primitives(): DiskPrimitives {
+    return (this.#disk ??= native());
+  }
+
+  async #roomIn(directory: string): Promise<number> {
+    const { bavail, bsize } = await this.#files.statfs(directory);
+    return bavail * bsize;
+  }
+
+  async #verifyCopy(directory: string, object: StoredObject): Promise<'good' | Attempt> {
+    this.#signal?.throwIfAborted();
+    return tryCopy(this.#files, directory, object.name, async (handle) => {
+      const { xxh3, bytes } = await this.#primitives().hashFileUncached(handle.fd);
+      if (bytes !== object.bytes) throw new CopyError('corrupt', `${bytes} bytes on the disk, ${object.bytes} were written`);
+      if (xxh3 !== object.xxh3) throw new CopyError('corrupt', 'the bytes on the disk are not those that were written');
+      return 'good' as const;
+    });
+  }
+
+  async #listIn(path: string): Promise<string[]> {
+    try {
+      return await this.#files.readdir(path);
+    } catch (error) {
+      if (isMissing(error)) return [];
+      throw diskError(error, `listing ${path}`);
+    }
+  }
+
+  async #removeIn(root: string, name: string): Promise<void> {
+    const path = join(root, name);
+    try {
+      await this.#files.rm(path, { recursive: true, force: true });
+      await syncDirectory(this.#files, join(path, '..')).catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+      });
+      await removeEmptyParents(this.#files, root, path);
+    } catch (error) {
+      throw diskError(error, `removing ${path}`);
+    }
+  }
+}
+
+async function claim(writers: readonly CopyWriter[], data: Buffer): Promise<boolean> {
+  const results = await Promise.allSettled(writers.map((writer) => writeSmall(writer, data)));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+  const [first, ...others] = writers;
+  if (!(await first?.publishExclusively())) {
+    await Promise.all(others.map((writer) => writer.discard()));
+    return false;
+  }
+  await Promise.all(others.map((writer) => writer.publishExclusively()));
+  return true;
+}
+
+async function writeSmall(writer: CopyWriter, data: Buffer): Promise<void> {
+  await writer.open();
+  await writer.append(data);
+  await writer.settle(data.length);
+}
+
+function warningsOf({ usable, absent }: Survey, devices: number): string[] {
+  const warnings = absent.map(({ directory, reason }) => `${directory} cannot be used: ${reason}`);
+  if (devices < usable.length) warnings.push(`${usable.length} directories lie on ${devices} ${devices === 1 ? 'device' : 'devices'}: copies on one device are lost together`);
+  return warnings;
 }

@@ -1,0 +1,70 @@
+/** The file operations a local store makes, in one place so that tests can let each of them fail. */
+import * as fs from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { ParsError, type ErrorKind } from '../errors.js';
+
+export type Files = Pick<typeof fs, 'chmod' | 'link' | 'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'rmdir' | 'stat' | 'statfs' | 'unlink'>;
+
+export const nodeFiles: Files = fs;
+
+export const FILE_MODE = 0o600;
+export const DIRECTORY_MODE = 0o700;
+
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+}
+
+export function isMissing(error: unknown): boolean {
+  return errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR';
+}
+
+/** A failed operation on a disk as an error of ours. A disk that fails or is read-only cannot be reached: another copy or another day may do. */
+export function diskError(error: unknown, doing: string): ParsError {
+  if (error instanceof ParsError) return error;
+  const code = errorCode(error);
+  const full = code === 'ENOSPC' || code === 'EDQUOT';
+  const kind: ErrorKind = full ? 'no-space' : code === undefined ? 'internal' : 'unreachable';
+  const message = full ? `no space left: ${doing}` : `${doing}: ${error instanceof Error ? error.message : String(error)}`;
+  return new ParsError(kind, message, full ? { cause: error, hint: 'make room on that disk and try again' } : { cause: error });
+}
+
+/** Makes the entries of `directory` durable. */
+export async function syncDirectory(files: Files, directory: string): Promise<void> {
+  const handle = await files.open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes the way from `root` down to `path` durable: a directory that somebody else just created counts too. */
+export async function syncParents(files: Files, root: string, path: string): Promise<void> {
+  for (let directory = dirname(path); directory.length >= root.length; directory = dirname(directory)) {
+    await syncDirectory(files, directory);
+    if (directory === root) return;
+  }
+}
+
+/** Removes the directories between `root` and `path` that are empty now. */
+export async function removeEmptyParents(files: Files, root: string, path: string): Promise<void> {
+  for (let directory = dirname(path); directory.length > root.length; directory = dirname(directory)) {
+    try {
+      await files.rmdir(directory);
+    } catch {
+      return;
+    }
+  }
+}
+
+/** Opens a new file, with its directories. They may be taken away meanwhile by somebody who found them empty. */
+export async function openNew(files: Files, path: string): Promise<fs.FileHandle> {
+  for (let attempt = 1; ; attempt++) {
+    await files.mkdir(dirname(path), { recursive: true, mode: DIRECTORY_MODE });
+    try {
+      return await files.open(path, 'wx', FILE_MODE);
+    } catch (error) {
+      if (!isMissing(error) || attempt === 5) throw error;
+    }
+  }
+}

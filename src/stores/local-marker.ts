@@ -1,0 +1,81 @@
+/** The marker of a store's directory: what tells it from the empty mount point of a disk that is not there (R22). */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { ParsError } from '../errors.js';
+import { DIRECTORY_MODE, FILE_MODE, type Files, isMissing, syncDirectory } from './local-files.js';
+
+export const MARKER_FILE = 'pars-store.json';
+export const MARKER_FORMAT = 1;
+
+export interface Marker {
+  format: typeof MARKER_FORMAT;
+  /** Random, hex, 32 digits; the same in all directories of a store. */
+  storeId: string;
+  /** Which of the store's directories this is; different in each. */
+  index: number;
+  /** The directories as they were named at init. */
+  directories: string[];
+  allowSameDevice: boolean;
+  created: string;
+}
+
+export function newStoreId(): string {
+  return randomBytes(16).toString('hex');
+}
+
+/** The marker of `directory`; null when there is none. Throws when there is one that says nothing we understand. */
+export async function readMarker(files: Files, directory: string): Promise<Marker | null> {
+  let text: string;
+  try {
+    text = await files.readFile(join(directory, MARKER_FILE), 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+  return parseMarker(text, directory);
+}
+
+/** Writes the marker durably. The directory becomes ours alone: snapshots hold the guest's secrets (R24). */
+export async function writeMarker(files: Files, directory: string, marker: Marker): Promise<void> {
+  await files.chmod(directory, DIRECTORY_MODE);
+  const temporary = join(directory, `.${MARKER_FILE}.tmp`);
+  const handle = await files.open(temporary, 'w', FILE_MODE);
+  try {
+    await handle.writeFile(`${JSON.stringify(marker, null, 2)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await files.rename(temporary, join(directory, MARKER_FILE));
+  await syncDirectory(files, directory);
+}
+
+function parseMarker(text: string, directory: string): Marker {
+  const value = parseJson(text);
+  const format = value?.['format'];
+  if (typeof format === 'number' && format > MARKER_FORMAT) {
+    throw new ParsError('unreachable', `its marker has format ${format}; this version of pars knows ${MARKER_FORMAT}`, { hint: 'update pars' });
+  }
+  if (!isMarker(value)) throw new ParsError('corrupt', `its marker ${join(directory, MARKER_FILE)} is damaged`);
+  return value;
+}
+
+function parseJson(text: string): Record<string, unknown> | null {
+  try {
+    return JSON.parse(text) as Record<string, unknown> | null;
+  } catch {
+    return null;
+  }
+}
+
+function isMarker(value: Record<string, unknown> | Marker | null): value is Marker {
+  if (value === null) return false;
+  const { format, storeId, index, directories, allowSameDevice } = value;
+  return (
+    format === MARKER_FORMAT &&
+    typeof storeId === 'string' && /^[0-9a-f]{32}$/.test(storeId) &&
+    Number.isInteger(index) &&
+    Array.isArray(directories) &&
+    typeof allowSameDevice === 'boolean'
+  );
+}
