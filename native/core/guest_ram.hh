@@ -1,0 +1,61 @@
+// Guest-physical memory as the image holds it. Segments are laid out from the domain XML and the blocks' lengths (R6),
+// never from the order of names.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/bytes.hh"
+#include "core/domain_xml.hh"
+#include "core/migration_stream.hh"
+
+namespace pars {
+
+/// A contiguous stretch of guest-physical addresses that one stretch of one RAM block backs.
+struct Segment {
+  uint64_t gpa = 0;
+  uint64_t bytes = 0;
+  uint32_t block = 0;
+  uint64_t block_page = 0;  ///< page frame within the block of the segment's first byte
+};
+
+struct RamLayout {
+  std::vector<Segment> segments;  ///< ascending by gpa
+  std::string problem;            ///< why there is no layout; segments are empty then
+};
+
+/// The layout of x86 machines: i440fx and q35, RAM below and above the PCI hole. Source: QEMU hw/i386/pc_piix.c, pc_q35.c, pc.c.
+RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream);
+
+class GuestRam {
+ public:
+  GuestRam(Bytes image, const MigrationStream& stream, std::vector<Segment> segments)
+      : image_(image), stream_(&stream), segments_(std::move(segments)) {}
+
+  /// The 4096 bytes of the page that holds `gpa`, or nullptr outside RAM. Never-sent and zero pages read as zeros.
+  const uint8_t* page(uint64_t gpa) const;
+  /// Where in the image the page's bytes lie; kZeroPage when it has none or is outside RAM.
+  PageLocation location(uint64_t gpa) const;
+  const Segment* segment(uint64_t gpa) const;
+
+  const std::vector<Segment>& segments() const { return segments_; }
+  const MigrationStream& stream() const { return *stream_; }
+  Bytes image() const { return image_; }
+  uint64_t bytes() const;
+  /// One past the last guest-physical page frame number.
+  uint64_t end_pfn() const { return segments_.empty() ? 0 : (segments_.back().gpa + segments_.back().bytes) / kPageSize; }
+
+ private:
+  Bytes image_;
+  const MigrationStream* stream_;
+  std::vector<Segment> segments_;
+};
+
+/// True when the 4096 bytes are one repeated 64-bit word (zero included).
+inline bool is_fill(const uint8_t* page) {
+  const uint64_t word = load_le<uint64_t>(page);
+  if (load_le<uint64_t>(page + 8) != word || load_le<uint64_t>(page + 4088) != word) return false;
+  return std::memcmp(page, page + 8, kPageSize - 8) == 0;
+}
+
+}  // namespace pars

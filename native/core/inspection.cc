@@ -1,0 +1,176 @@
+#include "core/inspection.hh"
+
+#include <algorithm>
+
+#include "core/classify.hh"
+#include "core/device_state.hh"
+#include "core/free_memory.hh"
+#include "core/guest_ram.hh"
+#include "core/live_kernel.hh"
+#include "core/page_array.hh"
+#include "core/page_cache.hh"
+
+namespace pars {
+
+namespace {
+
+constexpr uint64_t kProofsPerSegment = 16;   // R6
+constexpr uint64_t kUnprovenPerMille = 1;    // R5: 0.1 %
+
+/// What one believed reading of the guest's memory yields.
+struct Reading {
+  std::string release;
+  Classified classified;
+  std::vector<uint64_t> proofs;  // by segment
+  std::string problem;           // why it is not believed
+};
+
+Reading disbelieve(std::string why) {
+  Reading r;
+  r.problem = std::move(why);
+  return r;
+}
+
+/// The kernel keeps its VMCOREINFO in a page of its own; a forgery lies in memory of a process or a file.
+bool is_kernel_page(const PageArray& array, uint64_t gpa) {
+  auto page = array.at(gpa / kPageSize);
+  return page && page->mapping() == 0 && !page->has(array.layout().flag.lru) && page->refcount() > 0;
+}
+
+void add_free_list_proofs(const GuestRam& ram, const PageArray& array, const FreeMemory& free, std::vector<uint64_t>& proofs) {
+  for (const FreeBlock& block : free.blocks) {
+    const Segment* s = ram.segment(array.home(block.pfn));
+    if (s) proofs[s - ram.segments().data()]++;
+  }
+}
+
+/// The entries that recovery writes into must themselves be critical.
+bool struct_pages_are_critical(const PageArray& array, const std::vector<PageClass>& classes) {
+  for (uint64_t pfn = 0; pfn < array.end(); pfn += kPageSize / kStructPageBytes) {
+    const uint64_t home = array.home(pfn) / kPageSize;
+    if (array.at(pfn) && home < classes.size() && expendable(classes[home])) return false;
+  }
+  return true;
+}
+
+Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus, uint64_t head_end) {
+  std::string problem;
+  auto array = PageArray::find(*kernel.memory, kernel.info, kernel.layout, problem);
+  if (!array) return disbelieve(problem);
+  if (!is_kernel_page(*array, kernel.vmcoreinfo_gpa)) return disbelieve("the VMCOREINFO found is not the kernel's own");
+  const FreeMemory free = read_free_memory(*kernel.memory, kernel.info, kernel.layout, *array, vcpus);
+  if (!free.problem.empty()) return disbelieve(free.problem + " (R4)");
+  std::optional<PageCache> cache;
+  if (kernel.layout.cache) cache.emplace(*kernel.memory, *kernel.layout.cache, *array);
+  Reading reading;
+  reading.release = kernel.release;
+  const RecoveryPlanner planner(*kernel.memory, *array, head_end);
+  reading.classified = Classifier(*kernel.memory, kernel.layout, *array, free, cache ? &*cache : nullptr, planner).run();
+  const Classified& c = reading.classified;
+  if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
+    return disbelieve(std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
+                      " cache folios are not in their mapping's tree (R5)");
+  if (!struct_pages_are_critical(*array, c.classes)) return disbelieve("the struct page array lies in memory it calls expendable");
+  reading.proofs = cache ? cache->proofs() : std::vector<uint64_t>(ram.segments().size(), 0);
+  add_free_list_proofs(ram, *array, free, reading.proofs);
+  return reading;
+}
+
+void classes_from_reading(const GuestRam& ram, const Reading& reading, Inspection& out) {
+  for (size_t i = 0; i < ram.segments().size(); i++) {
+    const Segment& s = ram.segments()[i];
+    const uint64_t first = s.gpa / kPageSize, pages = s.bytes / kPageSize;
+    auto& classes = out.classes[s.block];
+    const bool proven = reading.proofs[i] >= kProofsPerSegment;
+    if (!proven) out.notes.push_back({"kernel: the segment's place in guest memory is not proven (R6)", pages});
+    for (uint64_t p = 0; p < pages; p++) {
+      const uint64_t pfn = first + p;
+      const bool known = proven && pfn < reading.classified.classes.size();
+      classes[s.block_page + p] = known ? reading.classified.classes[pfn] : PageClass::kernel;
+    }
+  }
+}
+
+void note_doubts(const Classified& c, const std::string& cache_problem, Inspection& out) {
+  for (size_t i = 1; i < kDoubts; i++) {
+    const Doubt d = static_cast<Doubt>(i);
+    if (d == Doubt::file || c.doubts[i] == 0) continue;
+    std::string text = std::string("other-cache: ") + doubt_text(d);
+    if (d == Doubt::layout) text += ": " + cache_problem;
+    out.notes.push_back({text, c.doubts[i]});
+  }
+  for (size_t i = 1; i < c.file_doubts.size(); i++)
+    if (c.file_doubts[i]) out.notes.push_back({std::string("other-cache: ") + file_doubt_text(static_cast<FileDoubt>(i)), c.file_doubts[i]});
+}
+
+/// Every page of guest RAM kernel, every other block device: what holds before, and without, a believed reading.
+void assume_critical(const MigrationStream& stream, const std::vector<Segment>& segments, Inspection& out) {
+  out.classes.resize(stream.blocks.size());
+  for (size_t i = 0; i < stream.blocks.size(); i++) {
+    const bool guest_ram = std::any_of(segments.begin(), segments.end(), [&](const Segment& s) { return s.block == i; });
+    const bool named_ram = stream.blocks[i].name == "pc.ram" || stream.blocks[i].name.rfind("ram-node", 0) == 0;
+    out.classes[i].assign(stream.blocks[i].pages.size(), guest_ram || named_ram ? PageClass::kernel : PageClass::device);
+  }
+}
+
+/// Tries every kernel that passed and takes the first reading that proves itself.
+Reading believe(const GuestRam& ram, const LiveKernelResult& live, uint64_t vcpus, uint64_t head_end) {
+  Reading last = disbelieve(live.problem);
+  for (const LiveKernel& kernel : live.kernels) {
+    Reading reading = read_kernel(ram, kernel, vcpus, head_end);
+    if (reading.problem.empty()) return reading;
+    last = std::move(reading);
+  }
+  return last;
+}
+
+void count_page(Bytes image, PageLocation at, ClassCount& count) {
+  count.pages++;
+  if (at == kZeroPage) {
+    count.zero_pages++;
+    return;
+  }
+  const uint8_t* page = image.data() + at;
+  if (!is_fill(page)) count.payload_pages++;
+  else if (load_le<uint64_t>(page) == 0) count.zero_pages++;
+  else count.fill_pages++;
+}
+
+void count_classes(Bytes image, const MigrationStream& stream, Inspection& out) {
+  for (size_t b = 0; b < stream.blocks.size(); b++)
+    for (uint64_t p = 0; p < stream.blocks[b].pages.size(); p++)
+      count_page(image, stream.blocks[b].pages[p], out.counts[static_cast<size_t>(out.classes[b][p])]);
+}
+
+/// Fills in everything but the counts; `reason` stays empty only when a reading was believed.
+void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end, Inspection& out) {
+  RamLayout layout = lay_out_ram(domain, stream);
+  assume_critical(stream, layout.segments, out);
+  out.reason = layout.problem;
+  if (!out.reason.empty()) return;
+  const GuestRam ram(image, stream, layout.segments);
+  auto vcpus = read_vcpus(image, stream);
+  if (!vcpus) {
+    out.reason = "the vCPUs' registers cannot be read: " + vcpus.error().what;
+    return;
+  }
+  Reading reading = believe(ram, prove_live_kernel(ram, *vcpus), vcpus->size(), head_end);
+  out.reason = reading.problem;
+  if (!out.reason.empty()) return;
+  out.introspected = true;
+  out.kernel_release = reading.release;
+  classes_from_reading(ram, reading, out);
+  note_doubts(reading.classified, "", out);
+  out.recovery = std::move(reading.classified.recovery);
+}
+
+}  // namespace
+
+Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end) {
+  Inspection out;
+  look_inside(image, domain, stream, head_end, out);
+  count_classes(image, stream, out);
+  return out;
+}
+
+}  // namespace pars

@@ -1,0 +1,202 @@
+#include "core/kernel_layout.hh"
+
+namespace pars {
+
+namespace {
+
+/// Asks BTF for names and remembers the first one that is missing, so that a layout is read in one breath and judged once.
+class Finder {
+ public:
+  Finder(const Btf& btf, const Vmcoreinfo& info) : btf_(btf), info_(info) {}
+
+  uint32_t size(const char* name) { return need(btf_.struct_size(name), std::string("struct ") + name); }
+  std::optional<BtfMember> maybe(const char* type, const char* path) const { return btf_.member(type, path); }
+  BtfMember member(const char* type, const char* path) {
+    return need(btf_.member(type, path), std::string(type) + "." + path);
+  }
+  uint32_t offset(const char* type, const char* path) { return member(type, path).offset; }
+  /// The first of two names that a field has had.
+  uint32_t offset(const char* type, const char* path, const char* other_type, const char* other) {
+    if (auto m = btf_.member(type, path)) return m->offset;
+    return offset(other_type, other);
+  }
+  std::optional<uint32_t> maybe_offset(const char* type, const char* path) const {
+    auto m = btf_.member(type, path);
+    return m ? std::optional(m->offset) : std::nullopt;
+  }
+  uint64_t maybe_bit(const char* type, const char* name) const {
+    auto v = btf_.enumerator(type, name);
+    return v && *v >= 0 && *v < 64 ? 1ull << *v : 0;
+  }
+  uint64_t bit(const char* type, const char* name) {
+    const uint64_t mask = maybe_bit(type, name);
+    if (mask == 0) miss(name);
+    return mask;
+  }
+  std::optional<int64_t> enumerator(const char* type, const char* name) const { return btf_.enumerator(type, name); }
+  bool has_enum(const char* name) const { return btf_.has_enum(name); }
+  std::optional<int64_t> number(const char* name) const { return info_.number(name); }
+  void miss(const std::string& name) {
+    if (missing_.empty()) missing_ = name;
+  }
+  const std::string& missing() const { return missing_; }
+
+ private:
+  template <class T>
+  T need(std::optional<T> value, const std::string& name) {
+    if (!value) miss(name);
+    return value.value_or(T{});
+  }
+  const Btf& btf_;
+  const Vmcoreinfo& info_;
+  std::string missing_;
+};
+
+PageFlags page_flags(Finder& f) {
+  PageFlags p{};
+  const auto need = [&](const char* name) { return f.bit("pageflags", name); };
+  const auto may = [&](const char* name) { return f.maybe_bit("pageflags", name); };
+  p.locked = need("PG_locked"), p.uptodate = need("PG_uptodate"), p.dirty = need("PG_dirty"), p.lru = need("PG_lru");
+  p.head = need("PG_head"), p.writeback = need("PG_writeback"), p.reserved = need("PG_reserved");
+  p.private_data = need("PG_private"), p.swapbacked = need("PG_swapbacked"), p.unevictable = need("PG_unevictable");
+  p.swapcache = may("PG_swapcache"), p.mlocked = may("PG_mlocked"), p.hwpoison = may("PG_hwpoison");
+  p.private_2 = may("PG_private_2"), p.error = may("PG_error"), p.checked = may("PG_checked"), p.slab = may("PG_slab");
+  return p;
+}
+
+TypeMark whole_word(std::optional<int64_t> value) {
+  if (!value) return {};
+  return {0xffffffff, static_cast<uint32_t>(*value)};
+}
+
+/// Page types as numbers in the top byte (enum pagetype, PGTY_*).
+void numbered_types(Finder& f, PageLayout& page) {
+  const auto mark = [&](const char* name) {
+    auto v = f.enumerator("pagetype", name);
+    return v ? TypeMark{0xff000000, static_cast<uint32_t>(*v) << 24} : TypeMark{};
+  };
+  page.buddy = mark("PGTY_buddy"), page.offline = mark("PGTY_offline"), page.table = mark("PGTY_table");
+  page.slab = mark("PGTY_slab"), page.hugetlb = mark("PGTY_hugetlb");
+}
+
+/// Page types as single inverted bits. PG_table is told by no symbol: its bit moved from 0x400 to 0x200 when kmem pages became
+/// a flag of memcg_data (commit 18b2db3b0385), which BTF shows by that enum.
+void inverted_types(Finder& f, PageLayout& page) {
+  page.buddy = whole_word(f.number("PAGE_BUDDY_MAPCOUNT_VALUE"));
+  page.offline = whole_word(f.number("PAGE_OFFLINE_MAPCOUNT_VALUE"));
+  page.table = {0xffffffff, f.has_enum("page_memcg_data_flags") ? ~0x200u : ~0x400u};
+  page.slab = whole_word(f.number("PAGE_SLAB_MAPCOUNT_VALUE"));
+}
+
+void folio_fields(Finder& f, PageLayout& page) {
+  if (auto at = f.maybe_offset("folio", "_folio_order")) page.order_at = *at;
+  else if (auto at = f.maybe_offset("page", "compound_order")) page.order_at = page.bytes + *at;
+  else page.order_at = f.offset("folio", "_flags_1");
+  page.large_mapcount = f.maybe_offset("folio", "_large_mapcount");
+  page.entire_mapcount = f.maybe_offset("folio", "_entire_mapcount");
+  if (!page.entire_mapcount) page.entire_mapcount = f.maybe_offset("folio", "_total_mapcount");
+  if (!page.entire_mapcount)
+    if (auto at = f.maybe_offset("page", "compound_mapcount")) page.entire_mapcount = page.bytes + *at;
+}
+
+PageLayout page_layout(Finder& f) {
+  PageLayout page{};
+  page.bytes = f.size("page");
+  page.flags = f.offset("page", "flags");
+  page.refcount = f.offset("page", "_refcount");
+  page.mapcount = f.offset("page", "_mapcount");
+  page.mapping = f.offset("folio", "mapping", "page", "mapping");
+  page.index = f.offset("folio", "index", "page", "index");
+  page.private_data = f.offset("page", "private");
+  page.list = f.offset("page", "buddy_list", "page", "lru");
+  page.compound = f.offset("page", "compound_info", "page", "compound_head");
+  folio_fields(f, page);
+  page.flag = page_flags(f);
+  if (f.enumerator("pagetype", "PGTY_buddy")) numbered_types(f, page);
+  else inverted_types(f, page);
+  if (page.buddy.mask == 0) f.miss("the mark of free pages (PGTY_buddy or PAGE_BUDDY_MAPCOUNT_VALUE)");
+  if (page.slab.mask == 0 && page.flag.slab == 0) f.miss("PG_slab");
+  return page;
+}
+
+ZoneLayout zone_layout(Finder& f) {
+  ZoneLayout z{};
+  const BtfMember zones = f.member("pglist_data", "node_zones");
+  z.node_zones = zones.offset, z.zones = zones.elements;
+  z.zone_bytes = f.size("zone");
+  z.start_pfn = f.offset("zone", "zone_start_pfn");
+  z.spanned_pages = f.offset("zone", "spanned_pages");
+  const BtfMember areas = f.member("zone", "free_area");
+  z.free_area = areas.offset, z.orders = areas.elements;
+  z.free_area_bytes = f.size("free_area");
+  z.nr_free = f.offset("free_area", "nr_free");
+  z.lists = f.member("free_area", "free_list").elements;
+  return z;
+}
+
+std::optional<uint32_t> order_max_shift(Finder& f) {
+  auto max = f.enumerator("mapping_flags", "AS_FOLIO_ORDER_MAX");
+  if (!max || *max < 0 || *max > 59) return std::nullopt;
+  return static_cast<uint32_t>(*max);
+}
+
+CacheLayout cache_layout(Finder& f) {
+  CacheLayout c{};
+  c.mapping_flags = f.offset("address_space", "flags");
+  c.mapping_host = f.offset("address_space", "host");
+  c.mapping_pages = f.offset("address_space", "i_pages.xa_head");
+  c.mapping_wb_err = f.offset("address_space", "wb_err");
+  c.mapping_nr_thps = f.maybe_offset("address_space", "nr_thps");
+  c.delete_seqcnt = f.maybe("address_space", "i_pages_delete_seqcnt").has_value();
+  c.node_shift = f.offset("xa_node", "shift");
+  const BtfMember slots = f.member("xa_node", "slots");
+  c.node_slots = slots.offset, c.node_fanout = slots.elements;
+  c.inode_mode = f.offset("inode", "i_mode"), c.inode_flags = f.offset("inode", "i_flags");
+  c.inode_sb = f.offset("inode", "i_sb"), c.inode_data = f.offset("inode", "i_data");
+  c.sb_type = f.offset("super_block", "s_type"), c.sb_bdev = f.offset("super_block", "s_bdev");
+  c.fs_name = f.offset("file_system_type", "name");
+  c.bdev_disk = f.offset("block_device", "bd_disk"), c.disk_name = f.offset("gendisk", "disk_name");
+  c.as_eio = f.bit("mapping_flags", "AS_EIO"), c.as_enospc = f.bit("mapping_flags", "AS_ENOSPC");
+  c.as_unevictable = f.bit("mapping_flags", "AS_UNEVICTABLE");
+  c.as_inaccessible = f.maybe_bit("mapping_flags", "AS_INACCESSIBLE");
+  c.as_large_folios = f.maybe_bit("mapping_flags", "AS_LARGE_FOLIO_SUPPORT");
+  c.as_order_max_shift = order_max_shift(f);
+  if (c.node_fanout != 64 && c.node_fanout != 16) f.miss("xa_node.slots of 16 or 64");
+  return c;
+}
+
+/// VMCOREINFO and BTF describe the same kernel: where both speak they must agree (R2, R3).
+void cross_check(Finder& f, const Vmcoreinfo& info, const PageLayout& page, const SectionLayout& section) {
+  const auto same = [&](std::optional<uint64_t> told, uint32_t found, const char* what) {
+    if (told && *told != found) f.miss(std::string("agreement of VMCOREINFO and BTF on ") + what);
+  };
+  same(info.size("page"), page.bytes, "SIZE(page)");
+  same(info.offset("page.flags"), page.flags, "OFFSET(page.flags)");
+  same(info.offset("page._refcount"), page.refcount, "OFFSET(page._refcount)");
+  same(info.offset("page._mapcount"), page.mapcount, "OFFSET(page._mapcount)");
+  same(info.offset("page.mapping"), page.mapping, "OFFSET(page.mapping)");
+  same(info.offset("page.private"), page.private_data, "OFFSET(page.private)");
+  same(info.size("mem_section"), section.section_bytes, "SIZE(mem_section)");
+  same(info.offset("mem_section.section_mem_map"), section.section_mem_map, "OFFSET(mem_section.section_mem_map)");
+}
+
+}  // namespace
+
+LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
+  Finder f(btf, info);
+  KernelLayout k{};
+  k.page = page_layout(f);
+  k.zone = zone_layout(f);
+  k.section = {f.size("mem_section"), f.offset("mem_section", "section_mem_map")};
+  cross_check(f, info, k.page, k.section);
+  if (!f.missing().empty()) return {std::nullopt, "the kernel's BTF lacks " + f.missing()};
+  Finder cache(btf, info);
+  k.cache = cache_layout(cache);
+  if (!cache.missing().empty()) {
+    k.cache.reset();
+    k.cache_problem = "the kernel's BTF lacks " + cache.missing();
+  }
+  return {k, ""};
+}
+
+}  // namespace pars

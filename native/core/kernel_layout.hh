@@ -1,0 +1,75 @@
+// Where the fields of this kernel's structures lie. Every one by name from its BTF, never by kernel version: distributions backport.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "core/btf.hh"
+#include "core/vmcoreinfo.hh"
+
+namespace pars {
+
+/// How a page type is told from the 32-bit word that `_mapcount` and `page_type` share.
+/// Up to Linux 6.10 one inverted bit (VMCOREINFO has the whole word), since 6.12 a number in the top byte (commit 4ffca5a96678).
+struct TypeMark {
+  uint32_t mask = 0;  ///< 0: unknown to this kernel, matches nothing
+  uint32_t value = 0;
+  bool matches(uint32_t word) const { return mask != 0 && (word & mask) == value; }
+};
+
+/// Bit masks in page.flags; 0 when this kernel has no such flag.
+struct PageFlags {
+  uint64_t locked, uptodate, dirty, lru, head, writeback, reserved, private_data, swapbacked, unevictable;
+  uint64_t swapcache = 0, mlocked = 0, hwpoison = 0, private_2 = 0, error = 0, checked = 0, slab = 0;
+};
+
+struct PageLayout {
+  uint32_t bytes;
+  uint32_t flags, refcount, mapcount, mapping, index, private_data, list;
+  uint32_t compound;                            ///< bit 0 set in tails; else a head pointer or a mask (since 7.1)
+  uint32_t order_at;                            ///< byte, from the head's first byte, that holds a folio's order
+  std::optional<uint32_t> large_mapcount;       ///< from the head's first byte
+  std::optional<uint32_t> entire_mapcount;
+  PageFlags flag;
+  TypeMark buddy, offline, table, slab, hugetlb;
+};
+
+struct ZoneLayout {
+  uint32_t node_zones, zone_bytes, zones;       ///< in pglist_data
+  uint32_t start_pfn, spanned_pages, free_area; ///< in zone
+  uint32_t free_area_bytes, orders, nr_free, lists;
+};
+
+/// What the proof of a page-cache folio reads.
+struct CacheLayout {
+  uint32_t mapping_flags, mapping_host, mapping_pages, mapping_wb_err;
+  std::optional<uint32_t> mapping_nr_thps;
+  bool delete_seqcnt = false;                   ///< address_space has i_pages_delete_seqcnt (R14)
+  uint32_t node_shift, node_slots, node_fanout; ///< xa_node
+  uint32_t inode_mode, inode_flags, inode_sb, inode_data;
+  uint32_t sb_type, sb_bdev, fs_name, bdev_disk, disk_name;
+  uint64_t as_eio, as_enospc, as_unevictable;
+  uint64_t as_inaccessible = 0;
+  uint64_t as_large_folios = 0;                 ///< declares large folios, 5.18 to 6.11
+  std::optional<uint32_t> as_order_max_shift;   ///< or how large, since 6.12 (5 bits)
+};
+
+struct SectionLayout {
+  uint32_t section_bytes, section_mem_map;
+};
+
+struct KernelLayout {
+  PageLayout page;
+  ZoneLayout zone;
+  SectionLayout section;
+  std::optional<CacheLayout> cache;
+  std::string cache_problem;  ///< what is missing for clean-cache, when `cache` is empty
+};
+
+struct LayoutResult {
+  std::optional<KernelLayout> layout;
+  std::string problem;
+};
+
+LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info);
+
+}  // namespace pars

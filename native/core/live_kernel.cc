@@ -1,0 +1,190 @@
+#include "core/live_kernel.hh"
+
+#include <algorithm>
+#include <set>
+
+namespace pars {
+
+namespace {
+
+constexpr uint64_t kImageMap = 0xffffffff80000000;      // __START_KERNEL_map
+constexpr uint64_t kTableAddress = 0x000ffffffffff000;  // CR3 bits 12..51: drops PCID and LAM
+constexpr uint64_t kAccessedDirty = 0x60;
+constexpr uint64_t kLa57 = 1ull << 12;                  // CR4
+constexpr uint64_t kDefaultImageBytes = 512ull << 20;
+constexpr uint64_t kMaxImageBytes = 1ull << 30;
+
+struct Candidate {
+  Vmcoreinfo info;
+  uint64_t gpa;
+};
+
+/// Payload offsets that begin with OSRELEASE= and are what guest RAM holds now (a later record may have replaced them).
+std::vector<std::pair<uint64_t, PageLocation>> current_candidates(const GuestRam& ram) {
+  std::vector<uint64_t> wanted = ram.stream().vmcoreinfo;
+  std::sort(wanted.begin(), wanted.end());
+  std::vector<std::pair<uint64_t, PageLocation>> found;
+  if (wanted.empty()) return found;
+  for (const Segment& s : ram.segments()) {
+    const auto& pages = ram.stream().blocks[s.block].pages;
+    for (uint64_t i = 0; i < s.bytes / kPageSize; i++) {
+      const PageLocation at = pages[s.block_page + i];
+      if (at < wanted.front() || at > wanted.back()) continue;
+      if (std::binary_search(wanted.begin(), wanted.end(), at)) found.push_back({s.gpa + i * kPageSize, at});
+    }
+  }
+  return found;
+}
+
+bool same_kernel_half(const uint8_t* a, const uint8_t* b) {
+  for (int i = 256; i < 512; i++) {
+    const uint64_t x = load_le<uint64_t>(a + 8 * i), y = load_le<uint64_t>(b + 8 * i);
+    if ((x ^ y) & ~kAccessedDirty) return false;
+  }
+  return true;
+}
+
+/// The top-level table of this vCPU that shares its kernel half with `swapper`: the page at CR3, or the page below when PTI has
+/// switched to the user half (Linux arch/x86/mm/pti.c: the user table is the kernel's, bit 12 set).
+std::optional<uint64_t> matching_table(const GuestRam& ram, const Vcpu& vcpu, const uint8_t* swapper) {
+  const uint64_t table = vcpu.cr3 & kTableAddress;
+  const uint8_t* page = ram.page(table);
+  if (page && same_kernel_half(page, swapper)) return table;
+  if (!(table & kPageSize)) return std::nullopt;
+  page = ram.page(table & ~kPageSize);
+  if (page && same_kernel_half(page, swapper)) return table & ~kPageSize;
+  return std::nullopt;
+}
+
+bool in_image(uint64_t va, uint64_t image_bytes) { return va >= kImageMap && va - kImageMap < image_bytes; }
+
+uint64_t image_bytes(const Vmcoreinfo& info) {
+  auto told = info.number("KERNEL_IMAGE_SIZE");
+  if (!told || *told <= 0) return kDefaultImageBytes;
+  return std::min<uint64_t>(*told, kMaxImageBytes);
+}
+
+/// One paging vCPU's table, with every other vCPU agreeing or not paging yet; the reason when not.
+struct Tables {
+  uint64_t top = 0;
+  std::string problem;
+};
+
+Tables live_tables(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const uint8_t* swapper, bool five_levels) {
+  Tables out;
+  for (const Vcpu& vcpu : vcpus) {
+    if (!vcpu.paging()) continue;
+    auto table = matching_table(ram, vcpu, swapper);
+    if (!table) return {0, "vCPU " + std::to_string(vcpu.instance) + " runs on page tables of something else"};
+    if (bool(vcpu.cr4 & kLa57) != five_levels)
+      return {0, "vCPU " + std::to_string(vcpu.instance) + " and VMCOREINFO disagree on 5-level paging"};
+    out.top = *table;
+  }
+  if (out.top == 0) out.problem = "no vCPU has paging on";
+  return out;
+}
+
+std::string check_symbols(const KernelMemory& memory, const Vmcoreinfo& info, uint64_t swapper_va, uint64_t swapper_gpa) {
+  if (memory.translate(swapper_va) != swapper_gpa) return "swapper_pg_dir is not where phys_base says";
+  for (const char* name : {"_stext", "init_uts_ns"}) {
+    auto va = info.symbol(name);
+    if (!va || !in_image(*va, image_bytes(info)) || !memory.translate(*va)) return std::string(name) + " is outside the kernel image";
+  }
+  auto nodes = info.symbol("node_data");
+  if (!nodes) nodes = info.symbol("contig_page_data");
+  if (!nodes || !in_image(*nodes, image_bytes(info))) return "the node data is outside the kernel image";
+  return "";
+}
+
+/// The kernel's BTF lies in the read-only part of its image. Nothing found elsewhere counts: the page cache holds other kernels' files.
+std::optional<Btf> btf_at(const KernelMemory& memory, uint64_t va) {
+  uint8_t header[24];
+  if (!memory.read(va, header, sizeof header)) return std::nullopt;
+  const uint64_t bytes = Btf::blob_bytes({header, sizeof header});
+  if (bytes < (256u << 10)) return std::nullopt;
+  for (uint64_t at = va & ~(kPageSize - 1); at < va + bytes; at += kPageSize) {
+    const TableEntry entry = memory.walk(at);
+    if (!entry.present || entry.writable) return std::nullopt;
+  }
+  std::vector<uint8_t> blob(bytes);
+  if (!memory.read(va, blob.data(), bytes)) return std::nullopt;
+  auto btf = Btf::parse(std::move(blob));
+  return btf ? std::optional(std::move(*btf)) : std::nullopt;
+}
+
+constexpr uint32_t kBtfMagic = 0x0001eb9f;
+constexpr int kMaxBtfTries = 64;
+
+std::optional<Btf> find_btf(const KernelMemory& memory, uint64_t bytes) {
+  int tries = 0;
+  for (uint64_t va = kImageMap; va < kImageMap + bytes;) {
+    const TableEntry entry = memory.walk(va);
+    if (!entry.present || entry.writable) {
+      va = (va & ~(entry.bytes - 1)) + entry.bytes;
+      continue;
+    }
+    const uint8_t* page = memory.ram().page(entry.gpa);
+    for (uint32_t i = 0; page && i < kPageSize; i += 4) {
+      if (load_le<uint32_t>(page + i) != kBtfMagic) continue;
+      if (++tries > kMaxBtfTries) return std::nullopt;
+      if (auto btf = btf_at(memory, va + i)) return btf;
+    }
+    va += kPageSize;
+  }
+  return std::nullopt;
+}
+
+/// OSRELEASE must be what the running kernel calls itself: init_uts_ns.name.release.
+bool names_itself(const KernelMemory& memory, const Vmcoreinfo& info, const Btf& btf) {
+  auto at = btf.member("uts_namespace", "name.release");
+  if (!at) return false;
+  auto text = memory.text(*info.symbol("init_uts_ns") + at->offset, 65);
+  return text && *text == info.release();
+}
+
+struct Judged {
+  std::optional<LiveKernel> kernel;
+  std::string problem;
+};
+
+Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, Candidate candidate) {
+  const Vmcoreinfo& info = candidate.info;
+  auto swapper_va = info.symbol("swapper_pg_dir");
+  auto phys_base = info.number("phys_base");
+  if (!swapper_va || !phys_base) return {std::nullopt, "its VMCOREINFO names no swapper_pg_dir or phys_base"};
+  const uint64_t swapper_gpa = *swapper_va - kImageMap + static_cast<uint64_t>(*phys_base);
+  const uint8_t* swapper = swapper_gpa % kPageSize == 0 ? ram.page(swapper_gpa) : nullptr;
+  if (!swapper) return {std::nullopt, "its swapper_pg_dir is outside RAM"};
+  const bool five_levels = info.number("pgtable_l5_enabled").value_or(0) != 0;
+  const Tables tables = live_tables(ram, vcpus, swapper, five_levels);
+  if (!tables.problem.empty()) return {std::nullopt, tables.problem};
+  auto memory = std::make_unique<KernelMemory>(ram, tables.top, five_levels);
+  if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty()) return {std::nullopt, why};
+  auto btf = find_btf(*memory, image_bytes(info));
+  if (!btf) return {std::nullopt, "the running kernel " + std::string(info.release()) + " has no BTF in its image"};
+  if (!names_itself(*memory, info, *btf)) return {std::nullopt, "OSRELEASE is not what the kernel calls itself"};
+  LayoutResult layout = resolve_layout(*btf, info);
+  if (!layout.layout) return {std::nullopt, layout.problem};
+  LiveKernel kernel{std::string(info.release()), info, std::move(memory), *layout.layout, candidate.gpa};
+  return {std::move(kernel), ""};
+}
+
+}  // namespace
+
+LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus) {
+  LiveKernelResult out;
+  if (vcpus.empty()) return {{}, "the device state holds no vCPU"};
+  uint64_t seen = 0;
+  for (auto [gpa, at] : current_candidates(ram)) {
+    auto info = Vmcoreinfo::parse(ram.image().subspan(at, kPageSize));
+    if (!info) continue;
+    seen++;
+    Judged judged = judge(ram, vcpus, {std::move(*info), gpa});
+    if (judged.kernel) out.kernels.push_back(std::move(*judged.kernel));
+    else out.problem = judged.problem;
+  }
+  if (seen == 0) out.problem = "no Linux kernel's VMCOREINFO is in guest RAM";
+  return out;
+}
+
+}  // namespace pars

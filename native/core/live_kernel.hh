@@ -1,0 +1,32 @@
+// Which kernel the vCPUs run, proven from their CR3 (R2), with its own BTF (R3) and VMCOREINFO.
+// A dead kernel's memory, or a process's forgery, is self-consistent; only the page tables in force tell them apart.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/btf.hh"
+#include "core/device_state.hh"
+#include "core/kernel_layout.hh"
+#include "core/kernel_memory.hh"
+#include "core/vmcoreinfo.hh"
+
+namespace pars {
+
+struct LiveKernel {
+  std::string release;
+  Vmcoreinfo info;
+  std::unique_ptr<KernelMemory> memory;  ///< translates by the tables at CR3
+  KernelLayout layout;
+  uint64_t vmcoreinfo_gpa = 0;
+};
+
+struct LiveKernelResult {
+  std::vector<LiveKernel> kernels;  ///< every VMCOREINFO that passed; the page array decides between them
+  std::string problem;              ///< why there is none
+};
+
+LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus);
+
+}  // namespace pars

@@ -1,0 +1,75 @@
+#include "core/page_array.hh"
+
+#include <algorithm>
+#include <bit>
+
+namespace pars {
+
+namespace {
+
+// section_mem_map keeps flags in its low bits: 4 on Linux 5.10, up to 6 later (SECTION_MAP_LAST_BIT). The array's base is
+// page-aligned in every kernel, so all twelve low bits can be dropped.
+constexpr uint64_t kSectionFlags = 0xfff;
+constexpr uint64_t kSectionPresent = 1, kSectionHasMap = 2;
+
+struct SectionTable {
+  uint64_t root;
+  uint64_t per_root;
+  uint64_t roots;
+  uint32_t section_bytes, map_at;
+};
+
+/// section_mem_map of one section; 0 when it is not there.
+uint64_t section_map(const KernelMemory& memory, const SectionTable& t, uint64_t section) {
+  if (section / t.per_root >= t.roots) return 0;
+  const uint64_t row = memory.u64(t.root + 8 * (section / t.per_root)).value_or(0);
+  if (row == 0) return 0;
+  const uint64_t map = memory.u64(row + section % t.per_root * t.section_bytes + t.map_at).value_or(0);
+  return (map & kSectionPresent) && (map & kSectionHasMap) ? map & ~kSectionFlags : 0;
+}
+
+}  // namespace
+
+std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
+                                         std::string& problem) {
+  const auto fail = [&](const char* why) {
+    problem = why;
+    return std::nullopt;
+  };
+  auto root = info.symbol("mem_section");
+  auto bits = info.number("SECTION_SIZE_BITS");
+  auto roots = info.length("mem_section");
+  if (!root || !bits || !roots) return fail("VMCOREINFO names no mem_section");
+  if (layout.page.bytes != kStructPageBytes) return fail("struct page is not 64 bytes");
+  if (*bits < 20 || *bits > 40 || layout.section.section_bytes == 0) return fail("the section size makes no sense");
+  const SectionTable table{*root, kPageSize / layout.section.section_bytes, *roots, layout.section.section_bytes,
+                           layout.section.section_mem_map};
+  PageArray array;
+  array.layout_ = &layout.page;
+  const uint64_t end_pfn = memory.ram().end_pfn(), section_pages = 1ull << (*bits - 12);
+  array.chunks_.assign((end_pfn + kPerChunk - 1) / kPerChunk, nullptr);
+  array.homes_.assign(array.chunks_.size(), 0);
+  for (uint64_t first = 0; first < end_pfn; first += section_pages) {
+    const uint64_t base = section_map(memory, table, first / section_pages);
+    if (base == 0) continue;
+    if (array.base_ != 0 && array.base_ != base) return fail("the struct page array is not linear");
+    array.base_ = base;
+    for (uint64_t pfn = first; pfn < std::min(first + section_pages, end_pfn); pfn += kPerChunk) {
+      const TableEntry entry = memory.walk(base + pfn * kStructPageBytes);
+      if (!entry.present) continue;
+      array.chunks_[pfn / kPerChunk] = memory.ram().page(entry.gpa);
+      array.homes_[pfn / kPerChunk] = entry.gpa & ~(kPageSize - 1);
+    }
+  }
+  if (array.base_ == 0) return fail("mem_section leads to no struct page");
+  return array;
+}
+
+std::optional<uint64_t> PageArray::head_of(uint64_t tail_pfn, uint64_t compound) const {
+  if (!(compound & 1)) return std::nullopt;
+  const uint64_t span = -(compound & ~1ull);  // of a mask: bytes of the folio's struct pages
+  const bool mask = std::has_single_bit(span) && span <= 1ull << 34;
+  return frame(mask ? address(tail_pfn) & compound & ~1ull : compound & ~1ull);
+}
+
+}  // namespace pars
