@@ -1,0 +1,165 @@
+#include <memory>
+
+#include "addon/arguments.hh"
+#include "addon/functions.hh"
+#include "addon/work.hh"
+#include "core/assembly.hh"
+#include "core/frame.hh"
+#include "core/recovery_frame.hh"
+#include "core/stripe.hh"
+
+namespace pars::addon {
+namespace {
+
+constexpr const char* kStripeShape = "{imageOffset, imageBytes, frames: [{kind, data, rawBytes, lost}], writes}";
+
+Failure out_of_memory() { return {"ENOMEM", "no memory for a frame"}; }
+
+class CompressWork final : public Work {
+ public:
+  CompressWork(Napi::Env env, Bytes data, int level) : Work(env), data_(data), level_(level) {}
+
+ private:
+  std::optional<Failure> run() override {
+    auto status = Compressor(level_).compress(data_, frame_);
+    if (!status) return core_failure(status.error());
+    return std::nullopt;
+  }
+  Napi::Value answer(Napi::Env env) override { return Napi::Buffer<uint8_t>::Copy(env, frame_.data(), frame_.size()); }
+  Bytes data_;
+  int level_;
+  std::vector<uint8_t> frame_;
+};
+
+class DecompressWork final : public Work {
+ public:
+  DecompressWork(Napi::Env env, Bytes frame, size_t raw_bytes) : Work(env), frame_(frame), raw_bytes_(raw_bytes) {}
+
+ private:
+  std::optional<Failure> run() override {
+    if (!out_.allocate(raw_bytes_)) return out_of_memory();
+    auto status = decompress(frame_, out_.span());
+    if (!status) return core_failure(status.error());
+    return std::nullopt;
+  }
+  Napi::Value answer(Napi::Env env) override { return out_.release(env); }
+  Bytes frame_;
+  size_t raw_bytes_;
+  OutputBytes out_;
+};
+
+class AssembleWork final : public Work {
+ public:
+  AssembleWork(Napi::Env env, StripeParts stripe, Bytes writes) : Work(env), stripe_(std::move(stripe)), writes_(writes) {}
+
+ private:
+  std::optional<Failure> run() override {
+    if (auto failure = decompress_parts()) return failure;
+    auto writes = decode_writes(writes_);
+    if (!writes) return core_failure(writes.error());
+    auto assembly = Assembly::plan(stripe_);
+    if (!assembly) return core_failure(assembly.error());
+    if (!out_.allocate(assembly->size())) return out_of_memory();
+    auto status = assembly->write(out_.span(), std::move(*writes));
+    scratch_.reset();
+    if (!status) return core_failure(status.error());
+    return std::nullopt;
+  }
+
+  /// Puts the decompressed bytes in place of the compressed ones, all in one scratch buffer.
+  std::optional<Failure> decompress_parts() {
+    size_t total = 0, used = 0;
+    for (const StripePart& part : stripe_.parts) total += stored(part) ? part.raw_bytes : 0;
+    scratch_.reset(new uint8_t[total]);
+    for (StripePart& part : stripe_.parts) {
+      if (!stored(part)) continue;
+      std::span<uint8_t> raw(scratch_.get() + used, part.raw_bytes);
+      if (auto status = decompress(part.bytes, raw); !status) return core_failure(status.error());
+      part.bytes = raw;
+      used += raw.size();
+    }
+    return std::nullopt;
+  }
+
+  static bool stored(const StripePart& part) { return part.present && part.loss == Loss::none; }
+  Napi::Value answer(Napi::Env env) override { return out_.release(env); }
+
+  StripeParts stripe_;
+  Bytes writes_;
+  std::unique_ptr<uint8_t[]> scratch_;
+  OutputBytes out_;
+};
+
+std::optional<Loss> loss_of(const Napi::Value& value) {
+  if (value.IsNull()) return Loss::none;
+  if (!value.IsString()) return std::nullopt;
+  std::string name = value.As<Napi::String>();
+  if (name == "packed") return Loss::packed;
+  if (name == "in-place") return Loss::in_place;
+  return std::nullopt;
+}
+
+/// False for a value of another shape, a kind met twice, or a size no frame has.
+bool read_frame(const Napi::Value& value, StripeParts& stripe) {
+  if (!value.IsObject()) return false;
+  auto frame = value.As<Napi::Object>();
+  auto kind = whole_number(frame.Get("kind"));
+  auto raw_bytes = whole_number(frame.Get("rawBytes"));
+  auto loss = loss_of(frame.Get("lost"));
+  Napi::Value data = frame.Get("data");
+  if (!kind || *kind >= kFrameKinds || !raw_bytes || *raw_bytes > kMaxFrameBytes || !loss) return false;
+  StripePart& part = stripe.parts[*kind];
+  if (part.present || data.IsNull() != (*loss != Loss::none)) return false;
+  if (!data.IsNull() && !data.IsBuffer()) return false;
+  part = {true, *loss, *raw_bytes, data.IsNull() ? Bytes{} : *buffer(data)};
+  return true;
+}
+
+bool read_frames(const Napi::Value& value, StripeParts& stripe) {
+  if (!value.IsArray()) return false;
+  auto frames = value.As<Napi::Array>();
+  if (frames.Length() > kFrameKinds) return false;
+  for (uint32_t i = 0; i < frames.Length(); i++)
+    if (!read_frame(frames.Get(i), stripe)) return false;
+  return true;
+}
+
+}  // namespace
+
+Napi::Value assemble_stripe(const Napi::CallbackInfo& info) {
+  if (!info[0].IsObject()) return throw_type(info.Env(), kStripeShape);
+  auto object = info[0].As<Napi::Object>();
+  auto offset = whole_number(object.Get("imageOffset"));
+  auto bytes = whole_number(object.Get("imageBytes"));
+  Napi::Value frames = object.Get("frames"), writes = object.Get("writes");
+  StripeParts stripe;
+  if (!offset || !bytes || !writes.IsBuffer() || !read_frames(frames, stripe)) return throw_type(info.Env(), kStripeShape);
+  stripe.image_offset = *offset;
+  stripe.image_bytes = *bytes;
+  auto* work = new AssembleWork(info.Env(), stripe, *buffer(writes));
+  work->keep(writes);
+  auto list = frames.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); i++) work->keep(list.Get(i).As<Napi::Object>().Get("data"));
+  return Work::start(work);
+}
+
+Napi::Value compress_frame(const Napi::CallbackInfo& info) {
+  auto data = buffer(info[0]);
+  auto level = whole_number(info[1]);
+  if (!data || data->size() > kMaxFrameBytes || !level || *level < kMinLevel || *level > kMaxLevel)
+    return throw_type(info.Env(), "a Buffer of at most 64 MiB and a level from 1 to 19");
+  auto* work = new CompressWork(info.Env(), *data, static_cast<int>(*level));
+  work->keep(info[0]);
+  return Work::start(work);
+}
+
+Napi::Value decompress_frame(const Napi::CallbackInfo& info) {
+  auto frame = buffer(info[0]);
+  auto raw_bytes = whole_number(info[1]);
+  if (!frame || !raw_bytes || *raw_bytes > kMaxFrameBytes) return throw_type(info.Env(), "a Buffer and a length of at most 64 MiB");
+  auto* work = new DecompressWork(info.Env(), *frame, *raw_bytes);
+  work->keep(info[0]);
+  return Work::start(work);
+}
+
+}  // namespace pars::addon
