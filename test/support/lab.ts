@@ -1,0 +1,339 @@
+/**
+ * The guest laboratory: real Linux guests under a private libvirtd (see lab/libvirt), for integration tests, the demo
+ * and benchmarks. Needs root on Linux; tools and kernels come by apt when they are missing.
+ *
+ *   const lab = await Lab.start();
+ *   const guest = await lab.defineGuest({ kernel: 'bookworm', disks: [{ fs: 'ext4', generate: 320 }] });
+ *   await guest.boot();
+ *   await guest.managedSave();
+ *   await guest.start();
+ *   const { ok, reads } = await guest.check();
+ *   await lab.stop();
+ */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { GuestConsole } from './lab/guest-console.js';
+
+const run = promisify(execFile);
+const scripts = fileURLToPath(new URL('./lab/', import.meta.url));
+
+/** Kernels that the tests are made for, oldest first: 5.10, 6.1, 6.12, 7.x. */
+export const SUITES = ['bullseye', 'bookworm', 'trixie', 'sid'] as const;
+export type Suite = (typeof SUITES)[number] | 'forky';
+
+export interface LabOptions {
+  /** save_image_format of qemu.conf. */
+  saveFormat?: 'raw' | 'gzip' | 'bzip2' | 'xz' | 'lzop' | 'zstd' | 'sparse';
+  /** More lines for qemu.conf. */
+  qemuConf?: string;
+  /** Where the lab's directory is made: needs room for the guests' images. */
+  parent?: string;
+}
+
+export interface DiskSpec {
+  fs: 'ext4' | 'xfs' | 'squashfs';
+  /** MiB of made-up, reproducible content. */
+  generate?: number;
+  seed?: number;
+  /** Files of a real directory of this host, up to `limit` MiB. */
+  from?: string;
+  limit?: number;
+  /** MiB. */
+  size?: number;
+  mkfs?: string;
+  /** qcow2 is an overlay over the shared image; raw is a copy of it. */
+  format?: 'qcow2' | 'raw';
+}
+
+export interface GuestOptions {
+  name?: string;
+  /** Without a kernel the guest stays in its firmware. */
+  kernel?: Suite | undefined;
+  memoryMiB?: number;
+  vcpus?: number;
+  machine?: 'pc' | 'q35';
+  cpu?: string;
+  /** Added to the kernel's command line: pars.fill=40 pars.files=all pars.anon=16 pars.tmpfs=8 pars.maps=4 ... */
+  cmdline?: string;
+  disks?: DiskSpec[];
+  /** One XML element of a namespace of its own. */
+  metadata?: string;
+  /** RAM in a named memory backend. */
+  memfd?: boolean;
+  /** XML added to the domain as it is. */
+  elements?: string;
+  qemuArgs?: string[];
+}
+
+export interface Outcome {
+  stdout: string;
+  stderr: string;
+  code: number;
+}
+
+export interface ExecOptions {
+  input?: string | Buffer;
+  env?: Record<string, string>;
+  cwd?: string;
+  signal?: AbortSignal;
+}
+
+export interface Answer {
+  ok: boolean;
+  line: string;
+  /** Sectors and requests read from the guest's disks since it was ready. */
+  reads: number;
+  requests: number;
+}
+
+/** The guest kernel's own account, in pages: see lab/guest/kpf.c. */
+export type PageCounts = Record<
+  | 'present' | 'free' | 'clean' | 'clean_large' | 'clean_private' | 'dirty' | 'mapped_file' | 'other_file' | 'anon'
+  | 'shmem' | 'slab' | 'pgtable' | 'reserved' | 'huge' | 'offline' | 'other',
+  number
+>;
+
+/** Why no lab can run here; undefined when one can. In CI a missing lab is a failure, not a reason to skip. */
+export function labMissing(): string | undefined {
+  const why =
+    process.platform !== 'linux' ? 'guests need Linux' : process.getuid?.() !== 0 ? 'guests need root' : undefined;
+  if (why !== undefined && process.env['CI']) throw new Error(`CI must run the lab, but ${why}`);
+  return why;
+}
+
+export class Lab {
+  readonly #holder: ChildProcess;
+  #guests = 0;
+  #stopped: Promise<void> | undefined;
+
+  private constructor(
+    readonly dir: string,
+    holder: ChildProcess,
+  ) {
+    this.#holder = holder;
+  }
+
+  static async start(options: LabOptions = {}): Promise<Lab> {
+    const dir = await mkdtemp(join(options.parent ?? process.env['TMPDIR'] ?? '/var/tmp', 'pars-lab.'));
+    const holder = spawn(join(scripts, 'libvirt'), ['run', dir], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true, // An interrupt at the terminal must not end guests before the tests have.
+      env: {
+        ...process.env,
+        PARS_LAB_SAVE_FORMAT: options.saveFormat ?? 'raw',
+        PARS_LAB_QEMU_CONF: options.qemuConf ?? '',
+      },
+    });
+    await readyOrThrow(holder);
+    return new Lab(dir, holder);
+  }
+
+  /** Where a file of the private /etc/libvirt, /var/lib/libvirt, /etc/pars, ... lies for processes outside the lab. */
+  hostPath(inside: string): string {
+    return join(this.dir, 'root', inside);
+  }
+
+  /** Runs a command inside; a non-zero exit is an answer, not an error. */
+  async exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<Outcome> {
+    const child = this.spawn(command, args, options);
+    const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
+    child.stdin?.on('error', () => undefined); // A command need not read its input.
+    child.stdin?.end(options.input ?? '');
+    const [code] = (await once(child, 'close')) as [number | null];
+    return { stdout: await stdout, stderr: await stderr, code: code ?? -1 };
+  }
+
+  /** Killing the child with SIGKILL kills the command inside as well. */
+  spawn(command: string, args: readonly string[] = [], options: ExecOptions = {}): ChildProcess {
+    return spawn(join(scripts, 'libvirt'), ['exec', this.dir, command, ...args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      cwd: options.cwd,
+      env: { ...process.env, ...options.env },
+      ...(options.signal && { signal: options.signal, killSignal: 'SIGKILL' as const }),
+    });
+  }
+
+  /** Throws libvirt's message when the command fails. */
+  async virsh(...args: string[]): Promise<string> {
+    const { stdout, stderr, code } = await this.exec('virsh', ['-q', '-c', 'qemu:///system', ...args]);
+    if (code !== 0) throw new Error(`virsh ${args.join(' ')}: ${stderr.trim()}`);
+    return stdout.trim();
+  }
+
+  /** libvirtd looks for hooks when it starts: restart it after the first one was installed. Guests go on. */
+  async restartLibvirtd(): Promise<void> {
+    await run(join(scripts, 'libvirt'), ['restart', this.dir]);
+  }
+
+  async defineGuest(options: GuestOptions = {}): Promise<Guest> {
+    const number = this.#guests++;
+    const console = new GuestConsole(join(this.dir, 'console', `g${number}.sock`), join(this.dir, 'console', `g${number}.log`));
+    const guest = new Guest(this, options.name ?? `guest-${number}`, randomUUID(), console);
+    const disks = await Promise.all((options.disks ?? []).map((spec, i) => this.#disk(spec, `g${number}-${i}`)));
+    const { stdout } = await run(join(scripts, 'domain-xml'), await domainArguments(guest, options, disks));
+    const file = join(this.dir, `g${number}.xml`);
+    await writeFile(file, stdout);
+    await console.prepare();
+    await this.virsh('define', file);
+    return guest;
+  }
+
+  /** Ends guests and daemons, and removes the lab's directory. Safe twice. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#holder.exitCode === null && this.#holder.signalCode === null) {
+      const gone = once(this.#holder, 'close');
+      this.#holder.stdin?.end();
+      await gone;
+    }
+    await rm(this.dir, { recursive: true, force: true });
+  }
+
+  async #disk(spec: DiskSpec, name: string): Promise<string> {
+    const { format = 'qcow2', ...rest } = spec;
+    const args = Object.entries(rest).flatMap(([key, value]) => [`--${key}`, String(value)]);
+    const base = (await run(join(scripts, 'disk'), args)).stdout.trim();
+    const file = join(this.dir, 'disks', `${name}.${format}`);
+    if (format === 'raw') await copyFile(base, file);
+    else await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', file]);
+    return `${file},${format}`;
+  }
+}
+
+export class Guest {
+  constructor(
+    readonly lab: Lab,
+    readonly name: string,
+    readonly uuid: string,
+    readonly console: GuestConsole,
+  ) {}
+
+  /** Of the managed save, as seen inside the lab. */
+  get imagePath(): string {
+    return `/var/lib/libvirt/qemu/save/${this.name}.save`;
+  }
+
+  /** The same file, as seen from outside. */
+  get hostImagePath(): string {
+    return this.lab.hostPath(this.imagePath);
+  }
+
+  /** A fresh start, or the waking of a managed save; commands name the guest by UUID, for names can be nasty. */
+  async start(...flags: string[]): Promise<void> {
+    this.console.disconnect();
+    await this.lab.virsh('start', this.uuid, ...flags);
+  }
+
+  /** Starts and waits until all is in the cache, written back and quiet. */
+  async boot(deadlineMs = 300_000): Promise<void> {
+    await this.start();
+    await this.waitConsole(/^PARS-READY/, deadlineMs);
+  }
+
+  waitConsole(pattern: RegExp, deadlineMs = 120_000): Promise<string> {
+    return this.console.wait(pattern, deadlineMs);
+  }
+
+  send(line: string): Promise<void> {
+    return this.console.send(line);
+  }
+
+  /** Types a command of lab/guest/main.c and waits for the line that answers it. */
+  async ask(command: string, deadlineMs = 300_000): Promise<Answer> {
+    await this.send(command);
+    const line = await this.waitConsole(/^PARS-(?!READY)[A-Z]+ /, deadlineMs);
+    const number = (name: string): number => Number(new RegExp(`${name}=(\\d+)`).exec(line)?.[1] ?? NaN);
+    return { ok: /^PARS-[A-Z]+ ok/.test(line), line, reads: number('reads'), requests: number('requests') };
+  }
+
+  /** Verifies files through the cache, mappings, anonymous memory, tmpfs and the kernel's log. */
+  check(deadlineMs?: number): Promise<Answer> {
+    return this.ask('check', deadlineMs);
+  }
+
+  /** Writes into parts of cached pages, appends, truncates, and compares everything again from the disk. */
+  deep(deadlineMs?: number): Promise<Answer> {
+    return this.ask('deep', deadlineMs);
+  }
+
+  async pageCounts(): Promise<PageCounts> {
+    const { line } = await this.ask('kpageflags');
+    if (!line.startsWith('PARS-KPF {')) throw new Error(line);
+    return JSON.parse(line.slice('PARS-KPF '.length)) as PageCounts;
+  }
+
+  async kernelRelease(): Promise<string> {
+    return (await this.ask('kernel')).line.replace(/^PARS-KERNEL /, '');
+  }
+
+  managedSave(...flags: string[]): Promise<string> {
+    return this.lab.virsh('managedsave', this.uuid, ...flags);
+  }
+
+  save(path: string, ...flags: string[]): Promise<string> {
+    return this.lab.virsh('save', this.uuid, path, ...flags);
+  }
+
+  async restore(path: string, ...flags: string[]): Promise<void> {
+    this.console.disconnect();
+    await this.lab.virsh('restore', path, ...flags);
+  }
+
+  async state(): Promise<string> {
+    return this.lab.virsh('domstate', this.uuid);
+  }
+
+  destroy(): Promise<string> {
+    return this.lab.virsh('destroy', this.uuid);
+  }
+
+  /** What the guest has said so far. */
+  transcript(): Promise<string> {
+    return readFile(this.console.logPath, 'latin1');
+  }
+}
+
+async function domainArguments(guest: Guest, options: GuestOptions, disks: string[]): Promise<string[]> {
+  const args = ['--name', guest.name, '--uuid', guest.uuid];
+  args.push('--console', guest.console.socketPath, '--log', guest.console.logPath);
+  args.push('--memory', String(options.memoryMiB ?? 512), '--vcpus', String(options.vcpus ?? 1));
+  args.push('--machine', options.machine ?? 'pc', ...disks.flatMap((disk) => ['--disk', disk]));
+  if (options.kernel !== undefined) args.push(...(await bootArguments(options.kernel, options.cmdline ?? '')));
+  if (options.cpu !== undefined) args.push('--cpu', options.cpu);
+  if (options.metadata !== undefined) args.push('--metadata', options.metadata);
+  if (options.elements !== undefined) args.push('--elements', options.elements);
+  if (options.memfd) args.push('--memfd');
+  return [...args, ...(options.qemuArgs ?? []).flatMap((arg) => ['--arg', arg])];
+}
+
+async function bootArguments(suite: Suite, cmdline: string): Promise<string[]> {
+  const kernel = (await run(join(scripts, 'kernel'), [suite])).stdout.trim();
+  const initrd = (await run(join(scripts, 'initrd'), [kernel])).stdout.trim();
+  const words = `console=ttyS0 quiet loglevel=4 ${cmdline}`;
+  return ['--kernel', join(kernel, 'vmlinuz'), '--initrd', initrd, '--cmdline', words];
+}
+
+/** The holder says `ready` on its stdout; what else it has to say tells why it did not. */
+async function readyOrThrow(holder: ChildProcess): Promise<void> {
+  const complaints: string[] = [];
+  holder.stderr?.on('data', (chunk: Buffer) => complaints.push(chunk.toString()));
+  if (!holder.stdout) throw new Error('the holder has no stdout');
+  for await (const line of createInterface({ input: holder.stdout })) if (line === 'ready') return;
+  throw new Error(`the private libvirtd did not start: ${complaints.join('').trim()}`);
+}
+
+async function collect(stream: NodeJS.ReadableStream | null): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream ?? []) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString();
+}
