@@ -38,7 +38,10 @@ struct DomainXml {
   bool metadata_accept_changed_disks = false;  ///< <pars:guest accept-changed-disks="yes">
 };
 
-/// Parses the XML with pugixml; caps its size at 16 MiB. A domain without a UUID or name is bad_text.
+/// No libvirt client can send a longer one (REMOTE_STRING_MAX).
+inline constexpr size_t kMaxXmlBytes = 4u << 20;
+
+/// A domain without a UUID or name is bad_text; so is text that is not UTF-8. A longer one than kMaxXmlBytes is limit.
 Result<DomainXml> parse_domain_xml(std::string_view xml);
 
 }  // namespace pars

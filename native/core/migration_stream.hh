@@ -5,21 +5,23 @@
 #include <vector>
 
 #include "core/bytes.hh"
+#include "core/page_index.hh"
 #include "core/result.hh"
 
 namespace pars {
 
 inline constexpr uint64_t kPageSize = 4096;
 
-/// Where a guest page's current bytes are. The last record of a page wins; a page never sent is zero.
-/// Packed into 64 bits: 0 = zero page, else the image offset of its 4096 payload bytes.
-using PageLocation = uint64_t;
-inline constexpr PageLocation kZeroPage = 0;
+/// More RAM than this is refused, whatever the image says.
+inline constexpr uint64_t kMaxRamBytes = 4ull << 40;
+/// QEMU sends every page at least once (nine bytes for a zero page), but for memory a guest has given back. So an image may
+/// announce this many pages more than its own length can account for.
+inline constexpr uint64_t kMaxUnsentPages = (64ull << 30) / kPageSize;
 
 struct RamBlock {
   std::string name;
-  uint64_t bytes = 0;                   ///< multiple of kPageSize
-  std::vector<PageLocation> pages;      ///< one a page frame of the block
+  uint64_t bytes = 0;  ///< multiple of kPageSize, not 0
+  PageIndex pages;     ///< one a page frame of the block
 };
 
 /// A place where the walk can be taken up again: the first record header at or after a boundary.
@@ -34,11 +36,12 @@ struct MigrationStream {
   uint32_t version = 0;
   std::string machine;              ///< from the configuration section
   std::vector<RamBlock> blocks;
+  uint32_t ram_section = 0;         ///< id of the section "ram"
   uint64_t ram_end = 0;             ///< image offset of the first byte after the RAM section's END footer
   std::vector<Stripe> stripes;      ///< they cover [first record header >= kHeadBytes, end of image)
   uint64_t payload_records = 0;     ///< records that carry 4096 bytes
   uint64_t zero_records = 0;
-  uint64_t repeated_records = 0;    ///< payload records of a page that had one already
+  uint64_t repeated_records = 0;    ///< payload records that a later record of the same page replaced
   std::vector<uint64_t> vmcoreinfo; ///< image offsets of payloads that begin "OSRELEASE=" (at most kMaxVmcoreinfo)
 };
 
@@ -57,9 +60,11 @@ struct PageRecord {
   uint64_t page = 0;           ///< page frame within the block
 };
 
-/// Walks the whole stream. Fast path of the product: touches one cache line a page.
+/// Walks the whole stream. Fast path of the product: touches one cache line a page, in two threads.
 /// Errors: truncated, bad_magic, unsupported_version, bad_flags, bad_length, bad_offset, unsupported_layout, limit; offsets are image offsets.
 Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset);
+/// The same answer record by record in one thread: what the fast walk is compared with.
+Result<MigrationStream> parse_migration_stream_plainly(Bytes image, uint64_t stream_offset);
 
 /// The page records with payload of one stripe, in stream order. `stream` must come from parse_migration_stream of the same bytes.
 std::vector<PageRecord> stripe_records(Bytes image, const MigrationStream& stream, const Stripe& stripe);

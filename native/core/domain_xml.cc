@@ -1,0 +1,156 @@
+#include "core/domain_xml.hh"
+
+#include <algorithm>
+#include <cstring>
+#include <pugixml.hpp>
+
+namespace pars {
+namespace {
+
+constexpr std::string_view kNamespace = "https://pars.dev/xmlns/guest/1";
+constexpr size_t kMaxDisks = 4096;
+constexpr size_t kMaxCells = 1024;
+
+/// The length of the UTF-8 character at the front of `text`, or 0 if none is.
+size_t utf8_character(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? uint8_t(text[i]) : 0u; };
+  const auto trails = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
+  const uint32_t first = byte(0), second = byte(1);
+  if (first < 0x80) return 1;
+  if (first >= 0xc2 && first < 0xe0) return trails(1) ? 2 : 0;
+  if (first >= 0xe0 && first < 0xf0) {
+    const bool overlong = first == 0xe0 && second < 0xa0, surrogate = first == 0xed && second >= 0xa0;
+    return trails(1) && trails(2) && !overlong && !surrogate ? 3 : 0;
+  }
+  const bool in_range = (first == 0xf0 && second >= 0x90) || (first > 0xf0 && first < 0xf4) || (first == 0xf4 && second < 0x90);
+  return in_range && trails(1) && trails(2) && trails(3) ? 4 : 0;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t bytes = utf8_character(text);
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
+  }
+  return true;
+}
+
+struct Unit {
+  const char* name;
+  uint64_t bytes;
+};
+constexpr Unit kUnits[] = {{"", 1ull << 10},     {"b", 1},              {"bytes", 1},          {"KB", 1000},
+                           {"k", 1ull << 10},    {"KiB", 1ull << 10},   {"MB", 1000000},       {"M", 1ull << 20},
+                           {"MiB", 1ull << 20},  {"GB", 1000000000},    {"G", 1ull << 30},     {"GiB", 1ull << 30},
+                           {"TB", 1000000000000}, {"T", 1ull << 40},    {"TiB", 1ull << 40}};
+
+/// An amount of memory as libvirt writes it; 0 when it is none or too large to be one.
+uint64_t amount(uint64_t number, const char* unit) {
+  for (const Unit& known : kUnits)
+    if (std::strcmp(known.name, unit) == 0) return number <= UINT64_MAX / known.bytes ? number * known.bytes : 0;
+  return 0;
+}
+
+/// 32 hexadecimal digits, in lower case and with dashes; empty if that is not what `text` holds.
+std::string canonical_uuid(std::string_view text) {
+  std::string uuid;
+  for (const char c : text) {
+    if (c == '-' || c == ' ' || c == '\n') continue;
+    const char lower = c >= 'A' && c <= 'F' ? char(c - 'A' + 'a') : c;
+    if (!((lower >= '0' && lower <= '9') || (lower >= 'a' && lower <= 'f')) || uuid.size() == 36) return {};
+    if (uuid.size() == 8 || uuid.size() == 13 || uuid.size() == 18 || uuid.size() == 23) uuid += '-';
+    uuid += lower;
+  }
+  return uuid.size() == 36 ? uuid : std::string();
+}
+
+/// The namespace a prefix stands for at a node: the nearest xmlns declaration, outwards.
+std::string_view namespace_of(pugi::xml_node node) {
+  const std::string_view name = node.name();
+  const size_t colon = name.find(':');
+  const std::string declaration = colon == name.npos ? "xmlns" : "xmlns:" + std::string(name.substr(0, colon));
+  for (int depth = 0; node && depth < 8; node = node.parent(), ++depth)
+    if (const pugi::xml_attribute found = node.attribute(declaration.c_str())) return found.value();
+  return {};
+}
+
+std::string_view local_name(pugi::xml_node node) {
+  const std::string_view name = node.name();
+  const size_t colon = name.find(':');
+  return colon == name.npos ? name : name.substr(colon + 1);
+}
+
+void read_numa(pugi::xml_node domain, DomainXml& out) {
+  for (pugi::xml_node cell : domain.child("cpu").child("numa").children("cell")) {
+    if (out.numa_cells.size() == kMaxCells) return;
+    const uint32_t id = cell.attribute("id").as_uint(uint32_t(out.numa_cells.size()));
+    out.numa_cells.push_back({id, amount(cell.attribute("memory").as_ullong(), cell.attribute("unit").value())});
+  }
+  std::ranges::stable_sort(out.numa_cells, {}, &NumaCell::id);
+}
+
+void read_memory(pugi::xml_node domain, DomainXml& out) {
+  const pugi::xml_node memory = domain.child("memory");
+  out.memory_bytes = amount(memory.text().as_ullong(), memory.attribute("unit").value());
+  out.memory_devices = bool(domain.child("devices").child("memory"));
+  const pugi::xml_node backing = domain.child("memoryBacking");
+  for (const char* named : {"hugepages", "source", "access", "allocation"}) out.memory_backed |= bool(backing.child(named));
+  read_numa(domain, out);
+}
+
+Disk read_disk(pugi::xml_node node) {
+  Disk disk;
+  const std::string_view type = node.attribute("type").value();
+  const std::string_view device = node.attribute("device").as_string("disk");
+  disk.target = node.child("target").attribute("dev").value();
+  disk.block_device = type == "block";
+  if (type == "file" || type == "block") disk.source = node.child("source").attribute(type == "file" ? "file" : "dev").value();
+  disk.read_only = node.child("readonly") || device == "cdrom";
+  return disk;
+}
+
+void read_metadata(pugi::xml_node domain, DomainXml& out) {
+  for (pugi::xml_node node : domain.child("metadata").children()) {
+    if (local_name(node) != "guest" || namespace_of(node) != kNamespace) continue;
+    if (const pugi::xml_attribute policy = node.attribute("policy")) out.metadata_policy = policy.value();
+    out.metadata_opt_out = std::strcmp(node.attribute("offload").value(), "no") == 0;
+    out.metadata_accept_changed_disks = std::strcmp(node.attribute("accept-changed-disks").value(), "yes") == 0;
+    return;
+  }
+}
+
+/// Entities such as &#xd800; can yield what was not in the text, so the values are checked, not the text.
+bool all_utf8(const DomainXml& domain) {
+  const auto disk_good = [](const Disk& disk) { return is_utf8(disk.target) && is_utf8(disk.source); };
+  return is_utf8(domain.name) && is_utf8(domain.architecture) && is_utf8(domain.machine) &&
+         is_utf8(domain.metadata_policy.value_or("")) && std::ranges::all_of(domain.disks, disk_good);
+}
+
+Error bad_text(uint64_t offset, std::string what) { return {ErrorCode::bad_text, offset, std::move(what)}; }
+
+}  // namespace
+
+Result<DomainXml> parse_domain_xml(std::string_view xml) {
+  if (xml.size() > kMaxXmlBytes)
+    return Error{ErrorCode::limit, kMaxXmlBytes, "domain XML of " + std::to_string(xml.size()) + " bytes"};
+  pugi::xml_document document;
+  const auto parsed = document.load_buffer(xml.data(), xml.size(), pugi::parse_default, pugi::encoding_utf8);
+  if (!parsed) return bad_text(uint64_t(std::max<ptrdiff_t>(parsed.offset, 0)), "domain XML: " + std::string(parsed.description()));
+  const pugi::xml_node domain = document.child("domain");
+  DomainXml out;
+  out.name = domain.child("name").text().get();
+  out.uuid = canonical_uuid(domain.child("uuid").text().get());
+  if (out.name.empty() || out.uuid.empty()) return bad_text(0, "domain XML without a name and a UUID");
+  out.architecture = domain.child("os").child("type").attribute("arch").value();
+  out.machine = domain.child("os").child("type").attribute("machine").value();
+  read_memory(domain, out);
+  for (pugi::xml_node disk : domain.child("devices").children("disk")) {
+    if (out.disks.size() == kMaxDisks) return Error{ErrorCode::limit, 0, "more than 4096 disks"};
+    out.disks.push_back(read_disk(disk));
+  }
+  read_metadata(domain, out);
+  if (!all_utf8(out)) return bad_text(0, "domain XML with names that are not UTF-8");
+  return out;
+}
+
+}  // namespace pars

@@ -1,0 +1,24 @@
+#include "core/page_index.hh"
+
+#include <sys/mman.h>
+
+namespace pars {
+
+PageIndex::~PageIndex() {
+  if (data_) munmap(data_, size_ * sizeof(PageLocation));
+}
+
+bool PageIndex::reset(size_t pages) {
+  PageIndex old(std::move(*this));  // frees what was there
+  if (pages == 0) return true;
+  if (pages > SIZE_MAX / sizeof(PageLocation)) return false;
+  // Not calloc: the kernel hands out zero pages one by one, and small blocks are few.
+  void* at = mmap(nullptr, pages * sizeof(PageLocation), PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at == MAP_FAILED) return false;
+  data_ = static_cast<PageLocation*>(at);
+  size_ = pages;
+  return true;
+}
+
+}  // namespace pars
