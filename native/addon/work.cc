@@ -52,7 +52,9 @@ Napi::Value Work::start(Work* work) {
   return promise;
 }
 
-void Work::keep(Napi::Value value) { Receiver().Set(kept_++, value); }
+void Work::keep(Napi::Value value) {
+  if (value.IsObject()) kept_.push_back(Napi::Persistent(value.As<Napi::Object>()));
+}
 
 void Work::Execute() {
   try {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/result.hh"
 
@@ -62,7 +63,7 @@ class Work : public Napi::AsyncWorker {
   void OnOK() final;
   Napi::Promise::Deferred deferred_;
   std::optional<Failure> failure_;
-  uint32_t kept_ = 0;
+  std::vector<Napi::ObjectReference> kept_;
 };
 
 }  // namespace pars::addon
