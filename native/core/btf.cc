@@ -161,15 +161,14 @@ std::optional<BtfMember> Btf::member(std::string_view struct_name, std::string_v
 bool Btf::has_enum(std::string_view enum_name) const { return enums_.contains(enum_name); }
 
 std::optional<int64_t> Btf::enumerator(std::string_view enum_name, std::string_view wanted) const {
-  for (const auto& [key, ids] : enums_) {
-    if (!enum_name.empty() && key != enum_name) continue;
-    for (uint32_t id : ids) {
-      const Type t = *type(id);
-      const uint32_t step = t.kind() == kEnum64 ? 12 : 8;
-      for (uint32_t i = 0; i < t.count(); i++) {
-        const uint8_t* p = &blob_[t.at + step * i];
-        if (name(load_le<uint32_t>(p)) == wanted) return load_le<int32_t>(p + 4);
-      }
+  auto found = enums_.find(enum_name);
+  if (found == enums_.end()) return std::nullopt;
+  for (uint32_t id : found->second) {
+    const Type t = *type(id);
+    const uint32_t step = t.kind() == kEnum64 ? 12 : 8;
+    for (uint32_t i = 0; i < t.count(); i++) {
+      const uint8_t* p = &blob_[t.at + step * i];
+      if (name(load_le<uint32_t>(p)) == wanted) return load_le<int32_t>(p + 4);
     }
   }
   return std::nullopt;

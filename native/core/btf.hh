@@ -31,7 +31,7 @@ class Btf {
   std::optional<uint32_t> struct_size(std::string_view name) const;
   /// `path` like "lru.next": anonymous structs and unions are searched through.
   std::optional<BtfMember> member(std::string_view struct_name, std::string_view path) const;
-  /// The value of an enumerator of `enum enum_name` ("" for any enum).
+  /// The value of an enumerator of `enum enum_name`.
   std::optional<int64_t> enumerator(std::string_view enum_name, std::string_view name) const;
   bool has_enum(std::string_view enum_name) const;
 

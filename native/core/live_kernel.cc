@@ -1,7 +1,8 @@
 #include "core/live_kernel.hh"
 
 #include <algorithm>
-#include <set>
+#include <map>
+#include <tuple>
 
 namespace pars {
 
@@ -147,7 +148,30 @@ struct Judged {
   std::string problem;
 };
 
-Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, Candidate candidate) {
+/// The kernel image behind one set of page tables: found once, however many VMCOREINFO notes claim it.
+struct Image {
+  std::shared_ptr<const KernelMemory> memory;
+  std::optional<Btf> btf;
+};
+
+class Images {
+ public:
+  explicit Images(const GuestRam& ram) : ram_(ram) {}
+  const Image& at(uint64_t top_table, bool five_levels, uint64_t bytes) {
+    auto [entry, fresh] = images_.try_emplace({top_table, five_levels, bytes});
+    if (fresh) {
+      entry->second.memory = std::make_shared<KernelMemory>(ram_, top_table, five_levels);
+      entry->second.btf = find_btf(*entry->second.memory, bytes);
+    }
+    return entry->second;
+  }
+
+ private:
+  const GuestRam& ram_;
+  std::map<std::tuple<uint64_t, bool, uint64_t>, Image> images_;
+};
+
+Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, Candidate candidate, Images& images) {
   const Vmcoreinfo& info = candidate.info;
   auto swapper_va = info.symbol("swapper_pg_dir");
   auto phys_base = info.number("phys_base");
@@ -158,14 +182,15 @@ Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, Candidate cand
   const bool five_levels = info.number("pgtable_l5_enabled").value_or(0) != 0;
   const Tables tables = live_tables(ram, vcpus, swapper, five_levels);
   if (!tables.problem.empty()) return {std::nullopt, tables.problem};
-  auto memory = std::make_unique<KernelMemory>(ram, tables.top, five_levels);
+  const Image& image = images.at(tables.top, five_levels, image_bytes(info));
+  const std::shared_ptr<const KernelMemory>& memory = image.memory;
   if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty()) return {std::nullopt, why};
-  auto btf = find_btf(*memory, image_bytes(info));
+  const std::optional<Btf>& btf = image.btf;
   if (!btf) return {std::nullopt, "the running kernel " + std::string(info.release()) + " has no BTF in its image"};
   if (!names_itself(*memory, info, *btf)) return {std::nullopt, "OSRELEASE is not what the kernel calls itself"};
   LayoutResult layout = resolve_layout(*btf, info);
   if (!layout.layout) return {std::nullopt, layout.problem};
-  LiveKernel kernel{std::string(info.release()), info, std::move(memory), *layout.layout, candidate.gpa};
+  LiveKernel kernel{std::string(info.release()), info, memory, *layout.layout, candidate.gpa};
   return {std::move(kernel), ""};
 }
 
@@ -174,12 +199,13 @@ Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, Candidate cand
 LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus) {
   LiveKernelResult out;
   if (vcpus.empty()) return {{}, "the device state holds no vCPU"};
+  Images images(ram);
   uint64_t seen = 0;
   for (auto [gpa, at] : current_candidates(ram)) {
     auto info = Vmcoreinfo::parse(ram.image().subspan(at, kPageSize));
     if (!info) continue;
     seen++;
-    Judged judged = judge(ram, vcpus, {std::move(*info), gpa});
+    Judged judged = judge(ram, vcpus, {std::move(*info), gpa}, images);
     if (judged.kernel) out.kernels.push_back(std::move(*judged.kernel));
     else out.problem = judged.problem;
   }

@@ -17,7 +17,7 @@ namespace pars {
 struct LiveKernel {
   std::string release;
   Vmcoreinfo info;
-  std::unique_ptr<KernelMemory> memory;  ///< translates by the tables at CR3
+  std::shared_ptr<const KernelMemory> memory;  ///< translates by the tables at CR3
   KernelLayout layout;
   uint64_t vmcoreinfo_gpa = 0;
 };
