@@ -33,6 +33,13 @@ export class Context {
     return (await this.config()).policy;
   }
 
+  /** The URL of the configured store; a usage error when there is none. */
+  async storeUrl(): Promise<string> {
+    const { store } = await this.config();
+    if (store !== null) return store;
+    throw new ParsError('usage', 'no store is configured', { hint: 'give --store URL, or put "store: URL" into /etc/pars/pars.yaml' });
+  }
+
   /** The configured store, opened once and closed when the command ends. */
   store(): Promise<Store> {
     return (this.#store ??= this.#openStore());
@@ -61,12 +68,8 @@ export class Context {
   }
 
   async #openStore(): Promise<Store> {
-    const { store: url } = await this.config();
-    if (url === null) {
-      throw new ParsError('usage', 'no store is configured', { hint: 'give --store URL, or put "store: URL" into /etc/pars/pars.yaml' });
-    }
     const { openStore } = await import('../stores/open.js');
-    return openStore(url, { signal: this.signal });
+    return openStore(await this.storeUrl(), { signal: this.signal });
   }
 }
 

@@ -1,12 +1,30 @@
 import type { Command } from 'commander';
-import type { Cli } from '../cli/context.js';
-import { ParsError } from '../errors.js';
+import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
+import { thisHost } from '../host.js';
+import { guardRemoval, type RemovalConsent } from '../removal.js';
+import { findSnapshot, removeSnapshot, resolveSnapshot } from '../snapshots.js';
+
+interface Options extends SharedOptions {
+  force?: boolean;
+  owner?: string;
+}
 
 export function register(command: Command, cli: Cli): void {
-  command.action((options: SharedOptions) =>
-    cli.run(options, async () => {
-      throw new ParsError('internal', 'not built yet');
-    }),
-  );
+  command
+    .description('Remove a snapshot from the store. Refused for another host\'s, for one that a stub on this host needs, and for fragments, unless forced.')
+    .argument('<snapshot>', 'its name; the beginning is enough')
+    .option('--force', 'remove it although a stub needs it, or although it is a fragment')
+    .option('--owner <machine-id>', 'with --force: remove the snapshot of that other host')
+    .action((snapshot: string, options: Options) => cli.run(options, (context) => remove(context, snapshot, options)));
+}
+
+async function remove(context: Context, typed: string, options: Options): Promise<void> {
+  const store = await context.store();
+  const snapshot = await resolveSnapshot(store, typed);
+  const consent: RemovalConsent = { force: options.force ?? false, ...(options.owner === undefined ? {} : { owner: options.owner }) };
+  await guardRemoval(await findSnapshot(store, snapshot), thisHost(), consent);
+  await removeSnapshot(store, snapshot);
+  context.output.json({ removed: snapshot });
+  context.output.text(`Removed ${snapshot}.`);
 }

@@ -1,12 +1,23 @@
 import type { Command } from 'commander';
-import type { Cli } from '../cli/context.js';
-import { ParsError } from '../errors.js';
+import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
+import { thisHost } from '../host.js';
+import { findSnapshot, resolveSnapshot } from '../snapshots.js';
 
 export function register(command: Command, cli: Cli): void {
-  command.action((options: SharedOptions) =>
-    cli.run(options, async () => {
-      throw new ParsError('internal', 'not built yet');
-    }),
-  );
+  command
+    .description('Show one snapshot: guest, image, owner, and what is stored of each class of pages.')
+    .argument('<snapshot>', 'its name, or a guest\'s UUID for the latest; the beginning is enough')
+    .action((snapshot: string, options: SharedOptions) => cli.run(options, (context) => show(context, snapshot)));
+}
+
+async function show(context: Context, typed: string): Promise<void> {
+  const { output } = context;
+  const store = await context.store();
+  const entry = await findSnapshot(store, await resolveSnapshot(store, typed));
+  if (entry.condition === 'unreadable') throw entry.error;
+  const { renderSnapshot, snapshotJson } = await import('../faces/snapshots.js');
+  const host = thisHost();
+  output.json({ ...snapshotJson(entry, host), manifest: entry.condition === 'whole' ? entry.manifest : null });
+  output.text(renderSnapshot(entry, host, output.colours));
 }

@@ -1,12 +1,37 @@
 import type { Command } from 'commander';
-import type { Cli } from '../cli/context.js';
-import { ParsError } from '../errors.js';
+import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
+import { plain } from '../faces/plain.js';
+import type { InitResult } from '../stores/local-init.js';
+
+interface Options extends SharedOptions {
+  allowSameDevice?: boolean;
+  replace?: string;
+}
 
 export function register(command: Command, cli: Cli): void {
-  command.action((options: SharedOptions) =>
-    cli.run(options, async () => {
-      throw new ParsError('internal', 'not built yet');
-    }),
-  );
+  command
+    .description('Mark the directories of a store as ours, once. A directory without the mark counts as a disk that is not there, and is never written.')
+    .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
+    .option('--replace <dir>', 'give an empty directory of the store, whose disk was replaced, its mark back')
+    .action((options: Options) => cli.run(options, (context) => init(context, options)));
+}
+
+async function init(context: Context, options: Options): Promise<void> {
+  const { parseStoreUrl } = await import('../stores/open.js');
+  const { initLocalStore } = await import('../stores/local-init.js');
+  const url = await context.storeUrl();
+  const result = await initLocalStore(parseStoreUrl(url).rest, {
+    allowSameDevice: options.allowSameDevice ?? false,
+    ...(options.replace === undefined ? {} : { replace: options.replace }),
+  });
+  context.output.json({ url, ...result });
+  context.output.text(describe(result));
+  if (options.replace !== undefined) context.output.note('Snapshots that had a copy there have one copy less now: offload them again, or keep the other disks safe.');
+}
+
+function describe({ storeId, directories, marked, allowSameDevice }: InitResult): string {
+  const what = marked.length === 0 ? 'Nothing to do: set up already' : `Set up ${marked.map(plain).join(', ')}`;
+  const shared = allowSameDevice ? '\nCopies may lie on one device, and are lost together with it.' : '';
+  return `${what}.\nStore ${storeId}, ${directories.length} ${directories.length === 1 ? 'directory' : 'directories'}.${shared}`;
 }

@@ -1,12 +1,30 @@
 import type { Command } from 'commander';
-import type { Cli } from '../cli/context.js';
-import { ParsError } from '../errors.js';
+import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
+import { EXIT_CODES } from '../errors.js';
+import { plain } from '../faces/plain.js';
+import { formatBytes } from '../faces/units.js';
 
 export function register(command: Command, cli: Cli): void {
-  command.action((options: SharedOptions) =>
-    cli.run(options, async () => {
-      throw new ParsError('internal', 'not built yet');
-    }),
-  );
+  command
+    .description('Check the store: which of its places can be used now, how much room there is, and what else to know. Fails with "unreachable" when a place is missing.')
+    .action((options: SharedOptions) => cli.run(options, status));
+}
+
+async function status(context: Context): Promise<number> {
+  const { output } = context;
+  const found = await (await context.store()).status();
+  output.json(found);
+  if (!output.isJson) {
+    const { renderPairs } = await import('../faces/table.js');
+    const pairs = [
+      ['store', plain(found.url)],
+      ['id', found.storeId],
+      ['places', `${found.usablePlaces} of ${found.places} usable`],
+      ['room', `${formatBytes(found.freeBytes)} free, all places together`],
+    ] as const;
+    output.text(renderPairs(pairs, output.colours));
+    for (const warning of found.warnings) output.warning(plain(warning));
+  }
+  return found.usablePlaces < found.places ? EXIT_CODES.unreachable : 0;
 }

@@ -1,5 +1,5 @@
 /** Where output goes: results on stdout, everything about them on stderr. */
-import pc from 'picocolors';
+import { type Colours, coloursFor } from './colours.js';
 
 export interface OutputOptions {
   json?: boolean;
@@ -21,9 +21,9 @@ export class Output {
     return process.stderr.isTTY === true && !this.isQuiet && !this.isJson;
   }
 
-  /** Colours on stdout: on a terminal, unless NO_COLOR says no. */
-  get wantsColour(): boolean {
-    return process.stdout.isTTY === true && !process.env['NO_COLOR'];
+  /** Colours for stdout. */
+  get colours(): Colours {
+    return coloursFor(process.stdout);
   }
 
   /** The result as text; nothing with --json. */
@@ -43,17 +43,13 @@ export class Output {
 
   /** Something the reader should know even with --quiet. */
   warning(text: string): void {
-    process.stderr.write(`${errorColours().yellow('warning:')} ${text}\n`);
+    process.stderr.write(`${coloursFor(process.stderr).yellow('warning:')} ${text}\n`);
   }
 
   failure(message: string, hint: string | null = null): void {
-    process.stderr.write(`${errorColours().red('pars:')} ${message}\n`);
+    process.stderr.write(`${coloursFor(process.stderr).red('pars:')} ${message}\n`);
     if (hint !== null) process.stderr.write(`      ${hint}\n`);
   }
-}
-
-function errorColours(): ReturnType<typeof pc.createColors> {
-  return pc.createColors(process.stderr.isTTY === true && !process.env['NO_COLOR']);
 }
 
 /** `pars list | head` is no error. */

@@ -1,0 +1,102 @@
+/** Snapshots as people and programs see them. */
+import type { Host } from '../host.js';
+import type { Manifest } from '../manifest.js';
+import { EXPENDABLE, PAGE_CLASSES } from '../page-classes.js';
+import type { SnapshotEntry } from '../snapshots.js';
+import type { Colours } from './colours.js';
+import { plain } from './plain.js';
+import { type Column, renderPairs, renderTable } from './table.js';
+import { formatBytes, formatCount } from './units.js';
+
+const LIST_COLUMNS: readonly Column[] = [
+  { heading: 'SNAPSHOT' },
+  { heading: 'GUEST' },
+  { heading: 'STATE' },
+  { heading: 'CREATED' },
+  { heading: 'IMAGE', align: 'right' },
+  { heading: 'STORED', align: 'right' },
+  { heading: 'POLICY' },
+];
+
+/** One snapshot for `list --json`. */
+export function snapshotJson(entry: SnapshotEntry, host: Host): Record<string, unknown> {
+  if (entry.condition === 'incomplete') return { snapshot: entry.snapshot, state: 'incomplete' };
+  if (entry.condition === 'unreadable') {
+    return { snapshot: entry.snapshot, state: 'unreadable', error: { kind: entry.error.kind, message: entry.error.message, hint: entry.error.hint ?? null } };
+  }
+  const { domain, created, image, policy, storedBytes, owner, sequence, guest } = entry.manifest;
+  return {
+    snapshot: entry.snapshot,
+    state: entry.state,
+    foreign: isForeign(entry.manifest, host),
+    domain,
+    created,
+    sequence,
+    image: { path: image.path, bytes: image.bytes },
+    guest,
+    policy: policy.name,
+    storedBytes,
+    owner,
+  };
+}
+
+export function renderSnapshots(entries: readonly SnapshotEntry[], host: Host, colours: Colours): string {
+  return renderTable(LIST_COLUMNS, entries.map((entry) => listRow(entry, host, colours)), colours);
+}
+
+/** Everything about one snapshot. */
+export function renderSnapshot(entry: SnapshotEntry, host: Host, colours: Colours): string {
+  if (entry.condition !== 'whole') {
+    return renderPairs([['snapshot', entry.snapshot], ['state', `${entry.condition}: it has no manifest and cannot be restored`]], colours);
+  }
+  const { manifest, state } = entry;
+  return `${renderPairs(pairsOf(manifest, state, host), colours)}\n\n${classTable(manifest, colours)}`;
+}
+
+function listRow(entry: SnapshotEntry, host: Host, colours: Colours): string[] {
+  if (entry.condition === 'incomplete') return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', ''];
+  if (entry.condition === 'unreadable') return [entry.snapshot, '', colours.red(`unreadable (${entry.error.kind})`), '', '', '', ''];
+  const { domain, created, image, storedBytes, policy } = entry.manifest;
+  const state = isForeign(entry.manifest, host) ? `${entry.state}, foreign` : entry.state;
+  return [entry.snapshot, plain(domain.name), state, shortTime(created), formatBytes(image.bytes), formatBytes(storedBytes), plain(policy.name)];
+}
+
+function pairsOf(manifest: Manifest, state: string, host: Host): [string, string][] {
+  const { image, guest, owner, policy } = manifest;
+  return [
+    ['snapshot', manifest.snapshot],
+    ['state', state],
+    ['guest', `${plain(manifest.domain.name)} (${plain(manifest.domain.uuid)})`],
+    ['kernel', guest.introspected ? plain(guest.kernel ?? 'unknown') : `not introspected: ${plain(guest.reason ?? 'no reason given')}`],
+    ['created', shortTime(manifest.created)],
+    ['owner', `${plain(owner.host)} (${plain(owner.machineId)})${isForeign(manifest, host) ? ', another host' : ''}`],
+    ['image', `${plain(image.path)}, ${formatBytes(image.bytes)}`],
+    ['policy', `${plain(policy.name)}, critical data ${policy.criticalCopies} times`],
+    ['stored', `${formatBytes(manifest.storedBytes)}, all copies together`],
+  ];
+}
+
+function classTable({ classes, policy }: Manifest, colours: Colours): string {
+  const columns: Column[] = [
+    { heading: 'CLASS' },
+    { heading: 'PAGES', align: 'right' },
+    { heading: 'IN IMAGE', align: 'right' },
+    { heading: 'COPIES', align: 'right' },
+    { heading: 'STORED', align: 'right' },
+    { heading: '' },
+  ];
+  const rows = PAGE_CLASSES.filter((name) => classes[name].pages > 0).map((name) => {
+    const { pages, payloadPages, storedBytes } = classes[name];
+    return [name, formatCount(pages), formatBytes(payloadPages * 4096), String(policy.copies[name]), formatBytes(storedBytes), EXPENDABLE.has(name) ? 'expendable' : 'critical'];
+  });
+  return renderTable(columns, rows, colours);
+}
+
+function isForeign(manifest: Manifest, host: Host): boolean {
+  return manifest.owner.machineId !== host.machineId;
+}
+
+/** "2026-11-23 09:30:00 UTC". */
+function shortTime(iso: string): string {
+  return plain(iso).replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
+}
