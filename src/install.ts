@@ -1,6 +1,6 @@
 /** Puts the hook where libvirt runs it, and takes it away. Never over somebody else's hook. */
 import { execFile } from 'node:child_process';
-import { access, mkdir, readdir, readFile, rmdir, unlink } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, readlink, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { writeAtomically } from './atomic-file.js';
@@ -143,11 +143,14 @@ async function reloadDaemons(): Promise<string> {
   return `reloaded ${daemons.map(({ name, pid }) => `${name} (${pid})`).join(', ')}`;
 }
 
+/** Those that see our hook: a daemon in another mount namespace (a container's, a test's) looks elsewhere. */
 async function runningDaemons(): Promise<{ name: string; pid: number }[]> {
+  const ours = await readlink('/proc/self/ns/mnt');
   const found: { name: string; pid: number }[] = [];
   for (const name of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
     const comm = (await readFile(join('/proc', name, 'comm'), 'utf8').catch(() => '')).trim();
-    if (DAEMONS.some((daemon) => daemon === comm)) found.push({ name: comm, pid: Number(name) });
+    if (!DAEMONS.some((daemon) => daemon === comm)) continue;
+    if ((await readlink(join('/proc', name, 'ns', 'mnt')).catch(() => '')) === ours) found.push({ name: comm, pid: Number(name) });
   }
   return found;
 }

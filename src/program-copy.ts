@@ -3,7 +3,7 @@
  * its contents, so that an update of the sources never changes what a running guest depends on.
  */
 import { createHash } from 'node:crypto';
-import { chmod, cp, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeAtomically } from './atomic-file.js';
@@ -28,7 +28,7 @@ interface PackageJson {
 /** Copies the program below `prefix` unless that very program is there already; returns its directory. */
 export async function installProgram(prefix: string): Promise<{ directory: string; copied: boolean }> {
   const directory = join(prefix, await programName());
-  if ((await readdir(directory).catch(() => [])).includes(MARK)) return { directory, copied: false };
+  if ((await namesIn(directory)).includes(MARK)) return { directory, copied: false };
   const temporary = `${directory}.${process.pid}.tmp`;
   try {
     await mkdir(temporary, { recursive: true, mode: 0o755 });
@@ -45,14 +45,18 @@ export async function installProgram(prefix: string): Promise<{ directory: strin
 /** Removes every program copied below `prefix`, and `prefix` if nothing else is in it; returns what was removed. */
 export async function removePrograms(prefix: string): Promise<string[]> {
   const removed: string[] = [];
-  for (const name of await readdir(prefix).catch(() => [])) {
+  for (const name of await namesIn(prefix)) {
     const directory = join(prefix, name);
-    if (!(await readdir(directory).catch(() => [])).includes(MARK)) continue;
+    if (!(await namesIn(directory)).includes(MARK)) continue;
     await rm(directory, { recursive: true });
     removed.push(directory);
   }
-  if ((await readdir(prefix).catch(() => [MARK])).length === 0) await rm(prefix, { recursive: true });
+  await rmdir(prefix).catch(() => {});
   return removed;
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return readdir(directory).catch(() => []);
 }
 
 async function copyProgram(to: string): Promise<void> {
