@@ -69,7 +69,7 @@ class Helper {
 
   uint64_t began_;
   RamWalk walk_;
-  std::atomic<bool> cancel_ = false;
+  alignas(128) std::atomic<bool> cancel_ = false;
   pthread_t thread_{};
   bool running_ = false;
 };

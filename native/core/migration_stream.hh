@@ -17,6 +17,8 @@ inline constexpr uint64_t kMaxRamBytes = 4ull << 40;
 /// QEMU sends every page at least once (nine bytes for a zero page), but for memory a guest has given back. So an image may
 /// announce this many pages more than its own length can account for.
 inline constexpr uint64_t kMaxUnsentPages = (64ull << 30) / kPageSize;
+/// RAM of at most so many times the image's length gets page indexes in large pages of memory: a 64th of the image.
+inline constexpr uint64_t kDenseRam = 8;
 
 struct RamBlock {
   std::string name;

@@ -23,7 +23,8 @@ class PageIndex {
   ~PageIndex();
 
   /// Becomes `pages` zero pages, whatever it was. False when the system refuses the address space; it is empty then.
-  [[nodiscard]] bool reset(size_t pages);
+  /// `dense`: most of it will be written, so large pages of memory are welcome.
+  [[nodiscard]] bool reset(size_t pages, bool dense = false);
 
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }

@@ -56,12 +56,14 @@ RamWalk RamWalk::guessed(Bytes image, MigrationStream& stream, uint64_t position
 
 // The block in force is unknown here: a last target, as large as the largest block, stands for it.
 bool RamWalk::begin_guess() {
-  uint64_t largest = 0;
+  uint64_t largest = 0, total = 0;
+  for (const RamBlock& block : stream_->blocks) total += block.bytes;
+  const bool dense = total / kDenseRam <= image_.size();
   own_.resize(stream_->blocks.size() + 1);
   for (size_t i = 0; i < own_.size(); ++i) {
     const uint64_t pages = i < stream_->blocks.size() ? stream_->blocks[i].pages.size() : largest;
     largest = std::max(largest, pages);
-    if (!own_[i].reset(pages)) return false;
+    if (!own_[i].reset(pages, dense)) return false;
     targets_.push_back({own_[i].data(), pages});
   }
   set_block(uint32_t(own_.size() - 1));

@@ -128,6 +128,7 @@ class Prologue {
     uint64_t left = word & ~kFlagMask;
     if (left == 0 || left > kMaxRamBytes || left / kPageSize > kMaxUnsentPages + image_.size() / kZeroRecordBytes)
       return fail(ErrorCode::limit, at, "RAM of " + std::to_string(left) + " bytes in an image of " + std::to_string(image_.size()));
+    dense_ = left / kDenseRam <= image_.size();
     while (left)
       if (!block(left)) return false;
     return true;
@@ -147,13 +148,14 @@ class Prologue {
       if (other.name == name) return fail(ErrorCode::bad_text, at, "two RAM blocks named " + quoted(name));
     stream_.blocks.push_back({std::string(name), bytes, {}});
     left -= bytes;
-    return stream_.blocks.back().pages.reset(bytes / kPageSize) ||
+    return stream_.blocks.back().pages.reset(bytes / kPageSize, dense_) ||
            fail(ErrorCode::io, at, "no address space for the pages of " + quoted(name));
   }
 
   Bytes image_;
   Cursor cursor_;
   MigrationStream& stream_;
+  bool dense_ = false;
   Error failure_{ErrorCode::truncated, 0, {}};
 };
 
