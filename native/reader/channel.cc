@@ -1,0 +1,74 @@
+#include "reader/channel.hh"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "reader/jail.hh"
+
+namespace pars::reader {
+
+namespace {
+
+constexpr uint32_t kMaxRequest = 64 << 10;
+constexpr int kParentGone = 3;
+
+void write_all(const void* data, size_t bytes) {
+  auto* from = static_cast<const uint8_t*>(data);
+  while (bytes > 0) {
+    const ssize_t n = write(kAnswerFd, from, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) _exit(kParentGone);
+    from += n, bytes -= n;
+  }
+}
+
+bool read_all(void* data, size_t bytes) {
+  auto* to = static_cast<uint8_t*>(data);
+  while (bytes > 0) {
+    const ssize_t n = read(kRequestFd, to, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    to += n, bytes -= n;
+  }
+  return true;
+}
+
+}  // namespace
+
+void send(Message type, std::initializer_list<Bytes> parts) {
+  uint32_t bytes = 0;
+  for (Bytes part : parts) bytes += part.size();
+  const uint32_t header[2] = {static_cast<uint32_t>(type), bytes};
+  write_all(header, sizeof header);
+  for (Bytes part : parts) write_all(part.data(), part.size());
+}
+
+void send(Message type, const nlohmann::json& payload) {
+  // Names from the image may hold bytes that are not UTF-8: they are replaced, never an exception.
+  const std::string text = payload.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  send(type, {Bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size())});
+}
+
+void send_error(const Error& error) {
+  send(Message::error, {{"code", error_code_name(error.code)}, {"offset", error.offset}, {"message", error.what}});
+}
+
+void send_progress(const char* phase, uint64_t done, uint64_t total) {
+  send(Message::progress, {{"phase", phase}, {"done", done}, {"total", total}});
+}
+
+std::optional<nlohmann::json> receive_pack() {
+  uint32_t header[2];
+  if (!read_all(header, sizeof header)) return std::nullopt;
+  if (header[0] != static_cast<uint32_t>(Message::pack) || header[1] > kMaxRequest) return std::nullopt;
+  std::vector<char> text(header[1]);
+  if (!read_all(text.data(), text.size())) return std::nullopt;
+  auto request = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
+  if (request.is_discarded()) return std::nullopt;
+  return request;
+}
+
+}  // namespace pars::reader

@@ -1,0 +1,103 @@
+#include "reader/facts.hh"
+
+#include <algorithm>
+
+#include "core/frame.hh"
+#include "core/guest_ram.hh"
+
+namespace pars::reader {
+
+using nlohmann::json;
+
+namespace {
+
+// A sample of every class, compressed in batches: one page in kSampleStep, so that the estimate costs a few milliseconds.
+constexpr uint64_t kSampleStep = 512, kSampleBatch = 64, kSampleHead = 64;
+
+struct Sample {
+  std::vector<uint8_t> batch;
+  uint64_t seen = 0, pages = 0, compressed = 0;
+};
+
+void flush(Sample& sample, Compressor& compressor, std::vector<uint8_t>& out) {
+  if (sample.batch.empty()) return;
+  if (compressor.compress(sample.batch, out)) sample.compressed += out.size(), sample.pages += sample.batch.size() / kPageSize;
+  sample.batch.clear();
+}
+
+std::array<Sample, kPageClasses> sample_classes(Bytes image, const MigrationStream& stream, const Inspection& inspection) {
+  std::array<Sample, kPageClasses> samples;
+  Compressor compressor(kMinLevel);
+  std::vector<uint8_t> out;
+  for (size_t b = 0; b < stream.blocks.size(); b++) {
+    for (uint64_t p = 0; p < stream.blocks[b].pages.size(); p++) {
+      const PageLocation at = stream.blocks[b].pages[p];
+      if (at == kZeroPage) continue;
+      Sample& sample = samples[static_cast<size_t>(inspection.classes[b][p])];
+      if (++sample.seen > kSampleHead && sample.seen % kSampleStep != 0) continue;
+      const uint8_t* page = image.data() + at;
+      if (is_fill(page)) continue;
+      sample.batch.insert(sample.batch.end(), page, page + kPageSize);
+      if (sample.batch.size() == kSampleBatch * kPageSize) flush(sample, compressor, out);
+    }
+  }
+  for (Sample& sample : samples) flush(sample, compressor, out);
+  return samples;
+}
+
+json class_facts(const Inspection& inspection, const std::array<Sample, kPageClasses>* samples) {
+  json classes = json::object();
+  for (size_t c = 0; c < kPageClasses; c++) {
+    const ClassCount& n = inspection.counts[c];
+    json& entry = classes[kPageClassNames[c]];
+    entry = {{"pages", n.pages}, {"payloadPages", n.payload_pages}, {"fillPages", n.fill_pages}, {"zeroPages", n.zero_pages}};
+    if (samples) entry["sample"] = {{"pages", (*samples)[c].pages}, {"compressedBytes", (*samples)[c].compressed}};
+  }
+  return classes;
+}
+
+json optional_text(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
+
+}  // namespace
+
+json domain_facts(const DomainXml& domain) {
+  json disks = json::array();
+  for (const Disk& d : domain.disks)
+    disks.push_back({{"target", d.target}, {"source", d.source}, {"blockDevice", d.block_device}, {"readOnly", d.read_only}});
+  return {{"name", domain.name},
+          {"uuid", domain.uuid},
+          {"architecture", domain.architecture},
+          {"machine", domain.machine},
+          {"memoryBytes", domain.memory_bytes},
+          {"disks", disks},
+          {"policy", domain.metadata_policy ? json(*domain.metadata_policy) : json(nullptr)},
+          {"optOut", domain.metadata_opt_out},
+          {"acceptChangedDisks", domain.metadata_accept_changed_disks}};
+}
+
+json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection, bool sampled) {
+  uint64_t pages = 0, zero_pages = 0;
+  for (size_t c = 0; c < kPageClasses; c++) {
+    if (c == static_cast<size_t>(PageClass::device)) continue;
+    pages += inspection.counts[c].pages, zero_pages += inspection.counts[c].zero_pages;
+  }
+  json notes = json::array();
+  for (const auto& [text, count] : inspection.notes) notes.push_back({{"text", text}, {"pages", count}});
+  std::array<Sample, kPageClasses> samples;
+  if (sampled) samples = sample_classes(image, stream, inspection);
+  return {{"guest",
+           {{"introspected", inspection.introspected},
+            {"kernel", optional_text(inspection.kernel_release)},
+            {"reason", optional_text(inspection.reason)}}},
+          {"ram", {{"pageSize", kPageSize}, {"pages", pages}, {"zeroPages", zero_pages}}},
+          {"classes", class_facts(inspection, sampled ? &samples : nullptr)},
+          {"notes", notes},
+          {"stream",
+           {{"machine", stream.machine},
+            {"payloadRecords", stream.payload_records},
+            {"zeroRecords", stream.zero_records},
+            {"repeatedRecords", stream.repeated_records}}},
+          {"recovery", {{"folios", inspection.recovery.folios.size()}, {"writes", inspection.recovery.writes.size()}}}};
+}
+
+}  // namespace pars::reader

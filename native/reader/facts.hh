@@ -1,0 +1,15 @@
+// What the reader found, as JSON.
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "core/domain_xml.hh"
+#include "core/inspection.hh"
+#include "core/save_image.hh"
+
+namespace pars::reader {
+
+nlohmann::json domain_facts(const DomainXml& domain);
+/// Counts by class, with a compressed sample of each class when `sampled`.
+nlohmann::json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection, bool sampled);
+
+}  // namespace pars::reader

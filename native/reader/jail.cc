@@ -1,0 +1,121 @@
+#include "reader/jail.hh"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+namespace pars::reader {
+
+namespace {
+
+// The range systemd uses for dynamic users: no account and no file belongs to it.
+constexpr uid_t kFirstUid = 61184, kUids = 4336;
+constexpr uint64_t kDataBase = 8ull << 30;  // virtual; page indexes are reserved whole and touched lazily
+
+bool close_others() {
+  return syscall(SYS_close_range, 5u, ~0u, 0u) == 0 && (close(1) == 0 || errno == EBADF);
+}
+
+bool drop_identity() {
+  if (geteuid() != 0) return true;
+  const uid_t uid = kFirstUid + getpid() % kUids;
+  return setgroups(0, nullptr) == 0 && setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0;
+}
+
+bool limit(int resource, uint64_t value) {
+  const rlimit bound{value, value};
+  return setrlimit(static_cast<__rlimit_resource>(resource), &bound) == 0;
+}
+
+/// BPF that allows what is listed and kills the process for anything else.
+class Filter {
+ public:
+  Filter() {
+    add(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch));
+    jump(AUDIT_ARCH_X86_64, 1, 0);
+    add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    add(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
+  }
+  void allow(uint32_t number) {
+    jump(number, 0, 1);
+    add(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  }
+  void answer(uint32_t number, uint32_t error) {
+    jump(number, 0, 1);
+    add(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error);
+  }
+  /// Allows a call whose low 32 bits of argument `index`, masked, equal `value`; kills it otherwise.
+  void allow_if(uint32_t number, int index, uint32_t mask, uint32_t value) {
+    jump(number, 0, 5);
+    add(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args) + 8 * index);
+    add(BPF_ALU | BPF_AND | BPF_K, mask);
+    jump(value, 0, 1);
+    add(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+  }
+  bool install() {
+    add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    sock_fprog program{static_cast<unsigned short>(code_.size()), code_.data()};
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+  }
+
+ private:
+  void add(uint16_t op, uint32_t k) { code_.push_back({op, 0, 0, k}); }
+  void jump(uint32_t value, uint8_t yes, uint8_t no) { code_.push_back({BPF_JMP | BPF_JEQ | BPF_K, yes, no, value}); }
+  std::vector<sock_filter> code_;
+};
+
+bool filter_calls() {
+  Filter filter;
+  for (uint32_t number : {SYS_read, SYS_write, SYS_writev, SYS_pread64, SYS_munmap, SYS_mremap, SYS_madvise, SYS_futex, SYS_exit,
+                          SYS_exit_group, SYS_fstat, SYS_lseek, SYS_brk, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
+                          SYS_sigaltstack, SYS_clock_gettime, SYS_clock_nanosleep, SYS_sched_yield, SYS_sched_getaffinity,
+                          SYS_getrandom, SYS_rseq, SYS_set_robust_list, SYS_set_tid_address, SYS_gettid, SYS_getpid, SYS_tgkill,
+                          SYS_poll, SYS_restart_syscall, SYS_mincore})
+    filter.allow(number);
+  filter.allow_if(SYS_mmap, 2, PROT_EXEC, 0);
+  filter.allow_if(SYS_mprotect, 2, PROT_EXEC, 0);
+  filter.allow_if(SYS_clone, 0, CLONE_THREAD, CLONE_THREAD);
+  filter.answer(SYS_clone3, ENOSYS);        // its flags lie in memory a filter cannot see; glibc then uses clone
+  filter.answer(SYS_newfstatat, EACCES);
+  filter.answer(SYS_openat, EACCES);        // glibc asks /sys for processor counts and goes on without
+  filter.answer(SYS_prlimit64, EPERM);
+  return filter.install();
+}
+
+bool image_is_read_only() {
+  struct stat st{};
+  const int flags = fcntl(kImageFd, F_GETFL);
+  return flags >= 0 && (flags & O_ACCMODE) == O_RDONLY && fstat(kImageFd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+}  // namespace
+
+std::string enter_jail(uint64_t image_bytes) {
+  if (!image_is_read_only()) return "descriptor 3 is not a regular file opened read-only";
+  const pid_t parent = getppid();
+  if (!close_others()) return "descriptors cannot be closed";
+  if (!drop_identity()) return "the user cannot be changed";
+  // After the change of user, which clears it; then the parent must still be there.
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) return "the parent is gone";
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0) return "privileges cannot be given up";
+  if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, 5) || !limit(RLIMIT_DATA, kDataBase + image_bytes / 16))
+    return "limits cannot be set";
+  return filter_calls() ? "" : "system calls cannot be filtered";
+}
+
+}  // namespace pars::reader

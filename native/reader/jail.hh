@@ -1,0 +1,13 @@
+// The reader's jail (R1): whoever takes over this process through a hostile image has no privilege, no file, no network to use.
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace pars::reader {
+
+inline constexpr int kRequestFd = 0, kImageFd = 3, kAnswerFd = 4;
+
+/// Gives everything up but the descriptors above. Empty when it worked, else what could not be given up.
+std::string enter_jail(uint64_t image_bytes);
+
+}  // namespace pars::reader
