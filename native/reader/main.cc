@@ -1,121 +1,147 @@
-// pars-reader MODE: the only program of Pars that reads guest bytes. Protocol: docs/format.md, "The reader's protocol".
+// pars-reader MODE: looks into the image on descriptor 3 from inside a jail and answers on descriptor 4. docs/format.md.
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstring>
-#include <exception>
-#include <string_view>
+#include <csignal>
+#include <cstdio>
+#include <string>
 
+#include "core/inspection.hh"
+#include "core/save_image.hh"
 #include "reader/channel.hh"
-#include "reader/image.hh"
+#include "reader/facts.hh"
+#include "reader/head.hh"
 #include "reader/jail.hh"
-#include "reader/packer.hh"
-#include "reader/report.hh"
+#include "reader/packing.hh"
 
 namespace pars::reader {
+
 namespace {
 
 using nlohmann::json;
 
+/// Somebody cut the image short while it was mapped.
+void on_bus_error(int) {
+  static const char text[] = "pars-reader: the image was truncated while it was read\n";
+  if (write(2, text, sizeof text - 1) < 0) _exit(6);
+  _exit(5);
+}
+
+struct Opened {
+  SaveImage header;
+  DomainXml domain;
+  uint64_t head_end = 0;
+};
+
+Result<Opened> open_image(Bytes image) {
+  auto header = parse_save_image(image);
+  if (!header) return header.error();
+  auto domain = parse_domain_xml(header->xml);
+  if (!domain) return domain.error();
+  Opened opened{*header, *domain, 0};
+  if (header->format == SaveFormat::raw) opened.head_end = find_head_end(image, header->stream_offset);
+  return opened;
+}
+
+void send_image(Bytes image, const Opened& opened) {
+  const uint64_t start = opened.header.stream_offset;
+  const std::string record = stub_record_hex(image, opened.head_end);
+  json facts = {{"bytes", image.size()},
+                {"format", save_format_name(static_cast<uint32_t>(opened.header.format))},
+                {"wasRunning", opened.header.was_running != 0},
+                {"streamOffset", start},
+                {"domain", domain_facts(opened.domain)},
+                {"headEnd", opened.head_end},
+                {"headDigest", opened.head_end ? json(sha256_hex(image.subspan(start, opened.head_end - start))) : json(nullptr)},
+                {"stubRecord", record.empty() ? json(nullptr) : json(record)}};
+  send(Message::image, facts);
+}
+
+PackRequest request_from(const json& request) {
+  PackRequest out;
+  const json stored = request.value("stored", json::array());
+  for (size_t c = 0; c < kPageClasses; c++)
+    for (const json& name : stored) out.stored[c] = out.stored[c] || name == kPageClassNames[c];
+  const json level = request.value("level", json(kMinLevel));
+  if (level.is_number_integer() && level >= kMinLevel && level <= kMaxLevel) out.level = level.get<int>();
+  return out;
+}
+
 int fail(const Error& error) {
   send_error(error);
-  return kExitError;
+  return 1;
 }
 
-/// A stub's memory is elsewhere: to report on it or to store it would take the hole for memory.
-int refuse_stub(const Image& image) {
-  send_error("stub", image.head.end, image.head.stub ? "the image is a stub: its memory is in a store" : image.head.no_stub);
-  return kExitError;
-}
-
-Result<PackRequest> read_request(const json& request) {
-  PackRequest pack;
-  pack.stored = FrameKinds().set(kFillFrame).set(kSkeletonFrame).set(kRecoveryFrame);
-  auto stored = request.find("stored"), level = request.find("level");
-  if (stored == request.end() || !stored->is_array() || level == request.end() || !level->is_number_integer())
-    return Error{ErrorCode::bad_text, 0, "a request without a list of classes and a level"};
-  for (const json& name : *stored) {
-    auto known = std::find_if(kPageClassNames.begin(), kPageClassNames.end(), [&](const char* c) { return name == c; });
-    if (known == kPageClassNames.end()) return Error{ErrorCode::bad_text, 0, "a request for an unknown class"};
-    pack.stored.set(static_cast<size_t>(known - kPageClassNames.begin()));
-  }
-  pack.level = level->get<int>();
-  if (pack.level < kMinLevel || pack.level > kMaxLevel) return Error{ErrorCode::bad_length, 0, "a level out of range"};
-  return pack;
-}
-
-int pack_on_request(Bytes bytes, const PackPlan& plan, const Recovery& recovery) {
-  auto message = receive_request();
-  if (!message) return fail(message.error());
-  if (!*message) return 0;
-  auto request = read_request(**message);
-  if (!request) return fail(request.error());
-  auto totals = Packer(bytes, plan, recovery, *request).run();
-  if (!totals) return fail(totals.error());
-  send_json(Message::end, {{"stripes", totals->stripes}, {"frames", totals->frames}, {"imageBytes", totals->image_bytes},
-                           {"rawBytes", totals->raw_bytes}, {"packedBytes", totals->packed_bytes}});
+int pack(Bytes image, const MigrationStream* stream, const Inspection* inspection, uint64_t head_end) {
+  auto request = receive_pack();
+  if (!request || !request->is_object()) return 2;
+  if (Status sent = send_stripes(image, stream, inspection, head_end, request_from(*request)); !sent) return fail(sent.error());
+  send(Message::end, json::object());
   return 0;
 }
 
-int report(const Image& image) {
-  if (image.head.stub_magic) return refuse_stub(image);
-  send_json(Message::progress, {{"phase", "inspect"}, {"done", 0}, {"total", image.bytes.size()}});
-  Inside inside = look_inside(image);
-  send_json(Message::inspection, describe_inside(image, inside, estimate_compression(image, inside)));
-  send_json(Message::end, json::object());
+/// The image as it is, with no look inside: also for images that do not parse.
+int whole(Bytes image) {
+  if (auto opened = open_image(image)) send_image(image, *opened);
+  return pack(image, nullptr, nullptr, 0);
+}
+
+int look(Bytes image, bool then_pack) {
+  auto opened = open_image(image);
+  if (!opened) return fail(opened.error());
+  send_image(image, *opened);
+  if (opened->header.format != SaveFormat::raw) {
+    const std::string name = save_format_name(static_cast<uint32_t>(opened->header.format));
+    return fail({ErrorCode::unsupported_format, 24, "the image is saved as " + name + "; only raw images are looked into"});
+  }
+  auto stream = parse_migration_stream(image, opened->header.stream_offset);
+  if (!stream) return fail(stream.error());
+  const uint64_t head_end = stream->stripes.empty() ? 0 : stream->stripes.front().image_offset;
+  const Inspection inspection = inspect(image, opened->domain, *stream, head_end ? head_end : image.size());
+  send(Message::inspection, inspection_facts(image, *stream, inspection, !then_pack));
+  if (then_pack) return pack(image, &*stream, &inspection, head_end);
+  send(Message::end, json::object());
   return 0;
 }
 
-int pack(const Image& image) {
-  if (image.head.stub_magic) return refuse_stub(image);
-  send_json(Message::progress, {{"phase", "inspect"}, {"done", 0}, {"total", image.bytes.size()}});
-  Inside inside = look_inside(image);
-  send_json(Message::inspection, describe_inside(image, inside, nullptr));
-  PackPlan plan = inside.stream ? PackPlan::by_class(image.bytes, inside) : PackPlan::blind(image.bytes, image.head.end);
-  return pack_on_request(image.bytes, plan, inside.inspection.recovery);
+int probe(Bytes image) {
+  auto opened = open_image(image);
+  if (!opened) return fail(opened.error());
+  send_image(image, *opened);
+  send(Message::end, json::object());
+  return 0;
 }
 
-/// Stores any file, whatever it is; one whose header parses keeps its head.
-int whole(Bytes bytes) {
-  auto image = open_image(bytes);
-  if (image) {
-    send_json(Message::image, describe_image(*image));
-    if (image->head.stub_magic) return refuse_stub(*image);
+int run(const std::string& mode, Bytes image) {
+  if (mode == "probe") return probe(image);
+  if (mode == "report") return look(image, false);
+  if (mode == "pack") return look(image, true);
+  if (mode == "whole") return whole(image);
+  return 2;
+}
+
+int start(const char* mode) {
+  struct stat st{};
+  if (fstat(kImageFd, &st) != 0) return 2;
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGBUS, on_bus_error);
+  if (const std::string problem = enter_jail(st.st_size); !problem.empty()) {
+    std::fprintf(stderr, "pars-reader: %s\n", problem.c_str());
+    return 4;
   }
-  return pack_on_request(bytes, PackPlan::blind(bytes, image ? image->head.end : 0), Recovery());
+  if (st.st_size == 0) return fail({ErrorCode::truncated, 0, "the file is empty"});
+  void* map = mmap(nullptr, st.st_size, PROT_READ, MAP_SHARED, kImageFd, 0);
+  if (map == MAP_FAILED) return fail({ErrorCode::io, 0, "the image cannot be mapped"});
+  return run(mode, {static_cast<const uint8_t*>(map), static_cast<size_t>(st.st_size)});
 }
-
-int look(Bytes bytes, std::string_view mode) {
-  auto image = open_image(bytes);
-  if (!image) return fail(image.error());
-  send_json(Message::image, describe_image(*image));
-  return mode == "report" ? report(*image) : mode == "pack" ? pack(*image) : 0;
-}
-
-int run(std::string_view mode) {
-  if (auto status = enter_jail(); !status) return fail(status.error());
-  answer_faults();
-  try {
-    auto bytes = map_image();
-    if (!bytes) return fail(bytes.error());
-    return mode == "whole" ? whole(*bytes) : look(*bytes, mode);
-  } catch (const std::exception& error) {
-    send_error("limit", 0, std::string("the image asks for more than the reader may use: ") + error.what());
-    return kExitError;
-  }
-}
-
-bool known(std::string_view mode) { return mode == "probe" || mode == "report" || mode == "pack" || mode == "whole"; }
 
 }  // namespace
+
 }  // namespace pars::reader
 
-int main(int count, char** arguments) {
-  if (count != 2 || !pars::reader::known(arguments[1])) {
-    constexpr std::string_view usage = "usage: pars-reader probe|report|pack|whole (image on descriptor 3, answers on 4; run by pars)\n";
-    return write(2, usage.data(), usage.size()) < 0 ? 2 : 2;
-  }
-  int code = pars::reader::run(arguments[1]);
-  // Not exit(): there is nothing to flush, and freeing gigabytes of page index takes time.
-  _exit(code);
+int main(int argc, char** argv) {
+  if (argc == 2) return pars::reader::start(argv[1]);
+  std::fprintf(stderr, "usage: pars-reader probe|report|pack|whole, with the image as descriptor 3\n");
+  return 2;
 }
