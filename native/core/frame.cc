@@ -12,11 +12,19 @@ Compressor::Compressor(int level) : context_(ZSTD_createCCtx()), level_(level) {
 
 Compressor::~Compressor() { ZSTD_freeCCtx(context_); }
 
+bool Compressor::make_room(size_t bytes) {
+  if (bytes <= room_bytes_) return true;
+  room_.reset(new (std::nothrow) uint8_t[bytes]);
+  room_bytes_ = room_ ? bytes : 0;
+  return room_ != nullptr;
+}
+
 Status Compressor::compress(Bytes raw, std::vector<uint8_t>& out) {
-  out.resize(ZSTD_compressBound(raw.size()));
-  size_t size = ZSTD_compressCCtx(context_, out.data(), out.size(), raw.data(), raw.size(), level_);
+  if (raw.size() > kMaxFrameBytes) return Error{ErrorCode::limit, 0, "a frame of " + std::to_string(raw.size()) + " bytes"};
+  if (!make_room(ZSTD_compressBound(raw.size()))) return Error{ErrorCode::limit, 0, "no memory to compress a frame"};
+  size_t size = ZSTD_compressCCtx(context_, room_.get(), room_bytes_, raw.data(), raw.size(), level_);
   if (ZSTD_isError(size)) return Error{ErrorCode::io, 0, std::string("zstd: ") + ZSTD_getErrorName(size)};
-  out.resize(size);
+  out.assign(room_.get(), room_.get() + size);
   return Done{};
 }
 

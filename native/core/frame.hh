@@ -1,5 +1,6 @@
 // Frames: the kinds of bytes a stripe is cut into, and their zstd coding. Formats: docs/format.md, "Frames".
 #pragma once
+#include <bitset>
 #include <memory>
 #include <span>
 #include <vector>
@@ -27,11 +28,13 @@ inline constexpr bool expendable_kind(uint8_t kind) {
   return kind < kPageClasses && expendable(static_cast<PageClass>(kind));
 }
 
+using FrameKinds = std::bitset<kFrameKinds>;
+
 /// A frame before compression.
 struct RawFrame {
   uint8_t kind = 0;
   uint32_t pages = 0;
-  std::vector<uint8_t> bytes;
+  std::vector<uint8_t> bytes;  ///< empty for a class whose bytes nobody wants
 };
 
 /// Compresses frame after frame with one zstd context. Not for two threads at once.
@@ -45,8 +48,11 @@ class Compressor {
   Status compress(Bytes raw, std::vector<uint8_t>& out);
 
  private:
+  bool make_room(size_t bytes);
   ZSTD_CCtx_s* context_;
   int level_;
+  std::unique_ptr<uint8_t[]> room_;  ///< kept from frame to frame; a vector would be cleared each time
+  size_t room_bytes_ = 0;
 };
 
 /// Decompresses exactly one zstd frame of exactly out.size() bytes; anything else is corrupt.

@@ -54,14 +54,16 @@ class SkeletonBuilder {
   std::vector<uint8_t> kept_;
 };
 
-using FrameBytes = std::array<std::vector<uint8_t>, kFrameKinds>;
-
 size_t bytes_kept(uint8_t source) { return source == kFillFrame ? sizeof(uint64_t) : kPageSize; }
 
-void reserve_frames(FrameBytes& frames, const StripeMap& map) {
-  std::array<size_t, kFrameKinds> sizes{};
-  for (const auto& payload : map.payloads) sizes[payload.source] += bytes_kept(payload.source);
-  for (size_t kind = 0; kind < kFrameKinds; kind++) frames[kind].reserve(sizes[kind]);
+using FrameTable = std::array<RawFrame, kFrameKinds>;
+
+void plan_frames(FrameTable& frames, const StripeMap& map, FrameKinds wanted) {
+  for (const auto& payload : map.payloads) frames[payload.source].pages++;
+  for (uint8_t kind = 0; kind < kFrameKinds; kind++) {
+    frames[kind].kind = kind;
+    if (wanted[kind]) frames[kind].bytes.reserve(frames[kind].pages * bytes_kept(kind));
+  }
 }
 
 /// Where a stretch that begins at `from` may end: at most kMaxStripeBytes on, but before a record, not within it.
@@ -107,22 +109,20 @@ std::vector<StripeMap> split_stripe(StripeMap map) {
   return parts;
 }
 
-std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map) {
-  FrameBytes payloads;
-  reserve_frames(payloads, map);
+std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds wanted) {
+  FrameTable payloads;
+  plan_frames(payloads, map, wanted);
   SkeletonBuilder skeleton(image, map.extent);
   for (const auto& payload : map.payloads) {
-    Bytes kept = image.subspan(payload.offset, bytes_kept(payload.source));
-    payloads[payload.source].insert(payloads[payload.source].end(), kept.begin(), kept.end());
     skeleton.add(payload);
+    if (!wanted[payload.source]) continue;
+    Bytes kept = image.subspan(payload.offset, bytes_kept(payload.source));
+    payloads[payload.source].bytes.insert(payloads[payload.source].bytes.end(), kept.begin(), kept.end());
   }
   std::vector<RawFrame> frames;
   frames.push_back(skeleton.finish());
-  for (uint8_t kind = 0; kind < kFrameKinds; kind++) {
-    if (payloads[kind].empty()) continue;
-    auto pages = static_cast<uint32_t>(payloads[kind].size() / bytes_kept(kind));
-    frames.push_back({kind, pages, std::move(payloads[kind])});
-  }
+  for (RawFrame& frame : payloads)
+    if (frame.pages > 0) frames.push_back(std::move(frame));
   return frames;
 }
 

@@ -46,8 +46,9 @@ StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> rec
 /// Cuts a map that is too long into maps of at most kMaxStripeBytes, never within a record.
 std::vector<StripeMap> split_stripe(StripeMap map);
 
-/// The stripe's frames but for recovery, skeleton first. `map.extent` must lie within the image.
-std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map);
+/// The stripe's frames but for recovery, skeleton first. `map.extent` must lie within the image. The bytes of classes that
+/// are not `wanted` are not even read.
+std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds wanted = FrameKinds().set());
 
 /// True if every one of `targets` (sorted image offsets) that lies in the stripe hits payload that is never lost.
 /// Restore refuses any other write, so a snapshot must not come to hold one.
