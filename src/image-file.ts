@@ -23,20 +23,25 @@ const CHUNK = 1 << 20;
 export class ImageFile {
   readonly path: string;
   readonly #reading: FileHandle;
+  readonly #durable: boolean;
   #writing: FileHandle | undefined;
   #open = true;
 
-  private constructor(path: string, handle: FileHandle) {
+  private constructor(path: string, handle: FileHandle, durable: boolean) {
     this.path = path;
     this.#reading = handle;
+    this.#durable = durable;
   }
 
-  /** Opens a file by its path, once. Symbolic links, anything but regular files, and files with several names are refused. */
-  static async open(path: string): Promise<ImageFile> {
+  /**
+   * Opens a file by its path, once. Symbolic links, anything but regular files, and files with several names are refused.
+   * `durable`: each write is on the disk when it returns, without the rest of the file having to go there too.
+   */
+  static async open(path: string, { durable = false } = {}): Promise<ImageFile> {
     const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: unknown) => {
       throw openError(path, error);
     });
-    return checkedFile(new ImageFile(path, handle), handle, 1n);
+    return checkedFile(new ImageFile(path, handle, durable), handle, 1n);
   }
 
   /** Opens the file behind another process's descriptor, as the hook must: the path may mean something else by now. */
@@ -44,7 +49,7 @@ export class ImageFile {
     const handle = await open(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
       throw openError(path, error);
     });
-    return checkedFile(new ImageFile(path, handle), handle, null);
+    return checkedFile(new ImageFile(path, handle, false), handle, null);
   }
 
   /** The read-only descriptor, for the reader. */
@@ -54,7 +59,8 @@ export class ImageFile {
 
   /** The writable descriptor of the same inode; opened on first use. */
   async writable(): Promise<number> {
-    this.#writing ??= await open(`/proc/self/fd/${this.#reading.fd}`, constants.O_RDWR).catch((error: unknown) => {
+    const flags = constants.O_RDWR | (this.#durable ? constants.O_DSYNC : 0);
+    this.#writing ??= await open(`/proc/self/fd/${this.#reading.fd}`, flags).catch((error: unknown) => {
       throw openError(this.path, error);
     });
     return this.#writing.fd;
