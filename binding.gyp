@@ -25,14 +25,14 @@
       "type": "executable",
       "dependencies": ["core"],
       "sources": ["<!@(ls native/reader/*.cc)"],
-      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lpthread"]
+      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
     },
     {
       "target_name": "core-test",
       "type": "executable",
       "dependencies": ["core"],
       "sources": ["<!@(ls test/native/*.cc)"],
-      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lpthread"]
+      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
     }
   ]
 }
