@@ -186,16 +186,20 @@ export class LocalStore implements Store {
 }
 
 async function claim(writers: readonly CopyWriter[], data: Buffer): Promise<boolean> {
-  const results = await Promise.allSettled(writers.map((writer) => writeSmall(writer, data)));
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed) throw failed.reason;
+  await settled(writers.map((writer) => writeSmall(writer, data)));
   const [first, ...others] = writers;
   if (!(await first?.publishExclusively())) {
     await Promise.all(others.map((writer) => writer.discard()));
     return false;
   }
-  await Promise.all(others.map((writer) => writer.publishExclusively()));
+  await settled(others.map((writer) => writer.publishExclusively()));
   return true;
+}
+
+/** Waits for all before it throws, so that nobody creates what is then cleaned up. */
+async function settled(steps: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(steps)).find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
 }
 
 async function writeSmall(writer: CopyWriter, data: Buffer): Promise<void> {

@@ -13,7 +13,10 @@ export interface StoredObject {
 }
 
 export interface ObjectWriter {
-  /** Appends; resolves when the store is ready for more (back-pressure). */
+  /**
+   * Appends; resolves when the store is ready for more (back-pressure). The buffer belongs to the store from then on: it may still be
+   * written later. Writes are not made at the same time. After any error nothing of the object is left.
+   */
   write(data: Buffer): Promise<void>;
   /** Makes every copy durable (fsync, rename from a temporary name, fsync of the directory) and visible. */
   close(): Promise<StoredObject>;
@@ -45,13 +48,19 @@ export interface Store {
   createExclusive(name: string, data: Buffer, options: { copies: number }): Promise<boolean>;
   /** Proof that every copy holds every byte, read back from the disk (R20). Throws 'corrupt', 'missing' or 'unreachable', naming the copy. */
   verify(object: StoredObject): Promise<void>;
-  /** A range of an object whose SHA-256 is `sha256` (hex). Falls over from copy to copy. Throws 'missing', 'corrupt' or 'unreachable': the worst of what it met, naming each copy. */
+  /**
+   * A range of an object whose SHA-256 is `sha256` (hex). Falls over from copy to copy. Throws, naming each copy: 'unreachable' if one
+   * may yet be had, else 'corrupt' if there was one, else 'missing'.
+   */
   readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer>;
   /** A whole small object (manifest, state), no digest known: the copies are compared and `accept` chooses; at most 64 MiB. */
   readWhole(name: string, accept: (data: Buffer) => boolean): Promise<Buffer>;
   /** Names of objects and prefixes directly below `prefix` ('' for the top), sorted, union over all places. */
   list(prefix: string): Promise<string[]>;
-  /** Removes an object, or everything below a prefix; missing is fine. */
+  /**
+   * Removes an object, or everything below a prefix; missing is fine. Throws 'unreachable' after it has removed what it could,
+   * when a place that may hold a copy is not there: the object comes back with that place.
+   */
   remove(nameOrPrefix: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,0 +1,91 @@
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LocalStore } from '../../src/stores/local.js';
+import { type Files, nodeFiles } from '../../src/stores/local-files.js';
+import { initLocalStore } from '../../src/stores/local-init.js';
+import { plainDisk } from '../support/disk-primitives.js';
+import { diskFailure, failing } from '../support/local-store.js';
+import { failure } from './store.js';
+
+describe('pars store init (R22)', () => {
+  let root: string;
+  let directories: string[];
+  let path: string;
+
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), 'pars-init-'));
+    directories = [1, 2, 3].map((i) => join(root, `d${i}`));
+    path = directories.join(',');
+  });
+  afterEach(() => rm(root, { recursive: true, force: true }));
+
+  it('refuses two directories on one device, and creates nothing', async () => {
+    const error = await failure(initLocalStore(path), 'refused');
+    expect(error.hint).toContain('--allow-same-device');
+    expect(await readdir(root)).toEqual([]);
+  });
+
+  it('records that it was allowed, and status repeats it', async () => {
+    await initLocalStore(path, { allowSameDevice: true });
+    expect(JSON.parse(await readFile(join(directories[1]!, 'pars-store.json'), 'utf8'))).toMatchObject({ format: 1, index: 1, directories, allowSameDevice: true });
+    expect((await LocalStore.fromPath(path, { disk: plainDisk }).status()).warnings.join()).toContain('3 directories lie on 1 device');
+  });
+
+  it('refuses directories that hold something else, but not the lost+found of a new disk', async () => {
+    for (const directory of directories) await mkdir(join(directory, 'lost+found'), { recursive: true });
+    await writeFile(join(directories[2]!, 'photo.jpg'), '');
+    expect((await failure(initLocalStore(path, { allowSameDevice: true }), 'refused')).message).toContain('photo.jpg');
+    await rm(join(directories[2]!, 'photo.jpg'));
+    await initLocalStore(path, { allowSameDevice: true });
+    expect(await LocalStore.fromPath(path, { disk: plainDisk }).list('')).toEqual([]);
+  });
+
+  it('does nothing the second time', async () => {
+    const first = await initLocalStore(path, { allowSameDevice: true });
+    const second = await initLocalStore(path, { allowSameDevice: true });
+    expect(second).toEqual({ ...first, marked: [] });
+  });
+
+  it('gives a replaced disk its mark back, when asked for by name', async () => {
+    const { storeId } = await initLocalStore(path, { allowSameDevice: true });
+    await rm(directories[1]!, { recursive: true });
+    await mkdir(directories[1]!);
+    expect((await failure(initLocalStore(path), 'refused')).hint).toContain(`--replace ${directories[1]}`);
+    const result = await initLocalStore(path, { replace: directories[1]! });
+    expect(result).toMatchObject({ storeId, marked: [directories[1]] });
+    expect(await LocalStore.fromPath(path, { disk: plainDisk }).status()).toMatchObject({ usablePlaces: 3, storeId });
+  });
+
+  it('replaces only what is empty and was lost', async () => {
+    await initLocalStore(path, { allowSameDevice: true });
+    await failure(initLocalStore(path, { replace: directories[0]! }), 'refused');
+    await failure(initLocalStore(path, { replace: '/elsewhere' }), 'usage');
+    await rm(join(directories[0]!, 'pars-store.json'));
+    await writeFile(join(directories[0]!, 'photo.jpg'), '');
+    await failure(initLocalStore(path, { replace: directories[0]! }), 'refused');
+  });
+
+  it('takes its marks back when it cannot finish', async () => {
+    const files = failing({
+      chmod: async (...args: Parameters<Files['chmod']>) => {
+        if (String(args[0]).endsWith('d3')) throw diskFailure('EROFS');
+        return nodeFiles.chmod(...args);
+      },
+    });
+    await failure(initLocalStore(path, { allowSameDevice: true, files }), 'unreachable');
+    await initLocalStore(path, { allowSameDevice: true });
+  });
+
+  it.each(['srv/d1', '', '/', '/a,/a', '/a,,/b'])('refuses %j as directories', async (bad) => {
+    await failure(initLocalStore(bad), 'usage');
+  });
+
+  it('closes directories that others could read', async () => {
+    await mkdir(directories[0]!);
+    await chmod(directories[0]!, 0o755);
+    await initLocalStore(path, { allowSameDevice: true });
+    expect((await stat(directories[0]!)).mode & 0o777).toBe(0o700);
+  });
+});
