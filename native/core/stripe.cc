@@ -14,7 +14,7 @@ PageClass class_of(const PageClasses& classes, const PageRecord& record) {
 }
 
 bool record_fits(const PageRecord& record, uint64_t position, uint64_t end) {
-  return record.header >= position && record.header_bytes >= kRecordWordBytes && record.header_bytes <= kMaxRecordHeaderBytes &&
+  return record.header >= position && record.header < end && record.header_bytes >= kRecordWordBytes && record.header_bytes <= kMaxRecordHeaderBytes &&
          record.payload == record.header + record.header_bytes && record.payload <= end && end - record.payload >= kPageSize;
 }
 
