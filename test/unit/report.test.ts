@@ -1,0 +1,101 @@
+import pc from 'picocolors';
+import { describe, expect, it } from 'vitest';
+import { renderReport } from '../../src/faces/report.js';
+import { formatBytes, formatCount, formatDuration, formatShare } from '../../src/faces/units.js';
+import { PAGE_CLASSES } from '../../src/page-classes.js';
+import { customPolicy, presetPolicy } from '../../src/policy.js';
+import { type ClassCounts, type ImageFacts, reportOn } from '../../src/report.js';
+
+const NONE: ClassCounts = { pages: 0, payloadPages: 0, fillPages: 0, zeroPages: 0, compressedRatio: null };
+
+function facts(changes: Partial<ImageFacts> = {}): ImageFacts {
+  const classes = Object.fromEntries(PAGE_CLASSES.map((name) => [name, NONE])) as ImageFacts['classes'];
+  classes.kernel = { pages: 300, payloadPages: 250, fillPages: 10, zeroPages: 40, compressedRatio: 0.5 };
+  classes.free = { pages: 500, payloadPages: 100, fillPages: 0, zeroPages: 400, compressedRatio: 0.1 };
+  classes['clean-cache'] = { pages: 200, payloadPages: 200, fillPages: 0, zeroPages: 0, compressedRatio: 0.4 };
+  return {
+    image: { path: '/save/web.save', bytes: 560 * 4096 + 5000, format: 'raw', domain: { name: 'web', uuid: '11111111-2222-3333-4444-555555555555' } },
+    guest: { introspected: true, kernel: '6.1.0-56-amd64', reason: null },
+    ram: { pageSize: 4096, pages: 1000, zeroPages: 440 },
+    classes,
+    notes: [{ reason: 'references held', pages: 12 }],
+    ...changes,
+  };
+}
+
+describe('the report', () => {
+  it('has the documented shape', () => {
+    const report = reportOn(facts(), presetPolicy('lean'));
+    expect(report).toMatchObject({
+      image: { path: '/save/web.save', bytes: 560 * 4096 + 5000, format: 'raw', domain: { name: 'web' } },
+      guest: { introspected: true, kernel: '6.1.0-56-amd64', reason: null },
+      ram: { pageSize: 4096, pages: 1000, zeroPages: 440 },
+      policy: 'lean',
+    });
+    expect(Object.keys(report.classes)).toEqual([...PAGE_CLASSES]);
+    expect(report.classes.free).toEqual({ pages: 500, payloadPages: 100, fillPages: 0, zeroPages: 400, expendable: true, rawBytes: 409600, estimatedCompressedBytes: 40960 });
+    expect(report.classes.anon).toMatchObject({ expendable: false, rawBytes: 0, estimatedCompressedBytes: 0 });
+    expect(Object.keys(report.policies)).toEqual(['replicate-all', 'pars', 'lean', 'minimal']);
+  });
+
+  it('accounts for every byte of the image', () => {
+    const { skeleton, classes, policies } = reportOn(facts(), presetPolicy('lean'));
+    expect(skeleton.rawBytes).toBe(5000 + 10 * 8);
+    const critical = classes.kernel.rawBytes + skeleton.rawBytes;
+    expect(policies['replicate-all']?.storedBytes).toBe(3 * (critical + classes.free.rawBytes + classes['clean-cache'].rawBytes));
+    expect(policies['lean']?.storedBytes).toBe(3 * critical + classes['clean-cache'].rawBytes);
+    expect(policies['minimal']?.storedBytes).toBe(3 * critical);
+    expect(policies['replicate-all']?.savedVsReplicateAll).toBe(0);
+  });
+
+  it('tells estimates from exact numbers', () => {
+    const { policies, skeleton } = reportOn(facts(), presetPolicy('lean'));
+    expect(policies['minimal']?.estimatedCompressedBytes).toBe(3 * (250 * 4096 * 0.5 + skeleton.rawBytes));
+    const text = renderReport(reportOn(facts(), presetPolicy('lean')), pc.createColors(false));
+    expect(text).toMatch(/ALL COPIES \(EXACT\) +SAVED +COMPRESSED \(ESTIMATE\)/);
+    expect(text).toMatch(/lean .*~ .*configured/);
+  });
+
+  it('shows a policy of one\'s own beside the presets', () => {
+    const report = reportOn(facts(), customPolicy({ base: 'lean', classes: { 'clean-cache': 2 }, force: false }));
+    expect(report.policy).toBe('custom');
+    expect(report.policies['custom']?.storedBytes).toBe((report.policies['lean']?.storedBytes ?? 0) + 200 * 4096);
+  });
+
+  it('says why it did not look inside', () => {
+    const guest = { introspected: false, kernel: null, reason: 'no vCPU runs a Linux kernel' };
+    const report = reportOn(facts({ guest }), presetPolicy('lean'));
+    expect(report.guest).toEqual(guest);
+    expect(renderReport(report, pc.createColors(false))).toContain('not introspected, so every page is critical: no vCPU runs a Linux kernel');
+  });
+
+  it('shows no escape sequence that a guest put into its names', () => {
+    const evil = facts({ guest: { introspected: true, kernel: '6.1\u001b[2J\u009b31m', reason: null } });
+    evil.image.domain.name = "-a b;$(x)'é\u001b]0;gotcha\u0007\n";
+    const text = renderReport(reportOn(evil, presetPolicy('lean')), pc.createColors(false));
+    // eslint-disable-next-line no-control-regex
+    expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+    expect(text).toContain("-a b;$(x)'é");
+  });
+
+  it('aligns its columns', () => {
+    const lines = renderReport(reportOn(facts(), presetPolicy('lean')), pc.createColors(false)).split('\n');
+    const at = lines.findIndex((line) => line.startsWith('CLASS'));
+    const end = (lines[at] ?? '').indexOf('PAGES') + 'PAGES'.length;
+    for (const line of lines.slice(at + 1, at + 4)) expect(line.slice(0, end)).toMatch(/\d$/);
+  });
+});
+
+describe('numbers for people', () => {
+  it.each([[0, '0 B'], [1023, '1023 B'], [1536, '1.5 KiB'], [4 * 2 ** 30, '4.0 GiB'], [2 ** 60, '1024.0 PiB']])('%i bytes: %s', (bytes, text) => {
+    expect(formatBytes(bytes)).toBe(text);
+  });
+  it.each([[0.4, '0 s'], [75, '1 min 15 s'], [7260, '2 h 1 min']])('%d seconds: %s', (seconds, text) => {
+    expect(formatDuration(seconds)).toBe(text);
+  });
+  it('counts and shares', () => {
+    expect(formatCount(1234567)).toBe('1 234 567');
+    expect(formatCount(999)).toBe('999');
+    expect(formatShare(0.6666)).toBe('66.7 %');
+  });
+});
