@@ -7,16 +7,18 @@ import { checkDisks } from './disks.js';
 import { ParsError } from './errors.js';
 import type { Host } from './host.js';
 import type { ImageFile } from './image-file.js';
+import type { ImageFacts } from './inspection.js';
 import type { Manifest } from './manifest.js';
 import { native } from './native.js';
 import type { OnProgress } from './progress.js';
-import { probe, type ImageInfo } from './reader.js';
+import { probeImage } from './reader.js';
 import { diskFull, reserveRoom } from './room.js';
 import { claimWaking, refuseConsumed } from './snapshot-life.js';
-import { SnapshotSource } from './snapshot-source.js';
+import type { SnapshotSource } from './snapshot-source.js';
 import { readManifest } from './snapshots.js';
 import type { Store } from './stores/store.js';
-import { checkStub, MAX_STUB_BYTES, type StubRecord } from './stub.js';
+import { agreeWithStub, openStub } from './stub-check.js';
+import { MAX_STUB_BYTES, type StubRecord } from './stub.js';
 
 /** The moments of a hydration that tests stop it at. */
 export const HYDRATE_STEPS = ['probed', 'claimed', 'reserved', 'assembled', 'shortened', 'synced', 'refilled', 'done'] as const;
@@ -37,7 +39,7 @@ export interface Hydrated {
   /** False: it was whole already. */
   hydrated: boolean;
   image: string;
-  domain: ImageInfo['domain'];
+  domain: ImageFacts['domain'];
   manifest: Manifest | null;
   bytes: number;
   losses: Losses;
@@ -49,33 +51,30 @@ const LOCK_POLL_MS = 100;
 /** Hydrates the open `image` if it is a stub; a whole image is left as it is. */
 export async function hydrate(image: ImageFile, store: () => Promise<Store>, host: Host, options: HydrateOptions): Promise<Hydrated> {
   await lockWithin(image, options);
-  const info = await probe(image.fd, image.path, options.signal);
+  const facts = await probeImage(image.fd, options.signal ? { signal: options.signal } : {});
   options.onStep?.('probed');
-  if (info.stub === null) return { hydrated: false, image: image.path, domain: info.domain, manifest: null, bytes: info.bytes, losses: NO_LOSSES };
-  const record: StubRecord = { ...info.stub, imageBytes: info.stub.originalBytes, offset: info.stub.recordOffset };
+  if (facts.stubRecord === null) return { hydrated: false, image: image.path, domain: facts.domain, manifest: null, bytes: facts.bytes, losses: NO_LOSSES };
+  const record = openStub(facts, image.path);
   const opened = await store();
-  const source = await agreeingSource(opened, image, info, record);
-  await guardLife(opened, source.manifest, info, host, options);
+  const source = await agreeingSource(opened, image, facts, record);
+  await guardLife(opened, source.manifest, facts, host, options);
   options.onStep?.('claimed');
   const losses = await refill(image, source, record, options);
+  options.onStep?.('done');
   const bytes = outputBytes(source.stripes, 'packed');
-  return { hydrated: true, image: image.path, domain: info.domain, manifest: source.manifest, bytes, losses };
+  return { hydrated: true, image: image.path, domain: facts.domain, manifest: source.manifest, bytes, losses };
 }
 
 /** The snapshot a record names, after record, manifest and file were found to agree. */
-async function agreeingSource(store: Store, image: ImageFile, info: ImageInfo, record: StubRecord): Promise<SnapshotSource> {
+async function agreeingSource(store: Store, image: ImageFile, facts: ImageFacts, record: StubRecord): Promise<SnapshotSource> {
   const manifest = await readManifest(store, record.snapshot).catch((error: unknown) => {
     throw notInStore(error, image.path, record);
   });
-  const source = await SnapshotSource.open(store, manifest);
-  const file = { path: image.path, bytes: info.bytes, domainUuid: info.domain.uuid, headDigest: info.headDigest };
-  checkStub(record, manifest, file, outputBytes(source.stripes, 'packed'));
-  if (source.stripes[0]?.imageBytes !== record.offset) throw new ParsError('corrupt', `the head of ${record.snapshot} does not end at ${record.offset}`);
-  return source;
+  return agreeWithStub(store, image, facts, record, manifest);
 }
 
-async function guardLife(store: Store, manifest: Manifest, info: ImageInfo, host: Host, options: HydrateOptions): Promise<void> {
-  if (!options.acceptChangedDisks && !info.domain.metadataAcceptChangedDisks) await checkDisks(manifest.disks);
+async function guardLife(store: Store, manifest: Manifest, facts: ImageFacts, host: Host, options: HydrateOptions): Promise<void> {
+  if (!options.acceptChangedDisks && !facts.domain.acceptChangedDisks) await checkDisks(manifest.disks);
   if (options.force) return;
   await refuseConsumed(store, manifest);
   await claimWaking(store, manifest, host);
