@@ -1,4 +1,5 @@
 /** The report on an image: what the guest's memory consists of, and what each policy would store of it. A dry run. */
+import type { ClassFacts, ImageFacts, InspectionFacts } from './inspection.js';
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from './page-classes.js';
 import { presetPolicy, PRESETS, type Policy } from './policy.js';
 import { type Amount, type Amounts, compareCost, type PolicyCost } from './policy-cost.js';
@@ -7,29 +8,14 @@ const PAGE_BYTES = 4096;
 /** A page of one repeated word is stored as that word. */
 const FILL_BYTES = 8;
 
-/** Pages of one class, as the reader counts them. */
-export interface ClassCounts {
-  pages: number;
-  /** Pages for which the image holds bytes that are not one repeated word. */
-  payloadPages: number;
-  /** Pages that are one repeated 64-bit word, not zero. */
-  fillPages: number;
-  zeroPages: number;
-  /** Compressed bytes for each payload byte, from samples; null when none was taken. */
-  compressedRatio: number | null;
+/** The image on disk and what the reader says of it. */
+export interface ReportFacts {
+  path: string;
+  image: ImageFacts;
+  inspection: InspectionFacts;
 }
 
-/** What the look inside an image says. */
-export interface ImageFacts {
-  image: { path: string; bytes: number; format: string; domain: { name: string; uuid: string } };
-  guest: { introspected: boolean; kernel: string | null; reason: string | null };
-  ram: { pageSize: number; pages: number; zeroPages: number };
-  classes: Record<PageClass, ClassCounts>;
-  /** Why pages are not in a better class: a reason and how many. */
-  notes: { reason: string; pages: number }[];
-}
-
-export interface ClassReport extends Omit<ClassCounts, 'compressedRatio'>, Amount {
+export interface ClassReport extends Omit<ClassFacts, 'sample'>, Amount {
   expendable: boolean;
 }
 
@@ -38,34 +24,45 @@ export interface PolicyReport extends PolicyCost {
   storedBytes: number;
 }
 
-export interface ImageReport extends Omit<ImageFacts, 'classes'> {
+export interface ImageReport {
+  image: { path: string; bytes: number; format: string; domain: { name: string; uuid: string } };
+  guest: InspectionFacts['guest'];
+  ram: InspectionFacts['ram'];
   classes: Record<PageClass, ClassReport>;
+  /** Everything in the image that is not payload of a class. */
   skeleton: Amount;
   policies: Record<string, PolicyReport>;
   /** The policy that would be used now. */
   policy: string;
+  /** Why pages are critical that a reader might expect to be expendable. */
+  notes: InspectionFacts['notes'];
 }
 
 /** Works the report out. `configured` joins the presets when it is none of them. */
-export function reportOn(facts: ImageFacts, configured: Policy): ImageReport {
-  const amounts = amountsOf(facts);
-  const baseline = presetPolicy('replicate-all');
-  const policies = new Map(PRESETS.map((name) => [name as string, presetPolicy(name)]));
-  policies.set(configured.name, configured);
+export function reportOn({ path, image, inspection }: ReportFacts, configured: Policy): ImageReport {
+  const amounts = amountsOf(image, inspection);
+  const { name, uuid } = image.domain;
   return {
-    image: facts.image,
-    guest: facts.guest,
-    ram: facts.ram,
-    classes: byClass((name) => classReport(facts.classes[name], amounts.classes[name], EXPENDABLE.has(name))),
+    image: { path, bytes: image.bytes, format: image.format, domain: { name, uuid } },
+    guest: inspection.guest,
+    ram: inspection.ram,
+    classes: byClass((pageClass) => classReport(inspection.classes[pageClass], amounts.classes[pageClass], EXPENDABLE.has(pageClass))),
     skeleton: amounts.skeleton,
-    policies: Object.fromEntries([...policies].map(([name, policy]) => [name, policyReport(compareCost(policy, baseline, amounts))])),
+    policies: policyReports(configured, amounts),
     policy: configured.name,
-    notes: facts.notes,
+    notes: inspection.notes,
   };
 }
 
-function amountsOf({ image, classes }: ImageFacts): Amounts {
-  const total = (count: (counts: ClassCounts) => number): number => PAGE_CLASSES.reduce((sum, name) => sum + count(classes[name]), 0);
+function policyReports(configured: Policy, amounts: Amounts): Record<string, PolicyReport> {
+  const baseline = presetPolicy('replicate-all');
+  const policies = new Map(PRESETS.map((name) => [name as string, presetPolicy(name)]));
+  policies.set(configured.name, configured);
+  return Object.fromEntries([...policies].map(([name, policy]) => [name, policyReport(compareCost(policy, baseline, amounts))]));
+}
+
+function amountsOf(image: ImageFacts, { classes }: InspectionFacts): Amounts {
+  const total = (count: (facts: ClassFacts) => number): number => PAGE_CLASSES.reduce((sum, name) => sum + count(classes[name]), 0);
   const fills = total(({ fillPages }) => fillPages);
   const pagesInImage = total(({ payloadPages }) => payloadPages) + fills;
   const skeleton = Math.max(0, image.bytes - pagesInImage * PAGE_BYTES) + fills * FILL_BYTES;
@@ -73,14 +70,14 @@ function amountsOf({ image, classes }: ImageFacts): Amounts {
   return { classes: byClass((name) => classAmount(classes[name])), skeleton: { rawBytes: skeleton, estimatedCompressedBytes: skeleton } };
 }
 
-function classAmount({ payloadPages, compressedRatio }: ClassCounts): Amount {
+function classAmount({ payloadPages, sample }: ClassFacts): Amount {
   const rawBytes = payloadPages * PAGE_BYTES;
-  const estimate = rawBytes === 0 ? 0 : compressedRatio === null ? null : Math.round(rawBytes * compressedRatio);
-  return { rawBytes, estimatedCompressedBytes: estimate };
+  if (rawBytes === 0) return { rawBytes, estimatedCompressedBytes: 0 };
+  return { rawBytes, estimatedCompressedBytes: sample && sample.pages > 0 ? Math.round((payloadPages * sample.compressedBytes) / sample.pages) : null };
 }
 
-function classReport(counts: ClassCounts, amount: Amount, expendable: boolean): ClassReport {
-  const { pages, payloadPages, fillPages, zeroPages } = counts;
+function classReport(facts: ClassFacts, amount: Amount, expendable: boolean): ClassReport {
+  const { pages, payloadPages, fillPages, zeroPages } = facts;
   return { pages, payloadPages, fillPages, zeroPages, expendable, ...amount };
 }
 

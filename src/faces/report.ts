@@ -66,7 +66,7 @@ function policyTable({ policies, policy: current }: ImageReport, colours: Colour
 
 function noteTable({ notes }: ImageReport, colours: Colours): string {
   const columns: Column[] = [{ heading: 'WHY NOT EXPENDABLE' }, { heading: 'PAGES', align: 'right' }];
-  return renderTable(columns, notes.map(({ reason, pages }) => [plain(reason), formatCount(pages)]), colours);
+  return renderTable(columns, notes.map(({ text, pages }) => [plain(text), formatCount(pages)]), colours);
 }
 
 function estimate(bytes: number | null): string {

@@ -2,24 +2,35 @@ import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';
 import { renderReport } from '../../src/faces/report.js';
 import { formatBytes, formatCount, formatDuration, formatShare } from '../../src/faces/units.js';
+import type { ClassFacts, InspectionFacts } from '../../src/inspection.js';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
 import { customPolicy, presetPolicy } from '../../src/policy.js';
-import { type ClassCounts, type ImageFacts, reportOn } from '../../src/report.js';
+import { type ReportFacts, reportOn } from '../../src/report.js';
 
-const NONE: ClassCounts = { pages: 0, payloadPages: 0, fillPages: 0, zeroPages: 0, compressedRatio: null };
+function pages(payloadPages: number, fillPages: number, zeroPages: number, compressedBytes?: number): ClassFacts {
+  const sample = compressedBytes === undefined ? null : { pages: 10, compressedBytes };
+  return { pages: payloadPages + fillPages + zeroPages, payloadPages, fillPages, zeroPages, sample };
+}
 
-function facts(changes: Partial<ImageFacts> = {}): ImageFacts {
-  const classes = Object.fromEntries(PAGE_CLASSES.map((name) => [name, NONE])) as ImageFacts['classes'];
-  classes.kernel = { pages: 300, payloadPages: 250, fillPages: 10, zeroPages: 40, compressedRatio: 0.5 };
-  classes.free = { pages: 500, payloadPages: 100, fillPages: 0, zeroPages: 400, compressedRatio: 0.1 };
-  classes['clean-cache'] = { pages: 200, payloadPages: 200, fillPages: 0, zeroPages: 0, compressedRatio: 0.4 };
+const KERNEL = { introspected: true, kernel: '6.1.0-56-amd64', reason: null };
+
+function facts(guest: InspectionFacts['guest'] = KERNEL): ReportFacts {
+  const classes = Object.fromEntries(PAGE_CLASSES.map((name) => [name, pages(0, 0, 0)])) as InspectionFacts['classes'];
+  classes.kernel = pages(250, 10, 40, 20480);
+  classes.free = pages(100, 0, 400, 4096);
+  classes['clean-cache'] = pages(200, 0, 0, 16384);
+  const domain = { name: 'web', uuid: '11111111-2222-3333-4444-555555555555', machine: 'pc-q35-7.2', memoryBytes: 4096000, disks: [], policy: null, optOut: false, acceptChangedDisks: false };
   return {
-    image: { path: '/save/web.save', bytes: 560 * 4096 + 5000, format: 'raw', domain: { name: 'web', uuid: '11111111-2222-3333-4444-555555555555' } },
-    guest: { introspected: true, kernel: '6.1.0-56-amd64', reason: null },
-    ram: { pageSize: 4096, pages: 1000, zeroPages: 440 },
-    classes,
-    notes: [{ reason: 'references held', pages: 12 }],
-    ...changes,
+    path: '/save/web.save',
+    image: { bytes: 560 * 4096 + 5000, format: 'raw', wasRunning: true, streamOffset: 5000, domain, headEnd: 0, headDigest: null, stubRecord: null },
+    inspection: {
+      guest,
+      ram: { pageSize: 4096, pages: 1000, zeroPages: 440 },
+      classes,
+      notes: [{ text: 'references held', pages: 12 }],
+      stream: { machine: 'pc-q35-7.2', payloadRecords: 560, zeroRecords: 440, repeatedRecords: 0 },
+      recovery: { folios: 200, writes: 10 },
+    },
   };
 }
 
@@ -64,16 +75,15 @@ describe('the report', () => {
 
   it('says why it did not look inside', () => {
     const guest = { introspected: false, kernel: null, reason: 'no vCPU runs a Linux kernel' };
-    const report = reportOn(facts({ guest }), presetPolicy('lean'));
+    const report = reportOn(facts(guest), presetPolicy('lean'));
     expect(report.guest).toEqual(guest);
     expect(renderReport(report, pc.createColors(false))).toContain('not introspected, so every page is critical: no vCPU runs a Linux kernel');
   });
 
   it('shows no escape sequence that a guest put into its names', () => {
-    const evil = facts({ guest: { introspected: true, kernel: '6.1\u001b[2J\u009b31m', reason: null } });
+    const evil = facts({ introspected: true, kernel: '6.1\u001b[2J\u009b31m', reason: null });
     evil.image.domain.name = "-a b;$(x)'é\u001b]0;gotcha\u0007\n";
     const text = renderReport(reportOn(evil, presetPolicy('lean')), pc.createColors(false));
-    // eslint-disable-next-line no-control-regex
     expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
     expect(text).toContain("-a b;$(x)'é");
   });
