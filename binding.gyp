@@ -33,6 +33,12 @@
       "dependencies": ["core"],
       "sources": ["<!@(ls test/native/*.cc)"],
       "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
+    },
+    {
+      "target_name": "jail-test",
+      "type": "executable",
+      "sources": ["native/reader/jail.cc", "<!@(ls test/native/jail/*.cc)"],
+      "libraries": ["-lpthread"]
     }
   ]
 }
