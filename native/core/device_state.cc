@@ -23,17 +23,17 @@ uint64_t end_without_padding(Bytes image, uint64_t begin) {
   return end;
 }
 
-/// The description is the last thing in the stream, so the one whose length leads exactly to the end is it. No character of
-/// JSON is below 0x20; its length's own bytes may be.
+/// The description is the last thing in the stream, and its length leads exactly to the end. No character of JSON is 0x06, so
+/// the last 0x06 is its mark or one of its length's four bytes.
 Result<Description> find_description(Bytes image, uint64_t begin) {
   const uint64_t end = end_without_padding(image, begin);
   const uint64_t lowest = std::max(begin, end - std::min<uint64_t>(end, kMaxDescriptionBytes + kDescriptionHeader));
-  for (uint64_t at = end; at-- > lowest;) {
-    if (image[at] != stream::kDescription || end - at < kDescriptionHeader) continue;
-    const uint64_t text = at + kDescriptionHeader;
-    if (load_be32(&image[at + 1]) == end - text)
-      return Description{at, {reinterpret_cast<const char*>(&image[text]), end - text}};
-    if (end - text > 3) break;
+  uint64_t last = end;
+  while (last > lowest && image[last - 1] != stream::kDescription) --last;
+  for (uint64_t mark = last; mark-- > lowest && last - mark <= kDescriptionHeader;) {
+    const uint64_t text = mark + kDescriptionHeader;
+    if (image[mark] == stream::kDescription && text <= end && load_be32(&image[mark + 1]) == end - text)
+      return Description{mark, {reinterpret_cast<const char*>(image.data()) + text, end - text}};
   }
   return Error{ErrorCode::truncated, end, "no description of the devices at the stream's end"};
 }
@@ -43,7 +43,7 @@ Error misplaced(uint64_t at, const DeviceDescription& device, const char* what) 
           " is not where the description says"};
 }
 
-/// One section against its description; leaves `registers` at the section's own bytes.
+/// One section against its description; leaves the section's own bytes in `contents`.
 Status walk_section(Cursor& cursor, const DeviceDescription& device, Bytes& contents) {
   const uint64_t at = cursor.position();
   const uint8_t type = cursor.u8();

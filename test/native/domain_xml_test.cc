@@ -1,0 +1,99 @@
+#include "core/domain_xml.hh"
+
+#include <doctest/doctest.h>
+
+#include "image_builder.hh"
+
+using namespace pars;
+
+namespace {
+
+constexpr const char* kFull = R"(<domain type='kvm'>
+  <name>-a b;$(x)'é</name>
+  <uuid>0F0E0D0C-0B0A-0908-0706-050403020100</uuid>
+  <metadata>
+    <other:guest xmlns:other='urn:other' policy='theirs'/>
+    <p:guest xmlns:p='https://pars.dev/xmlns/guest/1' policy='thrifty' offload='no' accept-changed-disks='yes'/>
+  </metadata>
+  <memory unit='GiB'>3</memory>
+  <memoryBacking><hugepages/></memoryBacking>
+  <os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>
+  <cpu><numa><cell id='1' memory='1048576' unit='KiB'/><cell id='0' memory='2' unit='GiB'/></numa></cpu>
+  <devices>
+    <disk type='file' device='disk'><source file='/a/b.qcow2'/><target dev='vda'/></disk>
+    <disk type='block'><source dev='/dev/sdb'/><target dev='vdb'/><readonly/></disk>
+    <disk type='network'><source protocol='rbd' name='x'/><target dev='vdc'/></disk>
+    <disk type='file' device='cdrom'><source file='/c.iso'/><target dev='sda'/></disk>
+    <memory model='dimm'/>
+  </devices>
+</domain>)";
+
+std::string with(std::string_view inside) {
+  return "<domain><name>n</name><uuid>" + std::string(test::kUuid) + "</uuid>" + std::string(inside) + "</domain>";
+}
+
+}  // namespace
+
+TEST_CASE("domain XML: everything asked of it") {
+  const auto parsed = parse_domain_xml(kFull);
+  REQUIRE(parsed);
+  CHECK(parsed->name == "-a b;$(x)'é");
+  CHECK(parsed->uuid == test::kUuid);
+  CHECK(parsed->architecture == "x86_64");
+  CHECK(parsed->machine == "pc-q35-10.0");
+  CHECK(parsed->memory_bytes == 3ull << 30);
+  CHECK(parsed->memory_backed);
+  CHECK(parsed->memory_devices);
+  REQUIRE(parsed->numa_cells.size() == 2);
+  CHECK(parsed->numa_cells[0].id == 0);
+  CHECK(parsed->numa_cells[0].bytes == 2ull << 30);
+  CHECK(parsed->numa_cells[1].bytes == 1ull << 30);
+}
+
+TEST_CASE("domain XML: disks") {
+  const auto parsed = parse_domain_xml(kFull);
+  REQUIRE(parsed);
+  REQUIRE(parsed->disks.size() == 4);
+  CHECK(parsed->disks[0].target == "vda");
+  CHECK(parsed->disks[0].source == "/a/b.qcow2");
+  CHECK(!parsed->disks[0].read_only);
+  CHECK(parsed->disks[1].block_device);
+  CHECK(parsed->disks[1].source == "/dev/sdb");
+  CHECK(parsed->disks[1].read_only);
+  CHECK(parsed->disks[2].source.empty());
+  CHECK(parsed->disks[3].read_only);
+}
+
+TEST_CASE("domain XML: metadata counts only in our namespace") {
+  const auto parsed = parse_domain_xml(kFull);
+  REQUIRE(parsed);
+  CHECK(parsed->metadata_policy == "thrifty");
+  CHECK(parsed->metadata_opt_out);
+  CHECK(parsed->metadata_accept_changed_disks);
+  const auto inherited = parse_domain_xml(with("<metadata xmlns='https://pars.dev/xmlns/guest/1'><guest policy='a'/></metadata>"));
+  REQUIRE(inherited);
+  CHECK(inherited->metadata_policy == "a");
+  const auto foreign = parse_domain_xml(with("<metadata><pars:guest policy='a'/></metadata>"));
+  REQUIRE(foreign);
+  CHECK(!foreign->metadata_policy);
+}
+
+TEST_CASE("domain XML: memory without a unit is KiB, and nonsense is none") {
+  CHECK(parse_domain_xml(with("<memory>1024</memory>"))->memory_bytes == 1 << 20);
+  CHECK(parse_domain_xml(with("<memory unit='b'>4096</memory>"))->memory_bytes == 4096);
+  CHECK(parse_domain_xml(with("<memory unit='parsec'>1</memory>"))->memory_bytes == 0);
+  CHECK(parse_domain_xml(with("<memory unit='TiB'>18446744073709551615</memory>"))->memory_bytes == 0);
+}
+
+TEST_CASE("domain XML: what is refused") {
+  const auto code = [](const std::string& xml) { return parse_domain_xml(xml).error().code; };
+  REQUIRE(!parse_domain_xml("<domain><name>n</name></domain>"));
+  CHECK(code("<domain><name>n</name></domain>") == ErrorCode::bad_text);
+  CHECK(code("<domain><name/><uuid>" + std::string(test::kUuid) + "</uuid></domain>") == ErrorCode::bad_text);
+  CHECK(code("<domain><name>n</name><uuid>0f0e</uuid></domain>") == ErrorCode::bad_text);
+  CHECK(code("<domain><name>n</name>") == ErrorCode::bad_text);
+  CHECK(code("not XML") == ErrorCode::bad_text);
+  CHECK(code(std::string(kMaxXmlBytes + 1, ' ')) == ErrorCode::limit);
+  CHECK(code(with("<os><type arch='\xff\xfe'/></os>")) == ErrorCode::bad_text);
+  CHECK(code(with("<os><type arch='&#xd800;'/></os>")) == ErrorCode::bad_text);
+}
