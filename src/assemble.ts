@@ -120,8 +120,8 @@ class Assembly {
     try {
       return await this.#source.read(frame);
     } catch (error) {
-      if (!(error instanceof ParsError)) throw error;
       if (!isExpendable(frame)) throw lossOf(error, describeFrame(frame, stripe));
+      if (!isLoss(error)) throw error;
       this.#lost.add(frame);
       return null;
     }
@@ -177,6 +177,11 @@ class Assembly {
     const total = outputBytes(this.#stripes.slice(this.#options.firstStripe), this.#options.layout);
     this.#options.onProgress?.({ phase: 'restoring', done: Math.min(this.#done, total), total, unit: 'bytes' });
   }
+}
+
+/** Nobody waits for expendable data: not to be had now is as good as gone. */
+function isLoss(error: unknown): boolean {
+  return error instanceof ParsError && (error.kind === 'missing' || error.kind === 'corrupt' || error.kind === 'unreachable');
 }
 
 function isExpendable(frame: IndexFrame): boolean {

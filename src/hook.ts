@@ -28,7 +28,8 @@ export interface RestoreBegin {
   host: Host;
   times: HookTimes;
   signal?: AbortSignal;
-  onHydrated?: (image: string, result: Hydrated) => void;
+  /** Keeps a note of the work while it lasts. */
+  asJob(image: string, work: () => Promise<Hydrated>): Promise<Hydrated>;
 }
 
 const MAGIC = 'LibvirtQemudSave';
@@ -45,7 +46,7 @@ export async function restoreBegin(request: RestoreBegin): Promise<void> {
   try {
     if (images.length === 0 && (await request.registry.knows(request.domainUuid))) throw notFound(request);
     const signal = deadline(request);
-    for (const image of images) request.onHydrated?.(image.path, await hydrateInTime(image, request, signal));
+    for (const image of images) await request.asJob(image.path, () => hydrateInTime(image, request, signal));
   } finally {
     for (const image of images) await image.close();
   }
@@ -56,7 +57,7 @@ async function hydrateInTime(image: ImageFile, request: RestoreBegin, signal: Ab
   const waitUntil = Date.now() + request.times.waitForStoreMs;
   for (;;) {
     try {
-      return await hydrate(image, () => request.openStore(signal), request.host, options);
+      return await hydrate(image, { ...request, store: () => request.openStore(signal) }, options);
     } catch (error) {
       if (signal.aborted) throw tooLate(image.path, request.times);
       if (!(error instanceof ParsError) || error.kind !== 'unreachable' || Date.now() >= waitUntil) throw error;

@@ -17,6 +17,7 @@ import { claimWaking, refuseConsumed } from './snapshot-life.js';
 import type { SnapshotSource } from './snapshot-source.js';
 import { readManifest } from './snapshots.js';
 import type { Store } from './stores/store.js';
+import type { StubRegistry } from './stub-registry.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import { MAX_STUB_BYTES, type StubRecord } from './stub.js';
 
@@ -45,19 +46,28 @@ export interface Hydrated {
   losses: Losses;
 }
 
+/** Where a hydration works: the store, opened only for a stub, this host, and what it remembers. */
+export interface HydratePlace {
+  store(): Promise<Store>;
+  host: Host;
+  registry: StubRegistry;
+}
+
 const NO_LOSSES: Losses = { byPolicy: 0, unexpected: 0 };
 const LOCK_POLL_MS = 100;
 
 /** Hydrates the open `image` if it is a stub; a whole image is left as it is. */
-export async function hydrate(image: ImageFile, store: () => Promise<Store>, host: Host, options: HydrateOptions): Promise<Hydrated> {
+export async function hydrate(image: ImageFile, place: HydratePlace, options: HydrateOptions): Promise<Hydrated> {
   await lockWithin(image, options);
   const facts = await probeImage(image.fd, options.signal ? { signal: options.signal } : {});
   options.onStep?.('probed');
   if (facts.stubRecord === null) return { hydrated: false, image: image.path, domain: facts.domain, manifest: null, bytes: facts.bytes, losses: NO_LOSSES };
   const record = openStub(facts, image.path);
-  const opened = await store();
-  const source = await agreeingSource(opened, image, facts, record);
-  await guardLife(opened, source.manifest, facts, host, options);
+  const store = await place.store();
+  const source = await agreeingSource(store, image, facts, record);
+  await guardLife(store, source.manifest, facts, place.host, options);
+  // Known here, wherever it was made: the hook notes the start that consumes it.
+  await place.registry.add({ ...record, image: image.path, managedSave: source.manifest.image.managedSave }).catch(() => {});
   options.onStep?.('claimed');
   const losses = await refill(image, source, record, options);
   options.onStep?.('done');

@@ -7,7 +7,8 @@ import { writeAtomically } from './atomic-file.js';
 import { ParsError } from './errors.js';
 import { readJobs } from './jobs.js';
 import { installProgram, PACKAGE_ROOT, removePrograms } from './program-copy.js';
-import { StubRegistry, type KnownStub } from './stub-registry.js';
+import { liveStubs } from './live-stubs.js';
+import { StubRegistry } from './stub-registry.js';
 
 export const DEFAULT_HOOKS_DIR = '/etc/libvirt/hooks';
 export const DEFAULT_SAVE_DIR = '/var/lib/libvirt/qemu/save';
@@ -32,8 +33,6 @@ export interface UninstallOptions {
   hooksDir: string;
   stateDir: string;
   force: boolean;
-  /** Whether the file at that path is still a stub. */
-  isStub(path: string): Promise<boolean>;
 }
 
 /** Installs or renews the hook; returns what was changed, a sentence each. */
@@ -69,17 +68,10 @@ export async function uninstallHook(options: UninstallOptions): Promise<string[]
   return changes;
 }
 
-/** The images on this host that are stubs right now. */
-export async function liveStubs(stateDir: string, isStub: (path: string) => Promise<boolean>): Promise<KnownStub[]> {
-  const known = await new StubRegistry(stateDir).all();
-  const alive = await Promise.all(known.map((stub) => isStub(stub.image)));
-  return known.filter((_, i) => alive[i]);
-}
-
-async function refuseWhileNeeded({ stateDir, isStub }: UninstallOptions): Promise<void> {
+async function refuseWhileNeeded({ stateDir }: UninstallOptions): Promise<void> {
   const running = (await readJobs(stateDir)).find((job) => job.state === 'running');
   if (running) throw new ParsError('busy', `${running.image} is being worked on (${running.kind})`, { hint: 'wait until "pars status" shows nothing running' });
-  const stubs = await liveStubs(stateDir, isStub);
+  const stubs = await liveStubs(new StubRegistry(stateDir));
   if (stubs.length === 0) return;
   throw new ParsError('refused', `this host has ${stubs.length} stubs that could not be started without the hook: ${stubs.map((stub) => stub.image).join(', ')}`, {
     hint: 'bring them back first with: pars hydrate IMAGE... (or --force, and hydrate by hand before each start)',

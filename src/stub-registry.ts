@@ -26,7 +26,8 @@ export class StubRegistry {
     this.#started = join(stateDir, 'started');
   }
 
-  async add(stub: KnownStub): Promise<void> {
+  async add({ image, snapshot, token, domainUuid, managedSave }: KnownStub): Promise<void> {
+    const stub: KnownStub = { image, snapshot, token, domainUuid, managedSave };
     await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
   }
 

@@ -40,4 +40,5 @@ export const COMMANDS: readonly CommandEntry[] = [
   { words: ['store', 'status'], summary: 'check the store: places, room, warnings', shared: STORE, load: () => import('../commands/store-status.js') },
   { words: ['hooks', 'install'], summary: 'install the libvirt hook', shared: STORE, load: () => import('../commands/hooks-install.js') },
   { words: ['hooks', 'uninstall'], summary: 'take the libvirt hook away', shared: OUTPUT, load: () => import('../commands/hooks-uninstall.js') },
+  { words: ['hook-restore'], summary: 'what the installed hook runs; not for people', shared: STORE, hidden: true, load: () => import('../commands/hook-restore.js') },
 ];
