@@ -13,6 +13,15 @@ export function thisHost(file = '/etc/machine-id'): Host {
   return { machineId: machineId(file), host: hostname() };
 }
 
+/** The same where it only serves to tell one's own snapshots from others: null on a host without a machine-id. */
+export function knownHost(file = '/etc/machine-id'): Host | null {
+  try {
+    return thisHost(file);
+  } catch {
+    return null;
+  }
+}
+
 function machineId(file: string): string {
   const hint = 'create it with: systemd-machine-id-setup (or dbus-uuidgen --ensure=/etc/machine-id)';
   let text: string;

@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { thisHost } from '../host.js';
-import { listSnapshots } from '../snapshots.js';
+import { knownHost } from '../host.js';
 
 export function register(command: Command, cli: Cli): void {
   command
@@ -13,9 +12,10 @@ export function register(command: Command, cli: Cli): void {
 
 async function list(context: Context, uuid: string | undefined): Promise<void> {
   const { output } = context;
+  const { listSnapshots } = await import('../snapshots.js');
   const entries = await listSnapshots(await context.store(), uuid?.toLowerCase());
   const { renderSnapshots, snapshotJson } = await import('../faces/snapshots.js');
-  const host = thisHost();
+  const host = knownHost();
   output.json({ snapshots: entries.map((entry) => snapshotJson(entry, host)) });
   output.text(entries.length === 0 ? 'No snapshots.' : renderSnapshots(entries, host, output.colours));
 }

@@ -3,7 +3,6 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { thisHost } from '../host.js';
 import { guardRemoval, type RemovalConsent } from '../removal.js';
-import { findSnapshot, removeSnapshot, resolveSnapshot } from '../snapshots.js';
 
 interface Options extends SharedOptions {
   force?: boolean;
@@ -20,6 +19,7 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function remove(context: Context, typed: string, options: Options): Promise<void> {
+  const { findSnapshot, removeSnapshot, resolveSnapshot } = await import('../snapshots.js');
   const store = await context.store();
   const snapshot = await resolveSnapshot(store, typed);
   const consent: RemovalConsent = { force: options.force ?? false, ...(options.owner === undefined ? {} : { owner: options.owner }) };

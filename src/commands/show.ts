@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { thisHost } from '../host.js';
-import { findSnapshot, resolveSnapshot } from '../snapshots.js';
+import { knownHost } from '../host.js';
 
 export function register(command: Command, cli: Cli): void {
   command
@@ -13,11 +12,12 @@ export function register(command: Command, cli: Cli): void {
 
 async function show(context: Context, typed: string): Promise<void> {
   const { output } = context;
+  const { findSnapshot, resolveSnapshot } = await import('../snapshots.js');
   const store = await context.store();
   const entry = await findSnapshot(store, await resolveSnapshot(store, typed));
   if (entry.condition === 'unreadable') throw entry.error;
   const { renderSnapshot, snapshotJson } = await import('../faces/snapshots.js');
-  const host = thisHost();
+  const host = knownHost();
   output.json({ ...snapshotJson(entry, host), manifest: entry.condition === 'whole' ? entry.manifest : null });
   output.text(renderSnapshot(entry, host, output.colours));
 }

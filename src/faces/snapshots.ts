@@ -19,7 +19,7 @@ const LIST_COLUMNS: readonly Column[] = [
 ];
 
 /** One snapshot for `list --json`. */
-export function snapshotJson(entry: SnapshotEntry, host: Host): Record<string, unknown> {
+export function snapshotJson(entry: SnapshotEntry, host: Host | null): Record<string, unknown> {
   if (entry.condition === 'incomplete') return { snapshot: entry.snapshot, state: 'incomplete' };
   if (entry.condition === 'unreadable') {
     return { snapshot: entry.snapshot, state: 'unreadable', error: { kind: entry.error.kind, message: entry.error.message, hint: entry.error.hint ?? null } };
@@ -40,12 +40,12 @@ export function snapshotJson(entry: SnapshotEntry, host: Host): Record<string, u
   };
 }
 
-export function renderSnapshots(entries: readonly SnapshotEntry[], host: Host, colours: Colours): string {
+export function renderSnapshots(entries: readonly SnapshotEntry[], host: Host | null, colours: Colours): string {
   return renderTable(LIST_COLUMNS, entries.map((entry) => listRow(entry, host, colours)), colours);
 }
 
 /** Everything about one snapshot. */
-export function renderSnapshot(entry: SnapshotEntry, host: Host, colours: Colours): string {
+export function renderSnapshot(entry: SnapshotEntry, host: Host | null, colours: Colours): string {
   if (entry.condition !== 'whole') {
     return renderPairs([['snapshot', entry.snapshot], ['state', `${entry.condition}: it has no manifest and cannot be restored`]], colours);
   }
@@ -53,7 +53,7 @@ export function renderSnapshot(entry: SnapshotEntry, host: Host, colours: Colour
   return `${renderPairs(pairsOf(manifest, state, host), colours)}\n\n${classTable(manifest, colours)}`;
 }
 
-function listRow(entry: SnapshotEntry, host: Host, colours: Colours): string[] {
+function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours): string[] {
   if (entry.condition === 'incomplete') return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', ''];
   if (entry.condition === 'unreadable') return [entry.snapshot, '', colours.red(`unreadable (${entry.error.kind})`), '', '', '', ''];
   const { domain, created, image, storedBytes, policy } = entry.manifest;
@@ -61,7 +61,7 @@ function listRow(entry: SnapshotEntry, host: Host, colours: Colours): string[] {
   return [entry.snapshot, plain(domain.name), state, shortTime(created), formatBytes(image.bytes), formatBytes(storedBytes), plain(policy.name)];
 }
 
-function pairsOf(manifest: Manifest, state: string, host: Host): [string, string][] {
+function pairsOf(manifest: Manifest, state: string, host: Host | null): [string, string][] {
   const { image, guest, owner, policy } = manifest;
   return [
     ['snapshot', manifest.snapshot],
@@ -92,8 +92,8 @@ function classTable({ classes, policy }: Manifest, colours: Colours): string {
   return renderTable(columns, rows, colours);
 }
 
-function isForeign(manifest: Manifest, host: Host): boolean {
-  return manifest.owner.machineId !== host.machineId;
+function isForeign(manifest: Manifest, host: Host | null): boolean {
+  return host !== null && manifest.owner.machineId !== host.machineId;
 }
 
 /** "2026-11-23 09:30:00 UTC". */

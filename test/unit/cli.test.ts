@@ -1,0 +1,179 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Cli } from '../../src/cli/context.js';
+import { Interruption } from '../../src/cli/interruption.js';
+import { buildProgram, run } from '../../src/cli/program.js';
+import { COMMANDS } from '../../src/cli/table.js';
+import { EXIT_CODES, ParsError } from '../../src/errors.js';
+import { encodeManifest } from '../../src/manifest-codec.js';
+import { objectPath } from '../../src/snapshots.js';
+import { put } from '../contract/store.js';
+import { type LocalFixture, localFixture } from '../support/local-store.js';
+import { EVIL_NAME, sampleManifest } from '../support/manifests.js';
+
+interface Ran {
+  exitCode: number;
+  stdout: string;
+  stderr: string;
+}
+
+async function pars(...argv: string[]): Promise<Ran> {
+  const out = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  try {
+    const exitCode = await run(argv);
+    const text = (spy: typeof out): string => spy.mock.calls.map(([chunk]) => String(chunk)).join('');
+    return { exitCode, stdout: text(out), stderr: text(err) };
+  } finally {
+    out.mockRestore();
+    err.mockRestore();
+  }
+}
+
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'pars-cli-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+describe('pars --help', () => {
+  it('names every command and every exit code', async () => {
+    const { exitCode, stdout } = await pars('--help');
+    expect(exitCode).toBe(0);
+    for (const { words } of COMMANDS.filter(({ hidden }) => !hidden)) expect(stdout).toContain(`\n  ${words[0]} `);
+    for (const [kind, code] of Object.entries(EXIT_CODES)) expect(stdout).toMatch(new RegExp(`^  ${code} +${kind} `, 'm'));
+  });
+
+  it.each(COMMANDS.map(({ words }) => words.join(' ')))('%s has help with its shared options', async (words) => {
+    const { exitCode, stdout } = await pars(...words.split(' '), '--help');
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain(`Usage: pars ${words}`);
+    const entry = COMMANDS.find((command) => command.words.join(' ') === words);
+    for (const option of entry?.shared ?? []) expect(stdout).toContain(`--${option}`);
+  });
+
+  it('loads only the command that is called', async () => {
+    const program = await buildProgram(['list'], new Cli());
+    const optionsOf = (name: string): number => program.commands.find((command) => command.name() === name)?.options.length ?? 0;
+    expect(optionsOf('list')).toBeGreaterThan(0);
+    expect(optionsOf('report')).toBe(0);
+  });
+});
+
+describe('wrong use', () => {
+  it.each([
+    [['lst'], /unknown command 'lst'[^]*Did you mean list/],
+    [['list', '--jsn'], /unknown option '--jsn'/],
+    [['show'], /missing required argument/],
+    [['store', 'int'], /unknown command 'int'/],
+    [['list'], /no store is configured/],
+    [['list', '--store', 'ftp://x'], /"ftp:\/\/x" is not the URL of a store[^]*known: local:/],
+    [['report', '/nowhere', '--policy', 'leen'], /there is no policy "leen"[^]*replicate-all, pars, lean, minimal/],
+  ])('%j is a usage error that helps', async (argv, message) => {
+    writeFileSync(join(directory, 'empty.yaml'), '');
+    const withConfig = argv.length > 1 || argv[0] === 'list' ? [...argv, ...(argv[0] === 'list' || argv[0] === 'report' ? ['--config', join(directory, 'empty.yaml')] : [])] : argv;
+    const { exitCode, stdout, stderr } = await pars(...withConfig);
+    expect(exitCode).toBe(EXIT_CODES.usage);
+    expect(stderr).toMatch(message);
+    expect(stdout).toBe('');
+  });
+
+  it('is one JSON object with --json', async () => {
+    const { exitCode, stdout, stderr } = await pars('show', '--json');
+    expect(exitCode).toBe(EXIT_CODES.usage);
+    expect(JSON.parse(stdout)).toEqual({ error: { kind: 'usage', message: "missing required argument 'snapshot'", hint: 'see: pars --help' } });
+    expect(stderr).toBe('');
+  });
+});
+
+describe('errors', () => {
+  it.each(Object.entries(EXIT_CODES))('%s ends with exit code %i', async (kind, code) => {
+    const cli = new Cli();
+    const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    await cli.run({}, () => Promise.reject(new ParsError(kind as keyof typeof EXIT_CODES, 'what', { hint: 'do this' })));
+    expect(cli.exitCode).toBe(code);
+    expect(err.mock.calls.map(([chunk]) => String(chunk)).join('')).toMatch(/what\n +do this/);
+    err.mockRestore();
+  });
+
+  it('abort the work at a signal, and say so in the exit code', async () => {
+    const cli = new Cli();
+    const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    await cli.run({}, async ({ signal }) => {
+      process.emit('SIGTERM', 'SIGTERM');
+      signal.throwIfAborted();
+    });
+    expect(cli.exitCode).toBe(128 + 15);
+    err.mockRestore();
+  });
+
+  it('take their signal handlers away', () => {
+    const before = process.listenerCount('SIGINT');
+    const interruption = new Interruption();
+    expect(process.listenerCount('SIGINT')).toBe(before + 1);
+    interruption.dispose();
+    expect(process.listenerCount('SIGINT')).toBe(before);
+  });
+});
+
+describe('a store and its snapshots', () => {
+  let fixture: LocalFixture;
+  let url: string;
+  const manifest = sampleManifest();
+
+  beforeEach(async () => {
+    fixture = await localFixture();
+    url = `local:${fixture.path}`;
+    await put(fixture.store, objectPath(manifest.snapshot, 'skeleton.0'), Buffer.from('x'), 3);
+    await put(fixture.store, objectPath(manifest.snapshot, 'manifest.json'), encodeManifest(manifest), 3);
+  });
+  afterEach(() => fixture.dispose());
+
+  it('store init and store status', async () => {
+    const fresh = ['a', 'b'].map((name) => join(directory, name));
+    const store = `local:${fresh.join(',')}`;
+    await mkdir(fresh[0]!);
+    expect((await pars('store', 'status', '--store', store)).exitCode).toBe(EXIT_CODES.unreachable);
+    expect((await pars('store', 'init', '--store', store)).exitCode).toBe(EXIT_CODES.refused);
+    expect(await pars('store', 'init', '--store', store, '--allow-same-device')).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('2 directories') as string });
+    const { exitCode, stdout } = await pars('store', 'status', '--store', store, '--json');
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ usablePlaces: 2, places: 2, warnings: [expect.stringContaining('1 device')] });
+    rmSync(join(fresh[1]!, 'pars-store.json'));
+    expect((await pars('store', 'status', '--store', store)).exitCode).toBe(EXIT_CODES.unreachable);
+    expect((await pars('store', 'init', '--store', store, '--replace', fresh[1]!)).exitCode).toBe(0);
+  });
+
+  it('list and show', async () => {
+    const { stdout } = await pars('list', '--store', url);
+    expect(stdout).toContain(manifest.snapshot);
+    expect(stdout).toContain(EVIL_NAME);
+    const listed = JSON.parse((await pars('list', '--store', url, '--json')).stdout) as { snapshots: unknown[] };
+    expect(listed.snapshots).toEqual([expect.objectContaining({ snapshot: manifest.snapshot, state: 'committed', storedBytes: 123456, domain: manifest.domain })]);
+    expect((await pars('show', manifest.snapshot.slice(0, 10), '--store', url)).stdout).toMatch(/CLASS +PAGES +IN IMAGE +COPIES +STORED/);
+    expect(JSON.parse((await pars('show', manifest.snapshot, '--store', url, '--json')).stdout)).toMatchObject({ state: 'committed', manifest });
+    expect((await pars('show', 'fff', '--store', url)).exitCode).toBe(EXIT_CODES.missing);
+  });
+
+  it('takes the store from the configuration', async () => {
+    const config = join(directory, 'pars.yaml');
+    writeFileSync(config, `store: ${url}\n`);
+    expect((await pars('list', '--config', config)).stdout).toContain(manifest.snapshot);
+    writeFileSync(config, `store: ${url}\nstroe: x\n`);
+    expect(await pars('list', '--config', config)).toMatchObject({ exitCode: EXIT_CODES.usage, stderr: expect.stringContaining(`${config}:2:1: stroe: unknown key`) as string });
+  });
+
+  it('rm refuses another host\'s snapshot, and removes it when its owner is named (R27)', async () => {
+    const refused = await pars('rm', manifest.snapshot, '--store', url, '--force');
+    expect(refused).toMatchObject({ exitCode: EXIT_CODES.refused, stderr: expect.stringContaining('belongs to another host: host-b') as string });
+    const removed = await pars('rm', manifest.snapshot, '--store', url, '--force', '--owner', manifest.owner.machineId, '--json');
+    expect(removed.exitCode).toBe(0);
+    expect(JSON.parse(removed.stdout)).toEqual({ removed: manifest.snapshot });
+    expect(await fixture.store.list('')).toEqual([]);
+    expect((await pars('rm', manifest.snapshot, '--store', url)).exitCode).toBe(EXIT_CODES.missing);
+  });
+});
