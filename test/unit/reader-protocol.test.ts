@@ -1,0 +1,237 @@
+/** What the parent does with answers that no sound reader gives: the reader has read hostile bytes and may be anybody's by then (R1). */
+import type * as ChildProcessModule from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { PAGE_CLASSES } from '../../src/page-classes.js';
+import { PackSession, probeImage, reportImage, type ReaderStripe } from '../../src/reader.js';
+import { UUID } from '../support/image-builder.js';
+
+/** A shell script that stands in for the reader: $0 holds its answers. */
+const stand = vi.hoisted(() => ({ script: 'cat "$0" >&4', answers: '' }));
+vi.mock('node:child_process', async (original) => {
+  const actual = await original<typeof ChildProcessModule>();
+  const spawn = (_: string, __: string[], options: ChildProcessModule.SpawnOptions): ChildProcessModule.ChildProcess =>
+    actual.spawn('/bin/sh', ['-c', stand.script, stand.answers], options);
+  return { ...actual, spawn };
+});
+
+const BYTES = 3 * 8192;
+let directory: string, fd: number;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'pars-protocol-'));
+  writeFileSync(join(directory, 'image'), Buffer.alloc(BYTES));
+  fd = openSync(join(directory, 'image'), 'r');
+  stand.script = 'cat "$0" >&4';
+});
+afterEach(() => {
+  closeSync(fd);
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function message(type: number, payload: Buffer | object): Buffer {
+  const bytes = Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload));
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(type, 0);
+  header.writeUInt32LE(bytes.length, 4);
+  return Buffer.concat([header, bytes]);
+}
+
+const DOMAIN = { name: 'guest', uuid: UUID, architecture: 'x86_64', machine: 'pc', memoryBytes: 1 << 20, disks: [], policy: null, optOut: false, acceptChangedDisks: false };
+const IMAGE = { bytes: BYTES, format: 'raw', wasRunning: true, streamOffset: 100, domain: DOMAIN, headEnd: 8192, headDigest: 'ab'.repeat(32), stubRecord: null };
+const COUNTS = { pages: 4, payloadPages: 2, fillPages: 1, zeroPages: 1 };
+const INSPECTION = {
+  guest: { introspected: true, kernel: '6.1.0', reason: null }, ram: { pageSize: 4096, pages: 48, zeroPages: 12 },
+  classes: Object.fromEntries(PAGE_CLASSES.map((name) => [name, COUNTS])), notes: [{ text: 'a note', pages: 1 }],
+  stream: { machine: 'pc', payloadRecords: 1, zeroRecords: 1, repeatedRecords: 0 }, recovery: { folios: 1, writes: 1 },
+};
+const LOOK = [message(1, IMAGE), message(3, INSPECTION)];
+const END = message(8, {});
+
+interface FrameShape {
+  kind: number;
+  pages: number;
+  rawBytes: number;
+  data?: string;
+}
+
+function stripe(offset: number, bytes: number, frames: FrameShape[], announced = frames.length): Buffer {
+  const head = Buffer.alloc(20);
+  head.writeBigUInt64LE(BigInt(offset), 0);
+  head.writeBigUInt64LE(BigInt(bytes), 8);
+  head.writeUInt32LE(announced, 16);
+  return Buffer.concat([message(6, head), ...frames.map(frame)]);
+}
+
+function frame({ kind, pages, rawBytes, data = 'data' }: FrameShape): Buffer {
+  const head = Buffer.alloc(12);
+  head.writeUInt8(kind, 0);
+  head.writeUInt32LE(pages, 4);
+  head.writeUInt32LE(rawBytes, 8);
+  return message(7, Buffer.concat([head, Buffer.from(data)]));
+}
+
+/** All skeleton: run count, one run, the bytes. */
+const skeleton = (bytes: number): FrameShape => ({ kind: 13, pages: 0, rawBytes: 4 + 16 + bytes });
+const kernel: FrameShape = { kind: 0, pages: 1, rawBytes: 4096 };
+/** A stripe of 8192 bytes with one page of kernel memory. */
+const withPage = (offset: number, page: FrameShape = kernel): Buffer => stripe(offset, 8192, [skeleton(4096), page]);
+
+function answer(...messages: Buffer[]): void {
+  stand.answers = join(directory, 'answers');
+  writeFileSync(stand.answers, Buffer.concat(messages));
+}
+
+async function pack(stored = PAGE_CLASSES): Promise<ReaderStripe[]> {
+  const session = await PackSession.look(fd);
+  try {
+    const stripes: ReaderStripe[] = [];
+    for await (const one of session.pack(stored)) stripes.push(one);
+    return stripes;
+  } finally {
+    await session.close();
+  }
+}
+
+function childrenOf(pid: number): number {
+  return readdirSync('/proc').filter((entry) => {
+    try {
+      return /^\d+$/.test(entry) && readFileSync(`/proc/${entry}/status`, 'utf8').includes(`PPid:\t${pid}\n`);
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+const HEAD = stripe(0, 8192, [skeleton(8192)]);
+
+it('sound answers are believed', async () => {
+  answer(...LOOK, message(2, { phase: 'inspect', done: 1, total: 2 }), HEAD, withPage(8192), stripe(16384, 8192, [skeleton(8192)]), END);
+  expect((await pack()).map((one) => one.imageOffset)).toEqual([0, 8192, 16384]);
+});
+
+describe('stripes', () => {
+  it.each([
+    ['a gap', [HEAD, withPage(16384), END]],
+    ['an overlap', [HEAD, withPage(0), END]],
+    ['an end too soon', [HEAD, END]],
+    ['more than the image', [HEAD, withPage(8192), withPage(16384), withPage(24576), END]],
+    ['no bytes', [stripe(0, 0, [skeleton(0)]), END]],
+    ['more bytes than any stripe', [stripe(0, 2 ** 40, [skeleton(8192)]), END]],
+    ['no frames', [stripe(0, 8192, []), END]],
+    ['no skeleton', [stripe(0, 8192, [kernel, { ...kernel, kind: 6 }]), END]],
+    ['fewer frames than announced', [stripe(0, 8192, [skeleton(8192)], 2), withPage(8192), END]],
+    ['a frame too many', [HEAD, frame(kernel), END]],
+    ['more frames than kinds', [stripe(0, 8192, [skeleton(8192)], 2 ** 31)]],
+  ])('with %s are not', async (_, messages) => {
+    answer(...LOOK, ...messages);
+    await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
+  });
+});
+
+describe('frames', () => {
+  it.each<[string, FrameShape[]]>([
+    ['an unknown kind', [skeleton(8192), { kind: 15, pages: 0, rawBytes: 0 }]],
+    ['one kind twice', [skeleton(0), kernel, kernel]],
+    ['class bytes that are not pages', [skeleton(4096), { ...kernel, rawBytes: 4095 }]],
+    ['fill bytes that are not words', [skeleton(4096), { kind: 12, pages: 1, rawBytes: 7 }]],
+    ['more payload than stripe', [skeleton(0), { ...kernel, pages: 3, rawBytes: 3 * 4096 }]],
+    ['a skeleton too small', [{ ...skeleton(8192), rawBytes: 8000 }]],
+    ['a skeleton without bytes', [{ ...skeleton(8192), data: '' }]],
+    ['a fill frame without bytes', [skeleton(4096), { kind: 12, pages: 1, rawBytes: 8, data: '' }]],
+  ])('with %s are not believed', async (_, frames) => {
+    answer(...LOOK, stripe(0, 8192, frames), withPage(8192), withPage(16384), END);
+    await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
+  });
+
+  // Fails today: an empty frame of a stored class passes for one that the policy does not store. Make it `it` with the correction.
+  it.fails('of a class that was to be stored have bytes', async () => {
+    answer(...LOOK, HEAD, withPage(8192, { ...kernel, data: '' }), withPage(16384), END);
+    await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
+  });
+
+  // Fails today: such a stripe cannot be restored once its clean cache is lost. Make it `it` with the correction.
+  it.fails('of clean cache come with their recovery', async () => {
+    answer(...LOOK, HEAD, withPage(8192, { ...kernel, kind: 2 }), withPage(16384), END);
+    await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
+  });
+});
+
+describe('messages', () => {
+  it.each([
+    ['longer than any', Buffer.from([1, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f])],
+    ['of an unknown type', message(77, {})],
+    ['out of turn', message(3, INSPECTION)],
+    ['that is no JSON', message(1, Buffer.from('{'))],
+    ['that is no object', message(1, Buffer.from('[]'))],
+    ['with an error without words', message(4, {})],
+    ['with progress without numbers', message(2, {})],
+  ])('%s end it', async (_, first) => {
+    answer(first);
+    await expect(probeImage(fd)).rejects.toMatchObject({ kind: 'corrupt' });
+  });
+
+  it('of error are the image\'s, cut to a sensible length', async () => {
+    answer(message(4, { code: 'bad-magic', offset: 7, message: 'x'.repeat(100_000) }));
+    const error = (await probeImage(fd).then(() => null, (e: unknown) => e)) as Error & { code: string; offset: number };
+    expect(error).toMatchObject({ code: 'bad-magic', offset: 7, kind: 'corrupt' });
+    expect(error.message.length).toBeLessThan(1000);
+  });
+});
+
+describe('facts', () => {
+  it.each<[string, object]>([
+    ['another length', { bytes: BYTES + 1 }],
+    ['a stream outside the image', { streamOffset: BYTES + 1 }],
+    ['a head outside the image', { headEnd: BYTES + 1 }],
+    ['a head before the stream', { headEnd: 50 }],
+    ['a head without a digest', { headDigest: null }],
+    ['a negative offset', { streamOffset: -1 }],
+    ['half a byte', { streamOffset: 1.5 }],
+    ['a number too large', { streamOffset: 2 ** 60 }],
+    ['a flag that is none', { wasRunning: 1 }],
+    ['a record too long', { stubRecord: 'ab'.repeat(5000) }],
+    ['a record that is no hex', { stubRecord: 'xyz' }],
+    ['no domain', { domain: null }],
+    ['a UUID that is a path', { domain: { ...DOMAIN, uuid: '../../etc' } }],
+    ['a name that is too long', { domain: { ...DOMAIN, name: 'x'.repeat(10_000) } }],
+  ])('of the image with %s are not believed', async (_, changes) => {
+    answer(message(1, { ...IMAGE, ...changes }));
+    await expect(probeImage(fd)).rejects.toMatchObject({ kind: 'corrupt' });
+  });
+
+  it.each<[string, object]>([
+    ['pages that do not add up', { classes: { ...INSPECTION.classes, anon: { ...COUNTS, pages: 5 } } }],
+    ['a class missing', { classes: { ...INSPECTION.classes, anon: undefined } }],
+    ['another page size', { ram: { ...INSPECTION.ram, pageSize: 8192 } }],
+    ['too many notes', { notes: new Array(5000).fill({ text: 'x', pages: 1 }) }],
+    ['no guest', { guest: 'linux' }],
+  ])('of the inspection with %s are not believed', async (_, changes) => {
+    answer(message(1, IMAGE), message(3, { ...INSPECTION, ...changes }), END);
+    await expect(reportImage(fd)).rejects.toMatchObject({ kind: 'corrupt' });
+  });
+});
+
+describe('a reader that dies', () => {
+  it.each(['SIGSYS', 'SIGKILL', 'SIGBUS', 'SIGSEGV'])('of %s is told so', async (signal) => {
+    answer(message(1, IMAGE).subarray(0, 20));
+    stand.script = `cat "$0" >&4; kill -${signal.slice(3)} $$`;
+    await expect(probeImage(fd)).rejects.toThrow(signal);
+  });
+
+  it('without a word is told with its exit code and what it said', async () => {
+    answer();
+    stand.script = 'echo it broke >&2; exit 9';
+    await expect(probeImage(fd)).rejects.toThrow(/9.*it broke/s);
+  });
+
+  it('is not waited for once it has lied', async () => {
+    answer(message(77, {}));
+    stand.script = 'cat "$0" >&4; exec sleep 60';
+    const before = childrenOf(process.pid), started = Date.now();
+    await expect(probeImage(fd)).rejects.toMatchObject({ kind: 'corrupt' });
+    expect(Date.now() - started).toBeLessThan(5000);
+    await expect.poll(() => childrenOf(process.pid)).toBeLessThanOrEqual(before);
+  });
+});
