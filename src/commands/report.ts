@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
-import { describeFailure, exitCodeOf } from '../cli/failure.js';
+import { describeFailure, exitCodeOf, type Failure } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { plain } from '../faces/plain.js';
@@ -45,10 +45,15 @@ async function reportOne(context: Context, path: string): Promise<Outcome> {
     return { json: { ...result, warnings }, exitCode: 0 };
   } catch (error) {
     context.signal.throwIfAborted();
-    const failure = describeFailure(error);
+    const failure = about(path, describeFailure(error));
     if (!context.output.isJson) context.output.failure(plain(failure.message), failure.hint);
     return { json: { image: { path }, error: failure }, exitCode: exitCodeOf(error) };
   }
+}
+
+/** Among several images an error must say which it is about; the reader knows no path. */
+function about(path: string, failure: Failure): Failure {
+  return failure.message.includes(path) ? failure : { ...failure, message: `${path}: ${failure.message}` };
 }
 
 /** What is wrong with the store concerns whoever plans with it; the report itself needs none. */
