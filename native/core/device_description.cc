@@ -142,7 +142,7 @@ Result<std::vector<DeviceDescription>> parse_device_description(std::string_view
   if (text.size() > kMaxDescriptionBytes) return Error{ErrorCode::limit, offset, "a description of the devices longer than 32 MiB"};
   Summer summer;
   if (json::sax_parse(text.begin(), text.end(), &summer)) return std::move(summer.devices);
-  summer.failure.offset += offset;
+  summer.failure.offset = offset + std::min<uint64_t>(summer.failure.offset, text.size());  // JSON cut short fails one byte later
   return summer.failure;
 }
 
