@@ -1,0 +1,167 @@
+/** The installed script by itself: what it runs, what it says, how long it takes. Node and the background starters are stand-ins that write down how they were called. */
+import { execFile, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { shellWord } from '../../src/install.js';
+import { encodeStub } from '../../src/stub.js';
+import { domainXml, smallImage, UUID } from '../support/image-builder.js';
+import { EVIL_NAME } from '../support/manifests.js';
+
+const READER = resolve('build/Release/pars-reader');
+const XML = `<domain type='qemu' id='7'>\n  <name>g &lt;uuid&gt;</name>\n  <uuid>${UUID}</uuid>\n  <memory>1</memory>\n${'  <x/>\n'.repeat(2000)}</domain>\n`;
+
+let root: string;
+let log: string;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'pars-hook-'));
+  for (const name of ['saves', 'state', 'state/stubs', 'state/started', 'bin']) mkdirSync(join(root, name));
+  log = join(root, 'log');
+  standIn('node', `printf '%s\\n' "$@" >>"$LOG"; exit "\${NODE_EXIT:-0}"`);
+  standIn('setsid', 'exec "$@"');
+  standIn('systemd-run', 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"');
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function standIn(name: string, body: string): void {
+  writeFileSync(join(root, 'bin', name), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+}
+
+function hook(reader = READER): string {
+  const values: Record<string, string> = {
+    NODE: join(root, 'bin/node'), PROGRAM: '/p/dist/cli.js', READER: reader, STATE: join(root, 'state'), SAVES: join(root, 'saves'),
+  };
+  const text = readFileSync('hooks/qemu', 'utf8').replace(/@([A-Z]+)@/g, (_, key: string) => (key === 'OPTIONS' ? "--store 'local:/a b'" : shellWord(values[key] ?? '')));
+  const path = join(root, 'hook');
+  writeFileSync(path, text);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+interface Run {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+function run(name: string, operation: string, options: { input?: string; exit?: number; reader?: string } = {}): Run {
+  const { input = XML, exit = 0, reader } = options;
+  const env = { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log, NODE_EXIT: String(exit) };
+  const { status, stdout, stderr } = spawnSync(hook(reader), [name, ...operation.split(' '), '-'], { input, env, encoding: 'utf8' });
+  return { code: status, stdout, stderr };
+}
+
+function called(): string[] {
+  return existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(0, -1) : [];
+}
+
+async function untilCalled(): Promise<string[]> {
+  for (let i = 0; i < 100 && called().length < 7; i++) await new Promise((wake) => setTimeout(wake, 20));
+  return called();
+}
+
+describe('the hook with nothing to do', () => {
+  it.each(['prepare begin', 'start begin', 'started begin', 'stopped end', 'release end', 'reconnect begin', 'migrate begin', 'attach begin'])(
+    'at "%s" reads all of stdin, says nothing, starts nothing, and succeeds',
+    (operation) => {
+      expect(run('guest', operation)).toEqual({ code: 0, stdout: '', stderr: '' });
+      expect(called()).toEqual([]);
+    },
+  );
+
+  it('costs under 5 ms a call', async () => {
+    const xml = join(root, 'xml');
+    writeFileSync(xml, XML);
+    const path = hook();
+    const perCall: number[] = [];
+    for (let batch = 0; batch < 5; batch++) {
+      const began = process.hrtime.bigint();
+      await promisify(execFile)('sh', ['-c', `i=0; while [ $i -lt 40 ]; do ${shellWord(path)} guest started begin - <${shellWord(xml)} || exit 1; i=$((i+1)); done`]);
+      perCall.push(Number(process.hrtime.bigint() - began) / 40e6);
+    }
+    expect(Math.min(...perCall)).toBeLessThan(5);
+  });
+});
+
+describe('the hook after a save', () => {
+  it.each(['guest', EVIL_NAME])('of "%s" starts the offload of its image, whatever the name', async (name) => {
+    const image = join(root, 'saves', `${name}.save`);
+    writeFileSync(image, '');
+    expect(run(name, 'stopped end')).toEqual({ code: 0, stdout: '', stderr: '' });
+    const args = await untilCalled();
+    expect(args.slice(0, -1)).toEqual(['/p/dist/cli.js', 'offload', '--store', 'local:/a b', '--quiet', '--managed-save', '--']);
+    // systemd-run is given $ doubled, which systemd makes one again; our stand-in does not.
+    expect(args.at(-1)?.replaceAll('$$', '$')).toBe(image);
+  });
+
+  it('succeeds although the program cannot be run', () => {
+    writeFileSync(join(root, 'saves', 'guest.save'), '');
+    standIn('node', 'exit 1');
+    expect(run('guest', 'stopped end').code).toBe(0);
+  });
+});
+
+describe('the hook at "started begin"', () => {
+  it('notes the start of a guest that has a stub here, and no other (R25)', () => {
+    writeFileSync(join(root, 'state/stubs', `99999999${UUID.slice(8)}.${'0'.repeat(32)}.json`), '{}');
+    run('guest', 'started begin');
+    expect(existsSync(join(root, 'state/started', UUID))).toBe(false);
+    writeFileSync(join(root, 'state/stubs', `${UUID}.${'0'.repeat(32)}.json`), '{}');
+    expect(run('guest', 'started begin')).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(existsSync(join(root, 'state/started', UUID))).toBe(true);
+    expect(called()).toEqual([]);
+  });
+
+  it('takes nothing but a UUID from the XML', () => {
+    writeFileSync(join(root, 'state/stubs', 'x'), '');
+    const xml = `<domain>\n<uuid>../../../x</uuid>\n</domain>`;
+    expect(run('guest', 'started begin', { input: xml })).toEqual({ code: 0, stdout: '', stderr: '' });
+  });
+});
+
+describe('the hook at "restore begin"', () => {
+  it('asks the program, with the UUID and the daemon it serves, and fails with it', () => {
+    expect(run('guest', 'restore begin', { exit: 6 })).toEqual({ code: 6, stdout: '', stderr: '' });
+    expect(called()).toEqual(['/p/dist/cli.js', 'hook-restore', '--store', 'local:/a b', '--', UUID, String(process.pid)]);
+  });
+
+  it('asks the program when the reader cannot be run', () => {
+    expect(runHolding(smallImage().bytes, '/nowhere')).toBe(0);
+    expect(called().at(-2)).toBe(UUID);
+  });
+
+  it('does not start Node for an image that is whole', () => {
+    expect(runHolding(smallImage().bytes)).toBe(0);
+    expect(called()).toEqual([]);
+  });
+
+  it('asks the program for a stub', () => {
+    const { bytes, headEnd } = smallImage();
+    const record = { token: '1'.repeat(32), domainUuid: UUID, imageBytes: bytes.length, offset: headEnd, headDigest: '2'.repeat(64), snapshot: 's', storeUrl: 'u' };
+    bytes.fill(0, headEnd);
+    encodeStub(record).copy(bytes, headEnd);
+    expect(runHolding(bytes)).toBe(0);
+    expect(called().at(-2)).toBe(UUID);
+  });
+
+  it('asks the program when only the image of another guest is open', () => {
+    expect(runHolding(smallImage({ xml: domainXml({ uuid: `99999999${UUID.slice(8)}` }) }).bytes)).toBe(0);
+    expect(called().at(-2)).toBe(UUID);
+  });
+
+  /** Runs the hook as the child of a shell that has `image` open, as libvirt's daemon has. */
+  function runHolding(image: Buffer, reader = READER): number | null {
+    const path = join(root, 'image.save');
+    const xml = join(root, 'xml');
+    writeFileSync(path, image);
+    writeFileSync(xml, XML);
+    const env = { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log };
+    const script = `exec 7<${shellWord(path)}; ${shellWord(hook(reader))} guest restore begin - <${shellWord(xml)}; exit $?`;
+    const { status, stdout, stderr } = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' });
+    expect({ stdout, stderr }).toEqual({ stdout: '', stderr: '' });
+    return status;
+  }
+});
