@@ -121,7 +121,9 @@ std::optional<Btf> find_btf(const KernelMemory& memory, uint64_t bytes) {
   for (uint64_t va = kImageMap; va < kImageMap + bytes;) {
     const TableEntry entry = memory.walk(va);
     if (!entry.present || entry.writable) {
-      va = (va & ~(entry.bytes - 1)) + entry.bytes;
+      const uint64_t next = (va & ~(entry.bytes - 1)) + entry.bytes;
+      if (next <= va) break;  // a missing entry reaches to the end of the address space
+      va = next;
       continue;
     }
     const uint8_t* page = memory.ram().page(entry.gpa);
