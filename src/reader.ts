@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { ParsError } from './errors.js';
 import type { ImageFacts, InspectionFacts } from './inspection.js';
 import { native } from './native.js';
-import { FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, type PageClass } from './page-classes.js';
+import { EXPENDABLE, FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_CLASSES, type PageClass } from './page-classes.js';
 import type { OnProgress } from './progress.js';
 import { badAnswer, imageFacts, inspectionFacts } from './reader-answers.js';
 
@@ -231,6 +231,8 @@ export class PackSession {
 
   /** Every stripe in image order, from the first byte to the last. Classes not `stored` come as frames without data. */
   async *pack(stored: readonly PageClass[], level = 1): AsyncGenerator<ReaderStripe> {
+    for (const name of PAGE_CLASSES)
+      if (!EXPENDABLE.has(name) && !stored.includes(name)) throw new ParsError('internal', `the critical class ${name} would not be stored`);
     this.#reader.send(MESSAGE.pack, { stored, level });
     let end = 0;
     for (;;) {
@@ -240,6 +242,8 @@ export class PackSession {
       if (message.type !== MESSAGE.stripe || message.payload.length !== 20) throw badAnswer(`message ${message.type} where a stripe is due`);
       const stripe = await this.#stripe(message.payload);
       if (stripe.imageOffset !== end) throw badAnswer('a gap between stripes');
+      if (end === 0 && this.inspection && this.image?.headEnd && stripe.imageBytes !== this.image.headEnd) throw badAnswer('a first stripe that is not the head');
+      checkStored(stripe.frames, stored);
       end += stripe.imageBytes;
       yield stripe;
     }
@@ -266,6 +270,14 @@ function parseFrame(payload: Buffer): ReaderFrame {
   return { kind: payload.readUInt8(0), pages: payload.readUInt32LE(4), rawBytes: payload.readUInt32LE(8), data: payload.subarray(12) };
 }
 
+/** A class comes with data exactly when it is to be stored: a frame left empty would pass for one that the policy does not keep. */
+function checkStored(frames: ReaderFrame[], stored: readonly PageClass[]): void {
+  for (const frame of frames) {
+    const name = PAGE_CLASSES[frame.kind];
+    if (name !== undefined && stored.includes(name) !== frame.data.length > 0) throw badAnswer(`a ${name} frame that is ${frame.data.length > 0 ? 'not wanted' : 'empty'}`);
+  }
+}
+
 /** Each kind at most once, a skeleton always, and all sizes consistent with the stripe's. */
 function checkFrames(frames: ReaderFrame[], imageBytes: number): void {
   const kinds = new Set<number>();
@@ -279,6 +291,7 @@ function checkFrames(frames: ReaderFrame[], imageBytes: number): void {
     if (frame.kind >= FRAME_FILL && frame.data.length === 0) throw badAnswer('a frame of critical bytes without data');
     if (frame.kind <= FRAME_FILL) payload += frame.pages * PAGE;
   }
+  if (kinds.has(PAGE_CLASSES.indexOf('clean-cache')) && !kinds.has(FRAME_RECOVERY)) throw badAnswer('clean cache without its recovery');
   // The skeleton frame holds its run table beside the stripe's other bytes.
   if (skeleton < imageBytes - payload + 4 || payload > imageBytes) throw badAnswer('frames that do not add up to their stripe');
 }

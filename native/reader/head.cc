@@ -24,6 +24,11 @@ std::string hex(Bytes bytes) {
   return out;
 }
 
+bool stub_magic_at(Bytes image, uint64_t position) {
+  return position <= image.size() && image.size() - position >= sizeof kStubMagic &&
+         std::memcmp(&image[position], kStubMagic, sizeof kStubMagic) == 0;
+}
+
 }  // namespace
 
 uint64_t find_head_end(Bytes image, uint64_t stream_offset) {
@@ -31,10 +36,13 @@ uint64_t find_head_end(Bytes image, uint64_t stream_offset) {
   auto position = stream::read_prologue(image, stream_offset, stream);
   stream::BlockInForce in_force;
   bool last_section = false;
-  while (position && *position < kHeadBytes) {
+  while (position) {
+    const bool past = *position >= kHeadBytes;
+    if (past && stub_magic_at(image, *position)) return *position;
     auto record = stream::read_ram_record(image, *position, stream.blocks, in_force);
     if (!record) return 0;
     if (record->kind != stream::RamRecord::Kind::end) {
+      if (past) return *position;
       in_force = {record->block, stream.blocks[record->block].pages.size()};
       position = *position + record->bytes();
       continue;
@@ -43,7 +51,7 @@ uint64_t find_head_end(Bytes image, uint64_t stream_offset) {
     if (!next || next->done) return 0;
     position = next->position, last_section = next->is_end;
   }
-  return position ? *position : 0;
+  return 0;
 }
 
 std::string sha256_hex(Bytes bytes) {
@@ -56,10 +64,8 @@ std::string sha256_hex(Bytes bytes) {
 }
 
 std::string stub_record_hex(Bytes image, uint64_t head_end) {
-  if (head_end == 0 || head_end >= image.size()) return "";
-  const Bytes at = image.subspan(head_end, std::min(kMaxStubBytes, image.size() - head_end));
-  if (at.size() < sizeof kStubMagic || std::memcmp(at.data(), kStubMagic, sizeof kStubMagic) != 0) return "";
-  return hex(at);
+  if (head_end == 0 || !stub_magic_at(image, head_end)) return "";
+  return hex(image.subspan(head_end, std::min(kMaxStubBytes, image.size() - head_end)));
 }
 
 }  // namespace pars::reader

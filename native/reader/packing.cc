@@ -64,9 +64,7 @@ class Packer {
     bool cache = false;
     for (const PackedFrame& f : stripe.frames) cache = cache || f.kind == static_cast<uint8_t>(PageClass::clean_cache);
     if (!cache || !recovery_) return Done{};
-    auto writes = recovery_->writes_within(stripe.extent.offset, stripe.extent.end());
-    if (writes.empty()) return Done{};
-    return add({kRecoveryFrame, 0, encode_recovery(writes)}, stripe);
+    return add({kRecoveryFrame, 0, encode_recovery(recovery_->writes_within(stripe.extent.offset, stripe.extent.end()))}, stripe);
   }
 
   Bytes image_;

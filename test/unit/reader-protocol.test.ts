@@ -145,14 +145,12 @@ describe('frames', () => {
     await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
   });
 
-  // Fails today: an empty frame of a stored class passes for one that the policy does not store. Make it `it` with the correction.
-  it.fails('of a class that was to be stored have bytes', async () => {
+  it('of a class that was to be stored have bytes', async () => {
     answer(...LOOK, HEAD, withPage(8192, { ...kernel, data: '' }), withPage(16384), END);
     await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
   });
 
-  // Fails today: such a stripe cannot be restored once its clean cache is lost. Make it `it` with the correction.
-  it.fails('of clean cache come with their recovery', async () => {
+  it('of clean cache come with their recovery', async () => {
     answer(...LOOK, HEAD, withPage(8192, { ...kernel, kind: 2 }), withPage(16384), END);
     await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
   });
