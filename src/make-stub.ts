@@ -34,8 +34,10 @@ export async function makeStub(image: ImageFile, identity: ImageIdentity, record
       refuseChanged(image, identity, await image.identity());
       const allocated = await image.allocatedBytes();
       const outcome = await replaceByRecord(image, fd, record, options);
-      if (outcome.state === 'stub') options.onStep?.('stubbed');
-      return outcome.state === 'stub' ? { ...outcome, freedBytes: allocated - (await image.allocatedBytes()) } : outcome;
+      if (outcome.state === 'whole') return outcome;
+      options.onStep?.('stubbed');
+      if (await isNobodys(image, fd)) throw removed(image.path);
+      return { ...outcome, freedBytes: allocated - (await image.allocatedBytes()) };
     });
   } catch (error) {
     return { state: 'whole', error };
@@ -103,10 +105,17 @@ async function underLease<T>(image: ImageFile, options: MakeStubOptions, work: (
   }
 }
 
+/** The file lost its last name at the last moment, and nobody waits to open it: no guest will ever ask for it. */
+async function isNobodys(image: ImageFile, fd: number): Promise<boolean> {
+  return (await image.identity()).nlink === 0n && native().leaseHeld(fd);
+}
+
+function removed(path: string): ParsError {
+  return new ParsError('busy', `${path} was removed while it was being stored: its guest was started, or the save was discarded`);
+}
+
 function refuseChanged(image: ImageFile, before: ImageIdentity, now: ImageIdentity): void {
-  if (now.nlink === 0n) {
-    throw new ParsError('busy', `${image.path} was removed while it was being stored: its guest was started, or the save was discarded`);
-  }
+  if (now.nlink === 0n) throw removed(image.path);
   const changes = changesBetween(before, now);
   if (changes.length === 0) return;
   throw new ParsError('busy', `${image.path} changed while it was being stored (${changes.join(', ')})`, { hint: 'it is whole; offload it again' });

@@ -1,0 +1,63 @@
+/**
+ * Offloads or hydrates one image and kills itself at a named step: what the program never does for anybody, so a program of its own.
+ * Argument: the JSON of a KillRequest. Says "ready" when it begins and prints the result as JSON.
+ */
+import { execFileSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import { ParsError } from '../../src/errors.js';
+import { hydrate } from '../../src/hydrate.js';
+import { ImageFile } from '../../src/image-file.js';
+import { offload } from '../../src/offload.js';
+import { policyByName } from '../../src/policy.js';
+import { openStore } from '../../src/stores/open.js';
+import { StubRegistry } from '../../src/stub-registry.js';
+
+export interface KillRequest {
+  work: 'offload' | 'hydrate';
+  image: string;
+  store: string;
+  stateDir: string;
+  policy: string;
+  /** The step to die at; null to go through. */
+  killAt: string | null;
+  /** What to do at a step instead of dying: a shell command run to its end. */
+  atStep?: { step: string; run: string };
+}
+
+export interface KillResult {
+  kind: string;
+  message: string;
+}
+
+const request = JSON.parse(parseArgs({ allowPositionals: true }).positionals[0] ?? '') as KillRequest;
+const host = { machineId: '0'.repeat(32), host: 'test' };
+const registry = new StubRegistry(request.stateDir);
+
+function onStep(step: string): void {
+  if (step === request.killAt) process.kill(process.pid, 'SIGKILL');
+  if (step === request.atStep?.step) execFileSync('sh', ['-c', request.atStep.run], { stdio: 'inherit' });
+}
+
+async function offloadImage(): Promise<void> {
+  await offload(request.image, { store: await openStore(request.store), host, registry }, {
+    policy: policyByName(request.policy), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1, onStep,
+  });
+}
+
+async function hydrateImage(): Promise<void> {
+  const image = await ImageFile.open(request.image);
+  try {
+    await hydrate(image, { store: () => openStore(request.store), host, registry }, { force: false, acceptChangedDisks: false, lockWaitMs: 1000, onStep });
+  } finally {
+    await image.close();
+  }
+}
+
+process.stdout.write('ready\n');
+try {
+  await (request.work === 'offload' ? offloadImage() : hydrateImage());
+  process.stdout.write(`${JSON.stringify({ kind: 'done', message: '' })}\n`);
+} catch (error) {
+  const kind = error instanceof ParsError ? error.kind : 'internal';
+  process.stdout.write(`${JSON.stringify({ kind, message: (error as Error).stack })}\n`);
+}
