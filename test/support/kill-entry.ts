@@ -1,6 +1,6 @@
 /**
  * Offloads or hydrates one image and kills itself at a named step: what the program never does for anybody, so a program of its own.
- * Argument: the JSON of a KillRequest. Says "ready" when it begins and prints the result as JSON.
+ * Argument: the JSON of a KillRequest, or "init" and directories to make a store of. Says "ready" when it begins and prints the result as JSON.
  */
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
@@ -9,6 +9,7 @@ import { hydrate } from '../../src/hydrate.js';
 import { ImageFile } from '../../src/image-file.js';
 import { offload } from '../../src/offload.js';
 import { policyByName } from '../../src/policy.js';
+import { initLocalStore } from '../../src/stores/local-init.js';
 import { openStore } from '../../src/stores/open.js';
 import { StubRegistry } from '../../src/stub-registry.js';
 
@@ -29,7 +30,12 @@ export interface KillResult {
   message: string;
 }
 
-const request = JSON.parse(parseArgs({ allowPositionals: true }).positionals[0] ?? '') as KillRequest;
+const [first = '', second = ''] = parseArgs({ allowPositionals: true }).positionals;
+if (first === 'init') {
+  await initLocalStore(second);
+  process.exit(0);
+}
+const request = JSON.parse(first) as KillRequest;
 const host = { machineId: '0'.repeat(32), host: 'test' };
 const registry = new StubRegistry(request.stateDir);
 
