@@ -82,7 +82,6 @@ std::string_view local_name(pugi::xml_node node) {
 
 void read_numa(pugi::xml_node domain, DomainXml& out) {
   for (pugi::xml_node cell : domain.child("cpu").child("numa").children("cell")) {
-    if (out.numa_cells.size() == kMaxCells) return;
     const uint32_t id = cell.attribute("id").as_uint(uint32_t(out.numa_cells.size()));
     out.numa_cells.push_back({id, amount(cell.attribute("memory").as_ullong(), cell.attribute("unit").value())});
   }
@@ -126,6 +125,12 @@ bool all_utf8(const DomainXml& domain) {
          is_utf8(domain.metadata_policy.value_or("")) && std::ranges::all_of(domain.disks, disk_good);
 }
 
+bool too_many(pugi::xml_node domain) {
+  const auto count = [](auto nodes) { return size_t(std::distance(nodes.begin(), nodes.end())); };
+  return count(domain.child("cpu").child("numa").children("cell")) > kMaxCells ||
+         count(domain.child("devices").children("disk")) > kMaxDisks;
+}
+
 Error bad_text(uint64_t offset, std::string what) { return {ErrorCode::bad_text, offset, std::move(what)}; }
 
 }  // namespace
@@ -137,6 +142,7 @@ Result<DomainXml> parse_domain_xml(std::string_view xml) {
   const auto parsed = document.load_buffer(xml.data(), xml.size(), pugi::parse_default, pugi::encoding_utf8);
   if (!parsed) return bad_text(uint64_t(std::max<ptrdiff_t>(parsed.offset, 0)), "domain XML: " + std::string(parsed.description()));
   const pugi::xml_node domain = document.child("domain");
+  if (too_many(domain)) return Error{ErrorCode::limit, 0, "more than 4096 disks or 1024 NUMA cells"};
   DomainXml out;
   out.name = domain.child("name").text().get();
   out.uuid = canonical_uuid(domain.child("uuid").text().get());
@@ -144,10 +150,7 @@ Result<DomainXml> parse_domain_xml(std::string_view xml) {
   out.architecture = domain.child("os").child("type").attribute("arch").value();
   out.machine = domain.child("os").child("type").attribute("machine").value();
   read_memory(domain, out);
-  for (pugi::xml_node disk : domain.child("devices").children("disk")) {
-    if (out.disks.size() == kMaxDisks) return Error{ErrorCode::limit, 0, "more than 4096 disks"};
-    out.disks.push_back(read_disk(disk));
-  }
+  for (pugi::xml_node disk : domain.child("devices").children("disk")) out.disks.push_back(read_disk(disk));
   read_metadata(domain, out);
   if (!all_utf8(out)) return bad_text(0, "domain XML with names that are not UTF-8");
   return out;

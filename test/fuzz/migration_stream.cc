@@ -19,7 +19,7 @@ bool comparable(const Result<MigrationStream>& stream) {
   uint64_t bytes = 0;
   if (stream)
     for (const RamBlock& block : stream->blocks) bytes += block.bytes;
-  return bytes <= 1ull << 30;
+  return bytes <= 64ull << 20;
 }
 
 }  // namespace

@@ -94,6 +94,9 @@ TEST_CASE("domain XML: what is refused") {
   CHECK(code("<domain><name>n</name>") == ErrorCode::bad_text);
   CHECK(code("not XML") == ErrorCode::bad_text);
   CHECK(code(std::string(kMaxXmlBytes + 1, ' ')) == ErrorCode::limit);
+  std::string disks;
+  for (int i = 0; i <= 4096; ++i) disks += "<disk/>";
+  CHECK(code(with("<devices>" + disks + "</devices>")) == ErrorCode::limit);
   CHECK(code(with("<os><type arch='\xff\xfe'/></os>")) == ErrorCode::bad_text);
   CHECK(code(with("<os><type arch='&#xd800;'/></os>")) == ErrorCode::bad_text);
 }
