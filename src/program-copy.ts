@@ -60,8 +60,7 @@ async function namesIn(directory: string): Promise<string[]> {
 }
 
 async function copyProgram(to: string): Promise<void> {
-  await cp(join(PACKAGE_ROOT, 'dist'), join(to, 'dist'), { recursive: true });
-  await cp(join(PACKAGE_ROOT, 'package.json'), join(to, 'package.json'));
+  for (const path of ['dist', 'hooks', 'package.json']) await cp(join(PACKAGE_ROOT, path), join(to, path), { recursive: true });
   for (const path of BINARIES) {
     await mkdir(dirname(join(to, path)), { recursive: true, mode: 0o755 });
     await cp(join(PACKAGE_ROOT, path), join(to, path));
