@@ -61,10 +61,11 @@ std::string twins(const ImageBuilder& image, uint64_t offset) {
 
 }  // namespace
 
+// Sizes from just behind the head, where the first stripe begins in the second half, to several stripes.
 TEST_CASE("two walks: they find what one finds") {
   for (uint32_t seed = 0; seed < 20; ++seed) {
     uint64_t offset = 0;
-    const ImageBuilder image = random_image(seed, false, 2500, &offset);
+    const ImageBuilder image = random_image(seed, false, 1000 + seed * 300, &offset);
     REQUIRE(parse_migration_stream_plainly(image.view(), offset));
     CHECK(twins(image, offset) == "");
   }
@@ -73,10 +74,18 @@ TEST_CASE("two walks: they find what one finds") {
 TEST_CASE("two walks: payload that looks like records misleads nobody") {
   for (uint32_t seed = 100; seed < 130; ++seed) {
     uint64_t offset = 0;
-    const ImageBuilder image = random_image(seed, true, 2500, &offset);
+    const ImageBuilder image = random_image(seed, true, 1000 + seed % 10 * 300, &offset);
     REQUIRE(parse_migration_stream_plainly(image.view(), offset));
     CHECK(twins(image, offset) == "");
   }
+}
+
+TEST_CASE("two walks: stripes begin in a block that only the first walk knows") {
+  uint64_t offset = 0;
+  ImageBuilder image = test::image_with_ram(kFrames, &offset).part().zero_in("pc.ram", 0);
+  for (uint64_t i = 0; i < 9000; ++i) image.page(i % kFrames, test::page_of(uint8_t(i)));
+  image.eos().end().eos();
+  CHECK(twins(image, offset) == "");
 }
 
 TEST_CASE("two walks: every page is a chain of forged records") {
@@ -109,7 +118,16 @@ TEST_CASE("two walks: a small block in force in the middle") {
   for (uint64_t i = 0; i < 500; ++i) image.page(i % 16, test::page_of(uint8_t(i)));
   SUBCASE("all its records fit") {}
   SUBCASE("one does not") { image.page(17, test::page_of(3)); }
+  SUBCASE("one does not, in a block named since") { image.zero_in("pc.ram", 99).zero_in("vga.vram", 1).page(17, test::page_of(3)); }
   image.page_in("pc.ram", 17, test::page_of(1)).eos().end().eos();
+  CHECK(twins(image, offset) == "");
+}
+
+TEST_CASE("two walks: a large block in force in the middle, then an error in a small one") {
+  uint64_t offset = 0;
+  ImageBuilder image = test::image_with_ram(kFrames, &offset).part().page_in("pc.ram", 0, test::page_of(0));
+  for (uint64_t i = 0; i < 500; ++i) image.page(i, test::page_of(uint8_t(i)));
+  image.zero_in("vga.vram", 0).page(17, test::page_of(1)).eos().end().eos();
   CHECK(twins(image, offset) == "");
 }
 
