@@ -8,7 +8,7 @@ import { native, type StripeFrame } from './native.js';
 import { EXPENDABLE, FRAME_FILL, FRAME_RECOVERY, PAGE_CLASSES } from './page-classes.js';
 import type { OnProgress } from './progress.js';
 import { RecoveryWrites } from './recovery-writes.js';
-import { describeFrame, lossOf, type SnapshotSource } from './snapshot-source.js';
+import { describeFrame, isLoss, lossOf, type SnapshotSource } from './snapshot-source.js';
 
 /** 'in-place': every byte keeps its offset. 'packed': pages lost by policy become zero records and the image gets shorter. */
 export type Layout = 'in-place' | 'packed';
@@ -177,11 +177,6 @@ class Assembly {
     const total = outputBytes(this.#stripes.slice(this.#options.firstStripe), this.#options.layout);
     this.#options.onProgress?.({ phase: 'restoring', done: Math.min(this.#done, total), total, unit: 'bytes' });
   }
-}
-
-/** Nobody waits for expendable data: not to be had now is as good as gone. */
-function isLoss(error: unknown): boolean {
-  return error instanceof ParsError && (error.kind === 'missing' || error.kind === 'corrupt' || error.kind === 'unreachable');
 }
 
 function isExpendable(frame: IndexFrame): boolean {

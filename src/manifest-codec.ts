@@ -46,6 +46,8 @@ const manifest = z.object({
   index: z.object({ name: text, bytes: size, sha256: hex(64) }),
   objects: z.array(z.object({ name: text, bytes: size, xxh3: hex(32), copies })).max(MAX_OBJECTS),
   storedBytes: size,
+  revision: size.default(0),
+  droppedPages: size.default(0),
 });
 
 /** A format that a later version of pars wrote. */

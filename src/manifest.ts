@@ -44,4 +44,8 @@ export interface Manifest {
   objects: ManifestObject[];
   /** Bytes over all copies. */
   storedBytes: number;
+  /** How often a repair has rewritten it. */
+  revision: number;
+  /** Expendable pages that were stored, lost, and given up by a repair. */
+  droppedPages: number;
 }

@@ -46,6 +46,11 @@ export function lossOf(error: unknown, what: string): unknown {
   });
 }
 
+/** Nobody waits for expendable data: not to be had now is as good as gone. */
+export function isLoss(error: unknown): boolean {
+  return error instanceof ParsError && (error.kind === 'missing' || error.kind === 'corrupt' || error.kind === 'unreachable');
+}
+
 /** A frame in words, for messages. */
 export function describeFrame(frame: IndexFrame, stripe: IndexStripe): string {
   const what = PAGE_CLASSES[frame.kind] ?? 'skeleton';

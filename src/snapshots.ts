@@ -46,9 +46,13 @@ export async function findSnapshot(store: Store, snapshot: string): Promise<Snap
 
 /** The manifest of a snapshot. A snapshot without one does not exist. */
 export async function readManifest(store: Store, snapshot: string): Promise<Manifest> {
+  return decodeManifest(await readManifestBytes(store, snapshot), snapshot);
+}
+
+/** Its bytes as they are stored. A repaired snapshot may have an older manifest on a disk that was away: the latest revision counts. */
+export async function readManifestBytes(store: Store, snapshot: string): Promise<Buffer> {
   try {
-    const data = await store.readWhole(objectPath(snapshot, MANIFEST_NAME), (copy) => isReadable(copy, snapshot));
-    return decodeManifest(data, snapshot);
+    return await store.readWhole(objectPath(snapshot, MANIFEST_NAME), (copy) => isReadable(copy, snapshot), (copy) => revisionOf(copy, snapshot));
   } catch (error) {
     throw error instanceof ParsError && error.kind === 'missing' ? noSuchSnapshot(snapshot, error) : error;
   }
@@ -114,6 +118,15 @@ function isReadable(data: Buffer, snapshot: string): boolean {
     return true;
   } catch (error) {
     return error instanceof NewerFormatError;
+  }
+}
+
+/** A newer format hides an older one. */
+function revisionOf(data: Buffer, snapshot: string): number {
+  try {
+    return decodeManifest(data, snapshot).revision;
+  } catch {
+    return Infinity;
   }
 }
 

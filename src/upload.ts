@@ -62,6 +62,8 @@ export async function upload(session: PackSession, store: Store, plan: UploadPla
     index: { name: INDEX_NAME, bytes: index.object.bytes, sha256: index.sha256 },
     objects,
     storedBytes: objects.reduce((sum, object) => sum + object.bytes * object.copies, 0),
+    revision: 0,
+    droppedPages: 0,
   };
   await storeSmall(store, plan, MANIFEST_NAME, encodeManifest(manifest));
   plan.onStep?.('committed');

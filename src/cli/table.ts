@@ -34,6 +34,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { words: ['restore'], summary: 'write the image of a snapshot to a new file', shared: STORE, load: () => import('../commands/restore.js') },
   { words: ['list'], summary: 'list the snapshots in the store', shared: STORE, load: () => import('../commands/list.js') },
   { words: ['show'], summary: 'show one snapshot', shared: STORE, load: () => import('../commands/show.js') },
+  { words: ['verify'], summary: 'read what the store holds, say what is missing or corrupt, repair it', shared: STORE, load: () => import('../commands/verify.js') },
   { words: ['rm'], summary: 'remove a snapshot from the store', shared: STORE, load: () => import('../commands/rm.js') },
   { words: ['status'], summary: 'show what offloads are due, running or failed, and why', shared: STORE, load: () => import('../commands/status.js') },
   { words: ['store', 'init'], summary: 'mark the directories of a store as ours; once', shared: STORE, load: () => import('../commands/store-init.js') },

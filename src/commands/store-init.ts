@@ -27,7 +27,7 @@ async function init(context: Context, options: Options): Promise<void> {
   });
   context.output.json({ url, ...result });
   context.output.text(describe(result));
-  if (options.replace !== undefined) context.output.note('Snapshots that had a copy there have one copy less now: offload them again, or keep the other disks safe.');
+  if (options.replace !== undefined) context.output.note('Snapshots that had a copy there have one copy less now; to make copies again: pars verify --repair');
 }
 
 function describe({ storeId, directories, marked, allowSameDevice }: InitResult): string {

@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { ParsError } from '../errors.js';
 import { type Files, isMissing } from './local-files.js';
 import { type Absence, describeAbsences } from './local-places.js';
-import type { StoredObject } from './store.js';
+import type { CopyFault, StoredObject } from './store.js';
 
 /** Why a copy could not be used. */
-export type CopyFault = 'missing' | 'corrupt' | 'unreachable';
+type Fault = CopyFault['fault'];
 
 export interface Attempt {
   directory: string;
-  fault: CopyFault;
+  fault: Fault;
   detail: string;
 }
 
@@ -36,9 +36,9 @@ export async function tryCopy<T>(files: Files, directory: string, name: string, 
 
 /** A fault found while reading a copy. */
 export class CopyError extends Error {
-  readonly fault: CopyFault;
+  readonly fault: Fault;
 
-  constructor(fault: CopyFault, message: string) {
+  constructor(fault: Fault, message: string) {
     super(message);
     this.fault = fault;
   }
@@ -80,8 +80,8 @@ export function notProven(object: StoredObject, good: number, attempts: readonly
   return new ParsError(kind, message, hintFor(kind));
 }
 
-function firstFault(order: readonly CopyFault[], attempts: readonly Attempt[], absent: readonly Absence[]): CopyFault | undefined {
-  const seen = new Set<CopyFault>(attempts.map(({ fault }) => fault));
+function firstFault(order: readonly Fault[], attempts: readonly Attempt[], absent: readonly Absence[]): Fault | undefined {
+  const seen = new Set<Fault>(attempts.map(({ fault }) => fault));
   if (absent.length > 0) seen.add('unreachable');
   return order.find((fault) => seen.has(fault));
 }
@@ -93,7 +93,7 @@ function describeFaults(attempts: readonly Attempt[], absent: readonly Absence[]
   return [...tried, ...(absent.length > 0 ? [describeAbsences(absent)] : [])].join('; ');
 }
 
-function hintFor(kind: CopyFault): { hint?: string } {
+function hintFor(kind: Fault): { hint?: string } {
   return kind === 'unreachable' ? { hint: 'mount the disks that are not there and try again' } : {};
 }
 

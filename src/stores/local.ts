@@ -5,10 +5,11 @@ import { native } from '../native.js';
 import { diskError, type Files, isMissing, nodeFiles, removeEmptyParents, syncDirectory } from './local-files.js';
 import { MARKER_FILE } from './local-marker.js';
 import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './local-places.js';
+import { mendCopies } from './local-mend.js';
 import { type Attempt, CopyError, distinctContents, isAttempt, noGoodCopy, notProven, readProven, readSmallFile, tryCopy } from './local-reader.js';
 import { CopyWriter, type DiskPrimitives, LocalWriter } from './local-writer.js';
 import { checkObjectName } from './names.js';
-import type { ObjectWriter, Store, StoredObject, StoreOptions, StoreStatus } from './store.js';
+import type { CopyFault, ObjectHealth, ObjectWriter, Store, StoredObject, StoreOptions, StoreStatus } from './store.js';
 
 export interface LocalStoreOptions extends StoreOptions {
   /** For tests: file operations that fail. */
@@ -83,11 +84,27 @@ export class LocalStore implements Store {
   async verify(object: StoredObject): Promise<void> {
     checkObjectName(object.name);
     const { usable, absent } = await this.#survey(1);
-    const results = await Promise.all(usable.map(({ directory }) => this.#verifyCopy(directory, object)));
+    const results = await Promise.all(usable.map(({ directory }) => this.#look(directory, object, true)));
     const faults = results.filter(isAttempt);
     const good = results.length - faults.length;
     if (good >= object.copies && faults.every(({ fault }) => fault === 'missing')) return;
     throw notProven(object, good, faults, absent);
+  }
+
+  async inspect(object: StoredObject, { read }: { read: boolean }): Promise<ObjectHealth> {
+    checkObjectName(object.name);
+    const { usable, absent } = await this.#survey(1);
+    const results = await Promise.all(usable.map(({ directory }) => this.#look(directory, object, read)));
+    const faults = results.filter(isAttempt).map(({ directory, fault, detail }): CopyFault => ({ place: directory, fault, detail }));
+    const away = absent.map(({ directory, reason }): CopyFault => ({ place: directory, fault: 'unreachable', detail: reason }));
+    return { good: usable.length - faults.length, wanted: object.copies, faults: [...faults, ...away] };
+  }
+
+  async mend(object: StoredObject): Promise<void> {
+    checkObjectName(object.name);
+    const { usable } = await this.#survey(1);
+    const places = this.#places.order(object.name, usable).map(({ directory }) => directory);
+    await mendCopies(this.#files, this.#primitives(), places, object, (directory) => this.#look(directory, object, true));
   }
 
   async readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer> {
@@ -103,13 +120,13 @@ export class LocalStore implements Store {
     throw noGoodCopy(name, attempts, (await this.#places.survey()).absent);
   }
 
-  async readWhole(name: string, accept: (data: Buffer) => boolean): Promise<Buffer> {
+  async readWhole(name: string, accept: (data: Buffer) => boolean, rank: (data: Buffer) => number = () => 0): Promise<Buffer> {
     checkObjectName(name);
     const { usable, absent } = await this.#survey(1);
     const results = await Promise.all(usable.map(({ directory }) => tryCopy(this.#files, directory, name, readSmallFile)));
     const copies = results.filter((result): result is Buffer => !isAttempt(result));
-    const accepted = distinctContents(copies).find(accept);
-    if (accepted) return accepted;
+    const [best] = distinctContents(copies).filter(accept).sort((a, b) => rank(b) - rank(a));
+    if (best) return best;
     const attempts = results.map((result, i): Attempt => (isAttempt(result) ? result : { directory: usable[i]?.directory ?? '', fault: 'corrupt', detail: 'its contents make no sense' }));
     throw noGoodCopy(name, attempts, absent);
   }
@@ -152,10 +169,11 @@ export class LocalStore implements Store {
     return bavail * bsize;
   }
 
-  async #verifyCopy(directory: string, object: StoredObject): Promise<'good' | Attempt> {
+  /** Looks at one copy: its length, or with `read` every byte, from the disk. */
+  async #look(directory: string, object: StoredObject, read: boolean): Promise<'good' | Attempt> {
     this.#signal?.throwIfAborted();
     return tryCopy(this.#files, directory, object.name, async (handle) => {
-      const { xxh3, bytes } = await this.#primitives().hashFileUncached(handle.fd);
+      const { xxh3, bytes } = read ? await this.#primitives().hashFileUncached(handle.fd) : { xxh3: object.xxh3, bytes: (await handle.stat()).size };
       if (bytes !== object.bytes) throw new CopyError('corrupt', `${bytes} bytes on the disk, ${object.bytes} were written`);
       if (xxh3 !== object.xxh3) throw new CopyError('corrupt', 'the bytes on the disk are not those that were written');
       return 'good' as const;

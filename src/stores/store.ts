@@ -12,13 +12,30 @@ export interface StoredObject {
   copies: number;
 }
 
+/** One copy that is not as it should be. */
+export interface CopyFault {
+  /** Where: a directory, a DataNode, a block. */
+  place: string;
+  /** 'unreachable' was not seen: it may yet be good. */
+  fault: 'missing' | 'corrupt' | 'unreachable';
+  detail: string;
+}
+
+/** What a look at one object found. */
+export interface ObjectHealth {
+  /** Copies found good, and how many there should be. */
+  good: number;
+  wanted: number;
+  faults: CopyFault[];
+}
+
 export interface ObjectWriter {
   /**
    * Appends; resolves when the store is ready for more (back-pressure). The buffer belongs to the store from then on: it may still be
    * written later. Writes are not made at the same time. After any error nothing of the object is left.
    */
   write(data: Buffer): Promise<void>;
-  /** Makes every copy durable (fsync, rename from a temporary name, fsync of the directory) and visible. */
+  /** Makes every copy durable (fsync, rename from a temporary name, fsync of the directory) and visible, in place of an object of that name. */
   close(): Promise<StoredObject>;
   /** Removes what was written. Safe twice, safe after close fails. */
   abort(): Promise<void>;
@@ -53,8 +70,15 @@ export interface Store {
    * may yet be had, else 'corrupt' if there was one, else 'missing'.
    */
   readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer>;
-  /** A whole small object (manifest, state), no digest known: the copies are compared and `accept` chooses; at most 64 MiB. */
-  readWhole(name: string, accept: (data: Buffer) => boolean): Promise<Buffer>;
+  /**
+   * A whole small object (manifest, state), no digest known; at most 64 MiB. Of the contents that `accept` takes, the one that `rank` puts
+   * highest, then the one with most copies.
+   */
+  readWhole(name: string, accept: (data: Buffer) => boolean, rank?: (data: Buffer) => number): Promise<Buffer>;
+  /** Looks at every copy of an object; with `read` at every byte of it, else at its length. Finding nothing good is an answer, not an error. */
+  inspect(object: StoredObject, options: { read: boolean }): Promise<ObjectHealth>;
+  /** Brings an object back to as many good copies as it should have, as far as there are places, from one that is good. */
+  mend(object: StoredObject): Promise<void>;
   /** Names of objects and prefixes directly below `prefix` ('' for the top), sorted, union over all places. */
   list(prefix: string): Promise<string[]>;
   /**

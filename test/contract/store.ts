@@ -120,6 +120,30 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       await failure(store.readWhole('g/s/x', (copy) => copy.equals(data)), 'corrupt');
     });
 
+    it('looks at copies without throwing, and mends them from a good one', async () => {
+      const data = randomBytes(5000);
+      const object = await put(store, 'g/s/x', data, 2);
+      expect(await store.inspect(object, { read: true })).toMatchObject({ good: 2, wanted: 2 });
+      expect(await fixture.corruptOneCopy('g/s/x')).toBe(true);
+      expect(await store.inspect(object, { read: false })).toMatchObject({ good: 2 });
+      const found = await store.inspect(object, { read: true });
+      expect(found.good).toBe(1);
+      expect(found.faults.map(({ fault }) => fault)).toContain('corrupt');
+      await store.mend(object);
+      await store.verify(object);
+      await store.mend({ ...object, copies: places });
+      await store.verify({ ...object, copies: places });
+      expect(await store.inspect({ ...object, name: 'g/s/y' }, { read: true })).toMatchObject({ good: 0 });
+      await failure(store.mend({ ...object, name: 'g/s/y' }), 'missing');
+    });
+
+    it('ranks what it may choose from', async () => {
+      await put(store, 'g/s/x', Buffer.from('1'), 2);
+      expect((await store.readWhole('g/s/x', () => true, Number)).toString()).toBe('1');
+      await put(store, 'g/s/x', Buffer.from('2'), 2);
+      expect((await store.readWhole('g/s/x', () => true, Number)).toString(), 'what is written again is replaced').toBe('2');
+    });
+
     it('does not prove what is not there, or is there too seldom', async () => {
       const object = await put(store, 'g/s/x', randomBytes(100), 1);
       await failure(store.verify({ ...object, copies: 2 }), 'missing');

@@ -26,6 +26,8 @@ export function sampleManifest(changes: Partial<Manifest> = {}): Manifest {
     index: { name: 'index', bytes: 100, sha256: 'd'.repeat(64) },
     objects: [{ name: 'skeleton.0', bytes: 100, xxh3: 'e'.repeat(32), copies: 3 }],
     storedBytes: 123456,
+    revision: 0,
+    droppedPages: 0,
     ...changes,
   };
 }

@@ -1,0 +1,178 @@
+/** What verify finds and repair makes of it, on a snapshot in three directories. */
+import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Manifest } from '../../src/manifest.js';
+import { native } from '../../src/native.js';
+import { SnapshotSource } from '../../src/snapshot-source.js';
+import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src/snapshots.js';
+import { nodeFiles } from '../../src/stores/local-files.js';
+import { initLocalStore } from '../../src/stores/local-init.js';
+import { isStored } from '../../src/index-table.js';
+import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/verify.js';
+import { copiesOf, filesIn, flipByte, localFixture, type LocalFixture } from '../support/local-store.js';
+import { CLEAN, storeSnapshot } from '../support/stored-snapshot.js';
+
+let fixture: LocalFixture;
+let manifest: Manifest;
+
+beforeEach(async () => {
+  fixture = await localFixture(nodeFiles, native());
+  manifest = await storeSnapshot(fixture.store);
+});
+afterEach(() => fixture.dispose());
+
+const path = (object: string): string => objectPath(manifest.snapshot, object);
+const files = (object: string): Promise<string[]> => copiesOf(fixture.directories, path(object));
+
+async function verify(options: { percent?: number; repair?: boolean; host?: Manifest['owner'] | null } = {}): Promise<Verification> {
+  const store = fixture.reopen();
+  const entry = await findSnapshot(store, manifest.snapshot);
+  const found = await verifySnapshot(store, entry, { percent: 100, repair: false, host: manifest.owner, ...options });
+  if (!found) throw new Error('there is no snapshot');
+  return found;
+}
+
+function finding(verification: Verification, name: string): NonNullable<Verification['health']>['findings'][number] {
+  const found = verification.health?.findings.find((one) => one.name === name);
+  if (!found) throw new Error(`nothing was found of ${name}`);
+  return found;
+}
+
+/** Every frame that the index says is stored can be read, and every object the manifest names is there as often as it should. */
+async function expectWhole(): Promise<void> {
+  const now = await readManifest(fixture.store, manifest.snapshot);
+  const source = await SnapshotSource.open(fixture.store, now);
+  for (const frame of source.stripes.flatMap(({ frames }) => frames).filter(isStored)) await source.read(frame);
+  for (const object of now.objects) await fixture.store.verify({ ...object, name: path(object.name) });
+}
+
+describe('verify', () => {
+  it('finds nothing wrong with what is whole', async () => {
+    const found = await verify();
+    expect(verdictOf(found)).toBeNull();
+    expect(found.health?.findings.map(({ name }) => name).sort()).toEqual(['clean-cache.0', 'index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
+  });
+
+  it.each([
+    ['kernel.0', 'corrupt', 2], ['index', 'corrupt', 2], [MANIFEST_NAME, 'corrupt', 2],
+  ] as const)('finds one corrupt copy of %s', async (name, verdict, good) => {
+    await flipByte((await files(name))[1]!, 20);
+    const found = await verify();
+    expect(verdictOf(found)).toBe(verdict);
+    expect(finding(found, name)).toMatchObject({ condition: 'thin', health: { good, wanted: 3, faults: [{ place: fixture.directories[1], fault: 'corrupt' }] } });
+  });
+
+  it('finds a copy that is missing, and a disk that is away', async () => {
+    await rm((await files('kernel.0'))[0]!);
+    expect(verdictOf(await verify())).toBe('missing');
+    await rename(fixture.directories[2]!, `${fixture.directories[2]}-away`);
+    expect(verdictOf(await verify())).toBe('unreachable');
+  });
+
+  it('reads nothing with 0 percent, but sees what is not there', async () => {
+    await flipByte((await files('kernel.0'))[0]!, 20);
+    expect(verdictOf(await verify({ percent: 0 }))).toBeNull();
+    await rm((await files('kernel.0'))[0]!);
+    expect(verdictOf(await verify({ percent: 0 }))).toBe('missing');
+  });
+
+  it('tells critical data that is lost from expendable', async () => {
+    for (const file of await files('clean-cache.0')) await rm(file);
+    const found = await verify();
+    expect(verdictOf(found)).toBe('missing');
+    expect(finding(found, 'clean-cache.0')).toMatchObject({ condition: 'lost', critical: false });
+    expect(finding(found, 'clean-cache.0').lost).toHaveLength(4);
+    for (const file of await files('kernel.0')) await rm(file);
+    expect(verdictOf(await verify())).toBe('lost');
+  });
+
+  it('has one verdict over many', () => {
+    expect(worstOf([null, null])).toBeNull();
+    expect(worstOf([null, 'missing', 'corrupt'])).toBe('corrupt');
+    expect(worstOf(['unreachable', 'lost'])).toBe('lost');
+  });
+});
+
+describe('repair', () => {
+  it('fills a disk that was replaced by an empty one', async () => {
+    await fixture.store.createExclusive(path('state-stubbed'), Buffer.from('{}'), { copies: 3 });
+    await rm(fixture.directories[1]!, { recursive: true });
+    await mkdir(fixture.directories[1]!);
+    await initLocalStore(fixture.path, { replace: fixture.directories[1]!, allowSameDevice: true });
+    expect(verdictOf(await verify())).toBe('missing');
+    await verify({ repair: true });
+    expect(await files('state-stubbed')).toHaveLength(3);
+    await expectWhole();
+  });
+
+  it('replaces corrupt copies', async () => {
+    for (const name of ['kernel.0', 'skeleton.0', 'index', MANIFEST_NAME]) await flipByte((await files(name))[2]!, 30);
+    const found = await verify({ repair: true });
+    expect(found.repair?.mended.sort()).toEqual(['index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
+    expect(verdictOf(found)).toBeNull();
+    await expectWhole();
+  });
+
+  it('puts a pack together when every copy is corrupt, each somewhere else', async () => {
+    const before = await readFile((await files('kernel.0'))[0]!);
+    for (const [i, file] of (await files('kernel.0')).entries()) await flipByte(file, Math.floor(before.length / 4) * i + 100);
+    expect(finding(await verify(), 'kernel.0')).toMatchObject({ condition: 'thin', health: { good: 0 } });
+    const found = await verify({ repair: true });
+    expect(found.repair?.rebuilt).toEqual(['kernel.0']);
+    expect(verdictOf(found)).toBeNull();
+    for (const file of await files('kernel.0')) expect((await readFile(file)).equals(before)).toBe(true);
+  });
+
+  it('gives up expendable frames that are in no copy, and keeps the others', async () => {
+    const [file = ''] = await files('clean-cache.0');
+    await flipByte(file, 10);
+    const found = await verify({ repair: true });
+    expect(found.repair).toMatchObject({ droppedPages: 3, failed: [] });
+    expect(verdictOf(found)).toBeNull();
+    const now = await readManifest(fixture.reopen(), manifest.snapshot);
+    expect(now).toMatchObject({ revision: 1, droppedPages: 3 });
+    expect(now.objects.map(({ name }) => name)).toContain('clean-cache.1');
+    const source = await SnapshotSource.open(fixture.store, now);
+    const clean = source.stripes.map(({ frames }) => frames.find(({ kind }) => kind === CLEAN)!);
+    expect(clean.map(isStored)).toEqual([false, true, true, true]);
+    expect((await filesIn(fixture.directories)).filter((name) => /clean-cache\.0|\/index$/.test(name)), 'what is no longer needed is gone').toEqual([]);
+    await expectWhole();
+  });
+
+  it('does not give up what the guest could not be told of', async () => {
+    await rm((await files('clean-cache.0'))[0]!);
+    const found = await verify({ repair: true });
+    expect(found.repair?.droppedPages).toBe(0);
+    expect(verdictOf(found)).toBe('missing');
+    expect(await readManifest(fixture.store, manifest.snapshot)).toEqual(manifest);
+  });
+
+  it("gives up nothing of another host's (R27), nor anything that may come back with its disk", async () => {
+    await flipByte((await files('clean-cache.0'))[0]!, 10);
+    expect((await verify({ repair: true, host: { machineId: 'f'.repeat(32), host: 'other' } })).repair?.droppedPages).toBe(0);
+    const [holder = ''] = (await files('clean-cache.0')).map((file) => fixture.directories.find((directory) => file.startsWith(directory))!);
+    await rename(holder, `${holder}-away`);
+    const found = await verify({ repair: true });
+    expect(found.repair?.droppedPages).toBe(0);
+    expect(finding(found, 'clean-cache.0').condition).toBe('unreachable');
+  });
+
+  it('never touches critical data that is lost', async () => {
+    for (const file of await files('kernel.0')) await flipByte(file, 10);
+    const before = await Promise.all((await files('kernel.0')).map((file) => readFile(file)));
+    expect(verdictOf(await verify({ repair: true }))).toBe('lost');
+    expect(await Promise.all((await files('kernel.0')).map((file) => readFile(file)))).toEqual(before);
+  });
+
+  it('goes by the latest manifest when a disk comes back with an older one', async () => {
+    const [first = '', second = ''] = fixture.directories;
+    const old = await readFile(join(first, path(MANIFEST_NAME)));
+    await flipByte((await files('clean-cache.0'))[0]!, 10);
+    await verify({ repair: true });
+    for (const directory of [first, second]) await nodeFiles.open(join(directory, path(MANIFEST_NAME)), 'w').then(async (handle) => { await handle.writeFile(old); await handle.close(); });
+    expect((await readManifest(fixture.reopen(), manifest.snapshot)).revision).toBe(1);
+    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    expect(await readFile(join(first, path(MANIFEST_NAME)))).not.toEqual(old);
+  });
+});
