@@ -36,10 +36,21 @@ export interface ClassFacts {
   sample: { pages: number; compressedBytes: number } | null;
 }
 
+/** Why pages are of their class: the rule that decided, as native/core/reason.cc names it. */
+export interface ReasonFacts {
+  class: PageClass;
+  reason: string;
+  /** Of docs/safety.md; empty when no rule but the kernel's own marks decided. */
+  rule: string;
+  text: string;
+  pages: number;
+}
+
 export interface InspectionFacts {
   guest: { introspected: boolean; kernel: string | null; reason: string | null };
   ram: { pageSize: number; pages: number; zeroPages: number };
   classes: Record<PageClass, ClassFacts>;
+  reasons: ReasonFacts[];
   /** Why pages are critical that a reader might expect to be expendable. */
   notes: { text: string; pages: number }[];
   stream: { machine: string; payloadRecords: number; zeroRecords: number; repeatedRecords: number };

@@ -3,7 +3,7 @@
  * Written by hand: a validation library would cost more start-up time than the whole look inside.
  */
 import { ParsError } from './errors.js';
-import type { ClassFacts, DomainFacts, ImageFacts, InspectionFacts } from './inspection.js';
+import type { ClassFacts, DomainFacts, ImageFacts, InspectionFacts, ReasonFacts } from './inspection.js';
 import { PAGE_CLASSES, type PageClass } from './page-classes.js';
 
 const MAX_TEXT = 4096;
@@ -100,6 +100,13 @@ function classFacts(value: unknown): ClassFacts {
   return facts;
 }
 
+function reasonFacts(value: unknown): ReasonFacts {
+  const from = fields(value, 'a reason');
+  const name = PAGE_CLASSES.find((known) => known === from['class']);
+  if (name === undefined) throw badAnswer('a reason is of no class');
+  return { class: name, reason: text(from, 'reason'), rule: text(from, 'rule'), text: text(from, 'text'), pages: count(from, 'pages') };
+}
+
 export function inspectionFacts(value: unknown): InspectionFacts {
   const from = fields(value, 'the inspection');
   const guest = fields(from['guest'], 'the guest'), ram = fields(from['ram'], 'the RAM'), stream = fields(from['stream'], 'the stream');
@@ -109,6 +116,7 @@ export function inspectionFacts(value: unknown): InspectionFacts {
     guest: { introspected: flag(guest, 'introspected'), kernel: textOrNull(guest, 'kernel'), reason: textOrNull(guest, 'reason') },
     ram: { pageSize: count(ram, 'pageSize'), pages: count(ram, 'pages'), zeroPages: count(ram, 'zeroPages') },
     classes: Object.fromEntries(entries) as Record<PageClass, ClassFacts>,
+    reasons: list(from, 'reasons').map(reasonFacts),
     notes: list(from, 'notes').map((note) => {
       const n = fields(note, 'a note');
       return { text: text(n, 'text'), pages: count(n, 'pages') };

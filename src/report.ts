@@ -34,6 +34,8 @@ export interface ImageReport {
   policies: Record<string, PolicyReport>;
   /** The policy that would be used now. */
   policy: string;
+  /** Pages of every class by the rule that decided. */
+  reasons: InspectionFacts['reasons'];
   /** Why pages are critical that a reader might expect to be expendable. */
   notes: InspectionFacts['notes'];
 }
@@ -50,6 +52,7 @@ export function reportOn({ path, image, inspection }: ReportFacts, configured: P
     skeleton: amounts.skeleton,
     policies: policyReports(configured, amounts),
     policy: configured.name,
+    reasons: inspection.reasons,
     notes: inspection.notes,
   };
 }

@@ -15,45 +15,30 @@ constexpr int32_t kUnmapped = -1;
 
 }  // namespace
 
-const char* doubt_text(Doubt doubt) {
-  switch (doubt) {
-    case Doubt::none: return "";
-    case Doubt::layout: return "this kernel's cache structures are not fully known (R7)";
-    case Doubt::flags: return "page flags that are not those of an idle clean page";
-    case Doubt::references: return "held by somebody besides the cache (R9)";
-    case Doubt::private_state: return "private state without a proven recovery";
-    case Doubt::file: return "its file";
-    case Doubt::folio_order: return "large folio its mapping does not declare (R10)";
-    case Doubt::not_in_tree: return "not in its mapping's tree (R5)";
-    case Doubt::scattered: return "its pages are scattered over the image";
-    case Doubt::recovery: return "its recovery would touch the image's head";
-  }
-  return "";
-}
-
 Classified Classifier::run() {
-  out_.classes.assign(array_.end(), PageClass::kernel);
+  out_.verdicts.assign(array_.end(), {PageClass::kernel, Reason::no_struct_page});
   assign_free();
   for (uint64_t pfn = 0; pfn < array_.end();) {
-    if (out_.classes[pfn] == PageClass::free_page || !array_.at(pfn)) {
+    if (out_.verdicts[pfn].page_class == PageClass::free_page || !array_.at(pfn)) {
       pfn++;
       continue;
     }
     const uint32_t order = whole_folio(pfn);
     const uint64_t pages = order == kNotAFolio ? 1 : 1ull << order;
-    if (order != kNotAFolio) assign(pfn, pages, folio_class(pfn, order));
+    assign(pfn, pages, order == kNotAFolio ? Verdict{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order));
     pfn += pages;
   }
   return std::move(out_);
 }
 
 void Classifier::assign_free() {
-  for (const FreeBlock& block : free_.blocks) assign(block.pfn, 1ull << block.order, PageClass::free_page);
+  for (const FreeBlock& block : free_.blocks)
+    assign(block.pfn, 1ull << block.order, {PageClass::free_page, Reason::free_block});
 }
 
-void Classifier::assign(uint64_t pfn, uint64_t pages, PageClass c) {
+void Classifier::assign(uint64_t pfn, uint64_t pages, Verdict verdict) {
   const uint64_t end = std::min(pfn + pages, array_.end());
-  std::fill(out_.classes.begin() + pfn, out_.classes.begin() + end, c);
+  std::fill(out_.verdicts.begin() + pfn, out_.verdicts.begin() + end, verdict);
 }
 
 /// The order of the folio that begins at `pfn`, 0 for a single page; kNotAFolio for a stray tail or a head whose tails do not all
@@ -74,29 +59,30 @@ uint32_t Classifier::whole_folio(uint64_t pfn) const {
   return order;
 }
 
-PageClass Classifier::folio_class(uint64_t pfn, uint32_t order) {
+Verdict Classifier::judge_folio(uint64_t pfn, uint32_t order) {
   const StructPage page = *array_.at(pfn);
   const uint32_t type = page.type_word();
-  if (page_.offline.matches(type)) return PageClass::offline;
-  if (page_.table.matches(type)) return PageClass::page_table;
-  if (page_.slab.matches(type) || page.has(page_.flag.slab)) return PageClass::slab;
-  if (page_.buddy.matches(type) || page.has(page_.flag.reserved)) return PageClass::kernel;
+  if (page_.offline.matches(type)) return {PageClass::offline, Reason::page_type};
+  if (page_.table.matches(type)) return {PageClass::page_table, Reason::page_type};
+  if (page_.slab.matches(type) || page.has(page_.flag.slab)) return {PageClass::slab, Reason::page_type};
+  if (page_.buddy.matches(type)) return {PageClass::kernel, Reason::off_the_lists};
+  if (page.has(page_.flag.reserved)) return {PageClass::kernel, Reason::reserved};
   const uint64_t mapping = page.mapping();
-  if (mapping & kMappingAnon) return page.refcount() > 0 ? PageClass::anon : PageClass::kernel;
+  if (page.refcount() <= 0) return {PageClass::kernel, Reason::off_the_lists};
+  if (mapping & kMappingAnon) return {PageClass::anon, Reason::anonymous};
   const bool in_cache = (mapping & kMappingBits) == 0 && (mapping & kKernelHalf);
-  if (!in_cache || page.refcount() <= 0 || !(page.has(page_.flag.lru) || page.has(page_.flag.unevictable))) return PageClass::kernel;
-  if (page.has(page_.flag.swapbacked)) return PageClass::shmem;
-  return file_cache_class(pfn, order);
+  if (!in_cache) return {PageClass::kernel, Reason::kernel_use};
+  if (!page.has(page_.flag.lru | page_.flag.unevictable)) return {PageClass::kernel, Reason::off_the_lists};
+  if (page.has(page_.flag.swapbacked)) return {PageClass::shmem, Reason::swap_backed};
+  return judge_file_cache(pfn, order);
 }
 
-PageClass Classifier::file_cache_class(uint64_t pfn, uint32_t order) {
+Verdict Classifier::judge_file_cache(uint64_t pfn, uint32_t order) {
   const StructPage page = *array_.at(pfn);
-  if (page.has(page_.flag.dirty | page_.flag.writeback)) return PageClass::dirty_cache;
-  if (!unmapped(pfn, order)) return PageClass::mapped_cache;
-  const Doubt why = doubt(pfn, order);
-  if (why == Doubt::none) return PageClass::clean_cache;
-  out_.doubts[static_cast<size_t>(why)] += 1ull << order;
-  return PageClass::other_cache;
+  if (page.has(page_.flag.dirty | page_.flag.writeback)) return {PageClass::dirty_cache, Reason::newer_than_disk};
+  if (!unmapped(pfn, order)) return {PageClass::mapped_cache, Reason::mapped};
+  const std::optional<Reason> why = doubt(pfn, order);
+  return why ? Verdict{PageClass::other_cache, *why} : Verdict{PageClass::clean_cache, Reason::plain};
 }
 
 bool Classifier::unmapped(uint64_t pfn, uint32_t order) const {
@@ -118,52 +104,49 @@ bool Classifier::proven_large(uint64_t pfn, uint32_t order, const CachedFile& fi
 }
 
 /// Every condition under which the folio is safe to lose, in the order of cost. Docs: docs/safety.md, R8 to R14.
-Doubt Classifier::doubt(uint64_t pfn, uint32_t order) {
-  if (!cache_) return Doubt::layout;
+std::optional<Reason> Classifier::doubt(uint64_t pfn, uint32_t order) {
+  if (!cache_) return Reason::layout_unknown;
   const StructPage page = *array_.at(pfn);
   const PageFlags& f = page_.flag;
   const uint64_t forbidden = f.dirty | f.writeback | f.locked | f.swapbacked | f.swapcache | f.unevictable | f.mlocked | f.slab |
                              f.private_2 | f.hwpoison | f.reserved | f.error | f.checked;
   const uint64_t required = f.lru | f.uptodate;
-  if ((page.flags() & required) != required || page.has(forbidden)) return Doubt::flags;
+  if ((page.flags() & required) != required || page.has(forbidden)) return Reason::busy_flags;
   const bool has_private = page.has(f.private_data);
-  if (page.refcount() != (1 << order) + (has_private ? 1 : 0)) return Doubt::references;
-  if (has_private) return Doubt::private_state;
+  if (page.refcount() != (1 << order) + (has_private ? 1 : 0)) return Reason::references;
+  if (has_private) return Reason::private_unknown;
   const CachedFile& file = cache_->file(page.mapping());
-  if (file.doubt != FileDoubt::none) {
-    out_.file_doubts[static_cast<size_t>(file.doubt)] += 1ull << order;
-    return Doubt::file;
-  }
-  if (!proven_large(pfn, order, file)) return Doubt::folio_order;
+  if (file.doubt) return file.doubt;
+  if (!proven_large(pfn, order, file)) return Reason::folio_order;
   out_.cache_folios++;
   if (!cache_->in_tree(pfn)) {
     out_.cache_folios_unproven++;
-    return Doubt::not_in_tree;
+    return Reason::not_in_tree;
   }
   return plan_loss(pfn, order);
 }
 
 /// Works out the recovery. A folio lies in one stripe or across one boundary; a live save can scatter it, and then it stays.
-Doubt Classifier::plan_loss(uint64_t pfn, uint32_t order) {
+std::optional<Reason> Classifier::plan_loss(uint64_t pfn, uint32_t order) {
   uint64_t first = UINT64_MAX, last = 0;
   for (uint64_t i = pfn; i < pfn + (1ull << order); i++) {
     const PageLocation at = ram_.location(i * kPageSize);
     if (at == kZeroPage) continue;
     first = std::min(first, at), last = std::max(last, at);
   }
-  if (last != 0 && last - first > uint64_t{kStripePages} / 2 * kPageSize) return Doubt::scattered;
+  if (last != 0 && last - first > uint64_t{kStripePages} / 2 * kPageSize) return Reason::scattered;
   const uint32_t first_write = out_.recovery.writes.size();
   if (!planner_.plan(pfn, out_.recovery.writes)) {
     out_.recovery.writes.resize(first_write);
-    return Doubt::recovery;
+    return Reason::recovery_target;
   }
   if (last == 0) {  // all zero pages: nothing that could be lost
     out_.recovery.writes.resize(first_write);
-    return Doubt::none;
+    return std::nullopt;
   }
   const uint32_t writes = static_cast<uint32_t>(out_.recovery.writes.size()) - first_write;
   out_.recovery.folios.push_back({first, last, first_write, writes});
-  return Doubt::none;
+  return std::nullopt;
 }
 
 }  // namespace pars

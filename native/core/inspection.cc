@@ -20,6 +20,7 @@ constexpr uint64_t kUnprovenPerMille = 1;    // R5: 0.1 %
 /// What one believed reading of the guest's memory yields.
 struct Reading {
   std::string release;
+  std::string cache_problem;
   Classified classified;
   std::vector<uint64_t> proofs;  // by segment
   std::string problem;           // why it is not believed
@@ -45,10 +46,10 @@ void add_free_list_proofs(const GuestRam& ram, const PageArray& array, const Fre
 }
 
 /// The entries that recovery writes into must themselves be critical.
-bool struct_pages_are_critical(const PageArray& array, const std::vector<PageClass>& classes) {
+bool struct_pages_are_critical(const PageArray& array, const std::vector<Verdict>& verdicts) {
   for (uint64_t pfn = 0; pfn < array.end(); pfn += kPageSize / kStructPageBytes) {
     const uint64_t home = array.home(pfn) / kPageSize;
-    if (array.at(pfn) && home < classes.size() && expendable(classes[home])) return false;
+    if (array.at(pfn) && home < verdicts.size() && expendable(verdicts[home].page_class)) return false;
   }
   return true;
 }
@@ -64,52 +65,48 @@ Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpu
   if (kernel.layout.cache) cache.emplace(*kernel.memory, *kernel.layout.cache, *array);
   Reading reading;
   reading.release = kernel.release;
+  reading.cache_problem = kernel.layout.cache_problem;
   const RecoveryPlanner planner(*kernel.memory, *array, head_end);
   reading.classified = Classifier(*kernel.memory, kernel.layout, *array, free, cache ? &*cache : nullptr, planner).run();
   const Classified& c = reading.classified;
   if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
     return disbelieve(std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
                       " cache folios are not in their mapping's tree (R5)");
-  if (!struct_pages_are_critical(*array, c.classes)) return disbelieve("the struct page array lies in memory it calls expendable");
+  if (!struct_pages_are_critical(*array, c.verdicts)) return disbelieve("the struct page array lies in memory it calls expendable");
   reading.proofs = cache ? cache->proofs() : std::vector<uint64_t>(ram.segments().size(), 0);
   add_free_list_proofs(ram, *array, free, reading.proofs);
   return reading;
 }
 
+void take(Inspection& out, uint32_t block, uint64_t page, Verdict verdict) {
+  out.classes[block][page] = verdict.page_class;
+  out.reasons[block][page] = verdict.reason;
+}
+
 void classes_from_reading(const GuestRam& ram, const Reading& reading, Inspection& out) {
+  const std::vector<Verdict>& verdicts = reading.classified.verdicts;
   for (size_t i = 0; i < ram.segments().size(); i++) {
     const Segment& s = ram.segments()[i];
     const uint64_t first = s.gpa / kPageSize, pages = s.bytes / kPageSize;
-    auto& classes = out.classes[s.block];
     const bool proven = reading.proofs[i] >= kProofsPerSegment;
-    if (!proven) out.notes.push_back({"kernel: the segment's place in guest memory is not proven (R6)", pages});
     for (uint64_t p = 0; p < pages; p++) {
-      const uint64_t pfn = first + p;
-      const bool known = proven && pfn < reading.classified.classes.size();
-      classes[s.block_page + p] = known ? reading.classified.classes[pfn] : PageClass::kernel;
+      Verdict verdict{PageClass::kernel, proven ? Reason::no_struct_page : Reason::segment_unproven};
+      if (proven && first + p < verdicts.size()) verdict = verdicts[first + p];
+      take(out, s.block, s.block_page + p, verdict);
     }
   }
-}
-
-void note_doubts(const Classified& c, const std::string& cache_problem, Inspection& out) {
-  for (size_t i = 1; i < kDoubts; i++) {
-    const Doubt d = static_cast<Doubt>(i);
-    if (d == Doubt::file || c.doubts[i] == 0) continue;
-    std::string text = std::string("other-cache: ") + doubt_text(d);
-    if (d == Doubt::layout) text += ": " + cache_problem;
-    out.notes.push_back({text, c.doubts[i]});
-  }
-  for (size_t i = 1; i < c.file_doubts.size(); i++)
-    if (c.file_doubts[i]) out.notes.push_back({std::string("other-cache: ") + file_doubt_text(static_cast<FileDoubt>(i)), c.file_doubts[i]});
 }
 
 /// Every page of guest RAM kernel, every other block device: what holds before, and without, a believed reading.
 void assume_critical(const MigrationStream& stream, const std::vector<Segment>& segments, Inspection& out) {
   out.classes.resize(stream.blocks.size());
+  out.reasons.resize(stream.blocks.size());
   for (size_t i = 0; i < stream.blocks.size(); i++) {
-    const bool guest_ram = std::any_of(segments.begin(), segments.end(), [&](const Segment& s) { return s.block == i; });
+    const bool laid_out = std::any_of(segments.begin(), segments.end(), [&](const Segment& s) { return s.block == i; });
     const bool named_ram = stream.blocks[i].name == "pc.ram" || stream.blocks[i].name.rfind("ram-node", 0) == 0;
-    out.classes[i].assign(stream.blocks[i].pages.size(), guest_ram || named_ram ? PageClass::kernel : PageClass::device);
+    const bool guest_ram = laid_out || named_ram;
+    out.classes[i].assign(stream.blocks[i].pages.size(), guest_ram ? PageClass::kernel : PageClass::device);
+    out.reasons[i].assign(stream.blocks[i].pages.size(), guest_ram ? Reason::not_introspected : Reason::not_guest_ram);
   }
 }
 
@@ -138,8 +135,27 @@ void count_page(Bytes image, PageLocation at, ClassCount& count) {
 
 void count_classes(Bytes image, const MigrationStream& stream, Inspection& out) {
   for (size_t b = 0; b < stream.blocks.size(); b++)
-    for (uint64_t p = 0; p < stream.blocks[b].pages.size(); p++)
-      count_page(image, stream.blocks[b].pages[p], out.counts[static_cast<size_t>(out.classes[b][p])]);
+    for (uint64_t p = 0; p < stream.blocks[b].pages.size(); p++) {
+      const size_t c = static_cast<size_t>(out.classes[b][p]);
+      count_page(image, stream.blocks[b].pages[p], out.counts[c]);
+      out.reason_counts[c][static_cast<size_t>(out.reasons[b][p])]++;
+    }
+}
+
+/// In words: what is critical although a reader might expect it to be expendable.
+void note_doubts(Inspection& out) {
+  const auto& segments = out.reason_counts[static_cast<size_t>(PageClass::kernel)];
+  if (const uint64_t pages = segments[static_cast<size_t>(Reason::segment_unproven)])
+    out.notes.push_back({"kernel: the segment's place in guest memory is not proven (R6)", pages});
+  const auto& cache = out.reason_counts[static_cast<size_t>(PageClass::other_cache)];
+  for (size_t i = 0; i < kReasons; i++) {
+    if (cache[i] == 0) continue;
+    const ReasonFacts& why = facts_of(static_cast<Reason>(i));
+    std::string text = std::string("other-cache: ") + why.text;
+    if (static_cast<Reason>(i) == Reason::layout_unknown) text += ": " + out.cache_problem;
+    if (*why.rule) text += std::string(" (") + why.rule + ")";
+    out.notes.push_back({text, cache[i]});
+  }
 }
 
 /// Fills in everything but the counts; `reason` stays empty only when a reading was believed.
@@ -160,7 +176,7 @@ void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& st
   out.introspected = true;
   out.kernel_release = reading.release;
   classes_from_reading(ram, reading, out);
-  note_doubts(reading.classified, "", out);
+  out.cache_problem = reading.cache_problem;
   out.recovery = std::move(reading.classified.recovery);
 }
 
@@ -170,6 +186,7 @@ Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& 
   Inspection out;
   look_inside(image, domain, stream, head_end, out);
   count_classes(image, stream, out);
+  note_doubts(out);
   return out;
 }
 

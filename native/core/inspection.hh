@@ -8,7 +8,7 @@
 #include "core/bytes.hh"
 #include "core/domain_xml.hh"
 #include "core/migration_stream.hh"
-#include "core/page_class.hh"
+#include "core/reason.hh"
 #include "core/recovery.hh"
 
 namespace pars {
@@ -24,8 +24,11 @@ struct Inspection {
   bool introspected = false;
   std::string reason;          ///< why not, in one sentence; empty when introspected
   std::string kernel_release;  ///< "6.1.0-56-amd64", or empty
+  std::string cache_problem;   ///< what its BTF lacks for any page cache to be expendable; empty when nothing
   std::vector<std::vector<PageClass>> classes;  ///< [block][page frame]
+  std::vector<std::vector<Reason>> reasons;     ///< and why, likewise
   std::array<ClassCount, kPageClasses> counts{};
+  ReasonCounts reason_counts{};
   Recovery recovery;
   std::vector<std::pair<std::string, uint64_t>> notes;  ///< "why other-cache" and the like: reason, pages
 };

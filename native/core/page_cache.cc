@@ -24,23 +24,6 @@ constexpr uint64_t kNodesPerPage = 8;
 
 }  // namespace
 
-const char* file_doubt_text(FileDoubt doubt) {
-  switch (doubt) {
-    case FileDoubt::none: return "";
-    case FileDoubt::unreadable: return "its inode cannot be followed";
-    case FileDoubt::delete_seqcnt: return "the kernel reads its cache without references (R14)";
-    case FileDoubt::write_back_error: return "a write-back of its file failed (R11)";
-    case FileDoubt::pinned_mapping: return "its mapping is unevictable or inaccessible";
-    case FileDoubt::not_regular: return "not the data of a regular file";
-    case FileDoubt::inode_flags: return "encrypted, verity, DAX or swap file (R12)";
-    case FileDoubt::file_system: return "file system not proven";
-    case FileDoubt::no_block_device: return "file system without a block device";
-    case FileDoubt::disk: return "disk not proven (R13)";
-    case FileDoubt::read_only_thp: return "read-only huge pages (R10)";
-  }
-  return "";
-}
-
 PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array)
     : memory_(memory), layout_(layout), array_(array), in_tree_(array.end(), false),
       proofs_(memory.ram().segments().size(), 0), nodes_left_(array.end() * kNodesPerPage) {}
@@ -49,55 +32,55 @@ const CachedFile& PageCache::file(uint64_t mapping) {
   auto [at, fresh] = files_.try_emplace(mapping);
   if (fresh) {
     const CachedFile judged = judge(mapping);
-    if (judged.doubt == FileDoubt::none) walk_tree(mapping);
+    if (!judged.doubt) walk_tree(mapping);
     at->second = judged;
   }
   return at->second;
 }
 
 CachedFile PageCache::judge(uint64_t mapping) {
-  if (layout_.delete_seqcnt) return {FileDoubt::delete_seqcnt, 0};
+  if (layout_.delete_seqcnt) return {Reason::delete_seqcnt, 0};
   auto flags = memory_.u64(mapping + layout_.mapping_flags);
   auto host = memory_.u64(mapping + layout_.mapping_host);
   auto wb_err = memory_.u32(mapping + layout_.mapping_wb_err);
-  if (!flags || !host || !wb_err) return {FileDoubt::unreadable, 0};
-  if (*wb_err != 0 || (*flags & (layout_.as_eio | layout_.as_enospc))) return {FileDoubt::write_back_error, 0};
-  if (*flags & (layout_.as_unevictable | layout_.as_inaccessible)) return {FileDoubt::pinned_mapping, 0};
-  if (layout_.mapping_nr_thps && memory_.u32(mapping + *layout_.mapping_nr_thps) != 0u) return {FileDoubt::read_only_thp, 0};
+  if (!flags || !host || !wb_err) return {Reason::file_unreadable, 0};
+  if (*wb_err != 0 || (*flags & (layout_.as_eio | layout_.as_enospc))) return {Reason::write_back_error, 0};
+  if (*flags & (layout_.as_unevictable | layout_.as_inaccessible)) return {Reason::pinned_mapping, 0};
+  if (layout_.mapping_nr_thps && memory_.u32(mapping + *layout_.mapping_nr_thps) != 0u) return {Reason::read_only_thp, 0};
   uint32_t max_order = 0;
   if (layout_.as_order_max_shift) max_order = *flags >> *layout_.as_order_max_shift & 31;
   else if (*flags & layout_.as_large_folios) max_order = 63;
   return {judge_inode(mapping, *host), max_order};
 }
 
-FileDoubt PageCache::judge_inode(uint64_t mapping, uint64_t host) const {
+std::optional<Reason> PageCache::judge_inode(uint64_t mapping, uint64_t host) const {
   auto mode = memory_.u16(host + layout_.inode_mode);
   auto flags = memory_.u32(host + layout_.inode_flags);
   auto sb = memory_.u64(host + layout_.inode_sb);
-  if (!mode || !flags || !sb) return FileDoubt::unreadable;
-  if ((*mode & kFileTypeMask) != kRegularFile) return FileDoubt::not_regular;
-  if (host + layout_.inode_data != mapping) return FileDoubt::unreadable;
-  if (*flags & (kSwapFile | kDax | kEncrypted | kVerity)) return FileDoubt::inode_flags;
+  if (!mode || !flags || !sb) return Reason::file_unreadable;
+  if ((*mode & kFileTypeMask) != kRegularFile) return Reason::not_regular;
+  if (host + layout_.inode_data != mapping) return Reason::file_unreadable;
+  if (*flags & (kSwapFile | kDax | kEncrypted | kVerity)) return Reason::inode_flags;
   return judge_super_block(*sb);
 }
 
-FileDoubt PageCache::judge_super_block(uint64_t sb) const {
+std::optional<Reason> PageCache::judge_super_block(uint64_t sb) const {
   auto type = memory_.u64(sb + layout_.sb_type);
   auto bdev = memory_.u64(sb + layout_.sb_bdev);
-  if (!type || !bdev) return FileDoubt::unreadable;
+  if (!type || !bdev) return Reason::file_unreadable;
   auto name_at = memory_.u64(*type + layout_.fs_name);
   auto name = name_at ? memory_.text(*name_at, 32) : std::nullopt;
-  if (!name) return FileDoubt::unreadable;
+  if (!name) return Reason::file_unreadable;
   bool proven = false;
   for (std::string_view fs : kProvenFileSystems) proven = proven || *name == fs;
-  if (!proven) return FileDoubt::file_system;
-  if (*bdev == 0) return FileDoubt::no_block_device;
+  if (!proven) return Reason::file_system;
+  if (*bdev == 0) return Reason::no_block_device;
   auto disk = memory_.u64(*bdev + layout_.bdev_disk);
   auto disk_name = disk ? memory_.text(*disk + layout_.disk_name, 32) : std::nullopt;
-  if (!disk_name) return FileDoubt::unreadable;
+  if (!disk_name) return Reason::file_unreadable;
   for (std::string_view prefix : kProvenDisks)
-    if (disk_name->rfind(prefix, 0) == 0) return FileDoubt::none;
-  return FileDoubt::disk;
+    if (disk_name->rfind(prefix, 0) == 0) return std::nullopt;
+  return Reason::disk;
 }
 
 void PageCache::walk_tree(uint64_t mapping) {

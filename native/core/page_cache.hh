@@ -1,33 +1,19 @@
 // The page cache as the kernel's own trees hold it (R5), and which files' clean pages can be re-read from a disk (R11-R14).
 #pragma once
-#include <string>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "core/kernel_layout.hh"
 #include "core/kernel_memory.hh"
 #include "core/page_array.hh"
+#include "core/reason.hh"
 
 namespace pars {
 
-/// Why the clean pages of a file are not proven safe to lose; `none` when they are.
-enum class FileDoubt : uint8_t {
-  none,
-  unreadable,         // address_space, inode or super block not in RAM, or not pointing at each other
-  delete_seqcnt,      // R14
-  write_back_error,   // R11
-  pinned_mapping,     // AS_UNEVICTABLE, AS_INACCESSIBLE
-  not_regular,        // not S_ISREG: block device, directory, internal inode
-  inode_flags,        // R12: encrypted, verity, DAX, swap file
-  file_system,        // not on the list of proven ones
-  no_block_device,
-  disk,               // R13: network, RAM-backed or stacked block device
-  read_only_thp,      // R10: nr_thps
-};
-const char* file_doubt_text(FileDoubt doubt);
-
+/// One file whose pages are in the cache.
 struct CachedFile {
-  FileDoubt doubt = FileDoubt::unreadable;
+  std::optional<Reason> doubt = Reason::file_unreadable;  ///< why its clean pages are not proven safe to lose; none when they are
   uint32_t max_order = 0;  ///< largest folio the mapping declares (R10); 63: any
 };
 
@@ -44,8 +30,8 @@ class PageCache {
 
  private:
   CachedFile judge(uint64_t mapping);
-  FileDoubt judge_inode(uint64_t mapping, uint64_t host) const;
-  FileDoubt judge_super_block(uint64_t sb) const;
+  std::optional<Reason> judge_inode(uint64_t mapping, uint64_t host) const;
+  std::optional<Reason> judge_super_block(uint64_t sb) const;
   void walk_tree(uint64_t mapping);
   void walk_node(uint64_t mapping, uint64_t node, uint64_t base, int shift_limit);
   bool take_entry(uint64_t mapping, uint64_t entry, uint64_t index);

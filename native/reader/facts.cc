@@ -56,6 +56,19 @@ json class_facts(const Inspection& inspection, const std::array<Sample, kPageCla
   return classes;
 }
 
+/// Why pages are of their class, in the order of classes.
+json reason_facts(const ReasonCounts& counts) {
+  json reasons = json::array();
+  for (size_t c = 0; c < kPageClasses; c++) {
+    for (size_t r = 0; r < kReasons; r++) {
+      if (counts[c][r] == 0) continue;
+      const ReasonFacts& why = facts_of(static_cast<Reason>(r));
+      reasons.push_back({{"class", kPageClassNames[c]}, {"reason", why.name}, {"rule", why.rule}, {"text", why.text}, {"pages", counts[c][r]}});
+    }
+  }
+  return reasons;
+}
+
 json optional_text(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
 }  // namespace
@@ -91,6 +104,7 @@ json inspection_facts(Bytes image, const MigrationStream& stream, const Inspecti
             {"reason", optional_text(inspection.reason)}}},
           {"ram", {{"pageSize", kPageSize}, {"pages", pages}, {"zeroPages", zero_pages}}},
           {"classes", class_facts(inspection, sampled ? &samples : nullptr)},
+          {"reasons", reason_facts(inspection.reason_counts)},
           {"notes", notes},
           {"stream",
            {{"machine", stream.machine},

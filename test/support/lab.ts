@@ -37,7 +37,7 @@ export interface LabOptions {
 }
 
 export interface DiskSpec {
-  fs: 'ext4' | 'xfs' | 'squashfs';
+  fs: 'ext4' | 'xfs' | 'btrfs' | 'squashfs';
   /** MiB of made-up, reproducible content. */
   generate?: number;
   seed?: number;

@@ -44,6 +44,7 @@ const COUNTS = { pages: 4, payloadPages: 2, fillPages: 1, zeroPages: 1 };
 const INSPECTION = {
   guest: { introspected: true, kernel: '6.1.0', reason: null }, ram: { pageSize: 4096, pages: 48, zeroPages: 12 },
   classes: Object.fromEntries(PAGE_CLASSES.map((name) => [name, COUNTS])), notes: [{ text: 'a note', pages: 1 }],
+  reasons: [{ class: 'other-cache', reason: 'references', rule: 'R9', text: 'held', pages: 1 }],
   stream: { machine: 'pc', payloadRecords: 1, zeroRecords: 1, repeatedRecords: 0 }, recovery: { folios: 1, writes: 1 },
 };
 const LOOK = [message(1, IMAGE), message(3, INSPECTION)];
@@ -203,6 +204,7 @@ describe('facts', () => {
     ['pages that do not add up', { classes: { ...INSPECTION.classes, anon: { ...COUNTS, pages: 5 } } }],
     ['a class missing', { classes: { ...INSPECTION.classes, anon: undefined } }],
     ['another page size', { ram: { ...INSPECTION.ram, pageSize: 8192 } }],
+    ['a reason of no class', { reasons: [{ class: 'lost', reason: 'x', rule: '', text: 'x', pages: 1 }] }],
     ['too many notes', { notes: new Array(5000).fill({ text: 'x', pages: 1 }) }],
     ['no guest', { guest: 'linux' }],
   ])('of the inspection with %s are not believed', async (_, changes) => {

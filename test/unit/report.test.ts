@@ -27,6 +27,7 @@ function facts(guest: InspectionFacts['guest'] = KERNEL): ReportFacts {
       guest,
       ram: { pageSize: 4096, pages: 1000, zeroPages: 440 },
       classes,
+      reasons: [],
       notes: [{ text: 'references held', pages: 12 }],
       stream: { machine: 'pc-q35-7.2', payloadRecords: 560, zeroRecords: 440, repeatedRecords: 0 },
       recovery: { folios: 200, writes: 10 },

@@ -1,0 +1,57 @@
+#include "core/reason.hh"
+
+namespace pars {
+
+namespace {
+
+// In the order of enum Reason.
+constexpr ReasonFacts kFacts[] = {
+    {"not-introspected", "R7", "in a guest whose kernel is not proven"},
+    {"not-guest-ram", "", "in a RAM block that is not the guest's RAM"},
+    {"segment-unproven", "R6", "in a segment whose place in guest memory is not proven"},
+    {"no-struct-page", "R6", "without a struct page"},
+    {"stray-page", "R10", "part of a compound page whose head and tails do not agree"},
+    {"kernel-use", "", "used by the kernel"},
+    {"reserved", "", "reserved by the kernel"},
+    {"off-the-lists", "R9", "without references or isolated, and not in a free block"},
+    {"page-type", "", "marked with its type in the struct page"},
+    {"anonymous", "", "memory of a process"},
+    {"swap-backed", "", "shared memory or a file of a RAM-backed file system"},
+    {"free-block", "R4", "in a block of the buddy allocator"},
+    {"newer-than-disk", "", "dirty or being written back"},
+    {"mapped", "", "in somebody's page tables"},
+    {"plain", "R8", "clean, without private state"},
+    {"iomap-blocks", "R8", "clean, with all its iomap blocks up to date"},
+    {"buffer-heads", "R8", "clean, with all its buffer heads up to date and idle"},
+    {"btrfs-mark", "R8", "clean, with the mark of a btrfs data page"},
+    {"btrfs-blocks", "R8", "clean, with all its btrfs blocks up to date"},
+    {"layout-unknown", "R7", "cache of a kernel whose cache structures are not fully known"},
+    {"busy-flags", "R8", "cache with page flags that are not those of an idle clean page"},
+    {"references", "R9", "held by somebody besides the cache"},
+    {"private-unknown", "R8", "cache with private state of a kind without a proven recovery"},
+    {"private-busy", "R8", "cache whose private state is not that of a clean, idle page"},
+    {"file-unreadable", "R7", "cache of a file whose inode cannot be followed"},
+    {"delete-seqcnt", "R14", "cache that the kernel reads without references"},
+    {"write-back-error", "R11", "cache of a file of which a write-back failed"},
+    {"pinned-mapping", "R8", "cache of an unevictable or inaccessible mapping"},
+    {"not-regular", "R8", "cache of a block device, a directory or an internal inode"},
+    {"inode-flags", "R12", "cache of an encrypted, verity, DAX or swap file"},
+    {"file-system", "R8", "cache of a file system that is not proven"},
+    {"no-block-device", "R8", "cache of a file system without a block device"},
+    {"disk", "R13", "cache of a disk that is not proven"},
+    {"read-only-thp", "R10", "cache of a file with read-only huge pages"},
+    {"folio-order", "R10", "in a large folio that its mapping does not declare"},
+    {"not-in-tree", "R5", "cache that is not in its mapping's tree"},
+    {"scattered", "", "in a folio whose pages are scattered over the image"},
+    {"recovery-target", "", "cache whose recovery would write where nothing may be written"},
+};
+static_assert(sizeof kFacts / sizeof *kFacts == kReasons);
+
+}  // namespace
+
+const ReasonFacts& facts_of(Reason reason) {
+  const size_t i = static_cast<size_t>(reason);
+  return kFacts[i < kReasons ? i : 0];
+}
+
+}  // namespace pars
