@@ -38,6 +38,14 @@ const file = z.strictObject({
   store: z.string({ error: 'expected a URL like local:/srv/d1,/srv/d2,/srv/d3' }).optional(),
   policy: policy.optional(),
   hook: z.strictObject({ deadline: duration.optional(), wait_for_store: duration.optional() }).optional(),
+  retention: z
+    .strictObject({
+      keep_last: z.int({ error: 'expected a number of snapshots' }).min(1, { error: 'expected at least 1' }).optional(),
+      max_age: duration.optional(),
+      consumed: duration.optional(),
+      orphan_grace: duration.optional(),
+    })
+    .optional(),
   state_dir: z.string().startsWith('/', { error: 'expected an absolute path' }).optional(),
 });
 
@@ -105,5 +113,5 @@ function place(name: string, lines: LineCounter, offset: number): string {
 }
 
 function invalid(problems: string[]): ParsError {
-  return new ParsError('usage', problems.join('\n'), { hint: 'keys: store, policy, hook.deadline, hook.wait_for_store, state_dir' });
+  return new ParsError('usage', problems.join('\n'), { hint: 'keys: store, policy, hook.deadline, hook.wait_for_store, retention.keep_last, retention.max_age, retention.consumed, retention.orphan_grace, state_dir' });
 }

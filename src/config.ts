@@ -6,6 +6,8 @@ import { customPolicy, DEFAULT_PRESET, policyByName, presetPolicy, type Policy }
 export const DEFAULT_CONFIG_FILE = '/etc/pars/pars.yaml';
 export const DEFAULT_STATE_DIR = '/var/lib/pars';
 
+const WEEK_MS = 7 * 86_400_000;
+
 export interface Config {
   /** The file it came from; null when there is none. */
   file: string | null;
@@ -18,8 +20,21 @@ export interface Config {
     /** How long a start waits for a store that cannot be reached. */
     waitForStoreMs: number;
   };
+  retention: Retention;
   /** Where the host keeps what it knows of its own work (logs, queue, locks). */
   stateDir: string;
+}
+
+/** What `pars prune` may remove (R28). */
+export interface Retention {
+  /** Stored copies that no stub needs and nobody has started: the newest so many of a guest stay; null: all. */
+  keepLast: number | null;
+  /** And those younger than this stay too; null: no matter how young. */
+  maxAgeMs: number | null;
+  /** How long a snapshot stays after a start has consumed it. */
+  consumedMs: number;
+  /** How long one stays whose stub is gone, and a fragment that nobody finishes. */
+  orphanGraceMs: number;
 }
 
 /** What the command line may say. */
@@ -47,6 +62,7 @@ function defaults(): Config {
     store: null,
     policy: presetPolicy(DEFAULT_PRESET),
     hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
+    retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
     stateDir: DEFAULT_STATE_DIR,
   };
 }
@@ -72,6 +88,12 @@ async function parse(text: string, file: string): Promise<Config> {
     hook: {
       deadlineMs: parsed.values.hook?.deadline ?? config.hook.deadlineMs,
       waitForStoreMs: parsed.values.hook?.wait_for_store ?? config.hook.waitForStoreMs,
+    },
+    retention: {
+      keepLast: parsed.values.retention?.keep_last ?? config.retention.keepLast,
+      maxAgeMs: parsed.values.retention?.max_age ?? config.retention.maxAgeMs,
+      consumedMs: parsed.values.retention?.consumed ?? config.retention.consumedMs,
+      orphanGraceMs: parsed.values.retention?.orphan_grace ?? config.retention.orphanGraceMs,
     },
     stateDir: parsed.values.state_dir ?? config.stateDir,
   };

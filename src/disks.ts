@@ -60,9 +60,21 @@ async function changeOf(disk: RecordedDisk): Promise<string | null> {
   const now = await lookAt(disk.source);
   const name = `${disk.target} (${disk.source})`;
   if (now === null) return `${name} is not there`;
+  if (kindOf(now.identity) !== kindOf(disk.identity)) return `${name} was a ${kindOf(disk.identity)}, and is a ${kindOf(now.identity)}`;
+  if (inodeOf(now.identity) !== inodeOf(disk.identity)) return `${name} was replaced by another file (inode ${inodeOf(disk.identity)}, now ${inodeOf(now.identity)})`;
   if (now.bytes !== disk.bytes) return `${name} was ${disk.bytes} bytes long, and is ${now.bytes}`;
   if (now.mtimeNs !== disk.mtimeNs) return `${name} was last written ${timeOf(disk.mtimeNs)}, and since then ${timeOf(now.mtimeNs)}`;
   return null;
+}
+
+/** "file" or "device". */
+function kindOf(identity: string): string {
+  return identity.slice(0, identity.indexOf(' '));
+}
+
+/** A file's inode number outlives a reboot, as the numbers of devices and file systems need not; empty for devices. */
+function inodeOf(identity: string): string {
+  return /^file \d+:(\d+)$/.exec(identity)?.[1] ?? '';
 }
 
 function timeOf(ns: string | null): string {

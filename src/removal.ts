@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { ParsError } from './errors.js';
 import type { Host } from './host.js';
-import type { SnapshotEntry } from './snapshots.js';
+import { ownerOf, type SnapshotEntry } from './snapshots.js';
 import { STUB_MAGIC } from './stub.js';
 
 export interface RemovalConsent {
@@ -18,7 +18,8 @@ export type StubProbe = (path: string, offset: number, token: string) => Promise
 /** Throws 'refused', with what would allow it. */
 export async function guardRemoval(entry: SnapshotEntry, host: Host, consent: RemovalConsent, isStub: StubProbe = isStubOf): Promise<void> {
   if (entry.condition !== 'whole') return guardFragment(entry, consent);
-  const { snapshot, owner, image, token } = entry.manifest;
+  const { snapshot, image, token } = entry.manifest;
+  const owner = ownerOf(entry);
   if (owner.machineId !== host.machineId && !(consent.force && consent.owner === owner.machineId)) {
     throw new ParsError('refused', `${snapshot} belongs to another host: ${owner.host} (${owner.machineId})`, { hint: `to remove it all the same: --force --owner ${owner.machineId}` });
   }

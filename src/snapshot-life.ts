@@ -2,17 +2,10 @@
 import { ParsError } from './errors.js';
 import type { Host } from './host.js';
 import type { Manifest } from './manifest.js';
-import { listSnapshots, readState, stateObject, type State } from './snapshots.js';
+import { listSnapshots, ownerOf, readManifest, readState, readTakeover, stateObject, takeoverObject, takeoversIn, type State } from './snapshots.js';
+import { encodeStateRecord, readStateRecord, type StateRecord } from './state-record.js';
 import type { Store } from './stores/store.js';
 import type { StubRegistry } from './stub-registry.js';
-
-/** A state as the store keeps it: who brought it about, and when. */
-interface StateRecord {
-  machineId: string;
-  host: string;
-  token: string;
-  time: string;
-}
 
 /**
  * One copy is enough to begin with: a state is noted wherever the store can be written,
@@ -22,8 +15,7 @@ const COPIES = 1;
 
 /** Notes that a snapshot reached a state; false when that was noted before. */
 export async function markState(store: Store, manifest: Manifest, state: State, host: Host): Promise<boolean> {
-  const record: StateRecord = { ...host, token: manifest.token, time: new Date().toISOString() };
-  return store.createExclusive(stateObject(manifest.snapshot, state), Buffer.from(`${JSON.stringify(record)}\n`), { copies: COPIES });
+  return store.createExclusive(stateObject(manifest.snapshot, state), encodeStateRecord(host, manifest.token), { copies: COPIES });
 }
 
 /** Throws 'refused' for a snapshot whose guest was started from it and has moved on. */
@@ -35,19 +27,54 @@ export async function refuseConsumed(store: Store, manifest: Manifest): Promise<
 }
 
 /**
- * Claims a snapshot for this host before it is woken. The same host may claim again; another host's claim is refused.
- * A store that cannot be written, but can be read, does not keep a guest from waking.
+ * Claims a snapshot for this host before it is woken (R27): the exclusive create decides between two hosts that come at the same time.
+ * The same host may claim again; for another host's claim `pars takeover` is needed. A store that can be read but not written keeps no
+ * guest from waking on the host that stored it, but no other host may wake it then: nobody could be told of it.
  */
 export async function claimWaking(store: Store, manifest: Manifest, host: Host): Promise<void> {
   const claimed = await markState(store, manifest, 'waking', host).catch((error: unknown) => {
-    if (error instanceof ParsError) return true;
+    if (error instanceof ParsError && manifest.owner.machineId === host.machineId) return true;
     throw error;
   });
-  if (claimed) return;
-  const owner = await readRecord(store, stateObject(manifest.snapshot, 'waking'));
-  if (owner === null || owner.machineId === host.machineId) return;
-  throw new ParsError('refused', `${manifest.snapshot} was woken by another host: ${owner.host} (${owner.machineId}), ${owner.time}`, {
-    hint: 'a guest must not run twice; if it does not run there, use: pars hydrate --force IMAGE',
+  const holder = await holderOf(store, manifest, claimed ? null : 'waking');
+  if (holder !== null && holder.machineId !== host.machineId) throw claimedElsewhere(manifest.snapshot, holder);
+}
+
+/** Who holds a snapshot: the last takeover, else the first claim, if there is one. */
+async function holderOf(store: Store, { snapshot }: Manifest, claim: 'waking' | null): Promise<StateRecord | null> {
+  const takeover = await readTakeover(store, snapshot, await store.list(snapshot));
+  if (takeover !== null || claim === null) return takeover;
+  return readStateRecord(store, stateObject(snapshot, claim));
+}
+
+export interface Takeover {
+  snapshot: string;
+  /** False: it was this host's already. */
+  taken: boolean;
+  /** Whose it was. `since`: when that host claimed it; null when it only stored it. */
+  before: { machineId: string; host: string; since: string | null };
+}
+
+/**
+ * Makes a snapshot this host's: claim and ownership. The caller has been told that the guest must not run elsewhere. 'busy' when
+ * another host does the same right now.
+ */
+export async function takeOver(store: Store, snapshot: string, host: Host): Promise<Takeover> {
+  const manifest = await readManifest(store, snapshot);
+  await refuseConsumed(store, manifest);
+  const objects = await store.list(snapshot);
+  const holder = await holderOf(store, manifest, objects.includes('state-waking') ? 'waking' : null);
+  const before = holder === null ? { ...manifest.owner, since: null } : { machineId: holder.machineId, host: holder.host, since: holder.time };
+  const owner = (await readTakeover(store, snapshot, objects)) ?? manifest.owner;
+  if (owner.machineId === host.machineId && before.machineId === host.machineId) return { snapshot, taken: false, before };
+  const taken = await store.createExclusive(takeoverObject(snapshot, takeoversIn(objects) + 1), encodeStateRecord(host, manifest.token), { copies: COPIES });
+  if (!taken) throw new ParsError('busy', `${snapshot} was taken over by another host just now`, { hint: 'see whose it is: pars list' });
+  return { snapshot, taken, before };
+}
+
+function claimedElsewhere(snapshot: string, { host, machineId, time }: StateRecord): ParsError {
+  return new ParsError('refused', `${snapshot} was claimed by another host: ${host} (${machineId}), ${time}`, {
+    hint: `a guest must not run twice; if it does not run there, and will not be started there: pars takeover ${snapshot}`,
   });
 }
 
@@ -59,27 +86,9 @@ export async function settleStarts(store: Store, registry: StubRegistry, host: H
       if (entry.condition !== 'whole' || !entry.manifest.image.managedSave) continue;
       const { manifest } = entry;
       const stub = known.find(({ token }) => token === manifest.token);
-      if (!stub && manifest.owner.machineId !== host.machineId) continue;
+      if (!stub && ownerOf(entry).machineId !== host.machineId) continue;
       if (entry.state !== 'consumed') await markState(store, manifest, 'consumed', host);
       if (stub) await registry.remove(stub);
     }
   });
-}
-
-async function readRecord(store: Store, object: string): Promise<StateRecord | null> {
-  try {
-    return JSON.parse((await store.readWhole(object, isRecord)).toString()) as StateRecord;
-  } catch (error) {
-    if (error instanceof ParsError) return null;
-    throw error;
-  }
-}
-
-function isRecord(data: Buffer): boolean {
-  try {
-    const record = JSON.parse(data.toString()) as Partial<StateRecord>;
-    return typeof record.machineId === 'string' && typeof record.host === 'string' && typeof record.time === 'string';
-  } catch {
-    return false;
-  }
 }

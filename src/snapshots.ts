@@ -2,6 +2,7 @@
 import { ParsError } from './errors.js';
 import { decodeManifest, NewerFormatError } from './manifest-codec.js';
 import type { Manifest } from './manifest.js';
+import { readStateRecord, type StateRecord } from './state-record.js';
 import { isSnapshotName, isUuid, objectPath } from './snapshot-names.js';
 import type { Store } from './stores/store.js';
 
@@ -17,7 +18,7 @@ export type SnapshotState = 'committed' | State;
 
 /** A snapshot as `list` sees it: whole, or with what is wrong with it. */
 export type SnapshotEntry =
-  | { snapshot: string; condition: 'whole'; state: SnapshotState; manifest: Manifest }
+  | { snapshot: string; condition: 'whole'; state: SnapshotState; manifest: Manifest; takenOver?: Manifest['owner'] }
   | { snapshot: string; condition: 'incomplete' }
   | { snapshot: string; condition: 'unreadable'; error: ParsError };
 
@@ -25,6 +26,23 @@ const CONCURRENT_READS = 16;
 
 export function stateObject(snapshot: string, state: State): string {
   return objectPath(snapshot, `state-${state}`);
+}
+
+const TAKEOVER = /^state-takeover-(\d{1,6})$/;
+
+/** The object of the n-th takeover, from 1. The last one names the owner (R27). */
+export function takeoverObject(snapshot: string, n: number): string {
+  return objectPath(snapshot, `state-takeover-${n}`);
+}
+
+/** How often a snapshot was taken over, from the names of its objects. */
+export function takeoversIn(objects: readonly string[]): number {
+  return Math.max(0, ...objects.map((name) => Number(TAKEOVER.exec(name)?.[1] ?? 0)));
+}
+
+/** Whose a snapshot is: the host that took it over last, else the one that stored it (R27). */
+export function ownerOf(entry: SnapshotEntry & { condition: 'whole' }): Manifest['owner'] {
+  return entry.takenOver ?? entry.manifest.owner;
 }
 
 /** Everything that looks like a snapshot, those of one guest in the order of their making. */
@@ -100,11 +118,18 @@ async function readEntry(store: Store, snapshot: string, known?: string[]): Prom
   const objects = known ?? (await store.list(snapshot));
   if (!objects.includes(MANIFEST_NAME)) return { snapshot, condition: 'incomplete' };
   try {
-    return { snapshot, condition: 'whole', state: stateFrom(objects), manifest: await readManifest(store, snapshot) };
+    const takenOver = await readTakeover(store, snapshot, objects);
+    return { snapshot, condition: 'whole', state: stateFrom(objects), manifest: await readManifest(store, snapshot), ...(takenOver && { takenOver }) };
   } catch (error) {
     if (error instanceof ParsError) return { snapshot, condition: 'unreadable', error };
     throw error;
   }
+}
+
+/** The host of the last takeover; null when there was none. */
+export async function readTakeover(store: Store, snapshot: string, objects: readonly string[]): Promise<StateRecord | null> {
+  const n = takeoversIn(objects);
+  return n === 0 ? null : readStateRecord(store, takeoverObject(snapshot, n));
 }
 
 function stateFrom(objects: readonly string[]): SnapshotState {

@@ -2,7 +2,7 @@
 import type { Host } from '../host.js';
 import type { Manifest } from '../manifest.js';
 import { EXPENDABLE, PAGE_CLASSES } from '../page-classes.js';
-import type { SnapshotEntry } from '../snapshots.js';
+import { ownerOf, type SnapshotEntry } from '../snapshots.js';
 import type { Colours } from './colours.js';
 import { plain } from './plain.js';
 import { type Column, renderPairs, renderTable } from './table.js';
@@ -24,11 +24,12 @@ export function snapshotJson(entry: SnapshotEntry, host: Host | null): Record<st
   if (entry.condition === 'unreadable') {
     return { snapshot: entry.snapshot, state: 'unreadable', error: { kind: entry.error.kind, message: entry.error.message, hint: entry.error.hint ?? null } };
   }
-  const { domain, created, image, policy, storedBytes, owner, sequence, guest } = entry.manifest;
+  const { domain, created, image, policy, storedBytes, sequence, guest } = entry.manifest;
+  const { machineId, host: name } = ownerOf(entry);
   return {
     snapshot: entry.snapshot,
     state: entry.state,
-    foreign: isForeign(entry.manifest, host),
+    foreign: isForeign(entry, host),
     domain,
     created,
     sequence,
@@ -36,12 +37,12 @@ export function snapshotJson(entry: SnapshotEntry, host: Host | null): Record<st
     guest,
     policy: policy.name,
     storedBytes,
-    owner,
+    owner: { machineId, host: name },
   };
 }
 
-export function renderSnapshots(entries: readonly SnapshotEntry[], host: Host | null, colours: Colours): string {
-  return renderTable(LIST_COLUMNS, entries.map((entry) => listRow(entry, host, colours)), colours);
+export function renderSnapshots(entries: readonly SnapshotEntry[], host: Host | null, colours: Colours, orphans: ReadonlySet<string> = new Set()): string {
+  return renderTable(LIST_COLUMNS, entries.map((entry) => listRow(entry, host, colours, orphans.has(entry.snapshot))), colours);
 }
 
 /** Everything about one snapshot. */
@@ -49,27 +50,28 @@ export function renderSnapshot(entry: SnapshotEntry, host: Host | null, colours:
   if (entry.condition !== 'whole') {
     return renderPairs([['snapshot', entry.snapshot], ['state', `${entry.condition}: it has no manifest and cannot be restored`]], colours);
   }
-  const { manifest, state } = entry;
-  return `${renderPairs(pairsOf(manifest, state, host), colours)}\n\n${classTable(manifest, colours)}`;
+  return `${renderPairs(pairsOf(entry, host), colours)}\n\n${classTable(entry.manifest, colours)}`;
 }
 
-function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours): string[] {
+function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours, orphan: boolean): string[] {
   if (entry.condition === 'incomplete') return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', ''];
   if (entry.condition === 'unreadable') return [entry.snapshot, '', colours.red(`unreadable (${entry.error.kind})`), '', '', '', ''];
   const { domain, created, image, storedBytes, policy } = entry.manifest;
-  const state = isForeign(entry.manifest, host) ? `${entry.state}, foreign` : entry.state;
+  const state = isForeign(entry, host) ? `${entry.state}, foreign` : orphan ? colours.yellow('orphan') : entry.state;
   return [entry.snapshot, plain(domain.name), state, shortTime(created), formatBytes(image.bytes), formatBytes(storedBytes), plain(policy.name)];
 }
 
-function pairsOf(manifest: Manifest, state: string, host: Host | null): [string, string][] {
-  const { image, guest, owner, policy } = manifest;
+function pairsOf(entry: WholeEntry, host: Host | null): [string, string][] {
+  const { manifest, state } = entry;
+  const { image, guest, policy } = manifest;
+  const owner = ownerOf(entry);
   return [
     ['snapshot', manifest.snapshot],
     ['state', state],
     ['guest', `${plain(manifest.domain.name)} (${plain(manifest.domain.uuid)})`],
     ['kernel', guest.introspected ? plain(guest.kernel ?? 'unknown') : `not introspected: ${plain(guest.reason ?? 'no reason given')}`],
     ['created', shortTime(manifest.created)],
-    ['owner', `${plain(owner.host)} (${plain(owner.machineId)})${isForeign(manifest, host) ? ', another host' : ''}`],
+    ['owner', `${plain(owner.host)} (${plain(owner.machineId)})${isForeign(entry, host) ? ', another host' : ''}`],
     ['image', `${plain(image.path)}, ${formatBytes(image.bytes)}`],
     ['policy', `${plain(policy.name)}, critical data ${policy.criticalCopies} times`],
     ['stored', `${formatBytes(manifest.storedBytes)}, all copies together`],
@@ -92,8 +94,10 @@ function classTable({ classes, policy }: Manifest, colours: Colours): string {
   return renderTable(columns, rows, colours);
 }
 
-function isForeign(manifest: Manifest, host: Host | null): boolean {
-  return host !== null && manifest.owner.machineId !== host.machineId;
+type WholeEntry = SnapshotEntry & { condition: 'whole' };
+
+function isForeign(entry: WholeEntry, host: Host | null): boolean {
+  return host !== null && ownerOf(entry).machineId !== host.machineId;
 }
 
 /** "2026-11-23 09:30:00 UTC". */

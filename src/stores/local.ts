@@ -6,6 +6,7 @@ import { diskError, type Files, isMissing, nodeFiles, removeEmptyParents, syncDi
 import { MARKER_FILE } from './local-marker.js';
 import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './local-places.js';
 import { mendCopies } from './local-mend.js';
+import { ageOf, sweepDirectory } from './local-sweep.js';
 import { type Attempt, CopyError, distinctContents, isAttempt, noGoodCopy, notProven, readProven, readSmallFile, tryCopy } from './local-reader.js';
 import { CopyWriter, type DiskPrimitives, LocalWriter } from './local-writer.js';
 import { checkObjectName } from './names.js';
@@ -148,6 +149,22 @@ export class LocalStore implements Store {
     throw new ParsError('unreachable', `${nameOrPrefix} is removed from the directories that are there, but may be in others (${describeAbsences(absent)})`, {
       hint: 'remove it again when they are back',
     });
+  }
+
+  /** The youngest copy counts: one that was mended is as old as the mending. */
+  async age(name: string): Promise<number> {
+    checkObjectName(name);
+    const { usable } = await this.#survey(1);
+    const ages = await Promise.all(usable.map(({ directory }) => ageOf(this.#files, join(directory, name))));
+    const known = ages.filter((age) => age !== null);
+    if (known.length === 0) throw new ParsError('missing', `there is no ${name} in ${this.url}`);
+    return Math.min(...known);
+  }
+
+  async sweep(options: { olderThanMs: number; dryRun: boolean }): Promise<number> {
+    const { usable } = await this.#survey(1);
+    const counts = await Promise.all(usable.map(({ directory }) => sweepDirectory(this.#files, directory, options)));
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   /** Holds nothing open between calls. */

@@ -86,5 +86,9 @@ export interface Store {
    * when a place that may hold a copy is not there: the object comes back with that place.
    */
   remove(nameOrPrefix: string): Promise<void>;
+  /** Milliseconds since an object was finished, by the store's own clock (R28). 'missing' when it is not there. A store without it is not pruned. */
+  age?(name: string): Promise<number>;
+  /** Removes what writers that were killed left under temporary names and is older than that; returns how many. With `dryRun` it only counts. */
+  sweep?(options: { olderThanMs: number; dryRun: boolean }): Promise<number>;
   close(): Promise<void>;
 }

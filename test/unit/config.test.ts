@@ -33,6 +33,7 @@ describe('the configuration', () => {
       store: null,
       policy: presetPolicy('lean'),
       hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
+      retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       stateDir: '/var/lib/pars',
     });
   });
@@ -48,6 +49,7 @@ describe('the configuration', () => {
       store: 'local:/a,/b',
       policy: presetPolicy('minimal'),
       hook: { deadlineMs: 300_000, waitForStoreMs: 90_000 },
+      retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       stateDir: '/srv/state',
     });
   });

@@ -1,0 +1,214 @@
+/** The life of snapshots in a real local store: claims, takeovers, orphans, retention (R25, R27, R28), and disks that moved on (R26). */
+import { cpSync, mkdtempSync, mkdirSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { checkDisks, recordDisks } from '../../src/disks.js';
+import type { Manifest } from '../../src/manifest.js';
+import { encodeManifest } from '../../src/manifest-codec.js';
+import { prune, isOrphaned, type PrunePlace } from '../../src/prune.js';
+import { guardRemoval } from '../../src/removal.js';
+import { claimWaking, markState, takeOver } from '../../src/snapshot-life.js';
+import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, objectPath } from '../../src/snapshots.js';
+import { StubRegistry } from '../../src/stub-registry.js';
+import { encodeStub } from '../../src/stub.js';
+import { failure, put } from '../contract/store.js';
+import { type LocalFixture, localFixture } from '../support/local-store.js';
+import { GUEST, sampleManifest } from '../support/manifests.js';
+
+const A = { machineId: 'a'.repeat(32), host: 'host-a' };
+const B = { machineId: 'b'.repeat(32), host: 'host-b' };
+const C = { machineId: 'c'.repeat(32), host: 'host-c' };
+const DAY = 86_400_000;
+
+let fixture: LocalFixture;
+let root: string;
+let saves: string;
+
+beforeEach(async () => {
+  fixture = await localFixture();
+  root = mkdtempSync(join(tmpdir(), 'pars-life-'));
+  saves = join(root, 'saves');
+  mkdirSync(saves);
+});
+afterEach(async () => {
+  await fixture.dispose();
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** A snapshot of host A's managed save. */
+async function commit(changes: Partial<Manifest> = {}, image: Partial<Manifest['image']> = {}): Promise<Manifest> {
+  const base = sampleManifest({ snapshot: newSnapshotName(GUEST), owner: A, ...changes });
+  const manifest = { ...base, image: { ...base.image, path: join(saves, 'web.save'), ...image } };
+  await put(fixture.store, objectPath(manifest.snapshot, 'skeleton.0'), Buffer.from('pages'), 3);
+  await put(fixture.store, objectPath(manifest.snapshot, MANIFEST_NAME), encodeManifest(manifest), 3);
+  return manifest;
+}
+
+function writeStub({ token, snapshot, image, domain }: Manifest): void {
+  const record = encodeStub({ token, domainUuid: domain.uuid, imageBytes: image.bytes, offset: image.headEnd, headDigest: 'c'.repeat(64), snapshot, storeUrl: 'local:/a' });
+  writeFileSync(image.path, Buffer.concat([Buffer.alloc(image.headEnd), record]));
+}
+
+/** Makes every object of a snapshot, or one, look so old. */
+function backdate(name: string, ms: number): void {
+  const time = new Date(Date.now() - ms);
+  for (const directory of fixture.directories) utimesSync(join(directory, name), time, time);
+}
+
+function place(retention: Partial<PrunePlace['retention']> = {}, host = A): PrunePlace {
+  const defaults = { keepLast: null, maxAgeMs: null, consumedMs: 7 * DAY, orphanGraceMs: 7 * DAY };
+  return { store: fixture.store, host, registry: new StubRegistry(join(root, 'state')), retention: { ...defaults, ...retention } };
+}
+
+async function names(): Promise<string[]> {
+  return (await listSnapshots(fixture.store)).map(({ snapshot }) => snapshot);
+}
+
+describe('claims (R27)', () => {
+  it('are the same host\'s again, and nobody else\'s, who hears whose and since when', async () => {
+    const manifest = await commit();
+    await claimWaking(fixture.store, manifest, A);
+    await claimWaking(fixture.store, manifest, A);
+    const error = await failure(claimWaking(fixture.store, manifest, B), 'refused');
+    expect(error.message).toMatch(/host-a \(a{32}\), \d{4}-\d\d-\d\dT/);
+    expect(error.hint).toContain(`pars takeover ${manifest.snapshot}`);
+  });
+
+  it('are won by exactly one of many hosts that come at once', async () => {
+    const manifest = await commit();
+    const hosts = Array.from({ length: 8 }, (_, i) => ({ machineId: String(i).repeat(32), host: `host-${i}` }));
+    const results = await Promise.allSettled(hosts.map((host) => claimWaking(fixture.reopen(), manifest, host)));
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  });
+
+  it('go over by a takeover, and back by another', async () => {
+    const manifest = await commit();
+    await claimWaking(fixture.store, manifest, A);
+    expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({ taken: true, before: { machineId: A.machineId, since: expect.any(String) as string } });
+    await claimWaking(fixture.store, manifest, B);
+    await failure(claimWaking(fixture.store, manifest, A), 'refused');
+    expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({ taken: false });
+    expect(await takeOver(fixture.store, manifest.snapshot, A)).toMatchObject({ taken: true, before: { machineId: B.machineId } });
+    await claimWaking(fixture.store, manifest, A);
+    await failure(claimWaking(fixture.store, manifest, B), 'refused');
+  });
+
+  it('that cannot be read are no leave to wake', async () => {
+    const manifest = await commit();
+    await put(fixture.store, objectPath(manifest.snapshot, 'state-waking'), Buffer.from('garbage'), 3);
+    await failure(claimWaking(fixture.store, manifest, B), 'corrupt');
+  });
+
+  it('of a consumed snapshot are not taken over (R25)', async () => {
+    const manifest = await commit();
+    await markState(fixture.store, manifest, 'consumed', A);
+    await failure(takeOver(fixture.store, manifest.snapshot, B), 'refused');
+  });
+
+  it('taken over make the taker the owner', async () => {
+    const manifest = await commit();
+    await takeOver(fixture.store, manifest.snapshot, B);
+    const entry = await findSnapshot(fixture.store, manifest.snapshot);
+    await failure(guardRemoval(entry, A, { force: false }), 'refused');
+    await guardRemoval(entry, B, { force: false });
+    await failure(guardRemoval(entry, C, { force: true, owner: A.machineId }), 'refused');
+  });
+});
+
+describe('prune (R28)', () => {
+  it('removes consumed snapshots after their time, and only with yes', async () => {
+    const manifest = await commit();
+    await markState(fixture.store, manifest, 'consumed', A);
+    expect((await prune(place(), { yes: true })).removed).toEqual([]);
+    backdate(objectPath(manifest.snapshot, 'state-consumed'), 8 * DAY);
+    expect(await prune(place(), { yes: false })).toMatchObject({ verdicts: [{ reason: 'consumed', dueInMs: 0 }], removed: [] });
+    expect(await names()).toEqual([manifest.snapshot]);
+    expect((await prune(place({}, B), { yes: true })).removed).toEqual([]);
+    expect((await prune(place(), { yes: true })).removed).toEqual([manifest.snapshot]);
+    expect(await fixture.store.list('')).toEqual([]);
+  });
+
+  it('counts the grace of an orphan from when it was first seen to be one', async () => {
+    const manifest = await commit();
+    await markState(fixture.store, manifest, 'stubbed', A);
+    backdate(objectPath(manifest.snapshot, MANIFEST_NAME), 99 * DAY);
+    expect(await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place())).toBe(true);
+    expect((await prune(place(), { yes: true })).verdicts).toMatchObject([{ reason: 'orphan', dueInMs: expect.closeTo(7 * DAY, -5) as number }]);
+    backdate(objectPath(manifest.snapshot, 'state-orphan'), 8 * DAY);
+    writeStub(manifest);
+    expect((await prune(place(), { yes: true })).verdicts).toEqual([]);
+    rmSync(manifest.image.path);
+    expect((await prune(place(), { yes: true })).removed, 'the grace begins anew').toEqual([]);
+    backdate(objectPath(manifest.snapshot, 'state-orphan'), 8 * DAY);
+    expect((await prune(place(), { yes: true })).removed).toEqual([manifest.snapshot]);
+  });
+
+  it('never takes what a stub needs, wherever this host has met it; nor a file of virsh save; nor with the saves not mounted', async () => {
+    const stubbed = await commit({ token: '1'.repeat(32) });
+    writeStub(stubbed);
+    const moved = await commit({ token: '2'.repeat(32) }, { path: join(saves, 'moved.save') });
+    const now = join(root, 'elsewhere.save');
+    writeStub({ ...moved, image: { ...moved.image, path: now } });
+    await place().registry.add({ image: now, snapshot: moved.snapshot, token: moved.token, domainUuid: GUEST, managedSave: true });
+    const byHand = await commit({ token: '3'.repeat(32) }, { path: join(saves, 'by-hand'), managedSave: false });
+    const unmounted = await commit({ token: '4'.repeat(32) }, { path: join(root, 'none', 'web.save') });
+    const all = [stubbed, moved, byHand, unmounted];
+    for (const manifest of all) await markState(fixture.store, manifest, 'stubbed', A);
+    expect((await prune(place({ orphanGraceMs: 0, keepLast: 1, maxAgeMs: 0 }), { yes: true })).removed).toEqual([]);
+    expect(await names()).toHaveLength(all.length);
+  });
+
+  it('keeps the last copies of a guest, and the young', async () => {
+    const copies = [];
+    for (let i = 1; i <= 4; i++) copies.push(await commit({ sequence: i, token: String(i).repeat(32) }));
+    backdate(objectPath(copies[0]!.snapshot, MANIFEST_NAME), 30 * DAY);
+    expect((await prune(place(), { yes: true })).removed).toEqual([]);
+    expect((await prune(place({ keepLast: 2, maxAgeMs: 10 * DAY }), { yes: true })).removed).toEqual([copies[0]!.snapshot]);
+    expect((await prune(place({ keepLast: 2 }), { yes: true })).removed).toEqual([copies[1]!.snapshot]);
+  });
+
+  it('removes old fragments and leftovers, and nothing while a place is missing', async () => {
+    const snapshot = newSnapshotName(GUEST);
+    await put(fixture.store, objectPath(snapshot, 'skeleton.0'), Buffer.from('x'), 3);
+    const leftover = join(snapshot, '.skeleton.1.0123456789ab.tmp');
+    writeFileSync(join(fixture.directories[0]!, leftover), 'x');
+    expect(await prune(place(), { yes: true })).toMatchObject({ removed: [], leftovers: 0 });
+    backdate(objectPath(snapshot, 'skeleton.0'), 8 * DAY);
+    renameSync(fixture.directories[2]!, `${fixture.directories[2]!}.away`);
+    await failure(prune(place(), { yes: true }), 'unreachable');
+    renameSync(`${fixture.directories[2]!}.away`, fixture.directories[2]!);
+    utimesSync(join(fixture.directories[0]!, leftover), new Date(0), new Date(0));
+    expect(await prune(place(), { yes: false })).toMatchObject({ removed: [], leftovers: 1 });
+    expect(await prune(place(), { yes: true })).toMatchObject({ removed: [snapshot] });
+    expect(await fixture.store.list('')).toEqual([]);
+  });
+});
+
+describe('disks that moved on (R26)', () => {
+  const stamp = new Date('2026-11-25T10:00:00Z');
+  let disk: string;
+
+  beforeEach(() => {
+    disk = join(root, 'disk.img');
+    writeFileSync(disk, Buffer.alloc(4096));
+    utimesSync(disk, stamp, stamp);
+  });
+
+  const record = (readOnly = false): ReturnType<typeof recordDisks> => recordDisks([{ target: 'vda', source: disk, readOnly }]);
+
+  it.each<[how: string, change: () => void, says: RegExp]>([
+    ['touched', () => utimesSync(disk, new Date(), new Date()), /last written 2026-11-25T10:00:00.000Z/],
+    ['resized', () => (truncateSync(disk, 8192), utimesSync(disk, stamp, stamp)), /was 4096 bytes long, and is 8192/],
+    ['moved away', () => renameSync(disk, `${disk}.old`), /is not there/],
+    ['replaced by a copy with the same time', () => (cpSync(disk, `${disk}.new`, { preserveTimestamps: true }), renameSync(`${disk}.new`, disk)), /was replaced by another file/],
+  ])('are named when %s', async (_, change, says) => {
+    const recorded = await record();
+    await checkDisks(recorded);
+    change();
+    const error = await failure(checkDisks(recorded), 'refused');
+    expect(error.message).toContain(`vda (${disk})`);
+    expect(error.message).toMatch(says);
+    await checkDisks(recorded.map((one) => ({ ...one, readOnly: true })));
+  });
+});
