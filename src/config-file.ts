@@ -12,6 +12,12 @@ const duration = z
   .regex(/^\d{1,6}[smhd]$/, { error: 'expected a duration like "60s", "10m" or "1h"' })
   .transform((text) => Number(text.slice(0, -1)) * (UNIT_MS[text.slice(-1)] ?? NaN));
 
+/** "90s" or "5m" in milliseconds; null for anything else. */
+export function parseDuration(text: string): number | null {
+  const result = duration.safeParse(text);
+  return result.success ? result.data : null;
+}
+
 const count = z.int({ error: 'expected a number of copies' }).min(0).max(MAX_COPIES, { error: `expected at most ${MAX_COPIES} copies` });
 
 const presetName = z.enum(PRESETS, { error: `expected one of ${PRESETS.join(', ')}` });

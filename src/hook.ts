@@ -3,6 +3,7 @@
  * descriptors of our parent and of the parent's children (R18), and refilled in place before the hook answers.
  */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { deadlineSignal } from './deadline.js';
 import { hydrate, type Hydrated, type HydrateOptions } from './hydrate.js';
 import { ParsError } from './errors.js';
 import type { Host } from './host.js';
@@ -45,7 +46,7 @@ export async function restoreBegin(request: RestoreBegin): Promise<void> {
   const images = await imagesOfGuest(request.parentPid, request.domainUuid);
   try {
     if (images.length === 0 && (await request.registry.knows(request.domainUuid))) throw notFound(request);
-    const signal = deadline(request);
+    const signal = deadlineSignal(request.times.deadlineMs, request.signal);
     for (const image of images) await request.asJob(image.path, () => hydrateInTime(image, request, signal));
   } finally {
     for (const image of images) await image.close();
@@ -64,11 +65,6 @@ async function hydrateInTime(image: ImageFile, request: RestoreBegin, signal: Ab
     }
     await new Promise((wake) => setTimeout(wake, STORE_POLL_MS));
   }
-}
-
-function deadline({ times, signal }: RestoreBegin): AbortSignal {
-  const limit = AbortSignal.timeout(times.deadlineMs);
-  return signal ? AbortSignal.any([limit, signal]) : limit;
 }
 
 /** The images of a guest that a process or one of its children has open, each once. */

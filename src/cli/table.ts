@@ -30,6 +30,7 @@ export const GROUPS: Record<string, string> = {
 export const COMMANDS: readonly CommandEntry[] = [
   { words: ['report'], summary: 'say what an image holds and what each policy would store; changes nothing', shared: ALL, load: () => import('../commands/report.js') },
   { words: ['offload'], summary: 'store an image, prove it, and leave a stub in its place', shared: ALL, load: () => import('../commands/offload.js') },
+  { words: ['drain'], summary: 'offload what is still whole before the host goes down; say what stays', shared: ALL, load: () => import('../commands/drain.js') },
   { words: ['hydrate'], summary: 'turn a stub back into an image, in place', shared: STORE, load: () => import('../commands/hydrate.js') },
   { words: ['restore'], summary: 'write the image of a snapshot to a new file', shared: STORE, load: () => import('../commands/restore.js') },
   { words: ['list'], summary: 'list the snapshots in the store', shared: STORE, load: () => import('../commands/list.js') },

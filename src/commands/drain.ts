@@ -1,0 +1,34 @@
+import type { Command } from 'commander';
+import type { Cli, Context } from '../cli/context.js';
+import type { SharedOptions } from '../cli/options.js';
+import { parseDuration } from '../config-file.js';
+import { deadlineSignal } from '../deadline.js';
+import { EXIT_CODES, ParsError } from '../errors.js';
+import { plain } from '../faces/plain.js';
+import { formatBytes } from '../faces/units.js';
+import { DEFAULT_SAVE_DIR } from '../install.js';
+import { drainQueue } from './offload.js';
+
+interface Options extends SharedOptions {
+  deadline: string;
+  saveDir: string;
+}
+
+export function register(command: Command, cli: Cli): void {
+  command
+    .description('Offload every managed save that is still whole, the largest first, before the host goes down; then say what stays on its disk. Exits with 8 when something does. An offload that the deadline interrupts leaves its image whole.')
+    .option('--deadline <duration>', 'stop after this long, e.g. 90s or 5m', '5m')
+    .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
+    .action((options: Options) => cli.run(options, (context) => drain(context, options)));
+}
+
+async function drain(context: Context, options: Options): Promise<number> {
+  const ms = parseDuration(options.deadline);
+  if (ms === null) throw new ParsError('usage', `"${options.deadline}" is not a duration`, { hint: 'e.g. --deadline 90s, --deadline 5m' });
+  const outcome = await drainQueue(context, options, deadlineSignal(ms, context.signal));
+  context.output.json(outcome);
+  const lines = outcome.left.map(({ image, bytes, reason }) => `  ${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`);
+  const other = outcome.worked || lines.length === 0 ? '' : '\nAnother pars works on the queue right now.';
+  context.output.text(lines.length === 0 ? `Offloaded ${outcome.offloaded.length} images; no managed save is left on this host's disk.` : `Offloaded ${outcome.offloaded.length} images. These stay on this host's disk only:\n${lines.join('\n')}${other}`);
+  return lines.length === 0 ? 0 : EXIT_CODES.busy;
+}

@@ -1,0 +1,34 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { expect, it } from 'vitest';
+import { deadlineSignal } from '../../src/deadline.js';
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+function aborted(signal: AbortSignal, withinMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(true));
+    setTimeout(() => resolve(signal.aborted), withinMs);
+  });
+}
+
+it('comes although the collector runs meanwhile (R19)', async () => {
+  const other = new AbortController();
+  const signal = deadlineSignal(200, other.signal);
+  await new Promise((wake) => setTimeout(wake, 20));
+  collect();
+  await new Promise((wake) => setTimeout(wake, 20));
+  collect();
+  expect(await aborted(signal, 10_000)).toBe(true);
+  expect(other.signal.aborted).toBe(false);
+});
+
+it('comes at once when the other signal comes, and with its reason', () => {
+  const other = new AbortController();
+  const signal = deadlineSignal(60_000, other.signal);
+  expect(signal.aborted).toBe(false);
+  other.abort('stop');
+  expect(signal).toMatchObject({ aborted: true, reason: 'stop' });
+  expect(deadlineSignal(60_000, other.signal)).toMatchObject({ aborted: true, reason: 'stop' });
+});
