@@ -31,6 +31,7 @@
       "target_name": "core-test",
       "type": "executable",
       "dependencies": ["core"],
+      "include_dirs": ["test/native"],
       "sources": ["<!@(ls test/native/*.cc)"],
       "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
     },

@@ -1,6 +1,7 @@
 #include "core/btf.hh"
 
 #include <algorithm>
+#include <cstring>
 
 namespace pars {
 
@@ -12,7 +13,9 @@ enum Kind : uint32_t {
 };
 constexpr uint32_t kMagicVersionFlags = 0x0001eb9f;
 constexpr uint32_t kHeaderBytes = 24;
-constexpr uint64_t kMaxBlob = 64ull << 20;
+constexpr uint64_t kMaxBlob = 16ull << 20;     // Debian's kernels have 2 to 7 MiB
+constexpr size_t kMaxName = 512;               // KSYM_NAME_LEN
+constexpr uint64_t kMaxMembers = 1u << 17;     // looked at for one name: unions may nest, and a liar's in circles
 constexpr int kMaxDepth = 24;
 
 /// Bytes that follow the 12 of a type, or nullopt for a kind we do not know the length of.
@@ -72,7 +75,9 @@ Result<Btf> Btf::parse(std::vector<uint8_t> blob) {
 
 std::string_view Btf::name(uint32_t offset) const {
   if (offset >= names_end_ - names_at_) return {};
-  return reinterpret_cast<const char*>(&blob_[names_at_ + offset]);  // the table ends with NUL
+  const auto* text = reinterpret_cast<const char*>(&blob_[names_at_ + offset]);  // the table ends with NUL
+  const size_t length = strnlen(text, std::min<size_t>(kMaxName, names_end_ - names_at_ - offset));
+  return length < kMaxName ? std::string_view(text, length) : std::string_view{};
 }
 
 std::optional<Btf::Type> Btf::type(uint32_t id) const {
@@ -110,10 +115,12 @@ std::optional<BtfMember> Btf::describe(uint32_t type_id, uint32_t offset) const 
   return m;
 }
 
-std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, int depth) const {
+std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, int depth, uint64_t& budget) const {
   auto t = type(struct_id);
   if (!t || depth > kMaxDepth || (t->kind() != kStruct && t->kind() != kUnion)) return std::nullopt;
   for (uint32_t i = 0; i < t->count(); i++) {
+    if (budget == 0) return std::nullopt;
+    budget--;
     const uint8_t* p = &blob_[t->at + 12 * i];
     const std::string_view member_name = name(load_le<uint32_t>(p));
     const uint32_t bits = t->bitfields() ? load_le<uint32_t>(p + 8) & 0xffffff : load_le<uint32_t>(p + 8);
@@ -121,7 +128,7 @@ std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, 
     if (!member_name.empty()) return bits % 8 == 0 ? describe(load_le<uint32_t>(p + 4), bits / 8) : std::nullopt;
     auto anonymous = resolve(load_le<uint32_t>(p + 4));
     if (!anonymous) continue;
-    if (auto inner = find(*anonymous, wanted, depth + 1)) {
+    if (auto inner = find(*anonymous, wanted, depth + 1, budget)) {
       inner->offset += bits / 8;
       return inner;
     }
@@ -147,7 +154,8 @@ std::optional<BtfMember> Btf::member(std::string_view struct_name, std::string_v
   uint32_t base = 0;
   while (id) {
     const size_t dot = path.find('.');
-    auto m = find(*id, path.substr(0, dot), 0);
+    uint64_t budget = kMaxMembers;
+    auto m = find(*id, path.substr(0, dot), 0, budget);
     if (!m) return std::nullopt;
     m->offset += base;
     if (dot == std::string_view::npos) return m;

@@ -48,7 +48,7 @@ class Btf {
   std::optional<Type> type(uint32_t id) const;
   std::optional<uint32_t> resolve(uint32_t id) const;
   uint32_t type_bytes(uint32_t id, int depth) const;
-  std::optional<BtfMember> find(uint32_t struct_id, std::string_view name, int depth) const;
+  std::optional<BtfMember> find(uint32_t struct_id, std::string_view name, int depth, uint64_t& budget) const;
   std::optional<BtfMember> describe(uint32_t type_id, uint32_t offset) const;
   std::optional<uint32_t> unique_struct(std::string_view name) const;
 

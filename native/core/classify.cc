@@ -89,8 +89,10 @@ bool Classifier::unmapped(uint64_t pfn, uint32_t order) const {
   const StructPage head = *array_.at(pfn);
   if (head.mapcount() != kUnmapped) return false;
   if (order == 0) return true;
-  const auto count_at = [&](uint32_t offset) {
-    return load_le<int32_t>(array_.at(pfn + offset / kStructPageBytes)->bytes() + offset % kStructPageBytes);
+  const auto count_at = [&](uint32_t offset) {  // of a folio too short to have the field it is 0: mapped, for all we know
+    auto holder = array_.at(pfn + offset / kStructPageBytes);
+    if (!holder || offset / kStructPageBytes >= 1u << order) return 0;
+    return load_le<int32_t>(holder->bytes() + offset % kStructPageBytes);
   };
   if (!page_.entire_mapcount || count_at(*page_.entire_mapcount) != kUnmapped) return false;
   if (page_.large_mapcount) return count_at(*page_.large_mapcount) == kUnmapped;

@@ -8,6 +8,7 @@ namespace pars {
 namespace {
 
 constexpr uint64_t kMaxNodes = 1024;
+constexpr uint64_t kMaxFree = 1ull << 40;  // blocks of one order; a counter beyond is wrong, and adds up without overflow
 
 struct Zone {
   uint64_t va;
@@ -136,7 +137,7 @@ FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, 
   for (size_t i = 0; i < zones.size(); i++) {
     for (uint32_t order = 0; order < layout.zone.orders; order++) {
       const uint64_t area = zones[i].va + layout.zone.free_area + uint64_t{order} * layout.zone.free_area_bytes;
-      if (auto n = memory.u64(area + layout.zone.nr_free).value_or(0)) counted[{i, order}] = n;
+      if (auto n = memory.u64(area + layout.zone.nr_free).value_or(0)) counted[{i, order}] = std::min(n, kMaxFree);
       for (uint32_t type = 0; type < layout.zone.lists; type++)
         if (!lists.walk(area + 16 * type, order, zones[i], listed, *blocks)) return refuse("a free list of the kernel leads astray");
     }

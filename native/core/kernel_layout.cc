@@ -4,6 +4,9 @@ namespace pars {
 
 namespace {
 
+constexpr uint32_t kPageStructBytes = 64, kFolioBytes = 4 * kPageStructBytes;
+constexpr uint32_t kMaxZones = 16, kMaxOrders = 32, kMaxLists = 32;
+
 /// Asks BTF for names and remembers the first one that is missing, so that a layout is read in one breath and judged once.
 class Finder {
  public:
@@ -88,6 +91,17 @@ void inverted_types(Finder& f, PageLayout& page) {
   page.slab = whole_word(f.number("PAGE_SLAB_MAPCOUNT_VALUE"));
 }
 
+/// What BTF says of struct page is read blindly later, a page at a time: it must lie inside, whatever the guest says.
+void check_bounds(Finder& f, const PageLayout& page) {
+  for (uint32_t at : {page.flags, page.mapping, page.index, page.private_data, page.list, page.compound})
+    if (at > kPageStructBytes - 8) f.miss("a struct page of 64 bytes");
+  for (uint32_t at : {page.refcount, page.mapcount})
+    if (at > kPageStructBytes - 4) f.miss("a struct page of 64 bytes");
+  for (std::optional<uint32_t> at : {page.large_mapcount, page.entire_mapcount})
+    if (at && (*at >= kFolioBytes || *at % kPageStructBytes > kPageStructBytes - 4)) f.miss("a folio of four struct pages");
+  if (page.order_at >= kFolioBytes) f.miss("a folio of four struct pages");
+}
+
 void folio_fields(Finder& f, PageLayout& page) {
   if (auto at = f.maybe_offset("folio", "_folio_order")) page.order_at = *at;
   else if (auto at = f.maybe_offset("page", "compound_order")) page.order_at = page.bytes + *at;
@@ -111,6 +125,7 @@ PageLayout page_layout(Finder& f) {
   page.list = f.offset("page", "buddy_list", "page", "lru");
   page.compound = f.offset("page", "compound_info", "page", "compound_head");
   folio_fields(f, page);
+  check_bounds(f, page);
   page.flag = page_flags(f);
   if (f.enumerator("pagetype", "PGTY_buddy")) numbered_types(f, page);
   else inverted_types(f, page);
@@ -131,6 +146,7 @@ ZoneLayout zone_layout(Finder& f) {
   z.free_area_bytes = f.size("free_area");
   z.nr_free = f.offset("free_area", "nr_free");
   z.lists = f.member("free_area", "free_list").elements;
+  if (z.zones > kMaxZones || z.orders > kMaxOrders || z.lists > kMaxLists) f.miss("zones with as many free lists as a kernel has");
   return z;
 }
 

@@ -12,8 +12,7 @@ constexpr uint64_t kImageMap = 0xffffffff80000000;      // __START_KERNEL_map
 constexpr uint64_t kTableAddress = 0x000ffffffffff000;  // CR3 bits 12..51: drops PCID and LAM
 constexpr uint64_t kAccessedDirty = 0x60;
 constexpr uint64_t kLa57 = 1ull << 12;                  // CR4
-constexpr uint64_t kDefaultImageBytes = 512ull << 20;
-constexpr uint64_t kMaxImageBytes = 1ull << 30;
+constexpr uint64_t kDefaultImageBytes = 512ull << 20, kMaxImageBytes = 1ull << 30;  // KERNEL_IMAGE_SIZE
 
 struct Candidate {
   Vmcoreinfo info;
@@ -59,10 +58,10 @@ std::optional<uint64_t> matching_table(const GuestRam& ram, const Vcpu& vcpu, co
 
 bool in_image(uint64_t va, uint64_t image_bytes) { return va >= kImageMap && va - kImageMap < image_bytes; }
 
+/// One of the two sizes there are (with and without KASLR), so that notes that lie in many ways do not cost a search each.
 uint64_t image_bytes(const Vmcoreinfo& info) {
-  auto told = info.number("KERNEL_IMAGE_SIZE");
-  if (!told || *told <= 0) return kDefaultImageBytes;
-  return std::min<uint64_t>(*told, kMaxImageBytes);
+  const auto told = info.number("KERNEL_IMAGE_SIZE").value_or(0);
+  return told >= static_cast<int64_t>(kMaxImageBytes) ? kMaxImageBytes : kDefaultImageBytes;
 }
 
 /// One paging vCPU's table, with every other vCPU agreeing or not paging yet; the reason when not.

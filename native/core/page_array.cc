@@ -41,9 +41,9 @@ std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcor
   auto roots = info.length("mem_section");
   if (!root || !bits || !roots) return fail("VMCOREINFO names no mem_section");
   if (layout.page.bytes != kStructPageBytes) return fail("struct page is not 64 bytes");
-  if (*bits < 20 || *bits > 40 || layout.section.section_bytes == 0) return fail("the section size makes no sense");
-  const SectionTable table{*root, kPageSize / layout.section.section_bytes, *roots, layout.section.section_bytes,
-                           layout.section.section_mem_map};
+  const uint32_t section_bytes = layout.section.section_bytes;
+  if (*bits < 20 || *bits > 40 || section_bytes == 0 || section_bytes > kPageSize) return fail("the section size makes no sense");
+  const SectionTable table{*root, kPageSize / section_bytes, *roots, section_bytes, layout.section.section_mem_map};
   PageArray array;
   array.layout_ = &layout.page;
   const uint64_t end_pfn = memory.ram().end_pfn(), section_pages = 1ull << (*bits - 12);

@@ -1,0 +1,146 @@
+// The healthy guest: files of every sort in its cache, memory of every class, free blocks of every order.
+#pragma once
+#include "guest/kernel.hh"
+
+namespace pars::test {
+
+struct File {
+  uint64_t inode = 0, mapping = 0, super_block = 0, block_device = 0;
+};
+
+class Guest : public Kernel {
+ public:
+  explicit Guest(GuestOptions asked = {}) : Kernel(std::move(asked)) {
+    ext4 = make_file("ext4", "vda");
+    for (uint64_t i = 0; i < 40; i++) small.push_back(add_folio(ext4, i / 4 * 64 + i % 4));
+    xfs = make_file("xfs", "vdb");
+    if (knows_large_folios()) {
+      allow_large(xfs, 9);
+      for (uint32_t order : {2, 4, 6, 7}) large[order] = add_folio(xfs, 1ull << (order + 2), order);
+    }
+    add_others();
+    if (options.cells.size() == 1 && options.cells[0] == 16 * kMiB)
+      for (uint32_t order = 0; order < kOrders; order++) add_free(free_block(order), order);
+  }
+
+  File ext4, xfs;
+  std::vector<uint64_t> small;          ///< clean pages of `ext4`
+  std::map<uint32_t, uint64_t> large;   ///< heads of clean folios of `xfs`, by order
+  uint64_t anon = 0, shmem = 0, slab = 0, table = 0, offline = 0, movable = 0;
+
+  /// Where the free block of an order lies: 2048 holds order 10, what follows the smaller ones.
+  static uint64_t free_block(uint32_t order) { return 4096 - (2ull << order); }
+
+  bool knows_large_folios() const {
+    const auto& flags = types.enums.at("mapping_flags");
+    return flags.contains("AS_FOLIO_ORDER_MAX") || flags.contains("AS_LARGE_FOLIO_SUPPORT");
+  }
+  void allow_large(const File& file, uint32_t order) {
+    const auto& flags = types.enums.at("mapping_flags");
+    const auto max = flags.find("AS_FOLIO_ORDER_MAX");
+    set("address_space", file.mapping, "flags", max != flags.end() ? uint64_t{order} << max->second : types.bit("mapping_flags", "AS_LARGE_FOLIO_SUPPORT"));
+  }
+
+  /// A regular file on a file system of its own.
+  File make_file(const std::string& file_system, const std::string& disk) {
+    File f;
+    const uint64_t type = make("file_system_type");
+    set("file_system_type", type, "name", text(file_system));
+    f.super_block = make("super_block");
+    set("super_block", f.super_block, "s_type", type);
+    if (!disk.empty()) {
+      const uint64_t gendisk = make("gendisk");
+      memory.write(gpa(gendisk) + types.offset("gendisk", "disk_name"), disk.data(), disk.size());
+      f.block_device = make("block_device");
+      set("block_device", f.block_device, "bd_disk", gendisk);
+      set("super_block", f.super_block, "s_bdev", f.block_device);
+    }
+    f.inode = make("inode");
+    f.mapping = f.inode + types.offset("inode", "i_data");
+    set("inode", f.inode, "i_mode", 0100644), set("inode", f.inode, "i_sb", f.super_block), set("inode", f.inode, "i_mapping", f.mapping);
+    set("inode", f.inode, "i_blkbits", 12);
+    set("address_space", f.mapping, "host", f.inode);
+    return f;
+  }
+
+  /// A clean, unmapped folio of a file, where the kernel would keep it.
+  uint64_t add_folio(const File& file, uint64_t index, uint32_t order = 0) {
+    const uint64_t pfn = take(1ull << order), pages = 1ull << order;
+    flag(pfn, "PG_lru"), flag(pfn, "PG_uptodate");
+    set_page(pfn, "mapping", file.mapping), set_page(pfn, "index", index), set_page(pfn, "_refcount", pages);
+    for (uint64_t i = pfn; i < pfn + pages; i++) memory.fill(i);
+    if (order > 0) make_compound(pfn, order);
+    store(file.mapping, index, order, page_va(pfn));
+    return pfn;
+  }
+  /// Head, order, map counts and tails.
+  void make_compound(uint64_t pfn, uint32_t order) {
+    flag(pfn, "PG_head");
+    for (uint64_t tail = pfn + 1; tail < pfn + (1ull << order); tail++) {
+      set_page(tail, "_refcount", 0);
+      if (types.has("page", "compound_info")) set_page(tail, "compound_info", -(64ull << order) | 1);
+      else set_page(tail, "compound_head", page_va(pfn) | 1);
+    }
+    for (const char* name : {"_folio_order", "compound_order"})
+      if (types.has("folio", name)) set_page(pfn, name, order);
+      else if (types.has("page", name)) set_page(pfn + 1, name, order);
+    if (types.has("folio", "_large_mapcount")) set_page(pfn, "_flags_1", order), set_page(pfn, "_large_mapcount", 0xffffffff);
+    for (const char* name : {"_entire_mapcount", "_total_mapcount"})
+      if (types.has("folio", name)) set_page(pfn, name, 0xffffffff);
+    if (types.has("page", "compound_mapcount")) set_page(pfn + 1, "compound_mapcount", 0xffffffff);
+  }
+
+  // --- the tree of a mapping
+
+  static constexpr uint64_t sibling_of(uint64_t slot) { return slot << 2 | 2; }
+  uint64_t root_slot(uint64_t mapping) const { return mapping + types.offset("address_space", "i_pages") + types.offset("xarray", "xa_head"); }
+  uint64_t node_slot(uint64_t node, uint64_t slot) const { return node + types.offset("xa_node", "slots") + 8 * slot; }
+  uint64_t word(uint64_t va) { return memory.get(gpa(va), 8); }
+  void set_word(uint64_t va, uint64_t value) { memory.put(gpa(va), value, 8); }
+
+  /// Three levels, whatever the file's length: room for an index of 18 bits.
+  void store(uint64_t mapping, uint64_t index, uint32_t order, uint64_t entry) {
+    uint64_t slot = root_slot(mapping);
+    for (uint32_t shift = 12;; shift -= 6) {
+      const uint64_t node = child(slot, shift), at = index >> shift & 63;
+      slot = node_slot(node, at);
+      if (order < shift) continue;
+      set_word(slot, entry);
+      for (uint64_t i = 1; i < 1ull << (order - shift); i++) set_word(node_slot(node, at + i), sibling_of(at));
+      return;
+    }
+  }
+  /// The slot of `index` in its lowest node.
+  uint64_t slot_of(uint64_t mapping, uint64_t index) {
+    uint64_t slot = root_slot(mapping);
+    for (uint32_t shift = 12;; shift -= 6) {
+      slot = node_slot(word(slot) - 2, index >> shift & 63);
+      if (shift == 0 || (word(slot) & 3) != 2) return slot;
+    }
+  }
+
+ private:
+  uint64_t child(uint64_t slot, uint32_t shift) {
+    if (word(slot) == 0) {
+      const uint64_t node = make("xa_node");
+      set("xa_node", node, "shift", shift);
+      set_word(slot, node | 2);
+    }
+    return word(slot) - 2;
+  }
+
+  void add_others() {
+    anon = take(), set_page(anon, "mapping", (kDirectMap + frame::kHeap * kPage) | 1), set_page(anon, "_mapcount", 0);
+    flag(anon, "PG_lru"), flag(anon, "PG_uptodate"), flag(anon, "PG_swapbacked");
+    const File tmpfs = make_file("tmpfs", "");
+    shmem = add_folio(tmpfs, 0);
+    flag(shmem, "PG_swapbacked");
+    slab = take(), mark(slab, "slab");
+    table = take(), mark(table, "table");
+    offline = take(), mark(offline, "offline");
+    movable = take(), set_page(movable, "mapping", (kDirectMap + frame::kHeap * kPage) | 2);
+    for (uint64_t pfn : {anon, slab, table, offline, movable}) memory.fill(pfn);
+  }
+};
+
+}  // namespace pars::test

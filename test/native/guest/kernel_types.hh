@@ -1,0 +1,140 @@
+// The types of a kernel made up for a test: what its BTF will say, and where the hand-made guest puts its fields.
+// Offsets resemble the real kernels', but nothing may depend on that: the core learns them from BTF alone.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace pars::test {
+
+struct FieldType {
+  uint32_t bytes = 8;        ///< of one element; ignored when `structure` names a struct
+  std::string structure = {};
+  uint32_t elements = 1;     ///< more than one: an array
+};
+
+struct Field {
+  std::string name;
+  uint32_t offset = 0;
+  FieldType type = {};
+};
+
+struct Structure {
+  uint32_t bytes = 0;
+  std::vector<Field> fields;
+};
+
+class KernelTypes {
+ public:
+  std::map<std::string, Structure> structs;
+  std::map<std::string, std::map<std::string, int32_t>> enums;
+
+  const Field& field(const std::string& type, const std::string& name) const {
+    for (const Field& f : structs.at(type).fields)
+      if (f.name == name) return f;
+    throw std::out_of_range(type + "." + name);
+  }
+  bool has(const std::string& type, const std::string& name) const {
+    auto found = structs.find(type);
+    if (found == structs.end()) return false;
+    for (const Field& f : found->second.fields)
+      if (f.name == name) return true;
+    return false;
+  }
+  uint32_t offset(const std::string& type, const std::string& name) const { return field(type, name).offset; }
+  uint32_t bytes(const std::string& type) const { return structs.at(type).bytes; }
+  uint64_t bit(const std::string& type, const std::string& name) const { return 1ull << enums.at(type).at(name); }
+
+  KernelTypes& drop(const std::string& type, const std::string& name) {
+    std::erase_if(structs.at(type).fields, [&](const Field& f) { return f.name == name; });
+    return *this;
+  }
+  KernelTypes& add(const std::string& type, Field field) { return structs.at(type).fields.push_back(std::move(field)), *this; }
+  KernelTypes& drop_bit(const std::string& type, const std::string& name) { return enums.at(type).erase(name), *this; }
+};
+
+inline constexpr uint32_t kOrders = 11, kMigrateTypes = 4, kZones = 3, kFanout = 64;
+
+inline void add_page_cache_types(KernelTypes& k) {
+  k.structs["xarray"] = {16, {{"xa_lock", 0, {4}}, {"xa_flags", 4, {4}}, {"xa_head", 8, {8}}}};
+  k.structs["xa_node"] = {576, {{"shift", 0, {1}}, {"offset", 1, {1}}, {"count", 2, {1}}, {"slots", 40, {8, "", kFanout}}}};
+  k.structs["address_space"] = {192, {{"host", 0}, {"i_pages", 8, {0, "xarray"}}, {"nr_thps", 64, {4}}, {"nrpages", 88},
+                                      {"flags", 112}, {"wb_err", 120, {4}}}};
+  k.structs["inode"] = {640, {{"i_mode", 0, {2}}, {"i_flags", 12, {4}}, {"i_sb", 40}, {"i_mapping", 48}, {"i_size", 80},
+                              {"i_blkbits", 142, {1}}, {"i_data", 368, {0, "address_space"}}}};
+  k.structs["super_block"] = {1024, {{"s_blocksize_bits", 20, {1}}, {"s_type", 40}, {"s_bdev", 216}}};
+  k.structs["file_system_type"] = {72, {{"name", 0}, {"fs_flags", 8, {4}}}};
+  k.structs["block_device"] = {256, {{"bd_disk", 16}}};
+  k.structs["gendisk"] = {512, {{"major", 0, {4}}, {"disk_name", 12, {1, "", 32}}}};
+  k.enums["mapping_flags"] = {{"AS_EIO", 0}, {"AS_ENOSPC", 1}, {"AS_MM_ALL_LOCKS", 2}, {"AS_UNEVICTABLE", 3}, {"AS_EXITING", 4}};
+}
+
+inline void add_zone_types(KernelTypes& k) {
+  k.structs["list_head"] = {16, {{"next", 0}, {"prev", 8}}};
+  k.structs["free_area"] = {72, {{"free_list", 0, {0, "list_head", kMigrateTypes}}, {"nr_free", 64}}};
+  k.structs["zone"] = {1024, {{"zone_start_pfn", 40}, {"spanned_pages", 56}, {"free_area", 128, {0, "free_area", kOrders}}}};
+  k.structs["pglist_data"] = {3 * 1024 + 64, {{"node_zones", 0, {0, "zone", kZones}}}};
+  k.structs["mem_section"] = {16, {{"section_mem_map", 0}, {"usage", 8}}};
+  k.structs["new_utsname"] = {390, {{"sysname", 0, {1, "", 65}}, {"nodename", 65, {1, "", 65}}, {"release", 130, {1, "", 65}}}};
+  k.structs["uts_namespace"] = {424, {{"name", 4, {0, "new_utsname"}}}};
+}
+
+/// What all the kernels of this file share.
+inline KernelTypes common_types() {
+  KernelTypes k;
+  k.structs["page"] = {64, {{"flags", 0}, {"lru", 8, {0, "list_head"}}, {"buddy_list", 8, {0, "list_head"}}, {"compound_head", 8},
+                            {"mapping", 24}, {"index", 32}, {"private", 40}, {"_mapcount", 48, {4}}, {"_refcount", 52, {4}}}};
+  k.enums["pageflags"] = {{"PG_locked", 0}, {"PG_referenced", 1}, {"PG_uptodate", 2}, {"PG_dirty", 3}, {"PG_lru", 4},
+                          {"PG_active", 5}, {"PG_workingset", 6}, {"PG_waiters", 7}, {"PG_error", 8}, {"PG_checked", 10},
+                          {"PG_arch_1", 11}, {"PG_reserved", 12}, {"PG_private", 13}, {"PG_private_2", 14}, {"PG_writeback", 15},
+                          {"PG_head", 16}, {"PG_reclaim", 18}, {"PG_swapbacked", 19}, {"PG_unevictable", 20}, {"PG_mlocked", 21},
+                          {"PG_hwpoison", 23}, {"PG_swapcache", 24}};
+  add_zone_types(k);
+  add_page_cache_types(k);
+  return k;
+}
+
+/// Page types are inverted bits, the order of a folio is a byte of its second struct page (6.1).
+inline KernelTypes linux_6_1() {
+  KernelTypes k = common_types();
+  k.structs["folio"] = {256, {{"flags", 0}, {"mapping", 24}, {"index", 32}, {"private", 40}, {"_mapcount", 48, {4}},
+                              {"_refcount", 52, {4}}, {"_flags_1", 64}, {"_folio_order", 81, {1}}, {"_total_mapcount", 84, {4}}}};
+  k.enums["pageflags"]["PG_slab"] = 9;
+  k.enums["mapping_flags"]["AS_LARGE_FOLIO_SUPPORT"] = 6;
+  k.enums["page_memcg_data_flags"] = {{"MEMCG_DATA_OBJCGS", 1}};
+  return k;
+}
+
+/// No folios: compound_order and compound_mapcount stand in the second struct page (5.10).
+inline KernelTypes linux_5_10() {
+  KernelTypes k = common_types();
+  auto& page = k.structs["page"].fields;
+  page.push_back({"compound_order", 17, {1}});
+  page.push_back({"compound_mapcount", 20, {4}});
+  k.enums["pageflags"]["PG_slab"] = 9;
+  return k;
+}
+
+/// Page types are numbers, mappings tell how large their folios may be, map counts of large folios are summed (6.12).
+inline KernelTypes linux_6_12() {
+  KernelTypes k = common_types();
+  k.structs["folio"] = {256, {{"flags", 0}, {"mapping", 24}, {"index", 32}, {"private", 40}, {"_mapcount", 48, {4}},
+                              {"_refcount", 52, {4}}, {"_flags_1", 64}, {"_large_mapcount", 80, {4}}, {"_entire_mapcount", 84, {4}}}};
+  k.enums["pagetype"] = {{"PGTY_buddy", 0xf0}, {"PGTY_offline", 0xf1}, {"PGTY_table", 0xf2}, {"PGTY_guard", 0xf3},
+                         {"PGTY_hugetlb", 0xf4}, {"PGTY_slab", 0xf5}, {"PGTY_zsmalloc", 0xf6}};
+  k.enums["mapping_flags"]["AS_INACCESSIBLE"] = 8;
+  k.enums["mapping_flags"]["AS_FOLIO_ORDER_MIN"] = 16;
+  k.enums["mapping_flags"]["AS_FOLIO_ORDER_MAX"] = 21;
+  return k;
+}
+
+/// Tails name their head by a mask of their own address (7.1).
+inline KernelTypes linux_7_1() {
+  KernelTypes k = linux_6_12();
+  k.drop("page", "compound_head").add("page", {"compound_info", 8, {}});
+  return k;
+}
+
+}  // namespace pars::test

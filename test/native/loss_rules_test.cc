@@ -1,0 +1,243 @@
+// R8 to R14 on guests made by hand: one thing wrong with a clean folio or its file, and the folio is critical.
+#include <doctest/doctest.h>
+
+#include <functional>
+
+#include "guest/guest.hh"
+
+using namespace pars;
+using namespace pars::test;
+
+namespace {
+
+const std::map<std::string, KernelTypes> kKernels = {
+    {"5.10", linux_5_10()}, {"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}};
+
+using Break = std::function<void(Guest&)>;
+
+/// Each break makes the page critical that `victim` names, on every kernel it makes sense on; its neighbour stays clean.
+void check_each(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels = kKernels) {
+  for (const auto& [kernel, types] : kernels)
+    for (const auto& [name, broken] : breaks) {
+      CAPTURE(kernel);
+      CAPTURE(name);
+      Guest g({.types = types});
+      broken(g);
+      const Seen seen = g.look();
+      CHECK(seen.reason == "");
+      CHECK_FALSE(expendable(seen.at(g.small[0])));
+      CHECK(seen.at(g.small[1]) == PageClass::clean_cache);
+    }
+}
+
+/// Each break makes every page of the file `ext4` critical; the file `xfs` stays clean.
+void check_file(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels, std::string_view note) {
+  for (const auto& [kernel, types] : kernels)
+    for (const auto& [name, broken] : breaks) {
+      CAPTURE(kernel);
+      CAPTURE(name);
+      Guest g({.types = types});
+      for (uint64_t i = 0; i < 20; i++) g.add_free(1800 + 2 * i, 0);
+      const uint64_t other = g.add_folio(g.xfs, 2048);
+      broken(g);
+      const Seen seen = g.look();
+      CHECK(seen.reason == "");
+      for (uint64_t pfn : g.small) CHECK(seen.at(pfn) == PageClass::other_cache);
+      CHECK(seen.at(other) == PageClass::clean_cache);
+      CHECK_MESSAGE(seen.has_note(note), note);
+    }
+}
+
+Break flag(const char* name, bool on = true) {
+  return [=](Guest& g) { g.flag(g.small[0], name, on); };
+}
+Break page(const char* field, uint64_t value) {
+  return [=](Guest& g) { g.set_page(g.small[0], field, value); };
+}
+Break mapping_flag(const char* name) {
+  return [=](Guest& g) { g.set("address_space", g.ext4.mapping, "flags", g.types.bit("mapping_flags", name)); };
+}
+Break inode_flag(uint32_t bit) {
+  return [=](Guest& g) { g.set("inode", g.ext4.inode, "i_flags", 1u << bit); };
+}
+Break disk(const std::string& name) {
+  return [=](Guest& g) {
+    const uint64_t at = g.gpa(g.get("block_device", g.ext4.block_device, "bd_disk")) + g.types.offset("gendisk", "disk_name");
+    g.memory.write(at, (name + std::string(32 - name.size(), '\0')).data(), 32);
+  };
+}
+
+/// The large folio of this order is critical as a whole, and the others stay clean.
+void check_large(Guest& g, uint32_t order, bool condemned = false) {
+  const Seen seen = g.look();
+  if (condemned) CHECK(seen.reason.find("R5") != std::string::npos);
+  else CHECK(seen.reason == "");
+  for (uint64_t i = 0; i < 1ull << order; i++) CHECK_FALSE(expendable(seen.at(g.large[order] + i)));
+  if (!condemned) CHECK(seen.at(g.large[order == 2 ? 4 : 2]) == PageClass::clean_cache);
+}
+
+}  // namespace
+
+TEST_CASE("R8: flags that are not those of an idle clean page make it critical") {
+  std::map<std::string, Break> breaks = {{"not on the LRU", flag("PG_lru", false)}, {"not uptodate", flag("PG_uptodate", false)}};
+  for (const char* name : {"PG_dirty", "PG_writeback", "PG_locked", "PG_swapbacked", "PG_swapcache", "PG_unevictable", "PG_mlocked", "PG_private_2", "PG_hwpoison",
+                           "PG_reserved", "PG_error", "PG_checked"})
+    breaks[name] = flag(name);
+  check_each(breaks);
+}
+
+TEST_CASE("R8: a page with a type, or a mapping that is none, is critical") {
+  check_each({{"slab", [](Guest& g) { g.mark(g.small[0], "slab"); }},
+              {"page table", [](Guest& g) { g.mark(g.small[0], "table"); }},
+              {"offline", [](Guest& g) { g.mark(g.small[0], "offline"); }},
+              {"no mapping", page("mapping", 0)},
+              {"anonymous", [](Guest& g) { g.set_page(g.small[0], "mapping", g.ext4.mapping | 1); }},
+              {"movable", [](Guest& g) { g.set_page(g.small[0], "mapping", g.ext4.mapping | 2); }},
+              {"KSM", [](Guest& g) { g.set_page(g.small[0], "mapping", g.ext4.mapping | 3); }},
+              {"a mapping in the user's half", page("mapping", 0x7f0000001000)},
+              {"a mapping outside RAM", page("mapping", 0xffff890000000000)},
+              {"mapped once", page("_mapcount", 0)},
+              {"mapped a thousand times", page("_mapcount", 999)},
+              {"a map count below none", page("_mapcount", 0xfffffffe)}});
+  check_each({{"hugetlb", [](Guest& g) { g.mark(g.small[0], "hugetlb"); }}, {"a type without a name here", page("_mapcount", 0xf9000000)}},
+             {{"6.12", linux_6_12()}, {"7.1", linux_7_1()}});
+}
+
+TEST_CASE("R9: one reference more makes a clean folio critical, and so does one less") {
+  check_each({{"one more", page("_refcount", 2)}, {"none", page("_refcount", 0)}, {"a GUP pin", page("_refcount", 1025)}, {"negative", page("_refcount", 0xffffffff)},
+              {"private without its reference", flag("PG_private")}, {"private, and one more", [](Guest& g) { flag("PG_private")(g), page("_refcount", 3)(g); }}});
+  for (const auto& [kernel, types] : kKernels)
+    for (uint32_t order : {2, 6})
+      for (int64_t off : {-1, 1}) {
+        Guest g({.types = types});
+        if (!g.large.contains(order)) continue;
+        g.set_page(g.large[order], "_refcount", (1 << order) + off);
+        check_large(g, order);
+      }
+}
+
+TEST_CASE("R10: a large folio that its mapping does not declare is critical") {
+  for (const auto& [kernel, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+    CAPTURE(kernel);
+    Guest undeclared({.types = types});
+    undeclared.set("address_space", undeclared.xfs.mapping, "flags", 0);
+    const Seen none = undeclared.look();
+    for (auto [order, pfn] : undeclared.large) CHECK(none.at(pfn) == PageClass::other_cache);
+    CHECK(none.at(undeclared.small[0]) == PageClass::clean_cache);
+    CHECK(none.has_note("R10"));
+    Guest huge({.types = types});  // khugepaged's read-only huge pages
+    huge.set("address_space", huge.xfs.mapping, "nr_thps", 1);
+    const Seen thps = huge.look();
+    for (auto [order, pfn] : huge.large) CHECK(thps.at(pfn) == PageClass::other_cache);
+    CHECK(thps.has_note("R10"));
+    if (kernel == "6.1") continue;  // it declares any order or none
+    Guest smaller({.types = types});
+    smaller.allow_large(smaller.xfs, 4);
+    const Seen some = smaller.look();
+    CHECK(some.at(smaller.large[4]) == PageClass::clean_cache);
+    CHECK(some.at(smaller.large[6]) == PageClass::other_cache);
+  }
+}
+
+TEST_CASE("R10: map counts of large folios, wherever a kernel keeps them, must say unmapped") {
+  for (const auto& [kernel, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+    CAPTURE(kernel);
+    for (const char* field : {"_mapcount", "_large_mapcount", "_entire_mapcount", "_total_mapcount"}) {
+      CAPTURE(field);
+      Guest g({.types = types});
+      if (!types.has("page", field) && !types.has("folio", field)) continue;
+      g.set_page(g.large[4], field, 0);
+      check_large(g, 4);
+    }
+  }
+  Guest g({.types = linux_6_1()});  // no _large_mapcount: every tail has its own
+  g.set_page(g.large[4] + 13, "_mapcount", 0);
+  check_large(g, 4);
+}
+
+TEST_CASE("R10: a folio whose head and tails disagree is critical") {
+  for (const auto& [kernel, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+    CAPTURE(kernel);
+    const char* link = types.has("page", "compound_info") ? "compound_info" : "compound_head";
+    const char* order = types.has("folio", "_folio_order") ? "_folio_order" : "_flags_1";
+    const std::map<std::string, Break> breaks = {
+        {"a tail of nothing", [=](Guest& g) { g.set_page(g.large[4] + 9, link, 0); }},
+        {"a tail of another head", [=](Guest& g) { g.set_page(g.large[4] + 9, link, g.page_va(g.large[2]) | 1); }},
+        {"a tail of a head outside the array", [=](Guest& g) { g.set_page(g.large[4] + 9, link, 0xffff888000000001); }},
+        {"an order too large", [=](Guest& g) { g.set_page(g.large[4], order, 5); }},
+        {"an order beyond all", [=](Guest& g) { g.set_page(g.large[4], order, 255); }},
+        {"order zero", [=](Guest& g) { g.set_page(g.large[4], order, 0); }},
+        {"a head that is a tail", [=](Guest& g) { g.set_page(g.large[4], link, g.page_va(g.large[2]) | 1); }},
+    };
+    for (const auto& [name, broken] : breaks) {
+      CAPTURE(name);
+      Guest g({.types = types});
+      broken(g);
+      check_large(g, 4);
+    }
+    Guest shorter({.types = types});  // what its count of references does not fit, nor its tree
+    shorter.set_page(shorter.large[4], order, 3);
+    check_large(shorter, 4);
+  }
+}
+
+TEST_CASE("R11: after a failed write-back no page of the file may be lost") {
+  check_file({{"wb_err", [](Guest& g) { g.set("address_space", g.ext4.mapping, "wb_err", 5); }}, {"AS_EIO", mapping_flag("AS_EIO")}, {"AS_ENOSPC", mapping_flag("AS_ENOSPC")}},
+             kKernels, "R11");
+}
+
+TEST_CASE("R12: encrypted, verity, DAX and swap files are critical") {
+  check_file({{"S_SWAPFILE", inode_flag(8)}, {"S_DAX", inode_flag(13)}, {"S_ENCRYPTED", inode_flag(14)}, {"S_VERITY", inode_flag(16)}}, kKernels, "R12");
+}
+
+TEST_CASE("R13: a file on a disk that is not proven is critical") {
+  std::map<std::string, Break> breaks;
+  for (const char* name : {"nbd0", "rbd0", "drbd1", "ram0", "zram0", "loop3", "dm-0", "md127", "pmem0", "sr0", "fd0", "", "v"}) breaks[name] = disk(name);
+  breaks["a name without an end"] = disk(std::string(32, 'v'));
+  check_file(breaks, {{"6.12", linux_6_12()}}, "other-cache");
+  for (const char* name : {"vda", "sdb", "nvme0n1", "xvda", "mmcblk0"}) {
+    Guest g;
+    disk(name)(g);
+    CHECK(g.look().at(g.small[0]) == PageClass::clean_cache);
+  }
+}
+
+TEST_CASE("R14: a kernel that reads its page cache without references has no clean cache") {
+  KernelTypes types = linux_6_12();
+  types.add("address_space", {"i_pages_delete_seqcnt", 124, {4}});
+  Guest g({.types = types});
+  for (uint64_t i = 0; i < 20; i++) g.add_free(1800 + 2 * i, 0);  // the caches' trees no longer prove the segment
+  const Seen seen = g.look();
+  CHECK(seen.reason == "");
+  CHECK(seen.pages(PageClass::clean_cache) == 0);
+  CHECK(seen.pages(PageClass::free_page) == 2067);
+  CHECK(seen.has_note("R14"));
+}
+
+TEST_CASE("R8: recovery clears PG_uptodate of each clean folio's head, and touches critical pages only") {
+  for (const auto& [kernel, types] : kKernels) {
+    CAPTURE(kernel);
+    Guest g({.types = types});
+    const Seen seen = g.look();
+    for (const RecoveryWrite& w : seen.recovery.writes) {
+      CHECK(w.mask == types.bit("pageflags", "PG_uptodate"));
+      CHECK(w.value == 0);
+      bool held = false;
+      for (uint64_t pfn = 0; pfn < 4096; pfn++)
+        if (g.memory.location(pfn) != kZeroPage && w.image_offset / kPage == g.memory.location(pfn) / kPage) held = !expendable(seen.at(pfn));
+      CHECK(held);
+    }
+  }
+}
+
+TEST_CASE("R8: a folio whose recovery would touch the image's head, or whose pages lie far apart, is critical") {
+  Guest g;
+  CHECK(g.look(g.memory.image().size()).pages(PageClass::clean_cache) == 0);
+  Guest scattered;
+  auto& image = scattered.memory.image();
+  image.resize(image.size() + 2 * kStripePages * kPage);
+  const uint64_t far = image.size() - kPage;
+  std::memcpy(&image[far], scattered.memory.page(scattered.large[4] + 3), kPage);
+  scattered.memory.location(scattered.large[4] + 3) = far;
+  check_large(scattered, 4);
+}
