@@ -38,7 +38,6 @@ TEST_CASE("a healthy guest made by hand is read as it was made") {
     const Seen seen = g.look();
     REQUIRE(seen.reason == "");
     CHECK(seen.kernel_release == kRelease);
-    CHECK(seen.notes.empty());
     for (uint64_t pfn : g.small) CHECK(seen.at(pfn) == PageClass::clean_cache);
     for (auto [order, pfn] : g.large)
       for (uint64_t i = 0; i < 1ull << order; i++) CHECK(seen.at(pfn + i) == PageClass::clean_cache);
@@ -273,7 +272,7 @@ TEST_CASE("R5: one folio in a thousand may fail, and only it is critical") {
   CHECK(seen.at(pages[6]) == PageClass::clean_cache);
   CHECK(seen.at(pages[7]) == PageClass::other_cache);
   CHECK(seen.at(pages[8]) == PageClass::other_cache);
-  CHECK(seen.has_note("R5"));
+  CHECK(seen.names("R5"));
   g.set_word(g.slot_of(file.mapping, 9), 0);
   check_refused(g, "(R5)");
 }
@@ -288,7 +287,7 @@ TEST_CASE("R6: a segment proves itself by sixteen structures read through it, or
     REQUIRE(seen.reason == "");
     CHECK(seen.at(2048) == PageClass::free_page);
     CHECK(seen.at(6000) == (blocks == 16 ? PageClass::free_page : PageClass::kernel));
-    CHECK(seen.has_note("R6") == (blocks == 15));
+    CHECK(seen.names("R6") == (blocks == 15));
   }
 }
 
@@ -315,7 +314,7 @@ TEST_CASE("R6: RAM on both sides of the PCI hole") {
   REQUIRE(seen.reason == "");
   CHECK(seen.at(2048) == PageClass::free_page);
   CHECK(seen.at((4 * kGiB >> 12) + 64) == PageClass::kernel);  // its struct pages lie in the lower part: nothing proves the upper
-  CHECK(seen.has_note("R6"));
+  CHECK(seen.names("R6"));
 }
 
 TEST_CASE("R6: a page without a struct page is critical") {
@@ -365,7 +364,7 @@ TEST_CASE("R7: a file cache that is not fully known is critical; the rest is rea
     CHECK(seen.pages(PageClass::clean_cache) == 0);
     CHECK(seen.at(g.small[0]) == PageClass::other_cache);
     CHECK(seen.at(Guest::free_block(3)) == PageClass::free_page);
-    CHECK(seen.has_note("R7"));
+    CHECK(seen.names("R7"));
   }
 }
 

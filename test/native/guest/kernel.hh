@@ -39,9 +39,11 @@ struct Seen : Inspection {
   }
   uint64_t pages(PageClass c) const { return counts[size_t(c)].pages; }
   uint64_t expendable_pages() const { return pages(PageClass::free_page) + pages(PageClass::clean_cache); }
-  bool has_note(std::string_view words) const {
-    for (const auto& [text, count] : notes)
-      if (text.find(words) != std::string::npos) return true;
+  /// Some page is of its class because of this rule.
+  bool names(std::string_view rule) const {
+    for (const auto& by_reason : reason_counts)
+      for (size_t i = 0; i < kReasons; i++)
+        if (by_reason[i] > 0 && facts_of(static_cast<Reason>(i)).rule == rule) return true;
     return false;
   }
 };
