@@ -1,0 +1,124 @@
+/**
+ * A real HDFS for tests (see scripts/hdfs): one cluster a suite. It ends with `stop`, or when this process does.
+ *
+ *   const cluster = await HdfsCluster.start({ dataNodes: 3, ha: true });
+ *   await cluster.kill('dn', 2);
+ *   await cluster.stop();
+ */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const script = fileURLToPath(new URL('../../scripts/hdfs', import.meta.url));
+
+export interface HdfsOptions {
+  dataNodes?: number;
+  ha?: boolean;
+  racks?: number;
+  /** First of the ports to use; free ones by default. */
+  port?: number;
+  /** Erasure coding policies to enable; RS-3-2-1024k is. */
+  policies?: string[];
+  /** Size of each DataNode's disk, kept in memory. */
+  diskMiB?: number;
+  /** Any Hadoop setting. */
+  settings?: Record<string, string>;
+}
+
+export interface Daemon {
+  name: string;
+  /** NameNodes: active, standby, starting, down, "active, safe mode". DataNodes: live, not live, down. */
+  state: string;
+  http: string;
+  pid: number;
+}
+
+export class HdfsCluster {
+  private constructor(
+    readonly dir: string,
+    /** webhdfs://HOST:PORT[,HOST:PORT] */
+    readonly url: string,
+    readonly holder: ChildProcess,
+  ) {}
+
+  static async start(options: HdfsOptions = {}): Promise<HdfsCluster> {
+    const dir = await mkdtemp(join(process.env['TMPDIR'] ?? '/var/tmp', 'pars-hdfs.'));
+    const holder = spawn(script, ['-C', dir, 'run', ...upArguments(options)], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+    try {
+      await readyOrThrow(holder);
+      return new HdfsCluster(dir, (await run(script, ['-C', dir, 'url'])).stdout.trim(), holder);
+    } catch (error) {
+      await end(holder, dir);
+      throw error;
+    }
+  }
+
+  /** KILL by default; STOP and CONT freeze and thaw. */
+  async kill(kind: 'nn' | 'dn', number: number, signal = 'KILL'): Promise<void> {
+    await this.#call('kill', kind, String(number), signal);
+  }
+
+  /** Waits until the daemon is back. */
+  async startDaemon(kind: 'nn' | 'dn', number: number): Promise<void> {
+    await this.#call('start', kind, String(number));
+  }
+
+  async failover(to: number): Promise<void> {
+    await this.#call('failover', String(to));
+  }
+
+  /** `exec('dfs', '-ls', '/')`: what it says on stdout; throws when it fails. A JVM of its own: one to two seconds. */
+  exec(...command: string[]): Promise<string> {
+    return this.#call('exec', ...command);
+  }
+
+  async status(): Promise<Daemon[]> {
+    const lines = (await this.#call('status')).trim().split('\n');
+    return lines.map((line) => {
+      const [, name, state, http, pid] = /^(\S+) +(.*?) +http (\S+) .*pid (\d+)$/.exec(line) ?? [];
+      if (!name || !state || !http) throw new Error(`not a line of status: ${line}`);
+      return { name, state, http, pid: Number(pid) };
+    });
+  }
+
+  /** Safe twice. */
+  stop(): Promise<void> {
+    return end(this.holder, this.dir);
+  }
+
+  async #call(...args: string[]): Promise<string> {
+    return (await run(script, ['-C', this.dir, ...args], { maxBuffer: 16 << 20 })).stdout;
+  }
+}
+
+function upArguments(options: HdfsOptions): string[] {
+  const args = [String(options.dataNodes ?? 3)];
+  if (options.ha) args.push('--ha');
+  if (options.racks !== undefined) args.push('--racks', String(options.racks));
+  if (options.port !== undefined) args.push('--port', String(options.port));
+  if (options.diskMiB !== undefined) args.push('--disk', String(options.diskMiB));
+  args.push(...(options.policies ?? []).flatMap((policy) => ['--ec', policy]));
+  return [...args, ...Object.entries(options.settings ?? {}).flatMap(([key, value]) => ['-D', `${key}=${value}`])];
+}
+
+async function end(holder: ChildProcess, dir: string): Promise<void> {
+  if (holder.exitCode === null && holder.signalCode === null) {
+    const gone = once(holder, 'close');
+    holder.stdin?.end();
+    await gone;
+  }
+  await rm(dir, { recursive: true, force: true });
+}
+
+async function readyOrThrow(holder: ChildProcess): Promise<void> {
+  const complaints: string[] = [];
+  holder.stderr?.on('data', (chunk: Buffer) => complaints.push(chunk.toString()));
+  if (!holder.stdout) throw new Error('the holder has no stdout');
+  for await (const line of createInterface({ input: holder.stdout })) if (line === 'ready') return;
+  throw new Error(`the cluster did not start: ${complaints.join('').trim()}`);
+}
