@@ -199,6 +199,8 @@ class Offload {
     for (const stub of earlier) {
       if (await this.#wasAbandoned(stub.snapshot)) await removeSnapshot(this.#place.store, stub.snapshot);
       else if (await this.#exists(stub.snapshot)) continue;
+      // Killed in its first pack: there is no object, but there may be a temporary file.
+      else await removeSnapshot(this.#place.store, stub.snapshot).catch(() => {});
       await this.#place.registry.remove(stub);
     }
   }

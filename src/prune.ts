@@ -128,10 +128,12 @@ async function orphanAge({ store, host }: PrunePlace, { snapshot, manifest }: Wh
 }
 
 /** An upload that was killed, or one under way: its youngest object tells. */
-async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Verdict> {
+async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Verdict | null> {
   const objects = await store.list(snapshot);
+  // Not one finished object yet: an upload in its first minutes, or temporary files, whose age the sweep knows.
+  if (objects.length === 0) return null;
   const ages = await Promise.all(objects.map((object) => age({ store }, objectPath(snapshot, object))));
-  const youngest = Math.min(...ages, Infinity);
+  const youngest = Math.min(...ages);
   return { snapshot, domain: null, reason: 'fragment', dueInMs: Math.max(0, retention.orphanGraceMs - youngest), storedBytes: 0 };
 }
 

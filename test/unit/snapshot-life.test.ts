@@ -185,6 +185,13 @@ describe('prune (R28)', () => {
   });
 });
 
+it('an upload in its first pack is not pruned, however short the grace', async () => {
+  const writer = await fixture.store.create(objectPath(newSnapshotName(GUEST), 'skeleton.0'), { copies: 3, critical: true });
+  await writer.write(Buffer.from('x'));
+  expect(await prune({ ...place({ orphanGraceMs: 60_000 }) }, { yes: true })).toEqual({ verdicts: [], removed: [], leftovers: 0 });
+  expect(await writer.close()).toMatchObject({ copies: 3 });
+});
+
 describe('disks that moved on (R26)', () => {
   const stamp = new Date('2026-11-25T10:00:00Z');
   let disk: string;
