@@ -23,4 +23,5 @@ export default tseslint.config(
   { ...forbid(['src/*.ts'], commands, faces), ignores: ['src/cli.ts'] },
   forbid(['src/stores/**/*.ts'], commands, faces, orchestration),
   forbid(['src/faces/**/*.ts'], commands),
+  forbid(['src/webhdfs/**/*.ts'], ['^\\.\\./', 'the WebHDFS client is usable without the rest: it knows its own folder only']),
 );

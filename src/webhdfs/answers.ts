@@ -1,0 +1,71 @@
+/** The answers' shapes, checked: what does not have the shape is a `protocol` error, not an undefined somewhere later. */
+import { z } from 'zod';
+import { WebHdfsError } from './errors.js';
+
+const fileStatus = z.object({
+  /** Empty in GETFILESTATUS. */
+  pathSuffix: z.string(),
+  type: z.enum(['FILE', 'DIRECTORY', 'SYMLINK']),
+  /** Bytes; 0 of a directory. */
+  length: z.number(),
+  /** Octal, as HDFS writes it: 600. */
+  permission: z.string(),
+  owner: z.string(),
+  group: z.string(),
+  /** Copies; 0 of a directory, 1 of an erasure-coded file. */
+  replication: z.number(),
+  blockSize: z.number(),
+  /** Milliseconds since 1970, of the NameNode's clock. */
+  modificationTime: z.number(),
+  accessTime: z.number(),
+  fileId: z.number().optional(),
+  ecPolicy: z.string().optional(),
+});
+export type FileStatus = z.infer<typeof fileStatus>;
+
+const blockLocation = z.object({
+  offset: z.number(),
+  length: z.number(),
+  corrupt: z.boolean(),
+  /** Host names (or addresses) of DataNodes with a copy; empty when none that is alive has one. */
+  hosts: z.array(z.string()),
+  /** The same as IP:PORT of data transfer: what `excludedatanodes` takes. */
+  names: z.array(z.string()),
+});
+export type BlockLocation = z.infer<typeof blockLocation>;
+
+const contentSummary = z.object({
+  /** Bytes, once. */
+  length: z.number(),
+  /** Bytes over all copies, or with parity. */
+  spaceConsumed: z.number(),
+  fileCount: z.number(),
+  directoryCount: z.number(),
+  /** -1: none. */
+  quota: z.number(),
+  spaceQuota: z.number(),
+});
+export type ContentSummary = z.infer<typeof contentSummary>;
+
+const fileChecksum = z.object({ algorithm: z.string(), bytes: z.string().regex(/^([0-9a-f]{2})*$/), length: z.number() });
+export type FileChecksum = z.infer<typeof fileChecksum>;
+
+export const ANSWERS = {
+  boolean: z.object({ boolean: z.boolean() }).transform(({ boolean }) => boolean),
+  fileStatus: z.object({ FileStatus: fileStatus }).transform(({ FileStatus }) => FileStatus),
+  listing: z
+    .object({ DirectoryListing: z.object({ partialListing: z.object({ FileStatuses: z.object({ FileStatus: z.array(fileStatus) }) }), remainingEntries: z.number() }) })
+    .transform(({ DirectoryListing: { partialListing, remainingEntries } }) => ({ entries: partialListing.FileStatuses.FileStatus, remainingEntries })),
+  contentSummary: z.object({ ContentSummary: contentSummary }).transform(({ ContentSummary }) => ContentSummary),
+  checksum: z.object({ FileChecksum: fileChecksum }).transform(({ FileChecksum }) => FileChecksum),
+  locations: z.object({ BlockLocations: z.object({ BlockLocation: z.array(blockLocation) }) }).transform(({ BlockLocations }) => BlockLocations.BlockLocation),
+  location: z.object({ Location: z.string() }).transform(({ Location }) => Location),
+};
+
+export function parseAnswer<T>(schema: z.ZodType<T>, what: string, body: string): T {
+  try {
+    return schema.parse(JSON.parse(body));
+  } catch (cause) {
+    throw new WebHdfsError('protocol', `${what}: not the answer of a WebHDFS`, { cause });
+  }
+}

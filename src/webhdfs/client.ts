@@ -1,0 +1,126 @@
+/**
+ * WebHDFS, typed. Every operation fails over between NameNodes, has a deadline, ends with the caller's AbortSignal and throws a
+ * WebHdfsError. Paths are absolute, as HDFS knows them.
+ * Source of names and shapes: https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html
+ */
+import { ANSWERS, parseAnswer, type BlockLocation, type ContentSummary, type FileChecksum, type FileStatus } from './answers.js';
+import { WebHdfsError } from './errors.js';
+import { NameNodes, whatOf, type Question } from './namenodes.js';
+import { DEFAULTS, type CallOptions, type WebHdfsOptions } from './options.js';
+import { Transport } from './transport.js';
+
+type Parameters = NonNullable<Question['parameters']>;
+
+export class WebHdfsClient {
+  readonly options: WebHdfsOptions;
+  readonly transport: Transport;
+  readonly nameNodes: NameNodes;
+
+  constructor(options: WebHdfsOptions) {
+    this.options = options;
+    this.transport = new Transport(options.ca);
+    this.nameNodes = new NameNodes(options, this.transport);
+  }
+
+  async status(path: string, call: CallOptions = {}): Promise<FileStatus> {
+    return parseAnswer(ANSWERS.fileStatus, whatOf({ op: 'GETFILESTATUS', path }), await this.#get('GETFILESTATUS', path, {}, call));
+  }
+
+  /** The entries of a directory in the NameNode's order (of bytes), in batches of its choice: memory is bounded for any directory. */
+  async *list(path: string, call: CallOptions = {}): AsyncGenerator<FileStatus> {
+    let startAfter: string | undefined;
+    for (;;) {
+      const body = await this.#get('LISTSTATUS_BATCH', path, { startAfter }, call);
+      const { entries, remainingEntries } = parseAnswer(ANSWERS.listing, whatOf({ op: 'LISTSTATUS_BATCH', path }), body);
+      yield* entries;
+      if (remainingEntries === 0 || entries.length === 0) return;
+      startAfter = entries.at(-1)?.pathSuffix;
+    }
+  }
+
+  /** With its parents; fine if it is there. `permission`: octal. */
+  async makeDirectories(path: string, { permission, ...call }: CallOptions & { permission?: string } = {}): Promise<void> {
+    const made = await this.#putBoolean('MKDIRS', path, { permission }, { idempotent: true, ...call });
+    if (!made) throw new WebHdfsError('other', `MKDIRS ${path}: the NameNode did not make it`);
+  }
+
+  /**
+   * False: not renamed (the source is missing, the target exists or its directory does not). Not asked again when the connection breaks,
+   * so after 'unreachable' or 'timeout' look at both names.
+   */
+  rename(from: string, to: string, call: CallOptions = {}): Promise<boolean> {
+    return this.#putBoolean('RENAME', from, { destination: to }, { idempotent: false, ...call });
+  }
+
+  /** False: there was nothing to delete (or, after a broken connection, nothing any more). */
+  async delete(path: string, { recursive = false, signal }: CallOptions & { recursive?: boolean } = {}): Promise<boolean> {
+    const question: Question = { op: 'DELETE', method: 'DELETE', path, parameters: { recursive }, idempotent: true, signal };
+    return parseAnswer(ANSWERS.boolean, whatOf(question), (await this.nameNodes.ask(question)).body);
+  }
+
+  /** Asks for copies to be made or dropped; they come later. False: not a file that is there. */
+  setReplication(path: string, replication: number, call: CallOptions = {}): Promise<boolean> {
+    return this.#putBoolean('SETREPLICATION', path, { replication }, { idempotent: true, ...call });
+  }
+
+  async setPermission(path: string, permission: string, call: CallOptions = {}): Promise<void> {
+    await this.#put('SETPERMISSION', path, { permission }, { idempotent: true, ...call });
+  }
+
+  /** Of a file or a directory: HOT, WARM, COLD, ALL_SSD, ONE_SSD... */
+  async setStoragePolicy(path: string, storagepolicy: string, call: CallOptions = {}): Promise<void> {
+    await this.#put('SETSTORAGEPOLICY', path, { storagepolicy }, { idempotent: true, ...call });
+  }
+
+  /** For files made in this directory from now on. The policy must be enabled in the cluster. */
+  async setErasureCoding(path: string, ecpolicy: string, call: CallOptions = {}): Promise<void> {
+    await this.#put('SETECPOLICY', path, { ecpolicy }, { idempotent: true, ...call });
+  }
+
+  /** The policy's name; undefined: copies. */
+  async erasureCoding(path: string, call: CallOptions = {}): Promise<string | undefined> {
+    return ecPolicyName(whatOf({ op: 'GETECPOLICY', path }), await this.#get('GETECPOLICY', path, {}, call));
+  }
+
+  async contentSummary(path: string, call: CallOptions = {}): Promise<ContentSummary> {
+    return parseAnswer(ANSWERS.contentSummary, whatOf({ op: 'GETCONTENTSUMMARY', path }), await this.#get('GETCONTENTSUMMARY', path, {}, call));
+  }
+
+  /** Where each block of a range (of all) lives, as the NameNode believes now. */
+  async blockLocations(path: string, { offset, length, ...call }: CallOptions & { offset?: number; length?: number } = {}): Promise<BlockLocation[]> {
+    const body = await this.#get('GETFILEBLOCKLOCATIONS', path, { offset, length }, call);
+    return parseAnswer(ANSWERS.locations, whatOf({ op: 'GETFILEBLOCKLOCATIONS', path }), body);
+  }
+
+  /** Computed by DataNodes from the checksums they keep; the data is not read. */
+  async checksum(path: string, { signal }: CallOptions = {}): Promise<FileChecksum> {
+    const { what, redirect, body } = await this.nameNodes.ask({ op: 'GETFILECHECKSUM', method: 'GET', path, idempotent: true, signal });
+    if (!redirect) return parseAnswer(ANSWERS.checksum, what, body);
+    const answer = await this.transport.whole({ what, method: 'GET', ...redirect, dataNode: true }, this.options.requestMs ?? DEFAULTS.requestMs, signal);
+    return parseAnswer(ANSWERS.checksum, what, answer.body);
+  }
+
+  async #get(op: string, path: string, parameters: Parameters, { signal }: CallOptions): Promise<string> {
+    return (await this.nameNodes.ask({ op, method: 'GET', path, parameters, idempotent: true, signal })).body;
+  }
+
+  async #put(op: string, path: string, parameters: Parameters, { idempotent, signal }: CallOptions & { idempotent: boolean }): Promise<string> {
+    return (await this.nameNodes.ask({ op, method: 'PUT', path, parameters, idempotent, signal })).body;
+  }
+
+  async #putBoolean(op: string, path: string, parameters: Parameters, call: CallOptions & { idempotent: boolean }): Promise<boolean> {
+    return parseAnswer(ANSWERS.boolean, whatOf({ op, path }), await this.#put(op, path, parameters, call));
+  }
+}
+
+/** The answer of a path without a policy is empty, {} or null, depending on the version. */
+function ecPolicyName(what: string, body: string): string | undefined {
+  if (body.trim() === '') return undefined;
+  let answer: unknown;
+  try {
+    answer = JSON.parse(body);
+  } catch (cause) {
+    throw new WebHdfsError('protocol', `${what}: not the answer of a WebHDFS`, { cause });
+  }
+  return answer !== null && typeof answer === 'object' && 'name' in answer && typeof answer.name === 'string' ? answer.name : undefined;
+}

@@ -1,0 +1,8 @@
+/** A client of WebHDFS (and HttpFS) that knows nothing of the rest of this program. */
+export type { BlockLocation, ContentSummary, FileChecksum, FileStatus } from './answers.js';
+export { ChecksumOnTheWay, sameChecksum } from './checksum.js';
+export { WebHdfsClient } from './client.js';
+export { openRange, readRange, type RangeOptions } from './download.js';
+export { WebHdfsError, type WebHdfsFailure } from './errors.js';
+export { nameNodesOf, type CallOptions, type WebHdfsOptions } from './options.js';
+export { Upload, upload, type CreateOptions, type Uploaded } from './upload.js';

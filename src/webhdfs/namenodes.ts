@@ -1,0 +1,109 @@
+/** Asks the NameNode that is active: finds it, follows it when it changes, waits a while when there is none. */
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WebHdfsError } from './errors.js';
+import { DEFAULTS, type WebHdfsOptions } from './options.js';
+import { type Exchange, type Transport } from './transport.js';
+
+export interface Question {
+  op: string;
+  method: Exchange['method'];
+  /** Absolute, as HDFS knows it. */
+  path: string;
+  parameters?: Record<string, string | number | boolean | undefined>;
+  /** May be asked again when nobody knows whether it was carried out. */
+  idempotent: boolean;
+  signal?: AbortSignal | undefined;
+}
+
+/** Where to go for the data. */
+export interface Redirect {
+  url: URL;
+  /** host:port as the cluster says it, before the host map. */
+  name: string;
+}
+
+export interface Answer {
+  what: string;
+  redirect: Redirect | undefined;
+  body: string;
+}
+
+/** The connection was never made, so nothing was carried out. */
+export const NEVER_REACHED = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTDOWN', 'ETIMEDOUT']);
+const BACKOFF_MS = { first: 100, most: 5000 };
+
+export class NameNodes {
+  readonly #options: WebHdfsOptions;
+  readonly #transport: Transport;
+  readonly #addresses: URL[];
+  #active = 0;
+
+  constructor(options: WebHdfsOptions, transport: Transport) {
+    if (options.nameNodes.length === 0) throw new TypeError('no NameNode is given');
+    this.#options = options;
+    this.#transport = transport;
+    this.#addresses = options.nameNodes.map((address) => new URL(address));
+  }
+
+  async ask(question: Question): Promise<Answer> {
+    const start = performance.now();
+    const patience = this.#options.patienceMs ?? DEFAULTS.patienceMs;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#askOne(question, this.#active);
+      } catch (error) {
+        if (!(error instanceof WebHdfsError) || question.signal?.aborted || !mayAskAgain(error, question)) throw error;
+        this.#active = (this.#active + 1) % this.#addresses.length;
+        const pause = this.#pause(attempt);
+        if (performance.now() - start + pause > patience) throw error;
+        await sleep(pause, undefined, question.signal ? { signal: question.signal } : {}).catch((cause: unknown) => {
+          throw new WebHdfsError('aborted', `${whatOf(question)}: aborted`, { cause });
+        });
+      }
+    }
+  }
+
+  /** The first round goes from node to node at once; after it each pause is longer, and a little random so that clients spread out. */
+  #pause(attempt: number): number {
+    const round = Math.floor((attempt + 1) / this.#addresses.length);
+    if (round === 0) return 0;
+    return Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** Math.min(round, 10)) * (0.5 + Math.random() / 2);
+  }
+
+  async #askOne(question: Question, index: number): Promise<Answer> {
+    const what = whatOf(question);
+    const url = await this.#urlOf(question, index);
+    const exchange: Exchange = { what, method: question.method, url, dataNode: false };
+    const { response, body } = await this.#transport.whole(exchange, this.#options.requestMs ?? DEFAULTS.requestMs, question.signal);
+    const { location } = response.headers;
+    return { what, redirect: location === undefined ? undefined : this.#reachable(new URL(location, url)), body };
+  }
+
+  async #urlOf({ op, path, parameters = {} }: Question, index: number): Promise<URL> {
+    if (!path.startsWith('/')) throw new WebHdfsError('invalid', `${op}: not an absolute path: ${path}`);
+    const url = new URL(this.#addresses[index] ?? '');
+    url.pathname = (this.#options.prefix ?? DEFAULTS.prefix) + path.split('/').map(encodeURIComponent).join('/');
+    url.searchParams.set('op', op);
+    if (this.#options.tokenFile !== undefined) url.searchParams.set('delegation', (await readFile(this.#options.tokenFile, 'utf8')).trim());
+    else if (this.#options.user !== undefined) url.searchParams.set('user.name', this.#options.user);
+    for (const [key, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(key, String(value));
+    return url;
+  }
+
+  #reachable(url: URL): Redirect {
+    const map = this.#options.hostMap ?? {};
+    const name = url.host;
+    // A host without a port leaves the port as it is.
+    url.host = map[url.host] ?? map[url.hostname] ?? url.host;
+    return { url, name };
+  }
+}
+
+export const whatOf = ({ op, path }: { op: string; path: string }): string => `${op} ${path}`;
+
+function mayAskAgain(error: WebHdfsError, question: Question): boolean {
+  if (error.kind === 'standby' || error.kind === 'retriable') return true;
+  if (error.kind === 'unreachable') return question.idempotent || NEVER_REACHED.has(error.exception ?? '');
+  return error.kind === 'timeout' && question.idempotent;
+}

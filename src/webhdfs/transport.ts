@@ -1,0 +1,90 @@
+/**
+ * One HTTP exchange. node:http, because DataNodes send `100 Continue` unasked, which fetch takes for an error. Every exchange has a
+ * connection of its own: on a kept one, a request lost to its closing cannot be told from one that was carried out.
+ */
+import { Agent as HttpAgent, request as overHttp, type ClientRequest, type IncomingMessage } from 'node:http';
+import { Agent as HttpsAgent, request as overHttps } from 'node:https';
+import { WebHdfsError, remoteError } from './errors.js';
+import { Watch } from './watch.js';
+
+/** Of an answer that is not a stream of file data: a batch of a listing is the largest. */
+const MAX_ANSWER = 64 * 1024 * 1024;
+
+export interface Exchange {
+  /** For messages: the operation and the path, no more. */
+  what: string;
+  method: 'GET' | 'PUT' | 'POST' | 'DELETE';
+  url: URL;
+  dataNode: boolean;
+  /** host:port as the cluster says it, where that is not the URL's. */
+  name?: string | undefined;
+  headers?: Record<string, string>;
+}
+
+export class Transport {
+  readonly #http = new HttpAgent({ keepAlive: false });
+  readonly #https: HttpsAgent;
+
+  constructor(ca?: string | Buffer) {
+    this.#https = new HttpsAgent({ keepAlive: false, ...(ca === undefined ? {} : { ca }) });
+  }
+
+  begin({ method, url, headers = {} }: Exchange, signal: AbortSignal): ClientRequest {
+    const secure = url.protocol === 'https:';
+    const options = { method, headers, signal, agent: secure ? this.#https : this.#http };
+    const request = secure ? overHttps(url, options) : overHttp(url, options);
+    // Whoever waits has a listener of its own; an error after that must not end the process.
+    return request.on('error', () => undefined);
+  }
+
+  /** The answer, whole, within `ms`. Throws if it is not a success or a redirect. */
+  async whole(exchange: Exchange, ms: number, signal: AbortSignal | undefined): Promise<{ response: IncomingMessage; body: string }> {
+    const watch = new Watch(ms, signal);
+    try {
+      return await watch.wait(this.#roundTrip(exchange, watch.signal));
+    } catch (error) {
+      throw watch.failure(exchange.what, error, placeOf(exchange));
+    } finally {
+      watch.end();
+    }
+  }
+
+  async #roundTrip(exchange: Exchange, signal: AbortSignal): Promise<{ response: IncomingMessage; body: string }> {
+    const response = await this.head(exchange, signal);
+    return { response, body: await bodyOf(exchange, response) };
+  }
+
+  /** The answer's head; throws if it is not a success or a redirect. */
+  async head(exchange: Exchange, signal: AbortSignal): Promise<IncomingMessage> {
+    const request = this.begin(exchange, signal);
+    const answered = responseTo(request);
+    request.end();
+    return accept(exchange, await answered);
+  }
+}
+
+export const placeOf = ({ url, name, dataNode }: Exchange): { node: string; dataNode: boolean } => ({ node: name ?? url.host, dataNode });
+
+export function responseTo(request: ClientRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request.once('response', resolve);
+    request.once('error', reject);
+  });
+}
+
+export async function accept(exchange: Exchange, response: IncomingMessage): Promise<IncomingMessage> {
+  const status = response.statusCode ?? 0;
+  if (status >= 200 && status < 400) return response;
+  throw remoteError(exchange.what, status, await bodyOf(exchange, response), placeOf(exchange));
+}
+
+export async function bodyOf(exchange: Exchange, response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_ANSWER) throw new WebHdfsError('protocol', `${exchange.what}: an answer of more than ${MAX_ANSWER} bytes`, placeOf(exchange));
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}

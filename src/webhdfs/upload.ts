@@ -1,0 +1,166 @@
+/** CREATE in two steps, streamed: the NameNode names a DataNode, which takes the data as fast as it can write it. */
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { ChecksumOnTheWay } from './checksum.js';
+import type { WebHdfsClient } from './client.js';
+import { WebHdfsError } from './errors.js';
+import { NEVER_REACHED, type Redirect } from './namenodes.js';
+import { DEFAULTS } from './options.js';
+import { accept, placeOf, responseTo, type Exchange } from './transport.js';
+import { Watch } from './watch.js';
+
+export interface CreateOptions {
+  /** Copies. Ignored in an erasure-coded directory. */
+  replication: number;
+  /** Bytes; quota is charged a whole block for each copy. A multiple of 512. */
+  blockSize: number;
+  /** Octal. */
+  permission?: string;
+  /** Replaces a file that is there. Else it is 'exists'. */
+  overwrite?: boolean;
+  /** CREATE and more: IGNORE_CLIENT_LOCALITY spreads the blocks of a file of one copy, SYNC_BLOCK syncs each to disk. */
+  createFlags?: string[];
+  /** IP:PORT of data transfer; these do not become the receiver. */
+  excludeDataNodes?: string[];
+  signal?: AbortSignal;
+}
+
+export interface Uploaded {
+  bytes: number;
+  /** Of what was sent; compare with the cluster's by `sameChecksum`. */
+  checksum: string;
+}
+
+/** A receiver that is dead is handed out until the NameNode has noticed; which one is handed out is chance. */
+const RECEIVERS = 8;
+/** A server that never says 100 Continue gets the data anyway. */
+const CONTINUE_MS = 3000;
+
+/**
+ * A file being written. After an error, or without `close`, a file that is short (or open, or empty) may be left under this name: only
+ * the caller knows whether it is his to delete. Writes are not made at the same time.
+ *
+ * A DataNode that refuses midway (quota, lease) answers and hangs up at once; the answer can be lost to the hanging up, and then the
+ * error is 'unreachable'.
+ */
+export class Upload {
+  readonly #exchange: Exchange;
+  readonly #request: ClientRequest;
+  readonly #watch: Watch;
+  readonly #answered: Promise<IncomingMessage>;
+  readonly #checksum: ChecksumOnTheWay;
+  #failure: WebHdfsError | undefined;
+  #waiting: { resolve: () => void; reject: (error: WebHdfsError) => void } | undefined;
+  #bytes = 0;
+
+  private constructor(exchange: Exchange, request: ClientRequest, watch: Watch, blockSize: number) {
+    this.#exchange = exchange;
+    this.#request = request;
+    this.#watch = watch;
+    this.#checksum = new ChecksumOnTheWay(blockSize);
+    this.#answered = responseTo(request).then((response) => accept(exchange, response));
+    this.#answered.catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Resolves when a DataNode has made the file, so permission, safe mode and a name that exists are told before any data is sent. */
+  static async begin(client: WebHdfsClient, path: string, options: CreateOptions): Promise<Upload> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await Upload.#to(await redirectOf(client, path, options), client, path, options);
+      } catch (error) {
+        const again = error instanceof WebHdfsError && error.dataNode && NEVER_REACHED.has(error.exception ?? '');
+        if (!again || attempt === RECEIVERS) throw error;
+      }
+    }
+  }
+
+  static async #to(redirect: Redirect, client: WebHdfsClient, path: string, options: CreateOptions): Promise<Upload> {
+    const headers = { 'Content-Type': 'application/octet-stream', 'Transfer-Encoding': 'chunked', Expect: '100-continue' };
+    const exchange: Exchange = { what: `CREATE ${path}`, method: 'PUT', ...redirect, dataNode: true, headers };
+    const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
+    const upload = new Upload(exchange, client.transport.begin(exchange, watch.signal), watch, options.blockSize);
+    await upload.#untilWanted();
+    return upload;
+  }
+
+  /** Resolves when the connection is ready for more. The buffer must not be changed until the upload has ended. */
+  async write(data: Uint8Array): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    this.#checksum.update(data);
+    this.#bytes += data.length;
+    if (!this.#request.write(data)) await this.#watch.wait(this.#wake());
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** Resolves when HDFS has closed the file. */
+  async close(): Promise<Uploaded> {
+    if (this.#failure) throw this.#failure;
+    this.#request.end();
+    try {
+      (await this.#watch.wait(this.#answered)).resume();
+    } catch (error) {
+      throw this.#fail(error);
+    } finally {
+      this.#watch.end();
+    }
+    return { bytes: this.#bytes, checksum: this.#checksum.digest() };
+  }
+
+  /** Cuts the connection. Safe twice, and after `close`. */
+  abort(): void {
+    this.#watch.cancel();
+  }
+
+  async #untilWanted(): Promise<void> {
+    const timer = setTimeout(() => this.#waiting?.resolve(), CONTINUE_MS);
+    this.#request.once('continue', () => this.#waiting?.resolve());
+    this.#request.once('socket', (socket) => socket.once('connect', () => timer.refresh()));
+    this.#request.flushHeaders();
+    try {
+      await this.#watch.wait(this.#wake());
+    } finally {
+      clearTimeout(timer);
+    }
+    // Not before: the head's own way out is a drain too.
+    this.#request.on('drain', () => this.#waiting?.resolve());
+  }
+
+  #wake(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      if (this.#failure) reject(this.#failure);
+    });
+  }
+
+  #fail(error: unknown): WebHdfsError {
+    this.#failure ??= this.#watch.failure(this.#exchange.what, error, placeOf(this.#exchange));
+    this.#watch.cancel();
+    this.#waiting?.reject(this.#failure);
+    return this.#failure;
+  }
+}
+
+async function redirectOf(client: WebHdfsClient, path: string, options: CreateOptions): Promise<Redirect> {
+  const parameters = {
+    replication: options.replication,
+    blocksize: options.blockSize,
+    permission: options.permission,
+    overwrite: options.overwrite ?? false,
+    createflag: options.createFlags?.join(','),
+    excludedatanodes: options.excludeDataNodes?.join(','),
+  };
+  const { what, redirect } = await client.nameNodes.ask({ op: 'CREATE', method: 'PUT', path, parameters, idempotent: true, signal: options.signal });
+  if (!redirect) throw new WebHdfsError('protocol', `${what}: no DataNode was named`);
+  return redirect;
+}
+
+/** A whole file, from pieces. */
+export async function upload(client: WebHdfsClient, path: string, data: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, options: CreateOptions): Promise<Uploaded> {
+  const file = await Upload.begin(client, path, options);
+  try {
+    for await (const piece of data) await file.write(piece);
+    return await file.close();
+  } catch (error) {
+    file.abort();
+    throw error;
+  }
+}
