@@ -5,7 +5,7 @@ export interface ProgressEvent {
   done: number;
   /** 0 while it is not known. */
   total: number;
-  unit: 'bytes' | 'pages';
+  unit: 'bytes' | 'pages' | 'images';
 }
 
 export type OnProgress = (event: ProgressEvent) => void;

@@ -2,7 +2,7 @@
 import type { ClassFacts, ImageFacts, InspectionFacts } from './inspection.js';
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from './page-classes.js';
 import { presetPolicy, PRESETS, type Policy } from './policy.js';
-import { type Amount, type Amounts, compareCost, type PolicyCost } from './policy-cost.js';
+import { type Amount, type Amounts, compareCost, costOf, type PolicyCost } from './policy-cost.js';
 
 const PAGE_BYTES = 4096;
 /** A page of one repeated word is stored as that word. */
@@ -24,6 +24,15 @@ export interface PolicyReport extends PolicyCost {
   storedBytes: number;
 }
 
+export interface NativeCosts {
+  /** Three copies of the raw image: exact. */
+  threeCopies: number;
+  /** Three copies of the image compressed whole: from samples; null when nobody looked. */
+  estimatedThreeCopiesOfZstd: number | null;
+  /** The raw image in Reed-Solomon stripes of 6 data and 3 parity cells: exact. */
+  rs63: number;
+}
+
 export interface ImageReport {
   image: { path: string; bytes: number; format: string; domain: { name: string; uuid: string } };
   guest: InspectionFacts['guest'];
@@ -32,6 +41,8 @@ export interface ImageReport {
   /** Everything in the image that is not payload of a class. */
   skeleton: Amount;
   policies: Record<string, PolicyReport>;
+  /** What the same image costs in a store that does not know pages, bytes over all disks. */
+  natives: NativeCosts;
   /** The policy that would be used now. */
   policy: string;
   /** Pages of every class by the rule that decided. */
@@ -51,6 +62,7 @@ export function reportOn({ path, image, inspection }: ReportFacts, configured: P
     classes: byClass((pageClass) => classReport(inspection.classes[pageClass], amounts.classes[pageClass], EXPENDABLE.has(pageClass))),
     skeleton: amounts.skeleton,
     policies: policyReports(configured, amounts),
+    natives: nativeCosts(image.bytes, amounts),
     policy: configured.name,
     reasons: inspection.reasons,
     notes: inspection.notes,
@@ -62,6 +74,11 @@ function policyReports(configured: Policy, amounts: Amounts): Record<string, Pol
   const policies = new Map(PRESETS.map((name) => [name as string, presetPolicy(name)]));
   policies.set(configured.name, configured);
   return Object.fromEntries([...policies].map(([name, policy]) => [name, policyReport(compareCost(policy, baseline, amounts))]));
+}
+
+function nativeCosts(imageBytes: number, amounts: Amounts): NativeCosts {
+  const zstd = costOf(presetPolicy('replicate-all'), amounts).estimatedCompressedBytes;
+  return { threeCopies: 3 * imageBytes, estimatedThreeCopiesOfZstd: zstd, rs63: Math.ceil((imageBytes * 9) / 6) };
 }
 
 function amountsOf(image: ImageFacts, { classes }: InspectionFacts): Amounts {

@@ -5,50 +5,88 @@ import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { plain } from '../faces/plain.js';
 import { lookInside } from '../image-report.js';
+import { DEFAULT_SAVE_DIR } from '../install.js';
 import { reportOn } from '../report.js';
+import { reportSources } from '../report-sources.js';
+import { type ReportOutcome, reportTotal } from '../report-summary.js';
+
+interface Options extends SharedOptions {
+  all?: boolean;
+  csv?: boolean;
+  saveDir: string;
+}
 
 export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Say what save images hold, class by class, and what each policy would store of them. A dry run: nothing is changed. ' +
-        'With --json, one object for one image, and {"images": [...]} for several.',
+        'Several images, or a directory of them, give one line each and a total. With --json, one object for one image, and {"images": [...], "total": {...}} for several.',
     )
-    .argument('<image...>', 'libvirt save images')
-    .action((images: string[], options: SharedOptions) => cli.run(options, (context) => report(context, images)));
+    .argument('[image...]', 'libvirt save images, or directories of managed saves (*.save)')
+    .option('--all', 'all managed saves of this host')
+    .option('--save-dir <dir>', "libvirt's directory of managed-save images, for --all", DEFAULT_SAVE_DIR)
+    .option('--csv', 'a row for each guest')
+    .action((images: string[], options: Options) => cli.run(options, (context) => report(context, images, options)));
 }
 
-interface Outcome {
-  json: object;
-  exitCode: number;
-}
+type Outcome = ReportOutcome & { exitCode: number };
 
-async function report(context: Context, images: readonly string[]): Promise<number> {
-  const outcomes: Outcome[] = [];
-  for (const [i, path] of images.entries()) {
-    if (i > 0) context.output.text('');
-    outcomes.push(await reportOne(context, path));
-  }
-  context.output.json(outcomes.length === 1 ? outcomes[0]?.json : { images: outcomes.map(({ json }) => json) });
+async function report(context: Context, named: readonly string[], options: Options): Promise<number> {
+  const { output } = context;
+  if (options.csv && output.isJson) throw new ParsError('usage', '--csv and --json exclude each other');
+  const { paths, found } = await reportSources(named, options.all ? options.saveDir : null);
+  const single = paths.length === 1 && !found && !options.csv;
+  const [warnings, outcomes] = await Promise.all([storeWarnings(context), lookAtAll(context, paths)]);
+  if (single) await showOne(context, outcomes[0], warnings);
+  else await showMany(context, outcomes, options.csv ?? false);
+  for (const warning of single && outcomes[0] && 'error' in outcomes[0] ? [] : warnings) output.note(plain(warning));
   return outcomes.find(({ exitCode }) => exitCode !== 0)?.exitCode ?? 0;
 }
 
+/** One after another: each look inside uses all cores by itself. */
+async function lookAtAll(context: Context, paths: readonly string[]): Promise<Outcome[]> {
+  const progress = paths.length > 1 ? await context.progress() : () => {};
+  const total = Math.max(1, paths.length);
+  const outcomes: Outcome[] = [];
+  for (const path of paths) {
+    outcomes.push(await lookAtOne(context, path));
+    progress({ phase: 'reading', done: outcomes.length, total, unit: 'images' });
+  }
+  return outcomes;
+}
+
 /** One that fails does not keep the others from their turn. A wrong configuration and a signal end all. */
-async function reportOne(context: Context, path: string): Promise<Outcome> {
+async function lookAtOne(context: Context, path: string): Promise<Outcome> {
   // The reader works in a process of its own: everything else is loaded meanwhile.
   const facts = lookInside(path, { signal: context.signal });
   facts.catch(() => {});
-  const [policy, warnings, { renderReport }] = await Promise.all([context.policy(), storeWarnings(context), import('../faces/report.js')]);
+  const policy = await context.policy();
   try {
-    const result = reportOn(await facts, policy);
-    context.output.text(renderReport(result, context.output.colours));
-    for (const warning of warnings) context.output.note(plain(warning));
-    return { json: { ...result, warnings }, exitCode: 0 };
+    return { path, report: reportOn(await facts, policy), exitCode: 0 };
   } catch (error) {
     context.signal.throwIfAborted();
-    const failure = about(path, describeFailure(error));
-    if (!context.output.isJson) context.output.failure(plain(failure.message), failure.hint);
-    return { json: { image: { path }, error: failure }, exitCode: exitCodeOf(error) };
+    return { path, error: about(path, describeFailure(error)), exitCode: exitCodeOf(error) };
   }
+}
+
+async function showOne({ output }: Context, outcome: Outcome | undefined, warnings: readonly string[]): Promise<void> {
+  if (!outcome) return;
+  output.json(jsonOf(outcome, warnings));
+  if ('report' in outcome) output.text((await import('../faces/report.js')).renderReport(outcome.report, output.colours));
+  else if (!output.isJson) output.failure(plain(outcome.error.message), outcome.error.hint);
+}
+
+async function showMany(context: Context, outcomes: readonly Outcome[], csv: boolean): Promise<void> {
+  const { output } = context;
+  const total = reportTotal(outcomes);
+  output.json({ images: outcomes.map((outcome) => jsonOf(outcome, [])), total });
+  if (csv) return output.text((await import('../faces/report-csv.js')).renderCsv(outcomes));
+  const { renderLines } = await import('../faces/report-lines.js');
+  output.text(renderLines(outcomes, total, (await context.policy()).name, output.colours));
+}
+
+function jsonOf(outcome: Outcome, warnings: readonly string[]): object {
+  return 'report' in outcome ? { ...outcome.report, warnings } : { image: { path: outcome.path }, error: outcome.error };
 }
 
 /** Among several images an error must say which it is about; the reader knows no path. */

@@ -41,7 +41,7 @@ function newBar(stream: NodeJS.WriteStream, event: ProgressEvent): cliProgress.S
 
 function describe(event: ProgressEvent, seconds: number): Record<string, string> {
   const rate = seconds > 0 ? event.done / seconds : 0;
-  const amount = (n: number): string => (event.unit === 'bytes' ? formatBytes(n) : `${Math.round(n)} pages`);
+  const amount = (n: number): string => (event.unit === 'bytes' ? formatBytes(n) : `${Math.round(n)} ${event.unit}`);
   const left = rate > 0 && event.total > event.done ? `${formatDuration((event.total - event.done) / rate)} left` : '';
   return { phase: event.phase.padEnd(10), amount: amount(event.done), rate: `${amount(rate)}/s`, left };
 }

@@ -46,7 +46,7 @@ function classTable(report: ImageReport, colours: Colours): string {
   return renderTable(columns, rows, colours);
 }
 
-function policyTable({ policies, policy: current }: ImageReport, colours: Colours): string {
+function policyTable({ policies, natives, policy: current }: ImageReport, colours: Colours): string {
   const columns: Column[] = [
     { heading: 'POLICY' },
     { heading: 'ALL COPIES (EXACT)', align: 'right' },
@@ -61,6 +61,10 @@ function policyTable({ policies, policy: current }: ImageReport, colours: Colour
     const cells = [formatBytes(policy.storedBytes), formatShare(policy.savedVsReplicateAll), estimate(policy.estimatedCompressedBytes)];
     return [name === current ? [colours.bold(plain(name)), ...cells, 'configured'] : [plain(name), ...cells, '']];
   });
+  const { threeCopies, estimatedThreeCopiesOfZstd, rs63 } = natives;
+  rows.push([colours.dim('3 x image'), formatBytes(threeCopies), '', '', 'native']);
+  rows.push([colours.dim('3 x zstd image'), UNKNOWN, '', estimate(estimatedThreeCopiesOfZstd), 'native']);
+  rows.push([colours.dim('RS-6-3 image'), formatBytes(rs63), '', '', 'native']);
   return renderTable(columns, rows, colours);
 }
 
