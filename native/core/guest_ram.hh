@@ -51,11 +51,4 @@ class GuestRam {
   std::vector<Segment> segments_;
 };
 
-/// True when the 4096 bytes are one repeated 64-bit word (zero included).
-inline bool is_fill(const uint8_t* page) {
-  const uint64_t word = load_le<uint64_t>(page);
-  if (load_le<uint64_t>(page + 8) != word || load_le<uint64_t>(page + 4088) != word) return false;
-  return std::memcmp(page, page + 8, kPageSize - 8) == 0;
-}
-
 }  // namespace pars

@@ -121,14 +121,14 @@ Reading believe(const GuestRam& ram, const LiveKernelResult& live, uint64_t vcpu
   return last;
 }
 
-void count_page(Bytes image, PageLocation at, ClassCount& count) {
+void count_page(Bytes image, const FillCandidates& fills, PageLocation at, ClassCount& count) {
   count.pages++;
   if (at == kZeroPage) {
     count.zero_pages++;
     return;
   }
   const uint8_t* page = image.data() + at;
-  if (!is_fill(page)) count.payload_pages++;
+  if (!fills.may_be(at) || !is_fill(page)) count.payload_pages++;
   else if (load_le<uint64_t>(page) == 0) count.zero_pages++;
   else count.fill_pages++;
 }
@@ -137,7 +137,7 @@ void count_classes(Bytes image, const MigrationStream& stream, Inspection& out) 
   for (size_t b = 0; b < stream.blocks.size(); b++)
     for (uint64_t p = 0; p < stream.blocks[b].pages.size(); p++) {
       const size_t c = static_cast<size_t>(out.classes[b][p]);
-      count_page(image, stream.blocks[b].pages[p], out.counts[c]);
+      count_page(image, stream.fills, stream.blocks[b].pages[p], out.counts[c]);
       out.reason_counts[c][static_cast<size_t>(out.reasons[b][p])]++;
     }
 }

@@ -39,8 +39,8 @@ uint64_t find_chain(Bytes image, uint64_t from, const std::vector<RamBlock>& blo
 /// The second thread: walks from a guessed record to the end, or until it is called off.
 class Helper {
  public:
-  Helper(Bytes image, MigrationStream& stream, uint64_t began)
-      : began_(began), walk_(RamWalk::guessed(image, stream, began)) {
+  Helper(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t began)
+      : began_(began), walk_(RamWalk::guessed(image, descriptor, stream, began)) {
     running_ = pthread_create(&thread_, nullptr, &Helper::run, this) == 0;
   }
   ~Helper() {
@@ -75,8 +75,8 @@ class Helper {
 };
 
 /// Both halves at once. Whatever the helper found counts only if this walk arrives where it began.
-RamWalk::Stop walk_in_two(Bytes image, MigrationStream& stream, RamWalk& walk, uint64_t middle) {
-  Helper helper(image, stream, middle);
+RamWalk::Stop walk_in_two(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, RamWalk& walk, uint64_t middle) {
+  Helper helper(image, descriptor, stream, middle);
   if (!helper.running()) return walk.walk(UINT64_MAX);
   const RamWalk::Stop stop = walk.walk(middle);
   if (stop != RamWalk::Stop::arrived) return stop;
@@ -84,11 +84,11 @@ RamWalk::Stop walk_in_two(Bytes image, MigrationStream& stream, RamWalk& walk, u
   return RamWalk::Stop::arrived;
 }
 
-RamWalk::Stop walk_ram(Bytes image, MigrationStream& stream, RamWalk& walk, uint64_t two_threads_from) {
+RamWalk::Stop walk_ram(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, RamWalk& walk, uint64_t two_threads_from) {
   const uint64_t begin = walk.position(), bytes = image.size() - begin;
   const uint64_t middle = bytes >= two_threads_from && bytes > 16 ? find_chain(image, begin + bytes / 2, stream.blocks) : 0;
   if (middle) {
-    const RamWalk::Stop stop = walk_in_two(image, stream, walk, middle);
+    const RamWalk::Stop stop = walk_in_two(image, descriptor, stream, walk, middle);
     if (stop != RamWalk::Stop::arrived) return stop;
   }
   return walk.walk(UINT64_MAX);
@@ -100,23 +100,24 @@ void take_findings(MigrationStream& stream, stream::Findings& findings, uint64_t
   stream.zero_records = findings.zero_records;
   stream.repeated_records = findings.repeated_records;
   stream.vmcoreinfo = std::move(findings.vmcoreinfo);
+  stream.fills = std::move(findings.fills);
 }
 
 }  // namespace
 
-Result<MigrationStream> stream::parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from) {
+Result<MigrationStream> stream::parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from, ImageDescriptor descriptor) {
   MigrationStream stream;
   const Result<uint64_t> first = read_prologue(image, stream_offset, stream);
   if (!first) return first.error();
-  RamWalk walk(image, stream, *first);
-  if (walk_ram(image, stream, walk, two_threads_from) != RamWalk::Stop::ram_end) return walk.failure();
+  RamWalk walk(image, descriptor, stream, *first);
+  if (walk_ram(image, descriptor, stream, walk, two_threads_from) != RamWalk::Stop::ram_end) return walk.failure();
   stream.ram_end = walk.position();
   take_findings(stream, walk.findings(), image.size());
   return stream;
 }
 
-Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset) {
-  return stream::parse_in_two(image, stream_offset, kWorthTwoThreads);
+Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset, ImageDescriptor descriptor) {
+  return stream::parse_in_two(image, stream_offset, kWorthTwoThreads, descriptor);
 }
 
 std::vector<PageRecord> stripe_records(Bytes image, const MigrationStream& stream, const Stripe& stripe) {

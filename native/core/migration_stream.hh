@@ -5,12 +5,12 @@
 #include <vector>
 
 #include "core/bytes.hh"
+#include "core/fill.hh"
+#include "core/image_window.hh"
 #include "core/page_index.hh"
 #include "core/result.hh"
 
 namespace pars {
-
-inline constexpr uint64_t kPageSize = 4096;
 
 /// More RAM than this is refused, whatever the image says.
 inline constexpr uint64_t kMaxRamBytes = 4ull << 40;
@@ -45,6 +45,7 @@ struct MigrationStream {
   uint64_t zero_records = 0;
   uint64_t repeated_records = 0;    ///< payload records that a later record of the same page replaced
   std::vector<uint64_t> vmcoreinfo; ///< image offsets of payloads that begin "OSRELEASE=" (at most kMaxVmcoreinfo)
+  FillCandidates fills;             ///< payloads that may be one repeated word; the plain walk leaves every one a candidate
 };
 
 /// The head of an image that a stub keeps genuine: everything before the first record header at or after this offset.
@@ -62,9 +63,10 @@ struct PageRecord {
   uint64_t page = 0;           ///< page frame within the block
 };
 
-/// Walks the whole stream. Fast path of the product: touches one cache line a page, in two threads.
+/// Walks the whole stream. Fast path of the product: touches one cache line a page, in two threads. Through `descriptor`,
+/// if there is one, where read(2) is faster than the mapping.
 /// Errors: truncated, bad_magic, unsupported_version, bad_flags, bad_length, bad_offset, unsupported_layout, limit; offsets are image offsets.
-Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset);
+Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset, ImageDescriptor descriptor = {});
 /// The same answer record by record in one thread: what the fast walk is compared with.
 Result<MigrationStream> parse_migration_stream_plainly(Bytes image, uint64_t stream_offset);
 

@@ -15,8 +15,11 @@ constexpr uint64_t kPrefetchBytes = 8 * kPageRecordBytes;
 }  // namespace
 
 void Findings::add_run(uint64_t header, uint64_t pages, uint32_t block) {
-  runs.push_back({header, uint32_t(pages), block});
   payload_records += pages;
+  const bool goes_on = !runs.empty() && runs.back().block == block && runs.back().header + runs.back().pages * kPageRecordBytes == header &&
+                       runs.back().pages + pages <= UINT32_MAX;
+  if (goes_on) runs.back().pages += uint32_t(pages);
+  else runs.push_back({header, uint32_t(pages), block});
   const uint64_t before = header < kHeadBytes ? (kHeadBytes - header + kPageRecordBytes - 1) / kPageRecordBytes : 0;
   if (before < pages) note_tail(header + before * kPageRecordBytes, block);
 }
@@ -41,13 +44,13 @@ std::vector<Stripe> cut_stripes(const Findings& findings, uint64_t image_bytes) 
   return stripes;
 }
 
-RamWalk::RamWalk(Bytes image, MigrationStream& stream, uint64_t position) : RamWalk(image, stream) {
+RamWalk::RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position) : RamWalk(image, descriptor, stream) {
   began_ = position_ = position;
   for (RamBlock& block : stream.blocks) targets_.push_back({block.pages.data(), block.pages.size()});
 }
 
-RamWalk RamWalk::guessed(Bytes image, MigrationStream& stream, uint64_t position) {
-  RamWalk walk(image, stream);
+RamWalk RamWalk::guessed(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position) {
+  RamWalk walk(image, descriptor, stream);
   walk.began_ = walk.position_ = position;
   walk.zero_ = kSentZero;
   if (!walk.begin_guess()) walk.began_ = UINT64_MAX;
@@ -88,14 +91,17 @@ bool RamWalk::walk_pages(uint64_t end) {
   Target& target = targets_[in_force_.block];
   PageLocation* const slots = target.slots;
   const uint64_t pages = target.pages, first = position_;
-  const uint64_t most = std::min((end - first) / kPageRecordBytes, kBreath);
+  const Bytes view = window_.from(first, kPageRecordBytes);
+  const bool near = window_.buffered();
+  const uint64_t most = std::min({(end - first) / kPageRecordBytes, view.size() / kPageRecordBytes, kBreath});
   uint64_t at = first, repeated = 0, lowest = target.lowest, highest = target.highest;
   for (uint64_t left = most; left; --left, at += kPageRecordBytes) {
-    const uint8_t* const record = image_.data() + at;
+    const uint8_t* const record = view.data() + (at - first);
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(record) + kPrefetchBytes));
     const uint64_t word = load_be64(record), page = word / kPageSize;
     if ((word & kFlagMask) != kPlainPage || page >= pages) break;
     if (begins_vmcoreinfo(record + 8)) [[unlikely]] findings_.note_vmcoreinfo(at + 8);
+    if (near ? is_fill(record + 8) : may_be_fill(record + 8)) findings_.fills.note(at + 8);
     repeated += slots[page] > kSentZero;
     slots[page] = at + 8;
     lowest = std::min(lowest, page);
@@ -105,6 +111,7 @@ bool RamWalk::walk_pages(uint64_t end) {
   target.lowest = lowest, target.highest = highest;
   findings_.repeated_records += repeated;
   findings_.add_run(first, (at - first) / kPageRecordBytes, in_force_.block);
+  window_.walked(at - first);
   position_ = at;
   return true;
 }
@@ -145,6 +152,7 @@ bool RamWalk::step() {
   } else {
     const uint64_t payload = position_ + record->header_bytes;
     if (begins_vmcoreinfo(image_.data() + payload)) findings_.note_vmcoreinfo(payload);
+    if (may_be_fill(image_.data() + payload)) findings_.fills.note(payload);
     put(targets_[record->block], record->page, payload);
     findings_.add_run(position_, 1, record->block);
   }
@@ -206,6 +214,7 @@ void RamWalk::merge_findings(Findings& later, uint32_t inherited) {
   findings_.zero_records += later.zero_records;
   findings_.repeated_records += later.repeated_records;
   for (uint64_t payload : later.vmcoreinfo) findings_.note_vmcoreinfo(payload);
+  findings_.fills.merge(later.fills);
 }
 
 }  // namespace pars::stream

@@ -28,6 +28,7 @@ struct Findings {
   uint64_t zero_records = 0;
   uint64_t repeated_records = 0;
   std::vector<uint64_t> vmcoreinfo;
+  FillCandidates fills;
 
   void add_run(uint64_t header, uint64_t pages, uint32_t block);
   void add_zero(uint64_t header, uint32_t block) { ++zero_records, note_tail(header, block); }
@@ -52,9 +53,9 @@ class alignas(128) RamWalk {  // two of them run side by side: never in one cach
   enum class Stop { arrived, ram_end, failed, cancelled };
 
   /// A walk from the first record on, which writes the stream's own page indexes.
-  RamWalk(Bytes image, MigrationStream& stream, uint64_t position);
+  RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position);
   /// A walk from a guessed record, which writes page indexes of its own. It is cancelled at once when there is no memory for them.
-  static RamWalk guessed(Bytes image, MigrationStream& stream, uint64_t position);
+  static RamWalk guessed(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position);
 
   /// Walks until `stop_at` is reached or passed, the RAM ends, or an error is met (position() then is its record's).
   Stop walk(uint64_t stop_at, const std::atomic<bool>* cancel = nullptr);
@@ -75,7 +76,9 @@ class alignas(128) RamWalk {  // two of them run side by side: never in one cach
     uint64_t lowest = UINT64_MAX, highest = 0;  // pages met, in a guessed walk
   };
 
-  RamWalk(Bytes image, MigrationStream& stream) : image_(image), stream_(&stream) {}
+  RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream) : image_(image), window_(image, descriptor), stream_(&stream) {
+    findings_.fills.reset(image.size());
+  }
   bool walk_pages(uint64_t end);
   bool walk_zeros(uint64_t end);
   bool step();
@@ -88,6 +91,7 @@ class alignas(128) RamWalk {  // two of them run side by side: never in one cach
   void merge_findings(Findings& later, uint32_t inherited);
 
   Bytes image_;
+  ImageWindow window_;
   MigrationStream* stream_;
   uint64_t began_ = 0;
   uint64_t position_ = 0;
@@ -103,6 +107,6 @@ class alignas(128) RamWalk {  // two of them run side by side: never in one cach
 };
 
 /// parse_migration_stream with the smallest number of RAM bytes that gets a second thread.
-Result<MigrationStream> parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from);
+Result<MigrationStream> parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from, ImageDescriptor descriptor = {});
 
 }  // namespace pars::stream

@@ -95,7 +95,7 @@ int look(Bytes image, bool then_pack) {
     const std::string name = save_format_name(static_cast<uint32_t>(opened->header.format));
     return fail({ErrorCode::unsupported_format, 24, "the image is saved as " + name + "; only raw images are looked into"});
   }
-  auto stream = parse_migration_stream(image, opened->header.stream_offset);
+  auto stream = parse_migration_stream(image, opened->header.stream_offset, {kImageFd});
   if (!stream) return fail(stream.error());
   const uint64_t head_end = stream->stripes.empty() ? 0 : stream->stripes.front().image_offset;
   const Inspection inspection = inspect(image, opened->domain, *stream, head_end ? head_end : image.size());

@@ -4,9 +4,9 @@
  */
 import { execFile } from 'node:child_process';
 import { constants, copyFileSync, openSync, closeSync, readSync, writeSync } from 'node:fs';
-import { access, readFile, rm, stat } from 'node:fs/promises';
+import { access, mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Manifest } from '../../src/manifest.js';
@@ -95,7 +95,8 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   test('(e) comes back after its save directory was wiped', async () => {
     await savedAndOffloaded('lean');
     const snapshot = await host.snapshotOf(guest);
-    await rm(guest.hostImagePath);
+    await rm(dirname(guest.hostImagePath), { recursive: true });
+    await mkdir(dirname(guest.hostImagePath), { mode: 0o700 });
     await host.pars('restore', snapshot, '--to', guest.imagePath);
     await guest.start();
     await expectSound(guest);

@@ -17,8 +17,7 @@ MigrationStream parsed(const ImageBuilder& image, uint64_t stream_offset) {
 }
 
 void expect(const ImageBuilder& image, uint64_t stream_offset, ErrorCode code, uint64_t offset) {
-  for (const auto parse : {parse_migration_stream, parse_migration_stream_plainly}) {
-    const auto stream = parse(image.view(), stream_offset);
+  for (const auto& stream : {parse_migration_stream(image.view(), stream_offset), parse_migration_stream_plainly(image.view(), stream_offset)}) {
     REQUIRE(!stream);
     INFO(stream.error().what);
     CHECK(error_code_name(stream.error().code) == std::string(error_code_name(code)));

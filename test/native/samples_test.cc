@@ -26,19 +26,21 @@ namespace {
 class MappedFile {
  public:
   explicit MappedFile(const fs::path& path) {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     struct stat info {};
-    if (fd >= 0 && fstat(fd, &info) == 0) size_ = size_t(info.st_size);
-    if (size_) at_ = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0);
-    if (fd >= 0) close(fd);
+    if (fd_ >= 0 && fstat(fd_, &info) == 0) size_ = size_t(info.st_size);
+    if (size_) at_ = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_, 0);
   }
   ~MappedFile() {
     if (at_ != MAP_FAILED) munmap(at_, size_);
+    if (fd_ >= 0) close(fd_);
   }
+  int fd() const { return fd_; }
   MappedFile(const MappedFile&) = delete;
   Bytes view() const { return at_ == MAP_FAILED ? Bytes{} : Bytes{static_cast<const uint8_t*>(at_), size_}; }
 
  private:
+  int fd_ = -1;
   void* at_ = MAP_FAILED;
   size_t size_ = 0;
 };
@@ -112,6 +114,7 @@ TEST_CASE("samples: every real image parses to its end") {
     REQUIRE(domain);
     const auto stream = parse_migration_stream(file.view(), save->stream_offset);
     REQUIRE(stream);
+    CHECK(test::difference(parse_migration_stream(file.view(), save->stream_offset, {file.fd(), true}), stream) == "");
     CHECK(test::difference(stream, parse_migration_stream_plainly(file.view(), save->stream_offset)) == "");
     CHECK(domain->memory_bytes <= stream->payload_records * 4096 + stream->zero_records * 4096);
     check_stripes(file.view(), *stream);

@@ -1,6 +1,9 @@
 // The fast walk in two threads against its plain twin, on streams made to mislead the second thread.
 #include <doctest/doctest.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <random>
 
 #include "core/ram_walk.hh"
@@ -55,11 +58,66 @@ ImageBuilder random_image(uint32_t seed, bool traps, size_t records, uint64_t* o
   return image;
 }
 
+/// The same bytes as a descriptor.
+class ImageInMemory {
+ public:
+  explicit ImageInMemory(const ImageBuilder& image) : fd_(memfd_create("image", MFD_CLOEXEC)) {
+    REQUIRE(write(fd_, image.bytes.data(), image.bytes.size()) == ssize_t(image.bytes.size()));
+  }
+  ~ImageInMemory() { close(fd_); }
+  ImageInMemory(const ImageInMemory&) = delete;
+  int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
 std::string twins(const ImageBuilder& image, uint64_t offset) {
   return test::difference(stream::parse_in_two(image.view(), offset, 0), parse_migration_stream_plainly(image.view(), offset));
 }
 
 }  // namespace
+
+TEST_CASE("two walks: reading the image finds what the mapping holds") {
+  for (uint32_t seed = 100; seed < 110; ++seed) {
+    uint64_t offset = 0;
+    const ImageBuilder image = random_image(seed, seed % 2, 1000 + (seed - 100) * 300, &offset);
+    const ImageInMemory file(image);
+    const auto stream = stream::parse_in_two(image.view(), offset, 0, {file.fd(), true});
+    CHECK(test::difference(stream, parse_migration_stream_plainly(image.view(), offset)) == "");
+    const auto measured = stream::parse_in_two(image.view(), offset, 0, {file.fd()});
+    CHECK(test::difference(measured, stream) == "");
+  }
+}
+
+TEST_CASE("two walks: a descriptor that cannot be read leaves the mapping") {
+  uint64_t offset = 0;
+  const ImageBuilder image = random_image(7, false, 2000, &offset);
+  const ImageInMemory shorter(test::image_with_ram(kFrames, &offset));
+  for (const int fd : {-2, shorter.fd()}) {
+    const auto stream = stream::parse_in_two(image.view(), offset, 0, {fd, true});
+    CHECK(test::difference(stream, parse_migration_stream_plainly(image.view(), offset)) == "");
+  }
+}
+
+TEST_CASE("two walks: every page that is one repeated word is a candidate, seen either way") {
+  uint64_t offset = 0;
+  ImageBuilder image = test::image_with_ram(kFrames, &offset);
+  image.part().zero_in("pc.ram", 0);
+  for (uint64_t frame = 1; frame < 2000; ++frame)
+    image.page(frame, frame % 3 ? test::page_of(uint8_t(frame)) : std::vector<uint8_t>(4096, uint8_t(frame)));
+  image.eos().end().eos();
+  test::add_devices(image);
+  const ImageInMemory file(image);
+  for (const bool read : {false, true}) {
+    const auto stream = stream::parse_in_two(image.view(), offset, 0, {read ? file.fd() : -1, read});
+    REQUIRE(stream);
+    for (uint64_t frame = 1; frame < 2000; ++frame) {
+      const PageLocation at = stream->blocks[0].pages[frame];
+      CHECK(stream->fills.may_be(at) == is_fill(&image.bytes[at]));
+    }
+  }
+}
 
 // Sizes from just behind the head, where the first stripe begins in the second half, to several stripes.
 TEST_CASE("two walks: they find what one finds") {
