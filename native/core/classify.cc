@@ -28,7 +28,14 @@ Classified Classifier::run() {
     assign(pfn, pages, order == kNotAFolio ? Verdict{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order));
     pfn += pages;
   }
+  sort_folios();
   return std::move(out_);
+}
+
+/// Page frames are met in the order of guest memory; a page that was sent again, or a block that was sent late, lies later in the image.
+void Classifier::sort_folios() {
+  const auto by_payload = [](const FolioRecovery& a, const FolioRecovery& b) { return a.first_payload < b.first_payload; };
+  std::sort(out_.recovery.folios.begin(), out_.recovery.folios.end(), by_payload);
 }
 
 void Classifier::assign_free() {

@@ -36,6 +36,7 @@ class Classifier {
   std::optional<Reason> plan_loss(uint64_t pfn, uint32_t order);
   void assign(uint64_t pfn, uint64_t pages, Verdict verdict);
   void assign_free();
+  void sort_folios();
 
   const GuestRam& ram_;
   const KernelLayout& layout_;

@@ -12,6 +12,8 @@ static void store_le(uint8_t* at, T value) {
 }
 
 RecoveryIndex::RecoveryIndex(const Recovery& recovery) : recovery_(recovery) {
+  uint64_t before = 0;
+  for (const FolioRecovery& folio : recovery.folios) sorted_ = sorted_ && before <= folio.first_payload, before = folio.first_payload;
   reach_.reserve(recovery.folios.size());
   uint64_t reach = 0;
   for (const FolioRecovery& folio : recovery.folios) reach_.push_back(reach = std::max(reach, folio.last_payload));
@@ -20,9 +22,10 @@ RecoveryIndex::RecoveryIndex(const Recovery& recovery) : recovery_(recovery) {
 std::vector<RecoveryWrite> RecoveryIndex::writes_within(uint64_t begin, uint64_t end) const {
   std::vector<RecoveryWrite> writes;
   size_t i = std::lower_bound(reach_.begin(), reach_.end(), begin) - reach_.begin();
-  for (; i < recovery_.folios.size() && recovery_.folios[i].first_payload < end; i++) {
+  for (; i < recovery_.folios.size(); i++) {
     const FolioRecovery& folio = recovery_.folios[i];
-    if (folio.last_payload < begin) continue;
+    if (folio.first_payload >= end && sorted_) break;
+    if (folio.first_payload >= end || folio.last_payload < begin) continue;
     auto first = recovery_.writes.begin() + folio.first_write;
     writes.insert(writes.end(), first, first + folio.writes);
   }

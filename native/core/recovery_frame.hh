@@ -26,6 +26,7 @@ class RecoveryIndex {
 
  private:
   const Recovery& recovery_;
+  bool sorted_ = true;           ///< else every folio is looked at: slow, and nothing is left out
   std::vector<uint64_t> reach_;  ///< highest last_payload of the folios up to and with this one
 };
 

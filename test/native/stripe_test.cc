@@ -375,3 +375,19 @@ TEST_CASE("recovery: the writes of every folio that reaches into a stretch") {
   CHECK(*decoded == recovery.writes);
   CHECK(!decode_writes(encoded));
 }
+
+// A live snapshot sends pages again: their folios then lie later in the image than those of higher page frames.
+TEST_CASE("recovery: no write is left out when folios are not in the order of the image") {
+  Recovery recovery;
+  recovery.folios = {{100, 100, 0, 1}, {900, 950, 1, 1}, {200, 200, 2, 1}, {150, 800, 3, 1}};
+  for (uint64_t i = 0; i < 4; i++) recovery.writes.push_back({1000 - i, 1, uint8_t(i)});
+  const RecoveryIndex index(recovery);
+  auto values = [&](uint64_t begin, uint64_t end) {
+    std::vector<int> found;
+    for (const RecoveryWrite& write : index.writes_within(begin, end)) found.push_back(write.value);
+    return found;
+  };
+  CHECK(values(0, 300) == std::vector{0, 2, 3});
+  CHECK(values(700, 800) == std::vector{3});
+  CHECK(values(900, 1000) == std::vector{1});
+}
