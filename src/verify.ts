@@ -1,6 +1,7 @@
 /** `pars verify`: what the store still holds of each snapshot, and with --repair what can be made of it. */
 import { ParsError, type ErrorKind } from './errors.js';
 import type { Host } from './host.js';
+import type { Manifest } from './manifest.js';
 import { repair, type Repair } from './repair.js';
 import { examine, type HealthOptions, type SnapshotHealth } from './snapshot-health.js';
 import type { SnapshotEntry } from './snapshots.js';
@@ -10,10 +11,12 @@ export interface VerifyOptions extends HealthOptions {
   repair: boolean;
   /** Whose expendable losses may be given up: this host's own snapshots only. */
   host: Host | null;
+  /** Makes a new snapshot of a damaged one's image, if that is whole here; null if it is not. */
+  storeAnew?: (manifest: Manifest) => Promise<string | null>;
 }
 
 /** What is known of a snapshot now: after the repair, if there was one. */
-export type Verification = { snapshot: string; repair: Repair | null } & ({ health: SnapshotHealth; error: null } | { health: null; error: ParsError });
+export type Verification = { snapshot: string; repair: Repair | null; storedAnew: string | null } & ({ health: SnapshotHealth; error: null } | { health: null; error: ParsError });
 
 /** Verifies one snapshot that was listed. One without a manifest does not exist, so nothing of it can be wrong: null. */
 export async function verifySnapshot(store: Store, entry: SnapshotEntry, options: VerifyOptions): Promise<Verification | null> {
@@ -21,13 +24,15 @@ export async function verifySnapshot(store: Store, entry: SnapshotEntry, options
   if (entry.condition === 'incomplete') return null;
   try {
     const before = await examine(store, snapshot, options);
-    if (!options.repair || isSound(before)) return { snapshot, health: before, error: null, repair: null };
+    if (!options.repair || isSound(before)) return { snapshot, health: before, error: null, repair: null, storedAnew: null };
     const mayDrop = before.manifest.owner.machineId === options.host?.machineId;
     const done = await repair(store, before, mayDrop);
-    return { snapshot, health: await examine(store, snapshot, options), error: null, repair: done };
+    const after = await examine(store, snapshot, options);
+    const storedAnew = isLost(after) ? ((await options.storeAnew?.(after.manifest)) ?? null) : null;
+    return { snapshot, health: after, error: null, repair: done, storedAnew };
   } catch (error) {
     if (!(error instanceof ParsError) || error.kind === 'internal') throw error;
-    return { snapshot, health: null, error, repair: null };
+    return { snapshot, health: null, error, repair: null, storedAnew: null };
   }
 }
 
@@ -35,11 +40,15 @@ export function isSound({ findings }: SnapshotHealth): boolean {
   return findings.every(({ condition }) => condition === 'sound');
 }
 
+function isLost({ findings }: SnapshotHealth): boolean {
+  return findings.some(({ critical, condition }) => critical && condition === 'lost');
+}
+
 /** The kind of error that says best what is wrong; null when nothing is. The first of these that holds for any object. */
 export function verdictOf({ health, error }: Verification): ErrorKind | null {
   if (health === null) return error.kind;
   const has = (fault: 'missing' | 'corrupt' | 'unreachable'): boolean => health.findings.some(({ condition, health: seen }) => condition !== 'sound' && seen.faults.some((one) => one.fault === fault));
-  if (health.findings.some(({ critical, condition }) => critical && condition === 'lost')) return 'lost';
+  if (isLost(health)) return 'lost';
   if (has('corrupt')) return 'corrupt';
   if (has('unreachable')) return 'unreachable';
   return isSound(health) ? null : 'missing';

@@ -2,7 +2,9 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
-import { knownHost } from '../host.js';
+import { knownHost, thisHost } from '../host.js';
+import type { Manifest } from '../manifest.js';
+import { StubRegistry } from '../stub-registry.js';
 import type { Verification } from '../verify.js';
 
 interface Options extends SharedOptions {
@@ -29,15 +31,25 @@ async function verify(context: Context, typed: string | undefined, options: Opti
   if (typed !== undefined && entries[0]?.condition === 'incomplete') throw new ParsError('missing', `${entries[0].snapshot} has no manifest: it is no snapshot, but what is left of one`);
   const found: Verification[] = [];
   const onProgress = await context.progress();
+  const storeAnew = await anew(context);
   for (const entry of entries) {
     const verification = await verifySnapshot(store, entry, {
-      percent: options.percent, repair: options.repair ?? false, host: knownHost(), signal: context.signal, onProgress,
+      percent: options.percent, repair: options.repair ?? false, host: knownHost(), signal: context.signal, onProgress, storeAnew,
     });
     if (verification) found.push(verification);
   }
   await show(context, found);
   const worst = worstOf(found.map(verdictOf));
   return worst === null ? 0 : EXIT_CODES[worst];
+}
+
+/** Offloading is loaded only when a snapshot turns out to need it. */
+async function anew(context: Context): Promise<(manifest: Manifest) => Promise<string | null>> {
+  const { stateDir } = await context.config();
+  return async (manifest) => {
+    const { storeAnew } = await import('../store-anew.js');
+    return storeAnew(manifest, { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir) }, context.signal);
+  };
 }
 
 async function show({ output }: Context, found: readonly Verification[]): Promise<void> {

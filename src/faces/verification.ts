@@ -36,7 +36,7 @@ const COLUMNS: readonly Column[] = [
 ];
 
 export function verificationJson(verification: Verification): Record<string, unknown> {
-  const { snapshot, health, error, repair } = verification;
+  const { snapshot, health, error, repair, storedAnew } = verification;
   return {
     snapshot,
     verdict: verdictOf(verification) ?? 'sound',
@@ -45,16 +45,18 @@ export function verificationJson(verification: Verification): Record<string, unk
     droppedPages: health?.manifest.droppedPages ?? null,
     classes: health ? rowsOf(health) : null,
     faults: health ? health.findings.filter(isFaulty).map(faultJson) : null,
+    storedAnew,
     repair: repair && { ...repair, failed: repair.failed.map(({ name, error: why }) => ({ name, kind: why.kind, message: why.message })) },
   };
 }
 
 export function renderVerification(verification: Verification, colours: Colours): string {
-  const { snapshot, health, error, repair } = verification;
+  const { snapshot, health, error, repair, storedAnew } = verification;
   if (health === null) return `${snapshot}  ${colours.red(error.kind)}: ${plain(error.message)}`;
   const verdict = verdictOf(verification);
   const lines = [`${snapshot}  ${plain(health.manifest.domain.name)}  ${verdict === null ? colours.green('sound') : colours.red(verdict)}`];
   if (repair) lines.push(...repairLines(repair));
+  if (storedAnew !== null) lines.push(`  its image is whole here and was stored anew as ${storedAnew}; the damaged snapshot stays until: pars rm ${snapshot}`);
   if (verdict === null) return lines.join('\n');
   lines.push(renderTable(COLUMNS, rowsOf(health).map((row) => cells(row)), colours));
   lines.push(...health.findings.filter(isFaulty).flatMap((finding) => faultLines(finding)));

@@ -1,15 +1,21 @@
 /** What verify finds and repair makes of it, on a snapshot in three directories. */
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Manifest } from '../../src/manifest.js';
 import { native } from '../../src/native.js';
+import { offload } from '../../src/offload.js';
+import { presetPolicy } from '../../src/policy.js';
 import { SnapshotSource } from '../../src/snapshot-source.js';
 import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src/snapshots.js';
 import { nodeFiles } from '../../src/stores/local-files.js';
+import { storeAnew } from '../../src/store-anew.js';
 import { initLocalStore } from '../../src/stores/local-init.js';
+import type { ObjectWriter, Store } from '../../src/stores/store.js';
+import { StubRegistry } from '../../src/stub-registry.js';
 import { isStored } from '../../src/index-table.js';
 import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/verify.js';
+import { domainXml, smallImage } from '../support/image-builder.js';
 import { copiesOf, filesIn, flipByte, localFixture, type LocalFixture } from '../support/local-store.js';
 import { CLEAN, storeSnapshot } from '../support/stored-snapshot.js';
 
@@ -20,7 +26,13 @@ beforeEach(async () => {
   fixture = await localFixture(nodeFiles, native());
   manifest = await storeSnapshot(fixture.store);
 });
-afterEach(() => fixture.dispose());
+afterEach(async () => {
+  for (const writer of abandoned.splice(0)) await writer.abort();
+  await fixture.dispose();
+});
+
+/** Writers of programs that ended: their files stay until the test is over. */
+const abandoned: ObjectWriter[] = [];
 
 const path = (object: string): string => objectPath(manifest.snapshot, object);
 const files = (object: string): Promise<string[]> => copiesOf(fixture.directories, path(object));
@@ -45,6 +57,24 @@ async function expectWhole(): Promise<void> {
   const source = await SnapshotSource.open(fixture.store, now);
   for (const frame of source.stripes.flatMap(({ frames }) => frames).filter(isStored)) await source.read(frame);
   for (const object of now.objects) await fixture.store.verify({ ...object, name: path(object.name) });
+}
+
+/** The store of a program that ends after so many changes: nothing happens after, not even cleaning up. */
+function failingAfter(allowed: number): Store {
+  let left = allowed;
+  const change = <T>(work: () => Promise<T>): Promise<T> => (left-- > 0 ? work() : Promise.reject(new Error('stopped')));
+  const store = fixture.reopen();
+  const replaced: Partial<Store> = {
+    create: (...args) => change(async () => {
+      const writer = await store.create(...args);
+      abandoned.push(writer);
+      return { write: (data) => writer.write(data), close: () => change(() => writer.close()), abort: async () => {} };
+    }),
+    remove: (name) => change(() => store.remove(name)),
+  };
+  return new Proxy(store, {
+    get: (target, key) => replaced[key as keyof Store] ?? (Reflect.get(target, key) as (...args: unknown[]) => unknown).bind(target),
+  });
 }
 
 describe('verify', () => {
@@ -165,12 +195,50 @@ describe('repair', () => {
     expect(await Promise.all((await files('kernel.0')).map((file) => readFile(file)))).toEqual(before);
   });
 
+  it('stopped at any write leaves every page that was there, and the next one finishes', async () => {
+    await flipByte((await files('clean-cache.0'))[0]!, 10);
+    for (let allowed = 0; ; allowed++) {
+      const store = failingAfter(allowed);
+      const entry = await findSnapshot(fixture.store, manifest.snapshot);
+      const failed = await verifySnapshot(store, entry, { percent: 100, repair: true, host: manifest.owner }).catch((error: unknown) => error);
+      const source = await SnapshotSource.open(fixture.reopen(), await readManifest(fixture.reopen(), manifest.snapshot));
+      const readable = await Promise.all(source.stripes.flatMap(({ frames }) => frames).filter(isStored).map((frame) => source.read(frame).then(() => true, () => false)));
+      expect(readable.filter((good) => !good).length, `${allowed} writes`).toBeLessThanOrEqual(1);
+      expect(source.stripes.filter(({ frames }) => isStored(frames.find(({ kind }) => kind === CLEAN)!)).length).toBeGreaterThanOrEqual(3);
+      if (!(failed instanceof Error)) break;
+      expect(failed.message).toBe('stopped');
+      expect(allowed).toBeLessThan(12);
+    }
+    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    await expectWhole();
+  }, 90_000);
+
+  it('stores an image anew that is whole here when critical data of its snapshot is lost', async () => {
+    const image = join(fixture.root, 'web.save');
+    const small = smallImage({ frames: 2000 });
+    await writeFile(image, small.bytes);
+    const place = { store: fixture.store, host: manifest.owner, registry: new StubRegistry(join(fixture.root, 'state')) };
+    const made = await offload(image, place, { policy: presetPolicy('pars'), policyIsFixed: true, keepLocal: true, force: false, managedSave: true, leaseWaitMs: 0, level: 1 });
+    const damaged = await readManifest(fixture.store, made.snapshot);
+    await fixture.store.remove(objectPath(made.snapshot, 'skeleton.0'));
+    const run = async (): Promise<Verification | null> => verifySnapshot(fixture.reopen(), await findSnapshot(fixture.store, made.snapshot), {
+      percent: 100, repair: true, host: manifest.owner, storeAnew: (lost) => storeAnew(lost, place),
+    });
+    const found = await run();
+    expect(found && verdictOf(found)).toBe('lost');
+    const fresh = await readManifest(fixture.store, found?.storedAnew ?? '');
+    expect(fresh).toMatchObject({ image: { path: image, headDigest: damaged.image.headDigest }, policy: damaged.policy, sequence: damaged.sequence + 1 });
+    expect((await readFile(image)).equals(small.bytes), 'the image stays').toBe(true);
+    await writeFile(image, smallImage({ frames: 2000, xml: domainXml({ uuid: '99999999-2222-3333-4444-555555555555' }) }).bytes);
+    expect((await run())?.storedAnew, "not another guest's").toBeNull();
+  }, 90_000);
+
   it('goes by the latest manifest when a disk comes back with an older one', async () => {
     const [first = '', second = ''] = fixture.directories;
     const old = await readFile(join(first, path(MANIFEST_NAME)));
     await flipByte((await files('clean-cache.0'))[0]!, 10);
     await verify({ repair: true });
-    for (const directory of [first, second]) await nodeFiles.open(join(directory, path(MANIFEST_NAME)), 'w').then(async (handle) => { await handle.writeFile(old); await handle.close(); });
+    for (const directory of [first, second]) await writeFile(join(directory, path(MANIFEST_NAME)), old);
     expect((await readManifest(fixture.reopen(), manifest.snapshot)).revision).toBe(1);
     expect(verdictOf(await verify({ repair: true }))).toBeNull();
     expect(await readFile(join(first, path(MANIFEST_NAME)))).not.toEqual(old);
