@@ -1,0 +1,27 @@
+// A BTF blob, and all that a kernel's layout asks of it.
+#include "core/btf.hh"
+
+#include <cstdlib>
+
+#include "core/kernel_layout.hh"
+
+using namespace pars;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (Btf::blob_bytes({data, size}) == 0) return 0;
+  auto btf = Btf::parse({data, data + size});
+  if (!btf) {
+    if (btf.error().offset > size) std::abort();
+    return 0;
+  }
+  const std::string_view note = "OSRELEASE=6.1\nNUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129\n";
+  std::vector<uint8_t> page(4096);
+  std::copy(note.begin(), note.end(), page.begin());
+  const LayoutResult found = resolve_layout(*btf, *Vmcoreinfo::parse(page));
+  if (!found.layout) return 0;
+  const PageLayout& p = found.layout->page;
+  for (uint32_t at : {p.flags, p.mapping, p.index, p.private_data, p.list, p.compound})
+    if (at > 56) std::abort();
+  if (p.refcount > 60 || p.mapcount > 60 || found.layout->zone.orders > 32) std::abort();
+  return 0;
+}
