@@ -1,5 +1,6 @@
 /** CREATE in two steps, streamed: the NameNode names a DataNode, which takes the data as fast as it can write it. */
 import type { ClientRequest, IncomingMessage } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ChecksumOnTheWay } from './checksum.js';
 import type { WebHdfsClient } from './client.js';
 import { WebHdfsError } from './errors.js';
@@ -32,8 +33,8 @@ export interface Uploaded {
 
 /** A receiver that is dead is handed out until the NameNode has noticed; which one is handed out is chance. */
 const RECEIVERS = 8;
-/** A server that never says 100 Continue gets the data anyway. */
-const CONTINUE_MS = 3000;
+/** How long a file that was asked for is waited for before data is sent all the same; ms. */
+const MADE_MS = 15_000;
 
 /**
  * A file being written. After an error, or without `close`, a file that is short (or open, or empty) may be left under this name: only
@@ -51,6 +52,7 @@ export class Upload {
   #failure: WebHdfsError | undefined;
   #waiting: { resolve: () => void; reject: (error: WebHdfsError) => void } | undefined;
   #bytes = 0;
+  #ended = false;
 
   private constructor(exchange: Exchange, request: ClientRequest, watch: Watch, blockSize: number) {
     this.#exchange = exchange;
@@ -58,14 +60,17 @@ export class Upload {
     this.#watch = watch;
     this.#checksum = new ChecksumOnTheWay(blockSize);
     this.#answered = responseTo(request).then((response) => accept(exchange, response));
-    this.#answered.catch((error: unknown) => this.#fail(error));
+    this.#answered.then(() => this.#expectEnd(), (error: unknown) => this.#fail(error));
   }
 
-  /** Resolves when a DataNode has made the file, so permission, safe mode and a name that exists are told before any data is sent. */
+  /** Resolves when the file has been made, so permission, safe mode and a name that exists are told before any data is sent. */
   static async begin(client: WebHdfsClient, path: string, options: CreateOptions): Promise<Upload> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await Upload.#to(await redirectOf(client, path, options), client, path, options);
+        const before = options.overwrite ? await fileIdOf(client, path, options) : undefined;
+        const upload = Upload.#to(await redirectOf(client, path, options), client, path, options);
+        await upload.#untilMade(async () => (await fileIdOf(client, path, options)) !== before);
+        return upload;
       } catch (error) {
         const again = error instanceof WebHdfsError && error.dataNode && NEVER_REACHED.has(error.exception ?? '');
         if (!again || attempt === RECEIVERS) throw error;
@@ -73,13 +78,11 @@ export class Upload {
     }
   }
 
-  static async #to(redirect: Redirect, client: WebHdfsClient, path: string, options: CreateOptions): Promise<Upload> {
-    const headers = { 'Content-Type': 'application/octet-stream', 'Transfer-Encoding': 'chunked', Expect: '100-continue' };
+  static #to(redirect: Redirect, client: WebHdfsClient, path: string, options: CreateOptions): Upload {
+    const headers = { 'Content-Type': 'application/octet-stream', 'Transfer-Encoding': 'chunked' };
     const exchange: Exchange = { what: `CREATE ${path}`, method: 'PUT', ...redirect, dataNode: true, headers };
     const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
-    const upload = new Upload(exchange, client.transport.begin(exchange, watch.signal), watch, options.blockSize);
-    await upload.#untilWanted();
-    return upload;
+    return new Upload(exchange, client.transport.begin(exchange, watch.signal), watch, options.blockSize);
   }
 
   /** Resolves when the connection is ready for more. The buffer must not be changed until the upload has ended. */
@@ -94,6 +97,7 @@ export class Upload {
   /** Resolves when HDFS has closed the file. */
   async close(): Promise<Uploaded> {
     if (this.#failure) throw this.#failure;
+    this.#ended = true;
     this.#request.end();
     try {
       (await this.#watch.wait(this.#answered)).resume();
@@ -110,18 +114,27 @@ export class Upload {
     this.#watch.cancel();
   }
 
-  async #untilWanted(): Promise<void> {
-    const timer = setTimeout(() => this.#waiting?.resolve(), CONTINUE_MS);
-    this.#request.once('continue', () => this.#waiting?.resolve());
-    this.#request.once('socket', (socket) => socket.once('connect', () => timer.refresh()));
+  /**
+   * A DataNode says 100 Continue before it has asked for the file to be made, so only the NameNode knows that it was. Data sent earlier
+   * would meet a connection that was closed with a refusal, and the refusal would be lost.
+   */
+  async #untilMade(made: () => Promise<boolean>): Promise<void> {
     this.#request.flushHeaders();
-    try {
-      await this.#watch.wait(this.#wake());
-    } finally {
-      clearTimeout(timer);
+    const deadline = performance.now() + MADE_MS;
+    for (let pause = 5; !this.#failure && performance.now() < deadline; pause = Math.min(2 * pause, 250)) {
+      const there = await made().catch((error: unknown) => {
+        throw this.#fail(error);
+      });
+      if (there) break;
+      await sleep(pause);
     }
+    if (this.#failure) throw this.#failure;
     // Not before: the head's own way out is a drain too.
     this.#request.on('drain', () => this.#waiting?.resolve());
+  }
+
+  #expectEnd(): void {
+    if (!this.#ended) this.#fail(new WebHdfsError('protocol', `${this.#exchange.what}: answered before all was sent`, placeOf(this.#exchange)));
   }
 
   #wake(): Promise<void> {
@@ -136,6 +149,16 @@ export class Upload {
     this.#watch.cancel();
     this.#waiting?.reject(this.#failure);
     return this.#failure;
+  }
+}
+
+/** A gateway that knows no ids says 0. */
+async function fileIdOf(client: WebHdfsClient, path: string, { signal }: CreateOptions): Promise<number | undefined> {
+  try {
+    return (await client.status(path, { signal })).fileId ?? 0;
+  } catch (error) {
+    if (error instanceof WebHdfsError && error.kind === 'missing') return undefined;
+    throw error;
   }
 }
 
