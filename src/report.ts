@@ -2,6 +2,7 @@
 import type { ClassFacts, ImageFacts, InspectionFacts } from './inspection.js';
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from './page-classes.js';
 import { presetPolicy, PRESETS, type Policy } from './policy.js';
+import { rereadCost, type RereadCost } from './reread-cost.js';
 import { type Amount, type Amounts, compareCost, costOf, type PolicyCost } from './policy-cost.js';
 
 const PAGE_BYTES = 4096;
@@ -43,6 +44,8 @@ export interface ImageReport {
   policies: Record<string, PolicyReport>;
   /** What the same image costs in a store that does not know pages, bytes over all disks. */
   natives: NativeCosts;
+  /** What the guest pays at the most when all its clean page cache is lost. */
+  reread: RereadCost;
   /** The policy that would be used now. */
   policy: string;
   /** Pages of every class by the rule that decided. */
@@ -63,6 +66,7 @@ export function reportOn({ path, image, inspection }: ReportFacts, configured: P
     skeleton: amounts.skeleton,
     policies: policyReports(configured, amounts),
     natives: nativeCosts(image.bytes, amounts),
+    reread: rereadCost(inspection.classes['clean-cache'].payloadPages),
     policy: configured.name,
     reasons: inspection.reasons,
     notes: inspection.notes,

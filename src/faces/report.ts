@@ -12,6 +12,7 @@ const UNKNOWN = '-';
 export function renderReport(report: ImageReport, colours: Colours): string {
   const parts = [renderPairs(head(report), colours), classTable(report, colours), policyTable(report, colours)];
   if (report.notes.length > 0) parts.push(noteTable(report, colours));
+  if (report.reread.requests > 0) parts.push(rereadLine(report));
   parts.push(colours.dim('Exact: bytes before compression. Estimate: after zstd, from samples of each class.'));
   return parts.join('\n\n');
 }
@@ -66,6 +67,10 @@ function policyTable({ policies, natives, policy: current }: ImageReport, colour
   rows.push([colours.dim('3 x zstd image'), UNKNOWN, '', estimate(estimatedThreeCopiesOfZstd), 'native']);
   rows.push([colours.dim('RS-6-3 image'), formatBytes(rs63), '', '', 'native']);
   return renderTable(columns, rows, colours);
+}
+
+function rereadLine({ reread }: ImageReport): string {
+  return `All clean-cache lost: the guest reads up to ${formatBytes(reread.bytes)} again from its own disk, in up to ${formatCount(reread.requests)} requests, as it needs them.`;
 }
 
 function noteTable({ notes }: ImageReport, colours: Colours): string {
