@@ -16,7 +16,7 @@ namespace pars::reader {
 namespace {
 
 constexpr unsigned kWorkers = 2;
-constexpr size_t kWindow = 6;  // units finished or in work ahead of the one being sent: bounds memory
+constexpr size_t kWindow = 4;  // units finished or in work ahead of the one being sent: bounds memory
 
 struct PackedFrame {
   uint8_t kind;
