@@ -32,7 +32,8 @@ const std::map<std::string, KernelTypes> kKernels = {
 }  // namespace
 
 TEST_CASE("a healthy guest made by hand is read as it was made") {
-  for (const auto& [name, types] : kKernels) {
+  for (const auto& [key, types] : kKernels) {
+    const auto& name = key;  // a lambda of clang 14 cannot take a structured binding
     CAPTURE(name);
     Guest g({.types = types});
     const Seen seen = g.look();
@@ -211,7 +212,8 @@ TEST_CASE("R4: free memory that does not add up makes a guest not introspected")
       {"a list that never returns", [&](Guest& g) { g.set_word(g.page_va(big) + 8, g.page_va(big) + 8); }},
       {"a list of another zone", [&](Guest& g) { g.set_word(g.page_va(big) + 8, g.page_va(20) + 8); }},
   };
-  for (const auto& [name, broken] : breaks) {
+  for (const auto& [key, broken] : breaks) {
+    const auto& name = key;  // a lambda of clang 14 cannot take a structured binding
     CAPTURE(name);
     Guest g;
     broken(g);
@@ -251,7 +253,8 @@ TEST_CASE("R5: folios that their file's tree does not hold condemn the reading")
       {"a node that is not in RAM", [](Guest& g) { g.set_word(g.root_slot(g.ext4.mapping), 0xffff900000000002); }},
       {"a tree that is a cycle", [](Guest& g) { const uint64_t root = g.word(g.root_slot(g.ext4.mapping)); for (uint64_t i = 0; i < 64; i++) g.set_word(g.node_slot(root - 2, i), root); }},
   };
-  for (const auto& [name, broken] : breaks) {
+  for (const auto& [key, broken] : breaks) {
+    const auto& name = key;  // a lambda of clang 14 cannot take a structured binding
     CAPTURE(name);
     Guest g;
     broken(g);
@@ -327,8 +330,9 @@ TEST_CASE("R6: a page without a struct page is critical") {
 
 TEST_CASE("R7: BTF that lacks what a class needs makes it critical, and says what") {
   using Name = std::pair<const char*, const char*>;
-  for (auto [type, name] : {Name{"page", "_refcount"}, {"page", "_mapcount"}, {"page", "flags"}, {"page", "private"}, {"zone", "free_area"},
+  for (auto [type, key] : {Name{"page", "_refcount"}, {"page", "_mapcount"}, {"page", "flags"}, {"page", "private"}, {"zone", "free_area"},
                             {"zone", "zone_start_pfn"}, {"free_area", "nr_free"}, {"mem_section", "section_mem_map"}}) {
+    const char* const name = key;
     CAPTURE(name);
     KernelTypes types = linux_6_12();
     Guest g;  // with the whole BTF; then the one that lacks a field is put in its place
@@ -348,10 +352,11 @@ TEST_CASE("R7: BTF that lacks what a class needs makes it critical, and says wha
 
 TEST_CASE("R7: a file cache that is not fully known is critical; the rest is read") {
   using Name = std::pair<const char*, const char*>;
-  for (auto [type, name] : {Name{"address_space", "wb_err"}, {"address_space", "host"}, {"address_space", "flags"}, {"address_space", "i_pages"},
+  for (auto [type, key] : {Name{"address_space", "wb_err"}, {"address_space", "host"}, {"address_space", "flags"}, {"address_space", "i_pages"},
                             {"inode", "i_mode"}, {"inode", "i_flags"}, {"inode", "i_sb"}, {"super_block", "s_bdev"}, {"super_block", "s_type"},
                             {"block_device", "bd_disk"}, {"gendisk", "disk_name"}, {"xa_node", "shift"}, {"xa_node", "slots"}, {"mapping_flags", "AS_EIO"},
                             {"mapping_flags", "AS_ENOSPC"}, {"mapping_flags", "AS_UNEVICTABLE"}}) {
+    const char* const name = key;
     CAPTURE(name);
     KernelTypes types = linux_6_12();
     Guest g;

@@ -113,7 +113,8 @@ TEST_CASE("hostile BTF: offsets outside, counts without end, sizes that divide b
       {"order far away", with("folio", "_flags_1", 1 << 28)},
       {"slots of a number no kernel has", with("xa_node", "slots", 40, {8, "", 0x10000000})},
   };
-  for (const auto& [name, types] : lies) {
+  for (const auto& [key, types] : lies) {
+    const auto& name = key;  // a lambda of clang 14 cannot take a structured binding
     CAPTURE(name);
     Guest g;
     for (uint64_t i = 0; i < 20; i++) g.add_free(1800 + 2 * i, 0);
@@ -179,7 +180,8 @@ TEST_CASE("hostile files: address spaces, inodes and super blocks that point at 
   const std::vector<uint64_t> places = {0, 1, ~0ull, 1ull << 63, kDirectMap - 1, kDirectMap + 16 * kMiB - 1, kVmemmap, kImageMap};
   for (uint64_t place : places) {
     CAPTURE(place);
-    for (const auto& [type, field] : std::vector<std::pair<const char*, const char*>>{{"inode", "i_sb"}, {"super_block", "s_type"}, {"super_block", "s_bdev"}, {"block_device", "bd_disk"}}) {
+    for (const auto& [type, key] : std::vector<std::pair<const char*, const char*>>{{"inode", "i_sb"}, {"super_block", "s_type"}, {"super_block", "s_bdev"}, {"block_device", "bd_disk"}}) {
+      const char* const field = key;
       CAPTURE(field);
       Guest g;
       const uint64_t at = std::string_view(type) == "inode" ? g.ext4.inode : std::string_view(type) == "super_block" ? g.ext4.super_block : g.ext4.block_device;

@@ -17,8 +17,9 @@ using Break = std::function<void(Guest&)>;
 
 /// Each break makes the page critical that `victim` names, on every kernel it makes sense on; its neighbour stays clean.
 void check_each(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels = kKernels) {
-  for (const auto& [kernel, types] : kernels)
-    for (const auto& [name, broken] : breaks) {
+  for (const auto& [release, types] : kernels)
+    for (const auto& [key, broken] : breaks) {
+      const std::string &kernel = release, &name = key;  // a lambda of clang 14 cannot take a structured binding
       CAPTURE(kernel);
       CAPTURE(name);
       Guest g({.types = types});
@@ -32,8 +33,9 @@ void check_each(const std::map<std::string, Break>& breaks, const std::map<std::
 
 /// Each break makes every page of the file `ext4` critical; the file `xfs` stays clean.
 void check_file(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels, std::string_view rule = "") {
-  for (const auto& [kernel, types] : kernels)
-    for (const auto& [name, broken] : breaks) {
+  for (const auto& [release, types] : kernels)
+    for (const auto& [key, broken] : breaks) {
+      const std::string &kernel = release, &name = key;  // a lambda of clang 14 cannot take a structured binding
       CAPTURE(kernel);
       CAPTURE(name);
       Guest g({.types = types});
@@ -117,7 +119,8 @@ TEST_CASE("R9: one reference more makes a clean folio critical, and so does one 
 }
 
 TEST_CASE("R10: a large folio that its mapping does not declare is critical") {
-  for (const auto& [kernel, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+    const auto& kernel = kernel_key;
     CAPTURE(kernel);
     Guest undeclared({.types = types});
     undeclared.set("address_space", undeclared.xfs.mapping, "flags", 0);
@@ -140,7 +143,8 @@ TEST_CASE("R10: a large folio that its mapping does not declare is critical") {
 }
 
 TEST_CASE("R10: map counts of large folios, wherever a kernel keeps them, must say unmapped") {
-  for (const auto& [kernel, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+    const auto& kernel = kernel_key;
     CAPTURE(kernel);
     for (const char* field : {"_mapcount", "_large_mapcount", "_entire_mapcount", "_total_mapcount"}) {
       CAPTURE(field);
@@ -156,7 +160,8 @@ TEST_CASE("R10: map counts of large folios, wherever a kernel keeps them, must s
 }
 
 TEST_CASE("R10: a folio whose head and tails disagree is critical") {
-  for (const auto& [kernel, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+    const auto& kernel = kernel_key;
     CAPTURE(kernel);
     const char* link = types.has("page", "compound_info") ? "compound_info" : "compound_head";
     const char* order = types.has("folio", "_folio_order") ? "_folio_order" : "_flags_1";
@@ -169,7 +174,8 @@ TEST_CASE("R10: a folio whose head and tails disagree is critical") {
         {"order zero", [=](Guest& g) { g.set_page(g.large[4], order, 0); }},
         {"a head that is a tail", [=](Guest& g) { g.set_page(g.large[4], link, g.page_va(g.large[2]) | 1); }},
     };
-    for (const auto& [name, broken] : breaks) {
+    for (const auto& [key, broken] : breaks) {
+      const auto& name = key;  // a lambda of clang 14 cannot take a structured binding
       CAPTURE(name);
       Guest g({.types = types});
       broken(g);
@@ -215,7 +221,8 @@ TEST_CASE("R14: a kernel that reads its page cache without references has no cle
 }
 
 TEST_CASE("R8: recovery clears PG_uptodate of each clean folio's head, and touches critical pages only") {
-  for (const auto& [kernel, types] : kKernels) {
+  for (const auto& [key, types] : kKernels) {
+    const auto& kernel = key;  // a lambda of clang 14 cannot take a structured binding
     CAPTURE(kernel);
     Guest g({.types = types});
     const Seen seen = g.look();
