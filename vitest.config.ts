@@ -3,12 +3,15 @@ import { defineConfig } from 'vitest/config';
 /** Two projects: what runs anywhere in seconds, and what boots guests. */
 export default defineConfig({
   test: {
+    // Two files at a time on any machine: each brings its own libvirtd, store and cluster, and a guest under emulation keeps one core busy.
+    maxWorkers: 2,
+    minWorkers: 1,
     projects: [
       {
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts', 'test/regressions/**/*.test.ts'],
-          testTimeout: 20_000,
+          testTimeout: 120_000, // seconds on a quiet machine
         },
       },
       {
@@ -17,8 +20,6 @@ export default defineConfig({
           include: ['test/integration/**/*.test.ts'],
           testTimeout: 30 * 60_000,
           hookTimeout: 30 * 60_000,
-          fileParallelism: false,
-          sequence: { concurrent: false },
         },
       },
     ],

@@ -1,12 +1,12 @@
 /** Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of the directory. */
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, rename, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { isTemporary, temporaryName } from './temporary-name.js';
 
 /** Writes `data` to `path`, making its directory if need be. */
 export async function writeAtomically(path: string, data: string | Buffer, mode = 0o600): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  const temporary = join(dirname(path), temporaryName(basename(path)));
   try {
     await writeNew(temporary, data, mode);
     await rename(temporary, path);
@@ -15,6 +15,19 @@ export async function writeAtomically(path: string, data: string | Buffer, mode 
     throw error;
   }
   await syncDirectory(dirname(path));
+}
+
+/** Removes what writers that were killed left below `root` and is older than that; returns how many there were. With `dryRun` it only counts. */
+export async function sweepTemporaries(root: string, { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean }): Promise<number> {
+  let swept = 0;
+  for (const name of await readdir(root, { recursive: true }).catch(() => [])) {
+    if (!isTemporary(basename(name))) continue;
+    const { mtimeMs } = await stat(join(root, name)).catch(() => ({ mtimeMs: Infinity }));
+    if (Date.now() - mtimeMs < olderThanMs) continue;
+    swept++;
+    if (!dryRun) await unlink(join(root, name)).catch(() => {});
+  }
+  return swept;
 }
 
 /** Makes the names in a directory durable. */

@@ -21,8 +21,11 @@ export interface StripeFrame {
 
 /** A change to one byte of the original image: byte = (byte & ~mask) | value. */
 export interface Native {
-  /** Rebuilds one stripe. `writes`: the recovery writes that fall into it, 10 bytes each as in a recovery frame, offsets in the original image. */
-  assembleStripe(stripe: { imageOffset: number; imageBytes: number; frames: StripeFrame[]; writes: Buffer }): Promise<Buffer>;
+  /**
+   * Rebuilds one stripe. `writes`: the recovery writes that fall into it, 10 bytes each as in a recovery frame, offsets in the original image.
+   * `into`: memory for it, of which the answer is a view; not to be touched until then. Without it the answer has memory of its own.
+   */
+  assembleStripe(stripe: { imageOffset: number; imageBytes: number; frames: StripeFrame[]; writes: Buffer; into?: Buffer }): Promise<Buffer>;
   /** Decompresses one frame of known size. */
   decompress(data: Buffer, rawBytes: number): Promise<Buffer>;
   /** Compresses one frame (content size recorded). */
@@ -53,12 +56,15 @@ export interface Native {
   readFully(fd: number, bytes: number): Promise<Buffer>;
 }
 
+/** Where the native build leaves what it makes. */
+export function builtBinary(name: string): string {
+  return fileURLToPath(new URL(`../build/Release/${name}`, import.meta.url));
+}
+
 function load(): Native {
   const require = createRequire(import.meta.url);
-  for (const candidate of ['../build/Release/pars.node', './pars.node']) {
-    const path = fileURLToPath(new URL(candidate, import.meta.url));
-    if (existsSync(path)) return require(path) as Native;
-  }
+  const path = builtBinary('pars.node');
+  if (existsSync(path)) return require(path) as Native;
   throw new Error('the native addon is not built: run "npm run build" in the directory of pars');
 }
 

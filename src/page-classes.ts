@@ -9,6 +9,15 @@ export type PageClass = (typeof PAGE_CLASSES)[number];
 /** Classes the guest can lose without harm; all others are critical. */
 export const EXPENDABLE: ReadonlySet<PageClass> = new Set<PageClass>(['free', 'clean-cache']);
 
+/** Whether a frame of this kind holds pages of an expendable class: what is no page class is critical. */
+export function isExpendableKind(kind: number): boolean {
+  const pageClass = PAGE_CLASSES[kind];
+  return pageClass !== undefined && EXPENDABLE.has(pageClass);
+}
+
+/** A page frame of the guest (x86-64). */
+export const PAGE_BYTES = 4096;
+
 /** Kinds of frames: 0..11 are page classes. */
 export const FRAME_FILL = 12;
 export const FRAME_SKELETON = 13;

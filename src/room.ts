@@ -3,6 +3,12 @@ import { statfs } from 'node:fs/promises';
 import { ParsError } from './errors.js';
 import { native } from './native.js';
 
+/** What is free on the file system of `path` for those who are not root. */
+export async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
+}
+
 /** Room for [offset, offset + bytes) of an open file. Throws 'no-space' before anything is written. */
 export async function reserveRoom(fd: number, offset: number, bytes: number, path: string): Promise<void> {
   if (bytes <= 0) return;
@@ -13,9 +19,13 @@ export async function reserveRoom(fd: number, offset: number, bytes: number, pat
     if (code === 'ENOSPC' || code === 'EDQUOT') throw noRoom(path, bytes, error);
     if (code !== 'EOPNOTSUPP') throw error;
     // A file system that cannot reserve: what it says is free must do.
-    const { bavail, bsize } = await statfs(`/proc/self/fd/${fd}`);
-    if (bavail * bsize < bytes) throw noRoom(path, bytes, error);
+    await refuseTightRoom(fd, bytes, path, error);
   }
+}
+
+/** Throws 'no-space' when the file system of an open file has less than `bytes` free: for those that cannot be reserved, because it is not known where they go. */
+export async function refuseTightRoom(fd: number, bytes: number, path: string, cause?: unknown): Promise<void> {
+  if ((await freeBytes(`/proc/self/fd/${fd}`)) < bytes) throw noRoom(path, bytes, cause);
 }
 
 /** A failure to write `path`, as an error of ours: a full disk is told from everything else. */

@@ -1,4 +1,5 @@
 #include <memory>
+#include <mutex>
 
 #include "addon/arguments.hh"
 #include "addon/functions.hh"
@@ -11,7 +12,7 @@
 namespace pars::addon {
 namespace {
 
-constexpr const char* kStripeShape = "{imageOffset, imageBytes, frames: [{kind, data, rawBytes, lost}], writes}";
+constexpr const char* kStripeShape = "{imageOffset, imageBytes, frames: [{kind, data, rawBytes, lost}], writes, into?}";
 
 Failure out_of_memory() { return {"ENOMEM", "no memory for a frame"}; }
 
@@ -48,9 +49,69 @@ class DecompressWork final : public Work {
   OutputBytes out_;
 };
 
+/// Memory for decompressed frames, used again and again: megabytes fresh from the system cost more than what is done in them.
+class Scratch {
+ public:
+  ~Scratch() {
+    if (!memory_.bytes) return;
+    std::lock_guard lock(mutex_);
+    if (idle_.size() < kKept) idle_.push_back(std::move(memory_));
+  }
+
+  /// At least `size` bytes, of any content.
+  uint8_t* take(size_t size) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!idle_.empty()) memory_ = std::move(idle_.back()), idle_.pop_back();
+    }
+    if (memory_.size < size) memory_ = {std::unique_ptr<uint8_t[]>(new uint8_t[size]), size};
+    return memory_.bytes.get();
+  }
+
+ private:
+  struct Memory {
+    std::unique_ptr<uint8_t[]> bytes;
+    size_t size = 0;
+  };
+  static constexpr size_t kKept = 4;
+  static inline std::mutex mutex_;
+  static inline std::vector<Memory> idle_;
+  Memory memory_;
+};
+
+/// Where a stripe goes: memory of the caller's, or new memory.
+class StripeOutput {
+ public:
+  void use(Napi::Buffer<uint8_t> room) {
+    room_ = Napi::Persistent(room.As<Napi::Object>());
+    given_ = {room.Data(), room.Length()};
+  }
+
+  std::optional<Failure> begin(size_t size) {
+    size_ = size;
+    if (room_.IsEmpty()) return fresh_.allocate(size) ? std::nullopt : std::optional(out_of_memory());
+    if (given_.size() < size) return Failure{"EINVAL", "the stripe has " + std::to_string(size) + " bytes, more than there is room for"};
+    return std::nullopt;
+  }
+  std::span<uint8_t> span() { return room_.IsEmpty() ? fresh_.span() : given_.first(size_); }
+
+  Napi::Value answer(Napi::Env env) {
+    if (room_.IsEmpty()) return fresh_.release(env);
+    const Napi::Object room = room_.Value();
+    return room.Get("subarray").As<Napi::Function>().Call(room, {Napi::Number::New(env, 0), Napi::Number::New(env, static_cast<double>(size_))});
+  }
+
+ private:
+  Napi::ObjectReference room_;
+  std::span<uint8_t> given_;
+  OutputBytes fresh_;
+  size_t size_ = 0;
+};
+
 class AssembleWork final : public Work {
  public:
   AssembleWork(Napi::Env env, StripeParts stripe, Bytes writes) : Work(env), stripe_(std::move(stripe)), writes_(writes) {}
+  StripeOutput& output() { return out_; }
 
  private:
   std::optional<Failure> run() override {
@@ -59,9 +120,8 @@ class AssembleWork final : public Work {
     if (!writes) return core_failure(writes.error());
     auto assembly = Assembly::plan(stripe_);
     if (!assembly) return core_failure(assembly.error());
-    if (!out_.allocate(assembly->size())) return out_of_memory();
+    if (auto failure = out_.begin(assembly->size())) return failure;
     auto status = assembly->write(out_.span(), std::move(*writes));
-    scratch_.reset();
     if (!status) return core_failure(status.error());
     return std::nullopt;
   }
@@ -70,10 +130,10 @@ class AssembleWork final : public Work {
   std::optional<Failure> decompress_parts() {
     size_t total = 0, used = 0;
     for (const StripePart& part : stripe_.parts) total += stored(part) ? part.raw_bytes : 0;
-    scratch_.reset(new uint8_t[total]);
+    uint8_t* scratch = scratch_.take(total);
     for (StripePart& part : stripe_.parts) {
       if (!stored(part)) continue;
-      std::span<uint8_t> raw(scratch_.get() + used, part.raw_bytes);
+      std::span<uint8_t> raw(scratch + used, part.raw_bytes);
       if (auto status = decompress(part.bytes, raw); !status) return core_failure(status.error());
       part.bytes = raw;
       used += raw.size();
@@ -82,12 +142,12 @@ class AssembleWork final : public Work {
   }
 
   static bool stored(const StripePart& part) { return part.present && part.loss == Loss::none; }
-  Napi::Value answer(Napi::Env env) override { return out_.release(env); }
+  Napi::Value answer(Napi::Env env) override { return out_.answer(env); }
 
   StripeParts stripe_;
   Bytes writes_;
-  std::unique_ptr<uint8_t[]> scratch_;
-  OutputBytes out_;
+  Scratch scratch_;
+  StripeOutput out_;
 };
 
 std::optional<Loss> loss_of(const Napi::Value& value) {
@@ -131,13 +191,15 @@ Napi::Value assemble_stripe(const Napi::CallbackInfo& info) {
   auto object = info[0].As<Napi::Object>();
   auto offset = whole_number(object.Get("imageOffset"));
   auto bytes = whole_number(object.Get("imageBytes"));
-  Napi::Value frames = object.Get("frames"), writes = object.Get("writes");
+  Napi::Value frames = object.Get("frames"), writes = object.Get("writes"), into = object.Get("into");
   StripeParts stripe;
   if (!offset || !bytes || !writes.IsBuffer() || !read_frames(frames, stripe)) return throw_type(info.Env(), kStripeShape);
+  if (!into.IsUndefined() && !into.IsBuffer()) return throw_type(info.Env(), kStripeShape);
   stripe.image_offset = *offset;
   stripe.image_bytes = *bytes;
   auto* work = new AssembleWork(info.Env(), stripe, *buffer(writes));
   work->keep(writes);
+  if (into.IsBuffer()) work->output().use(into.As<Napi::Buffer<uint8_t>>());
   auto list = frames.As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); i++) work->keep(list.Get(i).As<Napi::Object>().Get("data"));
   return Work::start(work);

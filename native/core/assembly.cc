@@ -71,8 +71,8 @@ class Writer {
   Status run(const Run& run) {
     skeleton(run.lead);
     for (uint32_t i = 0; i < run.pages; i++) {
-      if (i > 0) skeleton(kRecordWordBytes);
-      if (auto status = page(run.source, i == 0 ? run.header : kRecordWordBytes); !status) return status;
+      if (i > 0) skeleton(run.gap());
+      if (auto status = page(run.source, i == 0 ? run.header : run.gap()); !status) return status;
     }
     return Done{};
   }
@@ -111,7 +111,7 @@ class Writer {
   /// Turns the page record just written into a zero record.
   Status pack(uint32_t header_bytes) {
     uint8_t* word = out_ - header_bytes;
-    bool page_record = (word[7] & ~kFlagContinue) == kFlagPage && (word[6] & 0x0f) == 0;
+    bool page_record = header_bytes >= kRecordWordBytes && (word[7] & ~kFlagContinue) == kFlagPage && (word[6] & 0x0f) == 0;
     if (!page_record) return corrupt(offset_ - header_bytes, "a lost page has no page record in front of it");
     word[7] ^= kFlagPage | kFlagZero;
     *out_ = 0;

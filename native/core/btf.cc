@@ -47,9 +47,11 @@ uint64_t Btf::blob_bytes(Bytes header) {
   return total <= kMaxBlob ? total : 0;
 }
 
-Result<Btf> Btf::parse(std::vector<uint8_t> blob) {
+Result<Btf> Btf::parse(std::vector<uint8_t> blob, std::shared_ptr<const Btf> base) {
   if (blob_bytes(blob) != blob.size() || blob.empty()) return Error{ErrorCode::bad_magic, 0, "not a BTF blob of a kernel"};
   Btf btf;
+  if (base) btf.first_type_ = base->type_count(), btf.first_name_ = base->name_bytes();
+  btf.base_ = std::move(base);
   btf.blob_ = std::move(blob);
   btf.types_at_ = kHeaderBytes;
   btf.types_end_ = kHeaderBytes + load_le<uint32_t>(&btf.blob_[12]);
@@ -57,10 +59,10 @@ Result<Btf> Btf::parse(std::vector<uint8_t> blob) {
   btf.names_end_ = btf.blob_.size();
   if (btf.names_at_ == btf.names_end_ || btf.blob_.back() != 0)
     return Error{ErrorCode::bad_text, btf.names_at_, "the string table of the BTF has no end"};
-  btf.type_at_.push_back(0);
+  if (!btf.base_) btf.type_at_.push_back(0);
   for (uint32_t at = btf.types_at_; at < btf.types_end_;) {
     if (btf.types_end_ - at < 12) return Error{ErrorCode::truncated, at, "a BTF type is cut off"};
-    const uint32_t id = btf.type_at_.size();
+    const uint32_t id = btf.type_count();
     btf.type_at_.push_back(at);
     const Type t = *btf.type(id);
     auto tail = tail_bytes(t.kind(), t.count());
@@ -74,6 +76,8 @@ Result<Btf> Btf::parse(std::vector<uint8_t> blob) {
 }
 
 std::string_view Btf::name(uint32_t offset) const {
+  if (offset < first_name_) return base_->name(offset);
+  offset -= first_name_;
   if (offset >= names_end_ - names_at_) return {};
   const auto* text = reinterpret_cast<const char*>(&blob_[names_at_ + offset]);  // the table ends with NUL
   const size_t length = strnlen(text, std::min<size_t>(kMaxName, names_end_ - names_at_ - offset));
@@ -81,9 +85,10 @@ std::string_view Btf::name(uint32_t offset) const {
 }
 
 std::optional<Btf::Type> Btf::type(uint32_t id) const {
-  if (id == 0 || id >= type_at_.size()) return std::nullopt;
-  const uint8_t* p = &blob_[type_at_[id]];
-  return Type{load_le<uint32_t>(p), load_le<uint32_t>(p + 4), load_le<uint32_t>(p + 8), type_at_[id] + 12};
+  if (base_ && id < first_type_) return base_->type(id);
+  if (id == 0 || id >= type_count()) return std::nullopt;
+  const uint8_t* p = &blob_[type_at_[id - first_type_]];
+  return Type{load_le<uint32_t>(p), load_le<uint32_t>(p + 4), load_le<uint32_t>(p + 8), p + 12};
 }
 
 std::optional<uint32_t> Btf::resolve(uint32_t id) const {
@@ -102,7 +107,7 @@ uint32_t Btf::type_bytes(uint32_t id, int depth) const {
   const Type t = *type(*resolved);
   if (t.kind() == kPointer) return 8;
   if (t.kind() != kArray) return t.size;
-  const uint64_t total = uint64_t{type_bytes(load_le<uint32_t>(&blob_[t.at]), depth + 1)} * load_le<uint32_t>(&blob_[t.at + 8]);
+  const uint64_t total = uint64_t{type_bytes(load_le<uint32_t>(t.tail), depth + 1)} * load_le<uint32_t>(t.tail + 8);
   return total <= UINT32_MAX ? total : 0;
 }
 
@@ -111,7 +116,7 @@ std::optional<BtfMember> Btf::describe(uint32_t type_id, uint32_t offset) const 
   if (!id) return std::nullopt;
   BtfMember m{offset, type_bytes(*id, 0), *id, 1};
   const Type t = *type(*id);
-  if (t.kind() == kArray) m.elements = load_le<uint32_t>(&blob_[t.at + 8]);
+  if (t.kind() == kArray) m.elements = load_le<uint32_t>(t.tail + 8);
   return m;
 }
 
@@ -121,7 +126,7 @@ std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, 
   for (uint32_t i = 0; i < t->count(); i++) {
     if (budget == 0) return std::nullopt;
     budget--;
-    const uint8_t* p = &blob_[t->at + 12 * i];
+    const uint8_t* p = t->tail + 12 * i;
     const std::string_view member_name = name(load_le<uint32_t>(p));
     const uint32_t bits = t->bitfields() ? load_le<uint32_t>(p + 8) & 0xffffff : load_le<uint32_t>(p + 8);
     if (!member_name.empty() && member_name != wanted) continue;
@@ -139,7 +144,8 @@ std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, 
 /// Two translation units may define different structs of one name; then the name proves nothing.
 std::optional<uint32_t> Btf::unique_struct(std::string_view struct_name) const {
   auto found = structs_.find(struct_name);
-  if (found == structs_.end() || found->second.size() != 1) return std::nullopt;
+  if (found == structs_.end()) return base_ ? base_->unique_struct(struct_name) : std::nullopt;
+  if (found->second.size() != 1) return std::nullopt;
   return found->second.front();
 }
 
@@ -175,7 +181,7 @@ std::optional<int64_t> Btf::enumerator(std::string_view enum_name, std::string_v
     const Type t = *type(id);
     const uint32_t step = t.kind() == kEnum64 ? 12 : 8;
     for (uint32_t i = 0; i < t.count(); i++) {
-      const uint8_t* p = &blob_[t.at + step * i];
+      const uint8_t* p = t.tail + step * i;
       if (name(load_le<uint32_t>(p)) == wanted) return load_le<int32_t>(p + 4);
     }
   }

@@ -18,6 +18,13 @@ constexpr int32_t kUnmapped = -1;
 Classified Classifier::run() {
   out_.verdicts.assign(array_.end(), {PageClass::kernel, Reason::no_struct_page});
   assign_free();
+  judge_all();
+  plan_losses();
+  sort_folios();
+  return std::move(out_);
+}
+
+void Classifier::judge_all() {
   for (uint64_t pfn = 0; pfn < array_.end();) {
     if (out_.verdicts[pfn].page_class == PageClass::free_page || !array_.at(pfn)) {
       pfn++;
@@ -25,11 +32,20 @@ Classified Classifier::run() {
     }
     const uint32_t order = whole_folio(pfn);
     const uint64_t pages = order == kNotAFolio ? 1 : 1ull << order;
-    assign(pfn, pages, order == kNotAFolio ? Verdict{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order));
+    Verdict verdict = order == kNotAFolio ? Verdict{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order);
+    if (claims_free(pfn, pages)) verdict = {PageClass::kernel, Reason::claimed_twice};
+    else if (verdict.page_class == PageClass::clean_cache) losable_.push_back({pfn, order});
+    assign(pfn, pages, verdict);
     pfn += pages;
   }
-  sort_folios();
-  return std::move(out_);
+}
+
+/// Only now, for a recovery may write into critical pages alone. A folio that has none turns critical, which takes nothing from the others.
+void Classifier::plan_losses() {
+  for (const auto& [pfn, order] : losable_) {
+    const Reason reason = plan_loss(pfn, order);
+    assign(pfn, 1ull << order, {is_recipe(reason) ? PageClass::clean_cache : PageClass::other_cache, reason});
+  }
 }
 
 /// Page frames are met in the order of guest memory; a page that was sent again, or a block that was sent late, lies later in the image.
@@ -41,6 +57,13 @@ void Classifier::sort_folios() {
 void Classifier::assign_free() {
   for (const FreeBlock& block : free_.blocks)
     assign(block.pfn, 1ull << block.order, {PageClass::free_page, Reason::free_block});
+}
+
+/// A page cannot be of a folio and of a free block: one of the two is not what it says. Both are aligned to their length and the folio's
+/// head is not free, so the block lies within the folio and loses its class with it.
+bool Classifier::claims_free(uint64_t pfn, uint64_t pages) const {
+  const auto first = out_.verdicts.begin() + pfn, last = out_.verdicts.begin() + std::min(pfn + pages, array_.end());
+  return std::any_of(first, last, [](const Verdict& v) { return v.page_class == PageClass::free_page; });
 }
 
 void Classifier::assign(uint64_t pfn, uint64_t pages, Verdict verdict) {
@@ -108,6 +131,13 @@ bool Classifier::unmapped(uint64_t pfn, uint32_t order) const {
   return true;
 }
 
+/// A folio is counted in its head: a tail with a count of its own is not what it says.
+bool Classifier::tails_unused(uint64_t pfn, uint32_t order) const {
+  for (uint64_t tail = pfn + 1; tail < pfn + (1ull << order); tail++)
+    if (array_.at(tail)->refcount() != 0) return false;
+  return true;
+}
+
 bool Classifier::proven_large(uint64_t pfn, uint32_t order, const CachedFile& file) const {
   return order == 0 || (order <= file.max_order && array_.at(pfn)->has(page_.flag.head));
 }
@@ -120,10 +150,12 @@ std::optional<Reason> Classifier::doubt(uint64_t pfn, uint32_t order) {
   const uint64_t forbidden = f.dirty | f.writeback | f.locked | f.swapbacked | f.swapcache | f.unevictable | f.mlocked | f.slab |
                              f.private_2 | f.hwpoison | f.reserved | f.error | f.checked;
   const uint64_t required = f.lru | f.uptodate;
-  if ((page.flags() & required) != required || page.has(forbidden)) return Reason::busy_flags;
+  if ((page.flags() & required) != required || page.has(forbidden)) {
+    // The cache of a block device is never expendable, idle or not: that tells more.
+    return cache_->file(page.mapping()).doubt == Reason::not_regular ? Reason::not_regular : Reason::busy_flags;
+  }
   const bool has_private = page.has(f.private_data);
-  if (page.refcount() != (1 << order) + (has_private ? 1 : 0)) return Reason::references;
-  if (has_private) return Reason::private_unknown;
+  if (page.refcount() != (1 << order) + (has_private ? 1 : 0) || !tails_unused(pfn, order)) return Reason::references;
   const CachedFile& file = cache_->file(page.mapping());
   if (file.doubt) return file.doubt;
   if (!proven_large(pfn, order, file)) return Reason::folio_order;
@@ -132,11 +164,11 @@ std::optional<Reason> Classifier::doubt(uint64_t pfn, uint32_t order) {
     out_.cache_folios_unproven++;
     return Reason::not_in_tree;
   }
-  return plan_loss(pfn, order);
+  return std::nullopt;
 }
 
 /// Works out the recovery. A folio lies in one stripe or across one boundary; a live save can scatter it, and then it stays.
-std::optional<Reason> Classifier::plan_loss(uint64_t pfn, uint32_t order) {
+Reason Classifier::plan_loss(uint64_t pfn, uint32_t order) {
   uint64_t first = UINT64_MAX, last = 0;
   for (uint64_t i = pfn; i < pfn + (1ull << order); i++) {
     const PageLocation at = ram_.location(i * kPageSize);
@@ -145,17 +177,14 @@ std::optional<Reason> Classifier::plan_loss(uint64_t pfn, uint32_t order) {
   }
   if (last != 0 && last - first > uint64_t{kStripePages} / 2 * kPageSize) return Reason::scattered;
   const uint32_t first_write = out_.recovery.writes.size();
-  if (!planner_.plan(pfn, out_.recovery.writes)) {
+  const Reason reason = planner_.plan(pfn, order, cache_->file(array_.at(pfn)->mapping()), out_.verdicts, out_.recovery.writes);
+  if (!is_recipe(reason) || last == 0) {  // none; or all zero pages: nothing that could be lost
     out_.recovery.writes.resize(first_write);
-    return Reason::recovery_target;
-  }
-  if (last == 0) {  // all zero pages: nothing that could be lost
-    out_.recovery.writes.resize(first_write);
-    return std::nullopt;
+    return reason;
   }
   const uint32_t writes = static_cast<uint32_t>(out_.recovery.writes.size()) - first_write;
   out_.recovery.folios.push_back({first, last, first_write, writes});
-  return std::nullopt;
+  return reason;
 }
 
 }  // namespace pars

@@ -20,9 +20,8 @@ struct Classified {
 
 class Classifier {
  public:
-  Classifier(const KernelMemory& memory, const KernelLayout& layout, const PageArray& array, const FreeMemory& free, PageCache* cache,
-             RecoveryPlanner planner)
-      : ram_(memory.ram()), layout_(layout), page_(layout.page), array_(array), free_(free), cache_(cache), planner_(planner) {}
+  Classifier(const KernelMemory& memory, const PageArray& array, const FreeMemory& free, PageCache* cache, RecoveryPlanner planner)
+      : ram_(memory.ram()), page_(array.layout()), array_(array), free_(free), cache_(cache), planner_(planner) {}
 
   Classified run();
 
@@ -31,20 +30,24 @@ class Classifier {
   Verdict judge_file_cache(uint64_t pfn, uint32_t order);
   std::optional<Reason> doubt(uint64_t pfn, uint32_t order);
   bool unmapped(uint64_t pfn, uint32_t order) const;
+  bool tails_unused(uint64_t pfn, uint32_t order) const;
   bool proven_large(uint64_t pfn, uint32_t order, const CachedFile& file) const;
   uint32_t whole_folio(uint64_t pfn) const;
-  std::optional<Reason> plan_loss(uint64_t pfn, uint32_t order);
+  void judge_all();
+  void plan_losses();
+  Reason plan_loss(uint64_t pfn, uint32_t order);
   void assign(uint64_t pfn, uint64_t pages, Verdict verdict);
   void assign_free();
+  bool claims_free(uint64_t pfn, uint64_t pages) const;
   void sort_folios();
 
   const GuestRam& ram_;
-  const KernelLayout& layout_;
   const PageLayout& page_;
   const PageArray& array_;
   const FreeMemory& free_;
   PageCache* cache_;  // nullptr when the kernel's cache structures are not known
   RecoveryPlanner planner_;
+  std::vector<std::pair<uint64_t, uint32_t>> losable_;  ///< head and order of the folios whose recovery is still to be planned
   Classified out_;
 };
 

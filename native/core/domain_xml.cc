@@ -102,6 +102,7 @@ Disk read_disk(pugi::xml_node node) {
   const std::string_view type = node.attribute("type").value();
   const std::string_view device = node.attribute("device").as_string("disk");
   disk.target = node.child("target").attribute("dev").value();
+  disk.format = node.child("driver").attribute("type").value();
   disk.block_device = type == "block";
   if (type == "file" || type == "block") disk.source = node.child("source").attribute(type == "file" ? "file" : "dev").value();
   disk.read_only = node.child("readonly") || device == "cdrom";
@@ -120,7 +121,7 @@ void read_metadata(pugi::xml_node domain, DomainXml& out) {
 
 /// Entities such as &#xd800; can yield what was not in the text, so the values are checked, not the text.
 bool all_utf8(const DomainXml& domain) {
-  const auto disk_good = [](const Disk& disk) { return is_utf8(disk.target) && is_utf8(disk.source); };
+  const auto disk_good = [](const Disk& disk) { return is_utf8(disk.target) && is_utf8(disk.source) && is_utf8(disk.format); };
   return is_utf8(domain.name) && is_utf8(domain.architecture) && is_utf8(domain.machine) &&
          is_utf8(domain.metadata_policy.value_or("")) && std::ranges::all_of(domain.disks, disk_good);
 }

@@ -19,6 +19,7 @@ struct NumaCell {
 struct Disk {
   std::string target;  ///< vda
   std::string source;  ///< file or device path; empty for network disks
+  std::string format;  ///< raw, qcow2, ...; as the driver is told
   bool block_device = false;
   bool read_only = false;
 };

@@ -38,6 +38,10 @@ bool is_kernel_page(const PageArray& array, uint64_t gpa) {
   return page && page->mapping() == 0 && !page->has(array.layout().flag.lru) && page->refcount() > 0;
 }
 
+bool any_is_kernel_page(const PageArray& array, const std::vector<uint64_t>& gpas) {
+  return std::any_of(gpas.begin(), gpas.end(), [&](uint64_t gpa) { return is_kernel_page(array, gpa); });
+}
+
 void add_free_list_proofs(const GuestRam& ram, const PageArray& array, const FreeMemory& free, std::vector<uint64_t>& proofs) {
   for (const FreeBlock& block : free.blocks) {
     const Segment* s = ram.segment(array.home(block.pfn));
@@ -54,20 +58,21 @@ bool struct_pages_are_critical(const PageArray& array, const std::vector<Verdict
   return true;
 }
 
-Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus, uint64_t head_end) {
+Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus, uint64_t head_end, const ReadingWitness& witness) {
   std::string problem;
   auto array = PageArray::find(*kernel.memory, kernel.info, kernel.layout, problem);
   if (!array) return disbelieve(problem);
-  if (!is_kernel_page(*array, kernel.vmcoreinfo_gpa)) return disbelieve("the VMCOREINFO found is not the kernel's own");
+  if (!any_is_kernel_page(*array, kernel.vmcoreinfo_gpas)) return disbelieve("the VMCOREINFO found is not the kernel's own");
   const FreeMemory free = read_free_memory(*kernel.memory, kernel.info, kernel.layout, *array, vcpus);
   if (!free.problem.empty()) return disbelieve(free.problem + " (R4)");
+  ModuleTypes modules(*kernel.memory, kernel.btf);
   std::optional<PageCache> cache;
-  if (kernel.layout.cache) cache.emplace(*kernel.memory, *kernel.layout.cache, *array);
+  if (kernel.layout.cache) cache.emplace(*kernel.memory, *kernel.layout.cache, *array, modules);
   Reading reading;
   reading.release = kernel.release;
   reading.cache_problem = kernel.layout.cache_problem;
-  const RecoveryPlanner planner(*kernel.memory, *array, head_end);
-  reading.classified = Classifier(*kernel.memory, kernel.layout, *array, free, cache ? &*cache : nullptr, planner).run();
+  const RecoveryPlanner planner(*kernel.memory, *array, kernel.layout.private_state, head_end);
+  reading.classified = Classifier(*kernel.memory, *array, free, cache ? &*cache : nullptr, planner).run();
   const Classified& c = reading.classified;
   if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
     return disbelieve(std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
@@ -75,6 +80,7 @@ Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpu
   if (!struct_pages_are_critical(*array, c.verdicts)) return disbelieve("the struct page array lies in memory it calls expendable");
   reading.proofs = cache ? cache->proofs() : std::vector<uint64_t>(ram.segments().size(), 0);
   add_free_list_proofs(ram, *array, free, reading.proofs);
+  if (witness) witness({*kernel.memory, kernel.layout, *array, reading.classified.verdicts});
   return reading;
 }
 
@@ -111,10 +117,10 @@ void assume_critical(const MigrationStream& stream, const std::vector<Segment>& 
 }
 
 /// Tries every kernel that passed and takes the first reading that proves itself.
-Reading believe(const GuestRam& ram, const LiveKernelResult& live, uint64_t vcpus, uint64_t head_end) {
+Reading believe(const GuestRam& ram, const LiveKernelResult& live, uint64_t vcpus, uint64_t head_end, const ReadingWitness& witness) {
   Reading last = disbelieve(live.problem);
   for (const LiveKernel& kernel : live.kernels) {
-    Reading reading = read_kernel(ram, kernel, vcpus, head_end);
+    Reading reading = read_kernel(ram, kernel, vcpus, head_end, witness);
     if (reading.problem.empty()) return reading;
     last = std::move(reading);
   }
@@ -159,18 +165,19 @@ void note_doubts(Inspection& out) {
 }
 
 /// Fills in everything but the counts; `reason` stays empty only when a reading was believed.
-void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end, Inspection& out) {
+void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end, const InspectOptions& options,
+                 Inspection& out) {
   RamLayout layout = lay_out_ram(domain, stream);
   assume_critical(stream, layout.segments, out);
   out.reason = layout.problem;
   if (!out.reason.empty()) return;
   const GuestRam ram(image, stream, layout.segments);
-  auto vcpus = read_vcpus(image, stream);
+  auto vcpus = options.vcpus ? Result<std::vector<Vcpu>>(*options.vcpus) : read_vcpus(image, stream);
   if (!vcpus) {
     out.reason = "the vCPUs' registers cannot be read: " + vcpus.error().what;
     return;
   }
-  Reading reading = believe(ram, prove_live_kernel(ram, *vcpus), vcpus->size(), head_end);
+  Reading reading = believe(ram, prove_live_kernel(ram, *vcpus), vcpus->size(), head_end, options.witness);
   out.reason = reading.problem;
   if (!out.reason.empty()) return;
   out.introspected = true;
@@ -182,9 +189,9 @@ void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& st
 
 }  // namespace
 
-Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end) {
+Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end, const InspectOptions& options) {
   Inspection out;
-  look_inside(image, domain, stream, head_end, out);
+  look_inside(image, domain, stream, head_end, options, out);
   count_classes(image, stream, out);
   note_doubts(out);
   return out;

@@ -8,6 +8,7 @@
 #include "core/bytes.hh"
 #include "core/domain_xml.hh"
 #include "core/migration_stream.hh"
+#include "core/reading_view.hh"
 #include "core/reason.hh"
 #include "core/recovery.hh"
 
@@ -35,6 +36,8 @@ struct Inspection {
 
 /// Never fails: a guest that cannot be proven is "not introspected", all its pages kernel (device for other RAM blocks).
 /// `head_end`: recovery never writes below this image offset, and nothing below it is lost.
-Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end);
+/// `options`: for those who want more of it, or look at a guest that runs.
+Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end,
+                   const InspectOptions& options = {});
 
 }  // namespace pars

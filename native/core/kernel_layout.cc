@@ -156,6 +156,30 @@ std::optional<uint32_t> order_max_shift(Finder& f) {
   return static_cast<uint32_t>(*max);
 }
 
+/// A field that must have this size.
+uint32_t sized(Finder& f, const char* type, const char* path, uint32_t bytes) {
+  const BtfMember m = f.member(type, path);
+  if (m.bytes != bytes) f.miss(std::string(type) + "." + path + " of " + std::to_string(bytes) + " bytes");
+  return m.offset;
+}
+
+/// `fields` with what they found, or nothing when a name was missing.
+template <class T, class Fields>
+std::optional<T> all_or_none(const Btf& btf, const Vmcoreinfo& info, Fields fields) {
+  Finder f(btf, info);
+  T layout = fields(f);
+  return f.missing().empty() ? std::optional(layout) : std::nullopt;
+}
+
+BlockDevicesLayout block_devices_layout(Finder& f) {
+  BlockDevicesLayout d{};
+  d.holder = f.offset("block_device", "bd_holder");
+  d.sb_inodes = f.offset("super_block", "s_inodes"), d.inode_link = f.offset("inode", "i_sb_list");
+  d.sb_info = f.offset("super_block", "s_fs_info");
+  d.device_in_pair = f.offset("bdev_inode", "bdev"), d.inode_in_pair = f.offset("bdev_inode", "vfs_inode");
+  return d;
+}
+
 CacheLayout cache_layout(Finder& f) {
   CacheLayout c{};
   c.mapping_flags = f.offset("address_space", "flags");
@@ -169,6 +193,7 @@ CacheLayout cache_layout(Finder& f) {
   c.node_slots = slots.offset, c.node_fanout = slots.elements;
   c.inode_mode = f.offset("inode", "i_mode"), c.inode_flags = f.offset("inode", "i_flags");
   c.inode_sb = f.offset("inode", "i_sb"), c.inode_data = f.offset("inode", "i_data");
+  c.inode_block_bits = f.offset("inode", "i_blkbits");
   c.sb_type = f.offset("super_block", "s_type"), c.sb_bdev = f.offset("super_block", "s_bdev");
   c.fs_name = f.offset("file_system_type", "name");
   c.bdev_disk = f.offset("block_device", "bd_disk"), c.disk_name = f.offset("gendisk", "disk_name");
@@ -179,6 +204,42 @@ CacheLayout cache_layout(Finder& f) {
   c.as_order_max_shift = order_max_shift(f);
   if (c.node_fanout != 64 && c.node_fanout != 16) f.miss("xa_node.slots of 16 or 64");
   return c;
+}
+
+/// b_page and b_folio share their place since 6.2. What ties metadata to an inode is b_assoc_map, in 7.2 b_mmb.
+BufferHeadLayout buffer_head_layout(Finder& f) {
+  const char* type = "buffer_head";
+  BufferHeadLayout b{};
+  b.state = sized(f, type, "b_state", 8), b.this_page = sized(f, type, "b_this_page", 8), b.size = sized(f, type, "b_size", 8);
+  b.folio = sized(f, type, f.maybe(type, "b_folio") ? "b_folio" : "b_page", 8);
+  b.data = sized(f, type, "b_data", 8), b.private_data = sized(f, type, "b_private", 8);
+  b.association = sized(f, type, f.maybe(type, "b_assoc_map") ? "b_assoc_map" : "b_mmb", 8);
+  b.count = sized(f, type, "b_count", 4), b.lock = sized(f, type, "b_uptodate_lock", 4);
+  b.uptodate = f.bit("bh_state_bits", "BH_Uptodate");
+  if (b.uptodate > 0x80) f.miss("BH_Uptodate in the first byte of b_state");
+  b.idle = b.uptodate | f.bit("bh_state_bits", "BH_Req") | f.bit("bh_state_bits", "BH_Mapped") | f.bit("bh_state_bits", "BH_Boundary");
+  return b;
+}
+
+/// Dirty bits came with iomap_folio_state.state (commit 4ce02c679722); iomap_page had `uptodate` alone.
+IomapLayout iomap_layout(Finder& f) {
+  const bool with_dirty = f.maybe("iomap_folio_state", "state").has_value();
+  const char* type = f.maybe("iomap_page", "uptodate") && !with_dirty ? "iomap_page" : "iomap_folio_state";
+  IomapLayout i{};
+  i.dirty_bits = with_dirty;
+  i.read_pending = sized(f, type, "read_bytes_pending", 4), i.write_pending = sized(f, type, "write_bytes_pending", 4);
+  i.lock = sized(f, type, with_dirty ? "state_lock" : "uptodate_lock", 4);
+  i.state = f.offset(type, with_dirty ? "state" : "uptodate");
+  return i;
+}
+
+PrivateLayout private_layout(const Btf& btf, const Vmcoreinfo& info) {
+  PrivateLayout p;
+  p.folios = btf.struct_size("folio").has_value();
+  if (!p.folios) return p;
+  p.buffer_head = all_or_none<BufferHeadLayout>(btf, info, buffer_head_layout);
+  p.iomap = all_or_none<IomapLayout>(btf, info, iomap_layout);
+  return p;
 }
 
 /// VMCOREINFO and BTF describe the same kernel: where both speak they must agree (R2, R3).
@@ -208,10 +269,14 @@ LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
   if (!f.missing().empty()) return {std::nullopt, "the kernel's BTF lacks " + f.missing()};
   Finder cache(btf, info);
   k.cache = cache_layout(cache);
+  k.cache->folios = btf.struct_size("folio").has_value();
+  k.cache->devices = all_or_none<BlockDevicesLayout>(btf, info, block_devices_layout);
   if (!cache.missing().empty()) {
     k.cache.reset();
     k.cache_problem = "the kernel's BTF lacks " + cache.missing();
   }
+  k.private_state = private_layout(btf, info);
+  k.names = resolve_names(btf);
   return {k, ""};
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
 #include <tuple>
+#include <unordered_map>
 
 namespace pars {
 
@@ -14,23 +16,43 @@ constexpr uint64_t kAccessedDirty = 0x60;
 constexpr uint64_t kLa57 = 1ull << 12;                  // CR4
 constexpr uint64_t kDefaultImageBytes = 512ull << 20, kMaxImageBytes = 1ull << 30;  // KERNEL_IMAGE_SIZE
 
+constexpr size_t kMaxTexts = 4096;
+
+/// One text that may be the kernel's VMCOREINFO, and where in guest RAM it lies: a process can plant any number of copies, and
+/// copies of one text need no judgement each.
 struct Candidate {
-  Vmcoreinfo info;
-  uint64_t gpa;
+  Bytes page;
+  std::vector<uint64_t> gpas;
 };
 
-/// Payload offsets that begin with OSRELEASE= and are what guest RAM holds now (a later record may have replaced them).
-std::vector<std::pair<uint64_t, PageLocation>> current_candidates(const GuestRam& ram) {
+std::string_view text_of(Bytes page) {
+  const std::string_view text(reinterpret_cast<const char*>(page.data()), page.size());
+  return text.substr(0, text.find('\0'));
+}
+
+/// Payloads that begin with OSRELEASE= and are what guest RAM holds now (a later record may have replaced them), by text, at most
+/// kMaxTexts of them.
+std::vector<Candidate> current_candidates(const GuestRam& ram) {
   std::vector<uint64_t> wanted = ram.stream().vmcoreinfo;
   std::sort(wanted.begin(), wanted.end());
-  std::vector<std::pair<uint64_t, PageLocation>> found;
+  std::vector<Candidate> found;
+  std::unordered_map<std::string_view, size_t> known;
   if (wanted.empty()) return found;
   for (const Segment& s : ram.segments()) {
     const auto& pages = ram.stream().blocks[s.block].pages;
     for (uint64_t i = 0; i < s.bytes / kPageSize; i++) {
       const PageLocation at = pages[s.block_page + i];
       if (at < wanted.front() || at > wanted.back()) continue;
-      if (std::binary_search(wanted.begin(), wanted.end(), at)) found.push_back({s.gpa + i * kPageSize, at});
+      if (!std::binary_search(wanted.begin(), wanted.end(), at)) continue;
+      const Bytes page = ram.image().subspan(at, kPageSize);
+      const std::string_view text = text_of(page);
+      auto place = known.find(text);
+      if (place == known.end()) {
+        if (found.size() == kMaxTexts) continue;
+        place = known.emplace(text, found.size()).first;
+        found.push_back({page, {}});
+      }
+      found[place->second].gpas.push_back(s.gpa + i * kPageSize);
     }
   }
   return found;
@@ -115,7 +137,7 @@ std::optional<Btf> btf_at(const KernelMemory& memory, uint64_t va) {
 constexpr uint32_t kBtfMagic = 0x0001eb9f;
 constexpr int kMaxBtfTries = 64;
 
-std::optional<Btf> find_btf(const KernelMemory& memory, uint64_t bytes) {
+KernelBtf find_btf(const KernelMemory& memory, uint64_t bytes) {
   int tries = 0;
   for (uint64_t va = kImageMap; va < kImageMap + bytes;) {
     const TableEntry entry = memory.walk(va);
@@ -128,12 +150,12 @@ std::optional<Btf> find_btf(const KernelMemory& memory, uint64_t bytes) {
     const uint8_t* page = memory.ram().page(entry.gpa);
     for (uint32_t i = 0; page && i < kPageSize; i += 4) {
       if (load_le<uint32_t>(page + i) != kBtfMagic) continue;
-      if (++tries > kMaxBtfTries) return std::nullopt;
-      if (auto btf = btf_at(memory, va + i)) return btf;
+      if (++tries > kMaxBtfTries) return {};
+      if (auto btf = btf_at(memory, va + i)) return {std::make_shared<const Btf>(std::move(*btf)), va + i};
     }
     va += kPageSize;
   }
-  return std::nullopt;
+  return {};
 }
 
 /// OSRELEASE must be what the running kernel calls itself: init_uts_ns.name.release.
@@ -152,7 +174,7 @@ struct Judged {
 /// The kernel image behind one set of page tables: found once, however many VMCOREINFO notes claim it.
 struct Image {
   std::shared_ptr<const KernelMemory> memory;
-  std::optional<Btf> btf;
+  KernelBtf btf;
 };
 
 class Images {
@@ -172,8 +194,7 @@ class Images {
   std::map<std::tuple<uint64_t, bool, uint64_t>, Image> images_;
 };
 
-Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, Candidate candidate, Images& images) {
-  const Vmcoreinfo& info = candidate.info;
+Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcoreinfo& info, Images& images) {
   auto swapper_va = info.symbol("swapper_pg_dir");
   auto phys_base = info.number("phys_base");
   if (!swapper_va || !phys_base) return {std::nullopt, "its VMCOREINFO names no swapper_pg_dir or phys_base"};
@@ -186,13 +207,12 @@ Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, Candidate cand
   const Image& image = images.at(tables.top, five_levels, image_bytes(info));
   const std::shared_ptr<const KernelMemory>& memory = image.memory;
   if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty()) return {std::nullopt, why};
-  const std::optional<Btf>& btf = image.btf;
+  const std::shared_ptr<const Btf>& btf = image.btf.types;
   if (!btf) return {std::nullopt, "the running kernel " + std::string(info.release()) + " has no BTF in its image"};
   if (!names_itself(*memory, info, *btf)) return {std::nullopt, "OSRELEASE is not what the kernel calls itself"};
   LayoutResult layout = resolve_layout(*btf, info);
   if (!layout.layout) return {std::nullopt, layout.problem};
-  LiveKernel kernel{std::string(info.release()), info, memory, *layout.layout, candidate.gpa};
-  return {std::move(kernel), ""};
+  return {LiveKernel{std::string(info.release()), info, memory, *layout.layout, image.btf, {}}, ""};
 }
 
 }  // namespace
@@ -202,13 +222,17 @@ LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>&
   if (vcpus.empty()) return {{}, "the device state holds no vCPU"};
   Images images(ram);
   uint64_t seen = 0;
-  for (auto [gpa, at] : current_candidates(ram)) {
-    auto info = Vmcoreinfo::parse(ram.image().subspan(at, kPageSize));
+  for (Candidate& candidate : current_candidates(ram)) {
+    auto info = Vmcoreinfo::parse(candidate.page);
     if (!info) continue;
     seen++;
-    Judged judged = judge(ram, vcpus, {std::move(*info), gpa}, images);
-    if (judged.kernel) out.kernels.push_back(std::move(*judged.kernel));
-    else out.problem = judged.problem;
+    Judged judged = judge(ram, vcpus, *info, images);
+    if (!judged.kernel) {
+      out.problem = judged.problem;
+      continue;
+    }
+    judged.kernel->vmcoreinfo_gpas = std::move(candidate.gpas);
+    out.kernels.push_back(std::move(*judged.kernel));
   }
   if (seen == 0) out.problem = "no Linux kernel's VMCOREINFO is in guest RAM";
   return out;

@@ -10,6 +10,7 @@
 #include "core/device_state.hh"
 #include "core/kernel_layout.hh"
 #include "core/kernel_memory.hh"
+#include "core/module_types.hh"
 #include "core/vmcoreinfo.hh"
 
 namespace pars {
@@ -19,7 +20,8 @@ struct LiveKernel {
   Vmcoreinfo info;
   std::shared_ptr<const KernelMemory> memory;  ///< translates by the tables at CR3
   KernelLayout layout;
-  uint64_t vmcoreinfo_gpa = 0;
+  KernelBtf btf;
+  std::vector<uint64_t> vmcoreinfo_gpas;       ///< every page of guest RAM that holds exactly this VMCOREINFO
 };
 
 struct LiveKernelResult {

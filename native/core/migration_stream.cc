@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include "core/mapped_ram.hh"
 #include "core/ram_walk.hh"
 
 namespace pars {
@@ -121,6 +122,7 @@ Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offs
 }
 
 std::vector<PageRecord> stripe_records(Bytes image, const MigrationStream& stream, const Stripe& stripe) {
+  if (stream.mapped) return mapped_records(stream, stripe);
   std::vector<PageRecord> records;
   if (stripe.block >= stream.blocks.size()) return records;
   records.reserve(std::min(stripe.payload_pages, kStripePages));

@@ -24,6 +24,8 @@ struct RamBlock {
   std::string name;
   uint64_t bytes = 0;  ///< multiple of kPageSize, not 0
   PageIndex pages;     ///< one a page frame of the block
+  uint64_t bitmap_offset = 0;  ///< mapped-ram: where in the image the bitmap of its pages lies; else 0
+  uint64_t pages_offset = 0;   ///< mapped-ram: where its first page lies, the others behind it; else 0
 };
 
 /// A place where the walk can be taken up again: the first record header at or after a boundary.
@@ -32,12 +34,14 @@ struct Stripe {
   uint64_t length = 0;        ///< up to the next stripe, or to the end of the image for the last
   uint32_t block = 0;         ///< RAM block in force, for records that say CONTINUE
   uint32_t payload_pages = 0;
+  bool hole = false;          ///< mapped-ram: places of zero pages and nothing else
 };
 
 struct MigrationStream {
   uint32_t version = 0;
   std::string machine;              ///< from the configuration section
   std::vector<RamBlock> blocks;
+  bool mapped = false;              ///< mapped-ram: pages lie at fixed places, and there are no records (mapped_ram.hh)
   uint32_t ram_section = 0;         ///< id of the section "ram"
   uint64_t ram_end = 0;             ///< image offset of the first byte after the RAM section's END footer
   std::vector<Stripe> stripes;      ///< they cover [first record header >= kHeadBytes, end of image)
@@ -52,15 +56,17 @@ struct MigrationStream {
 inline constexpr uint64_t kHeadBytes = 4ull << 20;
 /// Page records in a stripe, the unit of parallel work and of loss (about 8 MiB of image).
 inline constexpr uint32_t kStripePages = 2048;
-inline constexpr size_t kMaxVmcoreinfo = 4096;
+/// Beyond it, 4 GiB of an image would be notes: 8 MiB of offsets are what they may cost.
+inline constexpr size_t kMaxVmcoreinfo = 1 << 20;
 
 /// One RAM record met while walking a stretch of the image.
 struct PageRecord {
   uint64_t header = 0;         ///< image offset of the record's word
-  uint32_t header_bytes = 0;   ///< 8, or 8 + 1 + name length
+  uint32_t header_bytes = 0;   ///< 8, or 8 + 1 + name length; 0 in mapped-ram
   uint64_t payload = 0;        ///< image offset of the 4096 bytes
   uint32_t block = 0;          ///< index into MigrationStream::blocks
   uint64_t page = 0;           ///< page frame within the block
+  bool zero = false;           ///< mapped-ram: a zero page, whatever bytes lie in its place
 };
 
 /// Walks the whole stream. Fast path of the product: touches one cache line a page, in two threads. Through `descriptor`,
@@ -70,7 +76,7 @@ Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offs
 /// The same answer record by record in one thread: what the fast walk is compared with.
 Result<MigrationStream> parse_migration_stream_plainly(Bytes image, uint64_t stream_offset);
 
-/// The page records with payload of one stripe, in stream order. `stream` must come from parse_migration_stream of the same bytes.
+/// The page records with payload of one stripe, in stream order; of mapped-ram every page's place in it. `stream` must come from the same bytes.
 std::vector<PageRecord> stripe_records(Bytes image, const MigrationStream& stream, const Stripe& stripe);
 
 }  // namespace pars

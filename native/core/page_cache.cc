@@ -1,6 +1,6 @@
 #include "core/page_cache.hh"
 
-#include <bit>
+#include <algorithm>
 #include <string_view>
 
 namespace pars {
@@ -8,11 +8,13 @@ namespace pars {
 namespace {
 
 // Linux include/uapi/linux/stat.h, include/linux/fs.h: these values are ABI or have not moved since 4.x.
-constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000;
+constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000, kBlockDevice = 0x6000;
 constexpr uint32_t kSwapFile = 1 << 8, kDax = 1 << 13, kEncrypted = 1 << 14, kVerity = 1 << 16;
 
-/// File systems whose clean pages a running guest was seen to re-read.
-constexpr std::string_view kProvenFileSystems[] = {"ext4", "xfs", "squashfs"};
+/// File systems whose clean pages a running guest was seen to re-read, and what they keep behind folio->private.
+constexpr std::pair<std::string_view, PrivateKind> kProvenFileSystems[] = {
+    {"ext4", PrivateKind::buffer_heads}, {"xfs", PrivateKind::iomap}, {"squashfs", PrivateKind::none}, {"btrfs", PrivateKind::btrfs}};
+constexpr uint64_t kDiskName = 32;  // DISK_NAME_LEN
 /// Disks that keep their data outside this host's and this guest's memory.
 constexpr std::string_view kProvenDisks[] = {"vd", "sd", "hd", "xvd", "nvme", "mmcblk"};
 
@@ -22,10 +24,25 @@ constexpr uint64_t kInternal = 2, kEntryBits = 3, kLastSmallInternal = 4096;
 /// No tree of a guest can have more nodes than fit into its memory.
 constexpr uint64_t kNodesPerPage = 8;
 
+constexpr uint64_t kMaxBlockDevices = 1 << 16;
+constexpr size_t kMaxFileSystemTypes = 1 << 8;
+
+// On disk: Linux include/uapi/linux/btrfs_tree.h (BTRFS_FS_TREE_OBJECTID, BTRFS_FIRST_FREE_OBJECTID, BTRFS_LAST_FREE_OBJECTID),
+// fs/xfs/libxfs/xfs_format.h (XFS_DIFLAG_REALTIME).
+constexpr uint64_t kBtrfsFileTree = 5, kBtrfsFirstSubvolume = 256, kBtrfsLastSubvolume = -256ull;
+constexpr uint16_t kXfsRealtime = 1;
+constexpr uint64_t kMappingBits = 3;  // of page.mapping: not a file
+
+CachedFile doubtful(Reason why) {
+  CachedFile file;
+  file.doubt = why;
+  return file;
+}
+
 }  // namespace
 
-PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array)
-    : memory_(memory), layout_(layout), array_(array), in_tree_(array.end(), false),
+PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array, ModuleTypes& modules)
+    : memory_(memory), layout_(layout), array_(array), modules_(modules), in_tree_(array.end(), false),
       proofs_(memory.ram().segments().size(), 0), nodes_left_(array.end() * kNodesPerPage) {}
 
 const CachedFile& PageCache::file(uint64_t mapping) {
@@ -39,48 +56,158 @@ const CachedFile& PageCache::file(uint64_t mapping) {
 }
 
 CachedFile PageCache::judge(uint64_t mapping) {
-  if (layout_.delete_seqcnt) return {Reason::delete_seqcnt, 0};
+  if (layout_.delete_seqcnt) return doubtful(Reason::delete_seqcnt);
   auto flags = memory_.u64(mapping + layout_.mapping_flags);
   auto host = memory_.u64(mapping + layout_.mapping_host);
   auto wb_err = memory_.u32(mapping + layout_.mapping_wb_err);
-  if (!flags || !host || !wb_err) return {Reason::file_unreadable, 0};
-  if (*wb_err != 0 || (*flags & (layout_.as_eio | layout_.as_enospc))) return {Reason::write_back_error, 0};
-  if (*flags & (layout_.as_unevictable | layout_.as_inaccessible)) return {Reason::pinned_mapping, 0};
-  if (layout_.mapping_nr_thps && memory_.u32(mapping + *layout_.mapping_nr_thps) != 0u) return {Reason::read_only_thp, 0};
-  uint32_t max_order = 0;
-  if (layout_.as_order_max_shift) max_order = *flags >> *layout_.as_order_max_shift & 31;
-  else if (*flags & layout_.as_large_folios) max_order = 63;
-  return {judge_inode(mapping, *host), max_order};
+  if (!flags || !host || !wb_err) return doubtful(Reason::file_unreadable);
+  if (*wb_err != 0 || (*flags & (layout_.as_eio | layout_.as_enospc))) return doubtful(Reason::write_back_error);
+  if (*flags & (layout_.as_unevictable | layout_.as_inaccessible)) return doubtful(Reason::pinned_mapping);
+  if (layout_.mapping_nr_thps && memory_.u32(mapping + *layout_.mapping_nr_thps) != 0u) return doubtful(Reason::read_only_thp);
+  CachedFile file;
+  if (layout_.as_order_max_shift) file.max_order = *flags >> *layout_.as_order_max_shift & 31;
+  else if (*flags & layout_.as_large_folios) file.max_order = 63;
+  file.doubt = judge_inode(mapping, *host, file);
+  return file;
 }
 
-std::optional<Reason> PageCache::judge_inode(uint64_t mapping, uint64_t host) const {
+std::optional<Reason> PageCache::judge_inode(uint64_t mapping, uint64_t host, CachedFile& file) {
   auto mode = memory_.u16(host + layout_.inode_mode);
   auto flags = memory_.u32(host + layout_.inode_flags);
   auto sb = memory_.u64(host + layout_.inode_sb);
-  if (!mode || !flags || !sb) return Reason::file_unreadable;
+  auto block_bits = memory_.u8(host + layout_.inode_block_bits);
+  if (!mode || !flags || !sb || !block_bits) return Reason::file_unreadable;
+  file.block_bits = *block_bits;
   if ((*mode & kFileTypeMask) != kRegularFile) return Reason::not_regular;
   if (host + layout_.inode_data != mapping) return Reason::file_unreadable;
   if (*flags & (kSwapFile | kDax | kEncrypted | kVerity)) return Reason::inode_flags;
-  return judge_super_block(*sb);
+  return judge_super_block(host, *sb, file);
 }
 
-std::optional<Reason> PageCache::judge_super_block(uint64_t sb) const {
-  auto type = memory_.u64(sb + layout_.sb_type);
-  auto bdev = memory_.u64(sb + layout_.sb_bdev);
-  if (!type || !bdev) return Reason::file_unreadable;
-  auto name_at = memory_.u64(*type + layout_.fs_name);
-  auto name = name_at ? memory_.text(*name_at, 32) : std::nullopt;
+std::optional<Reason> PageCache::judge_super_block(uint64_t host, uint64_t sb, CachedFile& file) {
+  const auto name = file_system_name(sb);
   if (!name) return Reason::file_unreadable;
-  bool proven = false;
-  for (std::string_view fs : kProvenFileSystems) proven = proven || *name == fs;
-  if (!proven) return Reason::file_system;
+  const auto proven = std::find_if(std::begin(kProvenFileSystems), std::end(kProvenFileSystems), [&](const auto& fs) { return *name == fs.first; });
+  if (proven == std::end(kProvenFileSystems)) return Reason::file_system;
+  file.private_kind = proven->second;
+  const bool btrfs = file.private_kind == PrivateKind::btrfs;
+  const auto doubt = btrfs ? judge_btrfs(sb, *memory_.u64(sb + layout_.sb_type)) : judge_block_device(sb);
+  return doubt ? doubt : judge_kind(host, sb, file);
+}
+
+/// Whether the file is one that people made, and where all such are: what VFS alone cannot tell.
+std::optional<Reason> PageCache::judge_kind(uint64_t host, uint64_t sb, CachedFile& file) {
+  const auto own = [&]() -> const FileSystemTypes& { return own_types(*memory_.u64(sb + layout_.sb_type)); };
+  if (file.private_kind == PrivateKind::btrfs) return judge_btrfs_inode(host, own(), file);
+  if (file.private_kind == PrivateKind::iomap) return judge_xfs_inode(host, sb, own());
+  return std::nullopt;
+}
+
+/// The caches of free space and what is being relocated are regular files too, in trees of btrfs's own.
+std::optional<Reason> PageCache::judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file) const {
+  if (!own.btrfs) return Reason::file_system_types;
+  const auto root = memory_.u64(host - own.btrfs->inode + own.btrfs->root);
+  const auto tree = root ? memory_.u64(*root + own.btrfs->root_id) : std::nullopt;
+  if (!tree) return Reason::file_unreadable;
+  if (*tree != kBtrfsFileTree && (*tree < kBtrfsFirstSubvolume || *tree > kBtrfsLastSubvolume)) return Reason::inode_kind;
+  file.btrfs_state = own.btrfs->state;
+  return std::nullopt;
+}
+
+/// A kernel too old to tell its modules' types has realtime files on a device of their own only.
+std::optional<Reason> PageCache::judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own) const {
+  if (!own.xfs) return layout_.folios ? Reason::file_system_types : judge_one_device(sb);
+  const auto flags = memory_.u16(host - own.xfs->inode + own.xfs->flags);
+  if (!flags) return Reason::file_unreadable;
+  return *flags & kXfsRealtime ? std::optional(Reason::inode_kind) : std::nullopt;
+}
+
+std::optional<Reason> PageCache::judge_one_device(uint64_t sb) const {
+  if (!layout_.devices) return Reason::file_system_types;
+  const auto device = memory_.u64(sb + layout_.sb_bdev), info = memory_.u64(sb + layout_.devices->sb_info);
+  if (!device || !info) return Reason::file_unreadable;
+  const auto all = held_devices(memory_.u64(*device - layout_.devices->device_in_pair + layout_.devices->inode_in_pair + layout_.inode_sb));
+  const auto own = [&](const HeldDevice& h) { return h.device == *device; };
+  const auto other = [&](const HeldDevice& h) { return h.device != *device && (h.holder == sb || h.holder == *info); };
+  if (std::none_of(all.begin(), all.end(), own) || std::any_of(all.begin(), all.end(), other)) return Reason::inode_kind;
+  return std::nullopt;
+}
+
+const FileSystemTypes& PageCache::own_types(uint64_t type) {
+  static const FileSystemTypes kUnknown;
+  const auto known = own_types_.find(type);
+  if (known != own_types_.end()) return known->second;
+  if (own_types_.size() == kMaxFileSystemTypes) return kUnknown;
+  const Btf* btf = modules_.of(type);
+  return own_types_[type] = btf ? resolve_file_system(*btf) : kUnknown;
+}
+
+std::optional<Reason> PageCache::judge_block_device(uint64_t sb) const {
+  auto bdev = memory_.u64(sb + layout_.sb_bdev);
+  if (!bdev) return Reason::file_unreadable;
   if (*bdev == 0) return Reason::no_block_device;
-  auto disk = memory_.u64(*bdev + layout_.bdev_disk);
-  auto disk_name = disk ? memory_.text(*disk + layout_.disk_name, 32) : std::nullopt;
-  if (!disk_name) return Reason::file_unreadable;
+  return judge_disk(*bdev);
+}
+
+std::optional<Reason> PageCache::judge_disk(uint64_t block_device) const {
+  auto disk = memory_.u64(block_device + layout_.bdev_disk);
+  auto name = disk ? memory_.text(*disk + layout_.disk_name, kDiskName) : std::nullopt;
+  if (!name) return Reason::file_unreadable;
   for (std::string_view prefix : kProvenDisks)
-    if (disk_name->rfind(prefix, 0) == 0) return std::nullopt;
+    if (name->rfind(prefix, 0) == 0) return std::nullopt;
   return Reason::disk;
+}
+
+/// btrfs spreads a file over several devices, and its super block names none. Who holds them is the super block (since 6.16) or the
+/// file system's type, and then those of other btrfs are looked at, too.
+std::optional<Reason> PageCache::judge_btrfs(uint64_t sb, uint64_t type) {
+  if (!devices_) devices_ = held_devices(layout_.devices ? block_device_file_system() : std::nullopt);
+  bool any = false;
+  for (const auto& [holder, device] : *devices_) {
+    if (holder != sb && holder != type) continue;
+    if (const auto doubt = judge_disk(device)) return doubt;
+    any = true;
+  }
+  return any ? std::nullopt : std::optional(Reason::no_block_device);
+}
+
+/// Every block device that somebody holds, from the list of the inodes of their file system; none when the list does not end.
+std::vector<PageCache::HeldDevice> PageCache::held_devices(std::optional<uint64_t> device_sb) const {
+  if (!device_sb || file_system_name(*device_sb) != "bdev") return {};
+  std::vector<HeldDevice> held;
+  const BlockDevicesLayout& d = *layout_.devices;
+  const uint64_t head = *device_sb + d.sb_inodes;
+  uint64_t link = memory_.u64(head).value_or(0);
+  for (uint64_t steps = 0; link != head; steps++) {
+    const uint64_t device = link - d.inode_link - d.inode_in_pair + d.device_in_pair;
+    const auto holder = memory_.u64(device + d.holder), next = memory_.u64(link);
+    if (steps == kMaxBlockDevices || !holder || !next) return {};
+    if (*holder != 0) held.push_back({*holder, device});
+    link = *next;
+  }
+  return held;
+}
+
+/// The super block of the kernel's own file system of block devices, found by a page that one of them has in the cache.
+std::optional<uint64_t> PageCache::block_device_file_system() const {
+  uint64_t last = 0;
+  for (uint64_t pfn = 0; pfn < array_.end(); pfn++) {
+    const auto page = array_.at(pfn);
+    if (!page || !page->has(array_.layout().flag.lru) || page->mapping() == last || page->mapping() & kMappingBits) continue;
+    last = page->mapping();
+    const auto host = memory_.u64(last + layout_.mapping_host);
+    const auto mode = host ? memory_.u16(*host + layout_.inode_mode) : std::nullopt;
+    if (!mode || (*mode & kFileTypeMask) != kBlockDevice || *host + layout_.inode_data != last) continue;
+    const auto sb = memory_.u64(*host + layout_.inode_sb);
+    if (sb && file_system_name(*sb) == "bdev") return sb;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> PageCache::file_system_name(uint64_t sb) const {
+  auto type = memory_.u64(sb + layout_.sb_type);
+  auto name_at = type ? memory_.u64(*type + layout_.fs_name) : std::nullopt;
+  return name_at ? memory_.text(*name_at, 32) : std::nullopt;
 }
 
 void PageCache::walk_tree(uint64_t mapping) {

@@ -1,25 +1,34 @@
 // The page cache as the kernel's own trees hold it (R5), and which files' clean pages can be re-read from a disk (R11-R14).
 #pragma once
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "core/file_system_types.hh"
 #include "core/kernel_layout.hh"
 #include "core/kernel_memory.hh"
+#include "core/module_types.hh"
 #include "core/page_array.hh"
 #include "core/reason.hh"
 
 namespace pars {
 
+/// What a file system keeps behind folio->private. Which folio has any is decided folio by folio.
+enum class PrivateKind : uint8_t { none, buffer_heads, iomap, btrfs };
+
 /// One file whose pages are in the cache.
 struct CachedFile {
   std::optional<Reason> doubt = Reason::file_unreadable;  ///< why its clean pages are not proven safe to lose; none when they are
   uint32_t max_order = 0;  ///< largest folio the mapping declares (R10); 63: any
+  PrivateKind private_kind = PrivateKind::none;
+  uint32_t block_bits = 0;  ///< log2 of the file system's block, as its inode says
+  std::optional<BtrfsStateLayout> btrfs_state;  ///< of a btrfs whose folios may have one
 };
 
 class PageCache {
  public:
-  PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array);
+  PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array, ModuleTypes& modules);
 
   /// What is known of the file behind an address_space. The first question walks its tree once.
   const CachedFile& file(uint64_t mapping);
@@ -29,9 +38,23 @@ class PageCache {
   const std::vector<uint64_t>& proofs() const { return proofs_; }
 
  private:
+  struct HeldDevice {
+    uint64_t holder, device;
+  };
   CachedFile judge(uint64_t mapping);
-  std::optional<Reason> judge_inode(uint64_t mapping, uint64_t host) const;
-  std::optional<Reason> judge_super_block(uint64_t sb) const;
+  std::optional<Reason> judge_inode(uint64_t mapping, uint64_t host, CachedFile& file);
+  std::optional<Reason> judge_super_block(uint64_t host, uint64_t sb, CachedFile& file);
+  std::optional<Reason> judge_block_device(uint64_t sb) const;
+  std::optional<Reason> judge_disk(uint64_t block_device) const;
+  std::optional<Reason> judge_btrfs(uint64_t sb, uint64_t type);
+  std::optional<Reason> judge_kind(uint64_t host, uint64_t sb, CachedFile& file);
+  std::optional<Reason> judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file) const;
+  std::optional<Reason> judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own) const;
+  std::optional<Reason> judge_one_device(uint64_t sb) const;
+  const FileSystemTypes& own_types(uint64_t type);
+  std::vector<HeldDevice> held_devices(std::optional<uint64_t> device_sb) const;
+  std::optional<uint64_t> block_device_file_system() const;
+  std::optional<std::string> file_system_name(uint64_t sb) const;
   void walk_tree(uint64_t mapping);
   void walk_node(uint64_t mapping, uint64_t node, uint64_t base, int shift_limit);
   bool take_entry(uint64_t mapping, uint64_t entry, uint64_t index);
@@ -40,7 +63,10 @@ class PageCache {
   const KernelMemory& memory_;
   const CacheLayout& layout_;
   const PageArray& array_;
+  ModuleTypes& modules_;
   std::unordered_map<uint64_t, CachedFile> files_;
+  std::unordered_map<uint64_t, FileSystemTypes> own_types_;  ///< by file_system_type
+  std::optional<std::vector<HeldDevice>> devices_;  ///< read when first asked for
   std::vector<bool> in_tree_;
   std::vector<uint64_t> proofs_;
   uint64_t nodes_left_;

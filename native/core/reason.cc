@@ -36,6 +36,8 @@ constexpr ReasonFacts kFacts[] = {
     {"pinned-mapping", "R8", "cache of an unevictable or inaccessible mapping"},
     {"not-regular", "R8", "cache of a block device, a directory or an internal inode"},
     {"inode-flags", "R12", "cache of an encrypted, verity, DAX or swap file"},
+    {"inode-kind", "R12", "cache of a realtime file or of an inode that the file system keeps for itself"},
+    {"file-system-types", "R12", "cache of a file system whose own types are not known"},
     {"file-system", "R8", "cache of a file system that is not proven"},
     {"no-block-device", "R8", "cache of a file system without a block device"},
     {"disk", "R13", "cache of a disk that is not proven"},
@@ -43,7 +45,8 @@ constexpr ReasonFacts kFacts[] = {
     {"folio-order", "R10", "in a large folio that its mapping does not declare"},
     {"not-in-tree", "R5", "cache that is not in its mapping's tree"},
     {"scattered", "", "in a folio whose pages are scattered over the image"},
-    {"recovery-target", "", "cache whose recovery would write where nothing may be written"},
+    {"recovery-target", "R8", "cache whose recovery would write where nothing may be written"},
+    {"claimed-twice", "R8", "in a free block and part of a folio at once"},
 };
 static_assert(sizeof kFacts / sizeof *kFacts == kReasons);
 

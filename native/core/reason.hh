@@ -45,6 +45,8 @@ enum class Reason : uint8_t {
   pinned_mapping,
   not_regular,
   inode_flags,
+  inode_kind,
+  file_system_types,
   file_system,
   no_block_device,
   disk,
@@ -53,8 +55,13 @@ enum class Reason : uint8_t {
   not_in_tree,
   scattered,
   recovery_target,
+  // What contradicts itself.
+  claimed_twice,
 };
-inline constexpr size_t kReasons = static_cast<size_t>(Reason::recovery_target) + 1;
+inline constexpr size_t kReasons = static_cast<size_t>(Reason::claimed_twice) + 1;
+
+/// Reasons of clean-cache: recoveries that were proven on running guests.
+inline constexpr bool is_recipe(Reason reason) { return reason >= Reason::plain && reason <= Reason::btrfs_blocks; }
 
 struct ReasonFacts {
   const char* name;  ///< stable, kebab-case: what `--json` says

@@ -4,22 +4,40 @@
 
 namespace pars {
 
-bool RecoveryPlanner::plan(uint64_t pfn, std::vector<RecoveryWrite>& writes) const {
+Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& file, const std::vector<Verdict>& verdicts,
+                             std::vector<RecoveryWrite>& writes) {
   const StructPage head = *array_.at(pfn);
   const PageLayout& layout = array_.layout();
-  if (head.has(layout.flag.private_data)) return false;
+  bits_.clear();
+  const Reason recipe = head.has(layout.flag.private_data) ? private_.judge(pfn, order, file, bits_) : Reason::plain;
+  if (!is_recipe(recipe)) return recipe;
   const int bit = std::countr_zero(layout.flag.uptodate);
-  return clear_bits(head.bytes() + layout.flags + bit / 8, 1 << bit % 8, writes);
+  const uint64_t flags = array_.home(pfn) + pfn * kStructPageBytes % kPageSize + layout.flags;
+  if (!clear_bits(flags + bit / 8, 1 << bit % 8, verdicts, writes)) return Reason::recovery_target;
+  for (const StateBits& b : bits_) {
+    const auto gpa = memory_.translate(b.va);
+    if (!gpa || !clear_bits(*gpa, b.mask, verdicts, writes)) return Reason::recovery_target;
+  }
+  return recipe;
 }
 
-/// `target` points into the mapped image. Pages that are zero or one repeated word have no payload of their own to change.
-bool RecoveryPlanner::clear_bits(const uint8_t* target, uint8_t mask, std::vector<RecoveryWrite>& writes) const {
-  const Bytes image = memory_.ram().image();
-  if (target < image.data() || target >= image.data() + image.size()) return false;
-  const uint64_t offset = target - image.data();
-  if (offset < head_end_) return false;
+/// The bits are set now, in a page that will come back as it is: critical, with payload of its own in the image, beyond its head.
+bool RecoveryPlanner::clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Verdict>& verdicts, std::vector<RecoveryWrite>& writes) {
+  const uint64_t pfn = gpa / kPageSize;
+  if (pfn >= verdicts.size() || expendable(verdicts[pfn].page_class)) return false;
+  const PageLocation page = memory_.ram().location(pfn * kPageSize);
+  if (!holds_payload(page)) return false;
+  const uint64_t offset = page + gpa % kPageSize;
+  if ((memory_.ram().image()[offset] & mask) != mask) return false;
   writes.push_back({offset, mask, 0});
   return true;
+}
+
+/// Pages that are zero or one repeated word are stored as that word: there is no byte of theirs to change.
+bool RecoveryPlanner::holds_payload(PageLocation page) {
+  if (page == kZeroPage || page < head_end_) return false;
+  if (page != checked_) checked_ = page, checked_holds_ = !is_fill(memory_.ram().image().data() + page);
+  return checked_holds_;
 }
 
 }  // namespace pars

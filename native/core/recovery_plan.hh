@@ -1,12 +1,9 @@
 // The recovery of one clean-cache folio: which bits of kernel memory must be cleared if its contents are lost, so that the guest
-// reads it again from its disk. One recipe for each kind of private state; a recipe not proven on a running guest does not exist.
+// reads it again from its disk.
 #pragma once
-#include <optional>
 #include <vector>
 
-#include "core/kernel_layout.hh"
-#include "core/kernel_memory.hh"
-#include "core/page_array.hh"
+#include "core/private_state.hh"
 #include "core/recovery.hh"
 
 namespace pars {
@@ -14,18 +11,24 @@ namespace pars {
 class RecoveryPlanner {
  public:
   /// `head_end`: the image's head is never changed, so nothing may be written below it.
-  RecoveryPlanner(const KernelMemory& memory, const PageArray& array, uint64_t head_end)
-      : memory_(memory), array_(array), head_end_(head_end) {}
+  RecoveryPlanner(const KernelMemory& memory, const PageArray& array, const PrivateLayout& layout, uint64_t head_end)
+      : memory_(memory), array_(array), private_(memory, layout, array), head_end_(head_end) {}
 
-  /// Appends the writes for the folio at `pfn`; false when it has private state without a recipe, or when a write would not land in stored payload.
-  bool plan(uint64_t pfn, std::vector<RecoveryWrite>& writes) const;
+  /// Appends the writes for a folio of `file` and says by which recipe; any other reason is why its loss could not be undone, and what
+  /// was appended is to be dropped. `verdicts` are those of all pages, by frame.
+  Reason plan(uint64_t pfn, uint32_t order, const CachedFile& file, const std::vector<Verdict>& verdicts, std::vector<RecoveryWrite>& writes);
 
  private:
-  bool clear_bits(const uint8_t* target, uint8_t mask, std::vector<RecoveryWrite>& writes) const;
+  bool clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Verdict>& verdicts, std::vector<RecoveryWrite>& writes);
+  bool holds_payload(PageLocation page);
 
   const KernelMemory& memory_;
   const PageArray& array_;
+  PrivateState private_;
   uint64_t head_end_;
+  std::vector<StateBits> bits_;       ///< of the folio in hand
+  PageLocation checked_ = kZeroPage;  ///< the page last asked about, for writes come in runs,
+  bool checked_holds_ = false;        ///< and the answer
 };
 
 }  // namespace pars

@@ -18,7 +18,7 @@ enum class ErrorCode {
   bad_flags,            // a flag no known version writes
   bad_text,             // XML, JSON or names that do not parse
   unsupported_version,  // a version of the format we do not read
-  unsupported_format,   // a known format we do not look into (compressed, sparse)
+  unsupported_format,   // a known format we do not look into (compressed)
   unsupported_layout,   // sections we cannot skip safely
   limit,                // more of something than any real image has
   corrupt,              // contents that do not match their checksum

@@ -19,7 +19,7 @@ Error bad_run(size_t index, const char* why) {
 const char* fault_of(const Run& run, bool last) {
   if (run.pages == 0) return last && run.header == 0 && run.source == 0 ? nullptr : "has no pages";
   if (!payload_kind(run.source)) return "names a frame kind that holds no pages";
-  if (run.header < kRecordWordBytes || run.header > kMaxRecordHeaderBytes || run.header > run.lead)
+  if (run.header != 0 && (run.header < kRecordWordBytes || run.header > kMaxRecordHeaderBytes || run.header > run.lead))
     return "has an impossible record header";
   return nullptr;
 }

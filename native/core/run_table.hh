@@ -13,14 +13,16 @@ namespace pars {
 inline constexpr uint32_t kRecordWordBytes = 8;
 inline constexpr uint32_t kMaxRecordHeaderBytes = kRecordWordBytes + 1 + 255;
 
-/// Skeleton bytes, then payloads of one kind that stand close: between two of them there is a record word and nothing else.
+/// Skeleton bytes, then payloads of one kind that stand close: between two of them there is a record word, or in mapped-ram nothing.
 struct Run {
   uint32_t lead = 0;
   uint32_t pages = 0;
-  uint16_t header = 0;  ///< bytes of the first page's record header, the last ones of the lead
+  uint16_t header = 0;  ///< bytes of the first page's record header, the last ones of the lead; 0: the pages have no records
   uint8_t source = 0;
 
-  uint64_t skeleton_bytes() const { return pages == 0 ? lead : lead + uint64_t{kRecordWordBytes} * (pages - 1); }
+  /// Skeleton bytes between two of its pages.
+  uint32_t gap() const { return header == 0 ? 0 : kRecordWordBytes; }
+  uint64_t skeleton_bytes() const { return pages == 0 ? lead : lead + uint64_t{gap()} * (pages - 1); }
 };
 
 struct RunTable {

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/mapped_ram.hh"
+
 namespace pars::stream {
 namespace {
 
-constexpr uint32_t kStreamMagic = 0x5145564d;  // QEVM
 constexpr uint32_t kStreamVersion = 3;
 constexpr uint32_t kRamVersion = 4;
 constexpr size_t kMaxBlocks = 1024;
@@ -23,10 +24,11 @@ std::string quoted(std::string_view text) { return "\"" + (printable(text) ? std
 /// Reads on through a cursor and remembers the first error only.
 class Prologue {
  public:
-  Prologue(Bytes image, uint64_t offset, MigrationStream& stream) : image_(image), cursor_(image, offset), stream_(stream) {}
+  Prologue(Bytes image, uint64_t offset, MigrationStream& stream, PageLayout layout)
+      : image_(image), cursor_(image, offset), stream_(stream), layout_(layout) {}
 
   Result<uint64_t> read() {
-    const bool good = header() && configuration() && ram_start() && blocks();
+    const bool good = header() && configuration() && layout_is_expected() && ram_start() && blocks();
     if (good && cursor_.ok()) return cursor_.position();
     if (!cursor_.ok() && failure_.what.empty())
       return error(ErrorCode::truncated, cursor_.position(), "the stream ends before its first RAM record");
@@ -86,7 +88,8 @@ class Prologue {
     return bits == kPageBits || fail(ErrorCode::unsupported_layout, at, "guest pages of 2^" + std::to_string(bits) + " bytes");
   }
 
-  // Only capabilities that change the stream's layout are written here, so each one present is one we cannot read.
+  // Only capabilities that change the stream's layout are written here, so each one present is one we cannot read, but for mapped-ram
+  // where it is due.
   bool capabilities() {
     const uint64_t at = cursor_.position();
     const uint32_t count = cursor_.be32();
@@ -94,10 +97,16 @@ class Prologue {
     for (uint32_t i = 0; i < count; ++i) {
       const uint64_t where = cursor_.position();
       const std::string_view name = cursor_.text(cursor_.u8());
-      if (name == "x-ignore-shared" || name == "mapped-ram" || !printable(name))
+      if (name == "mapped-ram" && layout_ == PageLayout::mapped) stream_.mapped = true;
+      else if (name == "x-ignore-shared" || name == "mapped-ram" || !printable(name))
         return fail(ErrorCode::unsupported_layout, where, "a stream with the capability " + quoted(name));
     }
     return cursor_.ok();
+  }
+
+  bool layout_is_expected() {
+    if (layout_ == PageLayout::records || stream_.mapped) return cursor_.ok();
+    return fail(ErrorCode::unsupported_layout, cursor_.position(), "a sparse image whose stream does not have the capability \"mapped-ram\"");
   }
 
   bool ram_start() {
@@ -148,13 +157,20 @@ class Prologue {
       if (other.name == name) return fail(ErrorCode::bad_text, at, "two RAM blocks named " + quoted(name));
     stream_.blocks.push_back({std::string(name), bytes, {}});
     left -= bytes;
-    return stream_.blocks.back().pages.reset(bytes / kPageSize, dense_) ||
-           fail(ErrorCode::io, at, "no address space for the pages of " + quoted(name));
+    if (!stream_.blocks.back().pages.reset(bytes / kPageSize, dense_))
+      return fail(ErrorCode::io, at, "no address space for the pages of " + quoted(name));
+    return !stream_.mapped || mapped_pages(stream_.blocks.back());
+  }
+
+  bool mapped_pages(RamBlock& block) {
+    const Status placed = read_mapped_header(cursor_, image_.size(), block);
+    return placed.ok() || fail(placed.error().code, placed.error().offset, placed.error().what);
   }
 
   Bytes image_;
   Cursor cursor_;
   MigrationStream& stream_;
+  PageLayout layout_;
   bool dense_ = false;
   Error failure_{ErrorCode::truncated, 0, {}};
 };
@@ -236,8 +252,8 @@ std::string hex(uint64_t value) {
   return text;
 }
 
-Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream) {
-  return Prologue(image, stream_offset, stream).read();
+Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream, PageLayout layout) {
+  return Prologue(image, stream_offset, stream, layout).read();
 }
 
 Result<RamRecord> read_ram_record(Bytes image, uint64_t position, const std::vector<RamBlock>& blocks, BlockInForce in_force) {

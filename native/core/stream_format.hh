@@ -10,6 +10,8 @@ inline constexpr uint8_t kSectionEof = 0x00, kSectionStart = 0x01, kSectionPart 
                          kCommand = 0x08, kFooter = 0x7e;
 inline constexpr uint64_t kFooterBytes = 5;
 
+inline constexpr uint32_t kStreamMagic = 0x5145564d;  // QEVM
+
 // Flags in the low twelve bits of a RAM record's word.
 inline constexpr uint32_t kRamZero = 0x002, kRamMemSize = 0x004, kRamPage = 0x008, kRamEos = 0x010,
                           kRamContinue = 0x020, kRamXbzrle = 0x040, kRamHook = 0x080, kRamCompressed = 0x100,
@@ -23,9 +25,12 @@ inline constexpr uint64_t kZeroRecordBytes = 8 + 1;
 inline Error error(ErrorCode code, uint64_t offset, std::string what) { return {code, offset, std::move(what)}; }
 std::string hex(uint64_t value);
 
+/// How pages are saved: as records within the stream, or at fixed places of the file (mapped_ram.hh).
+enum class PageLayout { records, mapped };
+
 /// Reads the stream's header, its configuration and the RAM section's list of blocks into `stream` (page indexes and all).
 /// Answers the image offset of the first RAM record.
-Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream);
+Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream, PageLayout layout = PageLayout::records);
 
 /// What records that say CONTINUE refer to.
 struct BlockInForce {

@@ -13,9 +13,13 @@ PageClass class_of(const PageClasses& classes, const PageRecord& record) {
   return classes[record.block][record.page];
 }
 
+bool header_fits(const PageRecord& record) {
+  return record.header_bytes == 0 || (record.header_bytes >= kRecordWordBytes && record.header_bytes <= kMaxRecordHeaderBytes);
+}
+
 bool record_fits(const PageRecord& record, uint64_t position, uint64_t end) {
-  return record.header >= position && record.header < end && record.header_bytes >= kRecordWordBytes && record.header_bytes <= kMaxRecordHeaderBytes &&
-         record.payload == record.header + record.header_bytes && record.payload <= end && end - record.payload >= kPageSize;
+  return record.header >= position && record.header < end && header_fits(record) && record.payload == record.header + record.header_bytes &&
+         record.payload <= end && end - record.payload >= kPageSize;
 }
 
 /// Builds the run table and the skeleton bytes while the payloads go by.
@@ -43,7 +47,8 @@ class SkeletonBuilder {
 
  private:
   bool continues(const StripeMap::Payload& payload, uint32_t lead) const {
-    return !runs_.empty() && runs_.back().source == payload.source && lead == kRecordWordBytes && payload.header_bytes == kRecordWordBytes;
+    if (runs_.empty() || runs_.back().source != payload.source || (runs_.back().header == 0) != (payload.header_bytes == 0)) return false;
+    return lead == runs_.back().gap() && payload.header_bytes == lead;
   }
   void keep(uint64_t until) { kept_.insert(kept_.end(), image_.begin() + position_, image_.begin() + until); }
 
@@ -53,6 +58,8 @@ class SkeletonBuilder {
   std::vector<Run> runs_;
   std::vector<uint8_t> kept_;
 };
+
+constexpr std::array<uint8_t, sizeof(uint64_t)> kZeroWord{};
 
 size_t bytes_kept(uint8_t source) { return source == kFillFrame ? sizeof(uint64_t) : kPageSize; }
 
@@ -88,8 +95,9 @@ StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> rec
   uint64_t position = extent.offset;
   for (const PageRecord& record : records) {
     if (!record_fits(record, position, extent.end())) continue;
-    uint8_t source = repeats_one_word(&image[record.payload]) ? kFillFrame : static_cast<uint8_t>(class_of(classes, record));
-    map.payloads.push_back({record.payload, static_cast<uint16_t>(record.header_bytes), source});
+    const bool fill = record.zero || repeats_one_word(&image[record.payload]);
+    const uint8_t source = fill ? kFillFrame : static_cast<uint8_t>(class_of(classes, record));
+    map.payloads.push_back({record.payload, static_cast<uint16_t>(record.header_bytes), source, record.zero});
     position = record.payload + kPageSize;
   }
   return map;
@@ -116,7 +124,7 @@ std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds w
   for (const auto& payload : map.payloads) {
     skeleton.add(payload);
     if (!wanted[payload.source]) continue;
-    Bytes kept = image.subspan(payload.offset, bytes_kept(payload.source));
+    Bytes kept = payload.zero ? Bytes(kZeroWord) : image.subspan(payload.offset, bytes_kept(payload.source));
     payloads[payload.source].bytes.insert(payloads[payload.source].bytes.end(), kept.begin(), kept.end());
   }
   std::vector<RawFrame> frames;

@@ -34,9 +34,11 @@ struct StripeMap {
     uint64_t offset;  ///< in the image
     uint16_t header_bytes;
     uint8_t source;
+    bool zero = false;  ///< mapped-ram: a zero page, whatever bytes lie there
   };
   Extent extent;
   std::vector<Payload> payloads;
+  bool hole = false;  ///< mapped-ram: nothing but zero pages, of which nothing is kept
 };
 
 /// Maps one stripe. A record that does not lie whole within it, or not behind the one before, is left to the skeleton:

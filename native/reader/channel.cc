@@ -12,7 +12,7 @@ namespace pars::reader {
 
 namespace {
 
-constexpr uint32_t kMaxRequest = 64 << 10;
+constexpr uint32_t kMaxRequest = 8 << 20;  // a running domain's XML is at most 4 MiB long
 constexpr int kParentGone = 3;
 
 void write_all(const void* data, size_t bytes) {
@@ -60,14 +60,14 @@ void send_progress(const char* phase, uint64_t done, uint64_t total) {
   send(Message::progress, {{"phase", phase}, {"done", done}, {"total", total}});
 }
 
-std::optional<nlohmann::json> receive_pack() {
+std::optional<nlohmann::json> receive(Message type) {
   uint32_t header[2];
   if (!read_all(header, sizeof header)) return std::nullopt;
-  if (header[0] != static_cast<uint32_t>(Message::pack) || header[1] > kMaxRequest) return std::nullopt;
+  if (header[0] != static_cast<uint32_t>(type) || header[1] > kMaxRequest) return std::nullopt;
   std::vector<char> text(header[1]);
   if (!read_all(text.data(), text.size())) return std::nullopt;
   auto request = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
-  if (request.is_discarded()) return std::nullopt;
+  if (request.is_discarded() || !request.is_object()) return std::nullopt;
   return request;
 }
 

@@ -69,6 +69,15 @@ json reason_facts(const ReasonCounts& counts) {
   return reasons;
 }
 
+/// Where a sparse image holds the pages of each block; of records nothing.
+json mapped_facts(const MigrationStream& stream) {
+  json blocks = json::array();
+  if (stream.mapped)
+    for (const RamBlock& b : stream.blocks)
+      blocks.push_back({{"bitmapOffset", b.bitmap_offset}, {"pagesOffset", b.pages_offset}, {"bytes", b.bytes}});
+  return blocks;
+}
+
 json optional_text(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
 }  // namespace
@@ -76,7 +85,7 @@ json optional_text(const std::string& text) { return text.empty() ? json(nullptr
 json domain_facts(const DomainXml& domain) {
   json disks = json::array();
   for (const Disk& d : domain.disks)
-    disks.push_back({{"target", d.target}, {"source", d.source}, {"blockDevice", d.block_device}, {"readOnly", d.read_only}});
+    disks.push_back({{"target", d.target}, {"source", d.source}, {"format", d.format}, {"blockDevice", d.block_device}, {"readOnly", d.read_only}});
   return {{"name", domain.name},
           {"uuid", domain.uuid},
           {"architecture", domain.architecture},
@@ -110,7 +119,8 @@ json inspection_facts(Bytes image, const MigrationStream& stream, const Inspecti
            {{"machine", stream.machine},
             {"payloadRecords", stream.payload_records},
             {"zeroRecords", stream.zero_records},
-            {"repeatedRecords", stream.repeated_records}}},
+            {"repeatedRecords", stream.repeated_records},
+            {"mappedBlocks", mapped_facts(stream)}}},
           {"recovery", {{"folios", inspection.recovery.folios.size()}, {"writes", inspection.recovery.writes.size()}}}};
 }
 

@@ -5,11 +5,14 @@
 #include <string>
 
 #include "core/bytes.hh"
+#include "core/save_image.hh"
 
 namespace pars::reader {
 
-/// Image offset of the first RAM record header at or after 4 MiB; 0 when the stream does not lead there.
-uint64_t find_head_end(Bytes image, uint64_t stream_offset);
+/// Where the head ends, and a stub's record stands. Raw: the first RAM record header at or after 4 MiB, 0 when the stream does not lead there. Sparse: the
+/// stream's start, 0 when there is neither stream nor record. Compressed: the record of a stub, behind the lead, whose bytes no compressor makes of
+/// a migration stream; 0 when there is none.
+uint64_t find_head_end(Bytes image, uint64_t stream_offset, SaveFormat format);
 
 /// SHA-256 in hex.
 std::string sha256_hex(Bytes bytes);

@@ -8,18 +8,24 @@
 #include <string>
 
 #include "core/inspection.hh"
+#include "core/mapped_ram.hh"
 #include "core/save_image.hh"
 #include "reader/channel.hh"
 #include "reader/facts.hh"
 #include "reader/head.hh"
 #include "reader/jail.hh"
+#include "reader/live_ram.hh"
 #include "reader/packing.hh"
+#include "reader/pictures.hh"
 
 namespace pars::reader {
 
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kLargestFiles = 32;
+constexpr uint64_t kMaxExplained = 1024;
 
 /// Somebody cut the image short while it was mapped.
 void on_bus_error(int) {
@@ -40,7 +46,7 @@ Result<Opened> open_image(Bytes image) {
   auto domain = parse_domain_xml(header->xml);
   if (!domain) return domain.error();
   Opened opened{*header, *domain, 0};
-  if (header->format == SaveFormat::raw) opened.head_end = find_head_end(image, header->stream_offset);
+  opened.head_end = find_head_end(image, header->stream_offset, header->format);
   return opened;
 }
 
@@ -74,8 +80,8 @@ int fail(const Error& error) {
 }
 
 int pack(Bytes image, const MigrationStream* stream, const Inspection* inspection, uint64_t head_end) {
-  auto request = receive_pack();
-  if (!request || !request->is_object()) return 2;
+  auto request = receive(Message::pack);
+  if (!request) return 2;
   if (Status sent = send_stripes(image, stream, inspection, head_end, request_from(*request)); !sent) return fail(sent.error());
   send(Message::end, json::object());
   return 0;
@@ -87,20 +93,90 @@ int whole(Bytes image) {
   return pack(image, nullptr, nullptr, 0);
 }
 
-int look(Bytes image, bool then_pack) {
-  auto opened = open_image(image);
-  if (!opened) return fail(opened.error());
-  send_image(image, *opened);
-  if (opened->header.format != SaveFormat::raw) {
-    const std::string name = save_format_name(static_cast<uint32_t>(opened->header.format));
-    return fail({ErrorCode::unsupported_format, 24, "the image is saved as " + name + "; only raw images are looked into"});
+Status must_be_plain(const Opened& opened) {
+  if (opened.header.format == SaveFormat::raw || opened.header.format == SaveFormat::sparse) return Done{};
+  const std::string name = save_format_name(static_cast<uint32_t>(opened.header.format));
+  return Error{ErrorCode::unsupported_format, 24, "the image is saved as " + name + "; only raw and sparse images are looked into"};
+}
+
+Result<MigrationStream> parse_stream(Bytes image, const SaveImage& header) {
+  if (header.format == SaveFormat::sparse) return parse_mapped_ram(image, header.stream_offset, {kImageFd});
+  return parse_migration_stream(image, header.stream_offset, {kImageFd});
+}
+
+/// What is sent with the counts, or after them.
+enum class Then { nothing, pack, map };
+
+/// Keeps the largest files of the cache while the reading is at hand.
+struct MapMaker {
+  std::vector<FileShare> files;
+  InspectOptions options() {
+    return {[this](const ReadingView& view) { files = largest_files(view, kLargestFiles); }, {}};
   }
-  auto stream = parse_migration_stream(image, opened->header.stream_offset, {kImageFd});
+  void send_map(const DomainXml& domain, const MigrationStream& stream, const Inspection& inspection) const {
+    send(Message::map, map_facts(draw_memory_map(domain, stream, inspection), files));
+  }
+};
+
+/// Opens an image that can be looked into; what it is goes to the parent also when it cannot.
+Result<Opened> open_plain(Bytes image) {
+  auto opened = open_image(image);
+  if (!opened) return opened;
+  send_image(image, *opened);
+  if (Status plain = must_be_plain(*opened); !plain) return plain.error();
+  return opened;
+}
+
+/// Where the head ends and the stripes begin; 0 when all of the image is head.
+uint64_t first_stripe(const MigrationStream& stream) { return stream.stripes.empty() ? 0 : stream.stripes.front().image_offset; }
+
+int look(Bytes image, Then then) {
+  auto opened = open_plain(image);
+  if (!opened) return fail(opened.error());
+  auto stream = parse_stream(image, opened->header);
   if (!stream) return fail(stream.error());
-  const uint64_t head_end = stream->stripes.empty() ? 0 : stream->stripes.front().image_offset;
-  const Inspection inspection = inspect(image, opened->domain, *stream, head_end ? head_end : image.size());
-  send(Message::inspection, inspection_facts(image, *stream, inspection, !then_pack));
-  if (then_pack) return pack(image, &*stream, &inspection, head_end);
+  const uint64_t head_end = first_stripe(*stream);
+  MapMaker maker;
+  const Inspection inspection =
+      inspect(image, opened->domain, *stream, head_end ? head_end : image.size(), then == Then::map ? maker.options() : InspectOptions{});
+  send(Message::inspection, inspection_facts(image, *stream, inspection, then != Then::pack));
+  if (then == Then::pack) return pack(image, &*stream, &inspection, head_end);
+  if (then == Then::map) maker.send_map(opened->domain, *stream, inspection);
+  send(Message::end, json::object());
+  return 0;
+}
+
+/// Pages of guest memory, each with its class and why: what the parent asks for in a query {first, pages}.
+int explain(Bytes image) {
+  auto opened = open_plain(image);
+  if (!opened) return fail(opened.error());
+  const auto query = receive(Message::query);
+  const json first = query ? query->value("first", json()) : json(), pages = query ? query->value("pages", json()) : json();
+  if (!first.is_number_unsigned() || !pages.is_number_unsigned() || pages.get<uint64_t>() > kMaxExplained || first.get<uint64_t>() > kMaxRamBytes) return 2;
+  auto stream = parse_stream(image, opened->header);
+  if (!stream) return fail(stream.error());
+  const uint64_t head_end = first_stripe(*stream);
+  std::vector<PageExplanation> shown;
+  const InspectOptions options{[&](const ReadingView& view) { shown = explain_pages(view, first, pages); }, {}};
+  const Inspection inspection = inspect(image, opened->domain, *stream, head_end ? head_end : image.size(), options);
+  send(Message::explanation, explanation_facts(opened->domain, *stream, inspection, shown, first, pages));
+  send(Message::end, json::object());
+  return 0;
+}
+
+/// A guest that runs: the descriptor is its /proc/PID/mem, and the query says where in it the RAM lies.
+int live() {
+  const auto query = receive(Message::query);
+  if (!query) return 2;
+  auto guest = open_live_guest(*query);
+  if (!guest) return fail(guest.error());
+  send(Message::image, {{"domain", domain_facts(guest->domain)}});
+  MapMaker maker;
+  InspectOptions options = maker.options();
+  options.vcpus = guest->vcpus;
+  const Inspection inspection = inspect(guest->memory, guest->domain, guest->stream, 0, options);
+  send(Message::inspection, inspection_facts(guest->memory, guest->stream, inspection, true));
+  maker.send_map(guest->domain, guest->stream, inspection);
   send(Message::end, json::object());
   return 0;
 }
@@ -115,8 +191,10 @@ int probe(Bytes image) {
 
 int run(const std::string& mode, Bytes image) {
   if (mode == "probe") return probe(image);
-  if (mode == "report") return look(image, false);
-  if (mode == "pack") return look(image, true);
+  if (mode == "report") return look(image, Then::nothing);
+  if (mode == "pack") return look(image, Then::pack);
+  if (mode == "map") return look(image, Then::map);
+  if (mode == "explain") return explain(image);
   if (mode == "whole") return whole(image);
   return 2;
 }
@@ -130,6 +208,7 @@ int start(const char* mode) {
     std::fprintf(stderr, "pars-reader: %s\n", problem.c_str());
     return 4;
   }
+  if (std::string(mode) == "live") return live();
   if (st.st_size == 0) return fail({ErrorCode::truncated, 0, "the file is empty"});
   void* map = mmap(nullptr, st.st_size, PROT_READ, MAP_SHARED, kImageFd, 0);
   if (map == MAP_FAILED) return fail({ErrorCode::io, 0, "the image cannot be mapped"});
@@ -142,6 +221,6 @@ int start(const char* mode) {
 
 int main(int argc, char** argv) {
   if (argc == 2) return pars::reader::start(argv[1]);
-  std::fprintf(stderr, "usage: pars-reader probe|report|pack|whole, with the image as descriptor 3\n");
+  std::fprintf(stderr, "usage: pars-reader probe|report|map|explain|pack|whole, with the image as descriptor 3, or live, with a QEMU's memory\n");
   return 2;
 }

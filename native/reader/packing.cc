@@ -42,6 +42,10 @@ class Packer {
       if (!targets_are_critical(map, targets_))
         return Error{ErrorCode::bad_offset, map.extent.offset, "a recovery would change bytes that may be lost themselves"};
       PackedStripe stripe{map.extent, {}};
+      if (map.hole) {
+        unit.push_back(std::move(stripe));
+        continue;
+      }
       for (const RawFrame& frame : cut_stripe(image_, map))
         if (Status done = add(frame, stripe); !done) return done.error();
       if (Status done = add_recovery(stripe); !done) return done.error();
@@ -174,6 +178,7 @@ Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection
     if (blind) return blind_map(unit, image.size());
     if (unit == 0) return {StripeMap{{0, head_end}, {}}};
     const Stripe& stripe = stream->stripes[unit - 1];
+    if (stripe.hole) return {StripeMap{{stripe.image_offset, stripe.length}, {}, true}};
     const auto records = stripe_records(image, *stream, stripe);
     return split_stripe(map_stripe(image, {stripe.image_offset, stripe.length}, records, inspection->classes));
   };

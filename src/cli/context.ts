@@ -1,8 +1,8 @@
 /** What a command works with: configuration, store, policy, output, progress, and a signal that says stop. */
-import type { Config } from '../config.js';
+import type { Config } from '../policy/config.js';
 import { ParsError } from '../errors.js';
 import { Output } from '../faces/output.js';
-import type { Policy } from '../policy.js';
+import type { Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
 import type { Store } from '../stores/store.js';
 import { exitCodeOf, printError } from './failure.js';
@@ -63,7 +63,7 @@ export class Context {
   }
 
   async #loadConfig(): Promise<Config> {
-    const { loadConfig } = await import('../config.js');
+    const { loadConfig } = await import('../policy/config.js');
     return loadConfig(this.#options);
   }
 

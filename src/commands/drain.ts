@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { parseDuration } from '../config-file.js';
+import { parseDuration } from '../policy/config-file.js';
 import { deadlineSignal } from '../deadline.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes } from '../faces/units.js';
-import { DEFAULT_SAVE_DIR } from '../install.js';
+import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { drainQueue } from './offload.js';
 
 interface Options extends SharedOptions {
@@ -25,10 +25,9 @@ export function register(command: Command, cli: Cli): void {
 async function drain(context: Context, options: Options): Promise<number> {
   const ms = parseDuration(options.deadline);
   if (ms === null) throw new ParsError('usage', `"${options.deadline}" is not a duration`, { hint: 'e.g. --deadline 90s, --deadline 5m' });
-  const outcome = await drainQueue(context, options, deadlineSignal(ms, context.signal));
+  const outcome = await drainQueue(context, options, { signal: deadlineSignal(ms, context.signal), hurry: true });
   context.output.json(outcome);
   const lines = outcome.left.map(({ image, bytes, reason }) => `  ${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`);
-  const other = outcome.worked || lines.length === 0 ? '' : '\nAnother pars works on the queue right now.';
-  context.output.text(lines.length === 0 ? `Offloaded ${outcome.offloaded.length} images; no managed save is left on this host's disk.` : `Offloaded ${outcome.offloaded.length} images. These stay on this host's disk only:\n${lines.join('\n')}${other}`);
+  context.output.text(lines.length === 0 ? `Offloaded ${outcome.offloaded.length} images; no managed save is left on this host's disk.` : `Offloaded ${outcome.offloaded.length} images. These stay on this host's disk only:\n${lines.join('\n')}`);
   return lines.length === 0 ? 0 : EXIT_CODES.busy;
 }

@@ -2,12 +2,15 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
-import { restoreBegin } from '../hook.js';
+import { restoreBegin } from '../life/hook.js';
 import { thisHost } from '../host.js';
-import { asJob } from '../jobs.js';
-import { settleStarts } from '../snapshot-life.js';
+import { publishMetrics } from './metrics.js';
+import { asJob } from '../queue/jobs.js';
+import { noteRefill } from '../life/note-refill.js';
+import { settleStarts } from '../life/snapshot-life.js';
 import { openStore } from '../stores/open.js';
-import { StubRegistry } from '../stub-registry.js';
+import type { Store } from '../stores/store.js';
+import { StubRegistry } from '../image/stub-registry.js';
 
 export function register(command: Command, cli: Cli): void {
   command
@@ -23,13 +26,25 @@ async function wake(context: Context, uuid: string, parentPid: number): Promise<
   const url = await context.storeUrl();
   const host = thisHost();
   const registry = new StubRegistry(stateDir);
-  await restoreBegin({
+  const began = Date.now();
+  const opened: Store[] = [];
+  const work = restoreBegin({
     domainUuid: uuid, parentPid, registry, host, times: hook, signal: context.signal,
     openStore: async (signal) => {
       const store = await openStore(url, { signal });
+      opened.push(store);
       await settleStarts(store, registry, host);
       return store;
     },
-    asJob: (image, work) => asJob(stateDir, 'hydrate', image, work),
+    asJob: (image, refill) => asJob(stateDir, 'hydrate', image, async (job) => {
+      const done = await refill();
+      await noteRefill(stateDir, job, done, began);
+      return done;
+    }),
+  }).catch(async (error: unknown) => {
+    // A start that succeeds is not held up for this: the queue's worker, or its timer, writes them soon.
+    await publishMetrics(context);
+    throw error;
   });
+  await work.finally(() => Promise.all(opened.map((store) => store.close())));
 }

@@ -2,9 +2,9 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR, installHook } from '../install.js';
-import { DEFAULT_PREFIX } from '../program-copy.js';
-import { refuseThinStore } from '../upload.js';
+import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR, installHook } from '../install/install.js';
+import { DEFAULT_PREFIX } from '../install/program-copy.js';
+import { refuseThinStore } from '../snapshot/upload.js';
 
 interface Options extends SharedOptions {
   prefix: string;

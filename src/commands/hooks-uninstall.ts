@@ -2,8 +2,8 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { DEFAULT_HOOKS_DIR, uninstallHook } from '../install.js';
-import { DEFAULT_PREFIX } from '../program-copy.js';
+import { DEFAULT_HOOKS_DIR, uninstallHook } from '../install/install.js';
+import { DEFAULT_PREFIX } from '../install/program-copy.js';
 
 interface Options extends SharedOptions {
   prefix: string;

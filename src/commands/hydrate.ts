@@ -6,11 +6,13 @@ import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatCount } from '../faces/units.js';
 import { thisHost } from '../host.js';
-import { hydrate, type Hydrated } from '../hydrate.js';
-import { ImageFile } from '../image-file.js';
-import { asJob } from '../jobs.js';
-import { settleStarts } from '../snapshot-life.js';
-import { StubRegistry } from '../stub-registry.js';
+import { hydrate, type Hydrated } from '../life/hydrate.js';
+import { ImageFile } from '../image/image-file.js';
+import { publishMetrics } from './metrics.js';
+import { asJob } from '../queue/jobs.js';
+import { noteRefill } from '../life/note-refill.js';
+import { settleStarts } from '../life/snapshot-life.js';
+import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
   force?: boolean;
@@ -30,16 +32,21 @@ export function register(command: Command, cli: Cli): void {
 
 async function hydrateAll(context: Context, images: string[], options: Options): Promise<number> {
   let exitCode = 0;
-  for (const image of images) exitCode = (await hydrateOne(context, image, options, images.length > 1)) || exitCode;
+  try {
+    for (const image of images) exitCode = (await hydrateOne(context, image, options, images.length > 1)) || exitCode;
+  } finally {
+    await publishMetrics(context);
+  }
   return exitCode;
 }
 
 async function hydrateOne(context: Context, path: string, options: Options, oneOfMany: boolean): Promise<number> {
   try {
     const { stateDir } = await context.config();
+    const began = Date.now();
     const result = await asJob(stateDir, 'hydrate', resolve(path), async (job) => {
       const done = await hydratePath(context, resolve(path), options, stateDir);
-      await job?.update({ domain: done.domain.name, snapshot: done.manifest?.snapshot ?? null });
+      await noteRefill(stateDir, job, done, began);
       return done;
     });
     report(context, result);
@@ -71,9 +78,9 @@ async function hydratePath(context: Context, path: string, options: Options, sta
 }
 
 function report({ output }: Context, { image, hydrated, manifest, bytes, losses }: Hydrated): void {
-  output.json({ image, hydrated, snapshot: manifest?.snapshot ?? null, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected });
+  output.json({ image, hydrated, snapshot: manifest?.snapshot ?? null, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered });
   if (!hydrated) return output.text(`${plain(image)} is whole: nothing to do.`);
   output.text(`${plain(image)} is an image again, ${formatBytes(bytes)}, from ${manifest?.snapshot ?? ''}.`);
   if (losses.byPolicy > 0) output.text(`${formatCount(losses.byPolicy)} expendable pages were not stored; the guest reads what it needs of them from its disks.`);
-  if (losses.unexpected > 0) output.warning(`${formatCount(losses.unexpected)} expendable pages could not be had from any copy; the guest does without them, but look at the store: pars store status`);
+  if (losses.unexpected > 0) output.warning(`${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were recovered; the guest does without them, but look at the store: pars verify`);
 }

@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { knownHost, type Host } from '../host.js';
-import type { SnapshotEntry } from '../snapshots.js';
-import { StubRegistry } from '../stub-registry.js';
+import type { SnapshotEntry } from '../snapshot/snapshots.js';
+import { StubRegistry } from '../image/stub-registry.js';
 
 export function register(command: Command, cli: Cli): void {
   command
@@ -14,7 +14,7 @@ export function register(command: Command, cli: Cli): void {
 
 async function list(context: Context, uuid: string | undefined): Promise<void> {
   const { output } = context;
-  const { listSnapshots } = await import('../snapshots.js');
+  const { listSnapshots } = await import('../snapshot/snapshots.js');
   const entries = await listSnapshots(await context.store(), uuid?.toLowerCase());
   const { renderSnapshots, snapshotJson } = await import('../faces/snapshots.js');
   const host = knownHost();
@@ -25,7 +25,7 @@ async function list(context: Context, uuid: string | undefined): Promise<void> {
 
 /** Those of this host whose stub is gone (R28). */
 async function orphansAmong(entries: readonly SnapshotEntry[], host: Host | null, stateDir: string): Promise<Set<string>> {
-  const { isOrphaned } = await import('../prune.js');
+  const { isOrphaned } = await import('../life/prune.js');
   const registry = new StubRegistry(stateDir);
   const orphaned = await Promise.all(entries.map((entry) => isOrphaned(entry, host, { registry })));
   return new Set(entries.filter((_, i) => orphaned[i]).map(({ snapshot }) => snapshot));

@@ -1,17 +1,23 @@
+import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import { exitCodeOf, printError } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
+import type { QueueLimits } from '../policy/config.js';
+import { Pace } from '../queue/pace.js';
+import { publishMetrics } from './metrics.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes } from '../faces/units.js';
 import { thisHost } from '../host.js';
-import { DEFAULT_SAVE_DIR } from '../install.js';
-import { asJob } from '../jobs.js';
-import { offload, type Offloaded, type OffloadPlace } from '../offload.js';
-import { offloadPending, type PendingOutcome } from '../pending.js';
-import { StubRegistry } from '../stub-registry.js';
+import { DEFAULT_SAVE_DIR } from '../install/install.js';
+import { asJob } from '../queue/jobs.js';
+import { offload, type Offloaded, type OffloadPlace } from '../life/offload.js';
+import { countOffload } from '../queue/ledger.js';
+import { offloadPending, type PendingOutcome } from '../queue/pending.js';
+import type { Store } from '../stores/store.js';
+import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
   pending?: boolean;
@@ -29,31 +35,39 @@ export function register(command: Command, cli: Cli): void {
   command
     .description('Store an image, prove that the store holds it, and leave a stub in its place, which frees its room. Killed or overtaken by a start, it leaves the image whole. Does nothing to a stub.')
     .argument('[image...]', 'libvirt save images (virsh managedsave, virsh save)')
-    .option('--pending', 'all managed saves that are still whole, the largest first; leaves them to another pars that does so already')
+    .option('--pending', 'all managed saves that are still whole, a few at a time, the oldest first or the largest while room is short; leaves them to another pars that does so already')
     .option('--save-dir <dir>', "with --pending: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .option('--keep-local', 'store it only; the image stays as it is')
-    .option('--force', 'offload the image of a guest whose metadata says no')
+    .option('--force', "offload the image of a guest whose metadata says no, or the memory of one of libvirt's own snapshots")
     .option('--managed-save', `the images are managed saves, which a start consumes (default: those in ${DEFAULT_SAVE_DIR})`)
     .action((images: string[], options: Options) => cli.run(options, (context) => (options.pending ? offloadAllPending(context, images, options) : offloadAll(context, images, options))));
 }
 
 async function offloadAllPending(context: Context, images: string[], options: Options): Promise<number> {
   if (images.length > 0) throw new ParsError('usage', '--pending finds the images by itself', { hint: 'name images, or give --pending, not both' });
-  const { worked, offloaded, left } = await drainQueue(context, { ...options, saveDir: options.saveDir ?? DEFAULT_SAVE_DIR }, context.signal);
+  const { worked, offloaded, left } = await drainQueue(context, { ...options, saveDir: options.saveDir ?? DEFAULT_SAVE_DIR }, { signal: context.signal, hurry: false });
   context.output.json({ worked, offloaded, left });
   context.output.text(`Offloaded ${offloaded.length} images, ${left.length} left${worked || left.length === 0 ? '' : ' to another pars that works on them'}.`);
   return worked && left.length > 0 ? EXIT_CODES.busy : 0;
 }
 
+interface Haste {
+  signal: AbortSignal;
+  /** The host goes down: no limit of bandwidth, the largest first, and another worker is waited for. */
+  hurry: boolean;
+}
+
 /** Works the queue of managed saves off; failures of single images are reported, and stay in the queue. */
-export async function drainQueue(context: Context, options: Options & { saveDir: string }, signal: AbortSignal): Promise<PendingOutcome> {
+export async function drainQueue(context: Context, options: Options & { saveDir: string }, { signal, hurry }: Haste): Promise<PendingOutcome> {
   const { openStore } = await import('../stores/open.js');
-  const store = await openStore(await context.storeUrl());
-  const { stateDir } = await context.config();
+  const store = await openOrPublish(context, openStore);
+  const { stateDir, queue } = await context.config();
   const place = { store, host: thisHost(), registry: new StubRegistry(stateDir) };
+  const saveDir = resolve(options.saveDir);
+  const pace = new Pace({ stateDir, bandwidth: hurry ? null : queue.bandwidth, signal });
   const offloadNext = async (image: string): Promise<boolean> => {
     try {
-      const { stub, domain } = await offloadAsJob(context, image, place, { ...options, managedSave: true, force: false, keepLocal: false }, signal);
+      const { stub, domain } = await offloadAsJob(context, image, place, { ...options, managedSave: true, force: false, keepLocal: false }, signal, pace);
       context.output.note(`offloaded ${plain(domain)}: ${plain(image)}`);
       return stub;
     } catch (error) {
@@ -63,39 +77,69 @@ export async function drainQueue(context: Context, options: Options & { saveDir:
     }
   };
   try {
-    return await offloadPending({ stateDir, saveDir: resolve(options.saveDir), offload: offloadNext, signal });
+    return await offloadPending({
+      stateDir, saveDir, offload: offloadNext, signal, concurrency: queue.concurrency, patient: hurry,
+      largestFirst: async () => hurry || (await isShortOfRoom(saveDir, queue.freeSpaceFloor)),
+    });
   } finally {
     await store.close();
+    await publishMetrics(context, saveDir);
   }
+}
+
+/** A store that cannot be reached is what monitoring must hear of. */
+async function openOrPublish(context: Context, open: (url: string) => Promise<Store>): Promise<Store> {
+  try {
+    return await open(await context.storeUrl());
+  } catch (error) {
+    await publishMetrics(context);
+    throw error;
+  }
+}
+
+async function isShortOfRoom(directory: string, floor: QueueLimits['freeSpaceFloor']): Promise<boolean> {
+  const room = await statfs(directory).catch(() => null);
+  if (room === null) return false;
+  return room.bavail * room.bsize < ('bytes' in floor ? floor.bytes : room.blocks * room.bsize * floor.share);
 }
 
 async function offloadAll(context: Context, images: string[], options: Options): Promise<number> {
   if (images.length === 0) throw new ParsError('usage', 'no image is named', { hint: 'name images, or give --pending' });
   const { openStore } = await import('../stores/open.js');
   // Not the context's store: that one stops working when a signal comes, and what was stored must be removed then.
-  const store = await openStore(await context.storeUrl());
+  const store = await openOrPublish(context, openStore);
   let exitCode = 0;
   try {
     const place = { store, host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
     for (const image of images) exitCode = (await offloadOne(context, image, place, options, images.length > 1)) || exitCode;
+    for (const note of store.notes?.() ?? []) context.output.warning(plain(note));
   } finally {
     await store.close();
+    await publishMetrics(context);
   }
   return exitCode;
 }
 
-async function offloadAsJob(context: Context, image: string, place: OffloadPlace, options: Options, signal: AbortSignal): Promise<Offloaded> {
+async function offloadAsJob(context: Context, image: string, place: OffloadPlace, options: Options, signal: AbortSignal, pace?: Pace): Promise<Offloaded> {
   const { policy, stateDir } = await context.config();
   const onProgress = await context.progress();
+  const began = Date.now();
   return asJob(stateDir, 'offload', resolve(image), async (job) => {
     const done = await offload(image, place, {
       policy, policyIsFixed: options.policy !== undefined, keepLocal: options.keepLocal ?? false, force: options.force ?? false,
       managedSave: options.managedSave ?? resolve(image).startsWith(`${DEFAULT_SAVE_DIR}/`),
-      leaseWaitMs: LEASE_WAIT_MS, level: LEVEL, signal, onProgress,
+      leaseWaitMs: LEASE_WAIT_MS, level: LEVEL, signal, onProgress, ...(pace && { pace: (bytes) => pace.take(bytes) }),
     });
     await job?.update({ domain: done.domain, snapshot: done.snapshot });
+    if (!done.alreadyStub) await count(stateDir, done, began);
     return done;
   });
+}
+
+async function count(stateDir: string, done: Offloaded, began: number): Promise<void> {
+  const { domainUuid: uuid, domain: name, snapshot, imageBytes, storedBytes, freedBytes, criticalCopies, classBytes: classes } = done;
+  const now = Date.now();
+  await countOffload(stateDir, { uuid, name }, { time: new Date(now).toISOString(), seconds: (now - began) / 1000, snapshot, imageBytes, storedBytes, freedBytes, criticalCopies, classes });
 }
 
 /** One of several images that fails does not keep the others from being tried. */

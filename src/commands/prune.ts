@@ -5,9 +5,9 @@ import { plain } from '../faces/plain.js';
 import { renderTable } from '../faces/table.js';
 import { formatBytes, formatDuration } from '../faces/units.js';
 import { thisHost } from '../host.js';
-import { prune, type Pruning, type Verdict } from '../prune.js';
-import { settleStarts } from '../snapshot-life.js';
-import { StubRegistry } from '../stub-registry.js';
+import { prune, type Pruning, type Verdict } from '../life/prune.js';
+import { settleStarts } from '../life/snapshot-life.js';
+import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
   yes?: boolean;
@@ -26,7 +26,7 @@ export function register(command: Command, cli: Cli): void {
 
 async function pruneStore(context: Context, yes: boolean): Promise<void> {
   const { retention, stateDir } = await context.config();
-  const place = { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir), retention };
+  const place = { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir), retention, stateDir };
   await settleStarts(place.store, place.registry, place.host);
   const result = await prune(place, { yes });
   context.output.json({ dryRun: !yes, ...result });

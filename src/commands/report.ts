@@ -1,19 +1,34 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { writeAtomically } from '../atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import { describeFailure, exitCodeOf, type Failure } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
+import type { Output } from '../faces/output.js';
 import { plain } from '../faces/plain.js';
-import { lookInside } from '../image-report.js';
-import { DEFAULT_SAVE_DIR } from '../install.js';
-import { reportOn } from '../report.js';
-import { reportSources } from '../report-sources.js';
-import { type ReportOutcome, reportTotal } from '../report-summary.js';
+import { terminalWidth } from '../faces/terminal-map.js';
+import { lookInside, StubFound } from '../report/image-report.js';
+import { DEFAULT_SAVE_DIR } from '../install/install.js';
+import { DEFAULT_INPUTS, type DurabilityInputs } from '../report/durability.js';
+import { type ImageReport, type ReportFacts, reportOn } from '../report/report.js';
+import { lookAtRunning } from '../report/running-domain.js';
+import { isStoredName, storedFacts } from '../report/stored-report.js';
+import { reportSources } from '../report/report-sources.js';
+import { type ReportOutcome, reportTotal } from '../report/report-summary.js';
 
 interface Options extends SharedOptions {
   all?: boolean;
   csv?: boolean;
   saveDir: string;
+  html?: string;
+  domain?: string;
+  topFiles?: boolean;
+  map?: boolean;
+  disks: number;
+  afr: number;
+  repairHours: number;
 }
 
 export function register(command: Command, cli: Cli): void {
@@ -22,11 +37,24 @@ export function register(command: Command, cli: Cli): void {
       'Say what save images hold, class by class, and what each policy would store of them. A dry run: nothing is changed. ' +
         'Several images, or a directory of them, give one line each and a total. With --json, one object for one image, and {"images": [...], "total": {...}} for several.',
     )
-    .argument('[image...]', 'libvirt save images, or directories of managed saves (*.save)')
+    .argument('[image...]', 'libvirt save images, directories of managed saves (*.save), stubs, or snapshots in the store (a name, or a guest\'s UUID for its latest)')
     .option('--all', 'all managed saves of this host')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images, for --all", DEFAULT_SAVE_DIR)
     .option('--csv', 'a row for each guest')
+    .option('--domain <name>', 'a running domain instead of an image: its memory is read in place, and every figure is an estimate')
+    .option('--html <file>', 'write one image\'s report as a self-contained page of HTML')
+    .option('--top-files', 'the files that hold most of the clean cache')
+    .option('--map', 'with --json: the map of guest memory too')
+    .option('--disks <n>', 'for the losses: disks or DataNodes that copies are spread over', positive, DEFAULT_INPUTS.disks)
+    .option('--afr <percent>', 'for the losses: share of them that die in a year', positive, 100 * DEFAULT_INPUTS.annualFailureRate)
+    .option('--repair-hours <hours>', 'for the losses: from a death until its copies exist again', positive, DEFAULT_INPUTS.repairHours)
     .action((images: string[], options: Options) => cli.run(options, (context) => report(context, images, options)));
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value > 0 && value <= 1e6) return value;
+  throw new ParsError('usage', `"${text}" is no positive number`);
 }
 
 type Outcome = ReportOutcome & { exitCode: number };
@@ -34,46 +62,77 @@ type Outcome = ReportOutcome & { exitCode: number };
 async function report(context: Context, named: readonly string[], options: Options): Promise<number> {
   const { output } = context;
   if (options.csv && output.isJson) throw new ParsError('usage', '--csv and --json exclude each other');
-  const { paths, found } = await reportSources(named, options.all ? options.saveDir : null);
+  if (options.domain !== undefined && (named.length > 0 || options.all)) throw new ParsError('usage', '--domain is about one running domain', { hint: 'report on images by themselves' });
+  const { paths, found } = options.domain === undefined ? await reportSources(named, options.all ? options.saveDir : null) : { paths: [options.domain], found: false };
   const single = paths.length === 1 && !found && !options.csv;
-  const [warnings, outcomes] = await Promise.all([storeWarnings(context), lookAtAll(context, paths)]);
-  if (single) await showOne(context, outcomes[0], warnings);
+  if (options.html !== undefined && !single) throw new ParsError('usage', '--html is about one image', { hint: 'name the image; --csv and --json take several' });
+  if (options.afr >= 100) throw new ParsError('usage', `--afr ${options.afr}: not all disks die every year`);
+  const [warnings, outcomes] = await Promise.all([storeWarnings(context), lookAtAll(context, paths, options, single)]);
+  if (single) await showOne(context, outcomes[0], warnings, options);
   else await showMany(context, outcomes, options.csv ?? false);
   for (const warning of single && outcomes[0] && 'error' in outcomes[0] ? [] : warnings) output.note(plain(warning));
   return outcomes.find(({ exitCode }) => exitCode !== 0)?.exitCode ?? 0;
 }
 
 /** One after another: each look inside uses all cores by itself. */
-async function lookAtAll(context: Context, paths: readonly string[]): Promise<Outcome[]> {
+async function lookAtAll(context: Context, paths: readonly string[], options: Options, single: boolean): Promise<Outcome[]> {
   const progress = paths.length > 1 ? await context.progress() : () => {};
   const total = Math.max(1, paths.length);
   const outcomes: Outcome[] = [];
   for (const path of paths) {
-    outcomes.push(await lookAtOne(context, path));
+    outcomes.push(await lookAtOne(context, path, options, single));
     progress({ phase: 'reading', done: outcomes.length, total, unit: 'images' });
   }
   return outcomes;
 }
 
 /** One that fails does not keep the others from their turn. A wrong configuration and a signal end all. */
-async function lookAtOne(context: Context, path: string): Promise<Outcome> {
+async function lookAtOne(context: Context, path: string, options: Options, single: boolean): Promise<Outcome> {
   // The reader works in a process of its own: everything else is loaded meanwhile.
-  const facts = lookInside(path, { signal: context.signal });
+  const inText = single && !context.output.isJson;
+  const wants = { map: inText || options.map, files: options.topFiles || options.html !== undefined };
+  const facts = factsOf(context, path, options.domain !== undefined, Boolean(wants.map || wants.files));
   facts.catch(() => {});
   const policy = await context.policy();
   try {
-    return { path, report: reportOn(await facts, policy), exitCode: 0 };
+    const { map, files, ...rest } = await facts;
+    const wanted = { ...rest, ...(wants.map && map && { map }), ...(wants.files && files && { files }) };
+    return { path, report: reportOn(wanted, policy, inputsOf(options)), exitCode: 0 };
   } catch (error) {
     context.signal.throwIfAborted();
     return { path, error: about(path, describeFailure(error)), exitCode: exitCodeOf(error) };
   }
 }
 
-async function showOne({ output }: Context, outcome: Outcome | undefined, warnings: readonly string[]): Promise<void> {
+/** A domain, a snapshot in the store, an image; of a stub what the store has of it. */
+async function factsOf(context: Context, path: string, isDomain: boolean, pictures: boolean): Promise<ReportFacts> {
+  const { signal } = context;
+  if (isDomain) return lookAtRunning(path, { signal });
+  if (isStoredName(path) && !existsSync(path)) return storedFacts(await context.store(), path);
+  try {
+    return await lookInside(path, { signal, pictures });
+  } catch (error) {
+    if (!(error instanceof StubFound) || error.snapshot === null || (await context.config()).store === null) throw error;
+    return storedFacts(await context.store(), error.snapshot, path);
+  }
+}
+
+function inputsOf({ disks, afr, repairHours }: Options): DurabilityInputs {
+  return { ...DEFAULT_INPUTS, disks: Math.round(disks), annualFailureRate: afr / 100, repairHours };
+}
+
+async function showOne({ output }: Context, outcome: Outcome | undefined, warnings: readonly string[], { html }: Options): Promise<void> {
   if (!outcome) return;
   output.json(jsonOf(outcome, warnings));
-  if ('report' in outcome) output.text((await import('../faces/report.js')).renderReport(outcome.report, output.colours));
+  if ('report' in outcome && html !== undefined) await writeHtml(html, outcome.report, output);
+  else if ('report' in outcome) output.text((await import('../faces/report.js')).renderReport(outcome.report, output.colours, terminalWidth(process.stdout)));
   else if (!output.isJson) output.failure(plain(outcome.error.message), outcome.error.hint);
+}
+
+async function writeHtml(path: string, report: ImageReport, output: Output): Promise<void> {
+  const { renderHtml } = await import('../faces/html/report-html.js');
+  await writeAtomically(resolve(path), renderHtml(report, new Date()));
+  output.text(`Wrote ${plain(path)}.`);
 }
 
 async function showMany(context: Context, outcomes: readonly Outcome[], csv: boolean): Promise<void> {

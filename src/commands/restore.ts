@@ -1,38 +1,63 @@
-import type { Command } from 'commander';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatCount } from '../faces/units.js';
 import { thisHost } from '../host.js';
-import { restore } from '../restore.js';
-import { settleStarts } from '../snapshot-life.js';
-import { resolveSnapshot } from '../snapshots.js';
-import { StubRegistry } from '../stub-registry.js';
+import { ParsError } from '../errors.js';
+import { DEFAULT_SAVE_DIR } from '../install/install.js';
+import { restoreDefined } from '../life/define.js';
+import { restore } from '../life/restore.js';
+import { settleStarts } from '../life/snapshot-life.js';
+import { resolveSnapshot } from '../snapshot/snapshots.js';
+import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
-  to: string;
+  to?: string;
+  define?: boolean;
+  setDisk: Map<string, string>;
+  acceptChangedDisks?: boolean;
+  saveDir: string;
   force?: boolean;
 }
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Write the image of a snapshot to a new file, whole or not at all. If every class was stored, it is the original byte for byte.')
+    .description(
+      'Write the image of a snapshot to a new file, whole or not at all. If every class was stored, it is the original byte for byte; of an image that libvirt had compressed, the raw one it stood for; one saved as sparse stays so, and needs libvirt 11.2. With --define the guest itself comes to a host that has never seen it: the snapshot is claimed for this host, its image becomes a managed save, and the guest is defined from the XML in it, so that "virsh start" resumes it here.',
+    )
     .argument('<snapshot>', 'its name, the beginning of it, or the UUID of a guest for its latest')
-    .requiredOption('--to <file>', 'the file to write')
+    .option('--to <file>', 'the file to write')
+    .option('--define', 'put the image where libvirt looks for it, and define its guest')
+    .option('--set-disk <target=path>', 'with --define: a disk is elsewhere here, e.g. vda=/srv/web.qcow2; may be given several times', setDisk, new Map())
+    .option('--accept-changed-disks', "with --define: although the guest's disks are not here, or were written since")
+    .option('--save-dir <dir>', "with --define: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .option('--force', 'write over a file that is there, and although the guest was started since')
     .action((snapshot: string, options: Options) => cli.run(options, (context) => restoreOne(context, snapshot, options)));
 }
 
 async function restoreOne(context: Context, typed: string, options: Options): Promise<void> {
-  const store = await context.store();
-  await settleStarts(store, new StubRegistry((await context.config()).stateDir), thisHost());
-  const snapshot = await resolveSnapshot(store, typed);
-  const { image, bytes, losses } = await restore(store, snapshot, options.to, {
-    force: options.force ?? false, signal: context.signal, onProgress: await context.progress(),
-  });
+  if ((options.to === undefined) === !options.define) throw new ParsError('usage', 'say where the image goes', { hint: 'give --to FILE or --define, one of them' });
+  const place = { store: await context.store(), host: thisHost(), registry: new StubRegistry((await context.config()).stateDir), saveDir: resolve(options.saveDir) };
+  await settleStarts(place.store, place.registry, place.host);
+  const snapshot = await resolveSnapshot(place.store, typed);
+  const how = { force: options.force ?? false, signal: context.signal, onProgress: await context.progress() };
+  const { image, bytes, losses } = options.to === undefined
+    ? await restoreDefined(place, snapshot, { ...how, moved: options.setDisk, acceptChangedDisks: options.acceptChangedDisks ?? false })
+    : await restore(place.store, snapshot, options.to, how);
   const { output } = context;
-  output.json({ snapshot, image, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected });
+  output.json({ snapshot, image, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered });
   output.text(`Wrote ${plain(image)}, ${formatBytes(bytes)}, from ${snapshot}.`);
+  if (options.define) output.text('Its guest is defined here: "virsh start" resumes it.');
+  if (losses.unexpected > 0) output.warning(`${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were recovered; look at the store: pars verify`);
   const lost = losses.byPolicy + losses.unexpected;
   if (lost > 0) output.text(`${formatCount(lost)} expendable pages are not in it; the guest reads what it needs of them from its disks.`);
+}
+
+function setDisk(text: string, earlier: Map<string, string>): Map<string, string> {
+  const [target = '', ...rest] = text.split('=');
+  const path = rest.join('=');
+  if (target === '' || !path.startsWith('/')) throw new InvalidArgumentError('expected a disk and an absolute path, like vda=/srv/web.qcow2.');
+  return new Map([...earlier, [target, path]]);
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { thisHost } from '../host.js';
-import { guardRemoval, type RemovalConsent } from '../removal.js';
+import { guardRemoval, type RemovalConsent } from '../life/removal.js';
 
 interface Options extends SharedOptions {
   force?: boolean;
@@ -19,7 +19,7 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function remove(context: Context, typed: string, options: Options): Promise<void> {
-  const { findSnapshot, removeSnapshot, resolveSnapshot } = await import('../snapshots.js');
+  const { findSnapshot, removeSnapshot, resolveSnapshot } = await import('../snapshot/snapshots.js');
   const store = await context.store();
   const snapshot = await resolveSnapshot(store, typed);
   const consent: RemovalConsent = { force: options.force ?? false, ...(options.owner === undefined ? {} : { owner: options.owner }) };

@@ -12,7 +12,7 @@ export function register(command: Command, cli: Cli): void {
 
 async function show(context: Context, typed: string): Promise<void> {
   const { output } = context;
-  const { findSnapshot, resolveSnapshot } = await import('../snapshots.js');
+  const { findSnapshot, resolveSnapshot } = await import('../snapshot/snapshots.js');
   const store = await context.store();
   const entry = await findSnapshot(store, await resolveSnapshot(store, typed));
   if (entry.condition === 'unreadable') throw entry.error;

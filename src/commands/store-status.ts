@@ -21,7 +21,7 @@ async function status(context: Context): Promise<number> {
       ['store', plain(found.url)],
       ['id', found.storeId],
       ['places', `${found.usablePlaces} of ${found.places} usable`],
-      ['room', `${formatBytes(found.freeBytes)} free, all places together`],
+      ['room', found.freeBytes === null ? 'not known' : `${formatBytes(found.freeBytes)} free, all places together`],
     ] as const;
     output.text(renderPairs(pairs, output.colours));
     for (const warning of found.warnings) output.warning(plain(warning));

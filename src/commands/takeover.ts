@@ -3,9 +3,9 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../faces/plain.js';
 import { thisHost } from '../host.js';
-import { settleStarts, takeOver } from '../snapshot-life.js';
-import { resolveSnapshot } from '../snapshots.js';
-import { StubRegistry } from '../stub-registry.js';
+import { settleStarts, takeOver } from '../life/snapshot-life.js';
+import { resolveSnapshot } from '../snapshot/snapshots.js';
+import { StubRegistry } from '../image/stub-registry.js';
 
 export function register(command: Command, cli: Cli): void {
   command

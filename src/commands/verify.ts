@@ -3,9 +3,9 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { knownHost, thisHost } from '../host.js';
-import type { Manifest } from '../manifest.js';
-import { StubRegistry } from '../stub-registry.js';
-import type { Verification } from '../verify.js';
+import type { Manifest } from '../snapshot/manifest.js';
+import { StubRegistry } from '../image/stub-registry.js';
+import type { Verification } from '../health/verify.js';
 
 interface Options extends SharedOptions {
   percent: number;
@@ -24,8 +24,8 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function verify(context: Context, typed: string | undefined, options: Options): Promise<number> {
-  const { findSnapshot, listSnapshots, resolveSnapshot } = await import('../snapshots.js');
-  const { verifySnapshot, verdictOf, worstOf } = await import('../verify.js');
+  const { findSnapshot, listSnapshots, resolveSnapshot } = await import('../snapshot/snapshots.js');
+  const { verifySnapshot, verdictOf, worstOf } = await import('../health/verify.js');
   const store = await context.store();
   const entries = typed === undefined ? await listSnapshots(store) : [await findSnapshot(store, await resolveSnapshot(store, typed))];
   if (typed !== undefined && entries[0]?.condition === 'incomplete') throw new ParsError('missing', `${entries[0].snapshot} has no manifest: it is no snapshot, but what is left of one`);
@@ -47,7 +47,7 @@ async function verify(context: Context, typed: string | undefined, options: Opti
 async function anew(context: Context): Promise<(manifest: Manifest) => Promise<string | null>> {
   const { stateDir } = await context.config();
   return async (manifest) => {
-    const { storeAnew } = await import('../store-anew.js');
+    const { storeAnew } = await import('../life/store-anew.js');
     return storeAnew(manifest, { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir) }, context.signal);
   };
 }

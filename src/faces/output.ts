@@ -13,7 +13,6 @@ export class Output {
   constructor(options: OutputOptions) {
     this.isJson = options.json ?? false;
     this.isQuiet = options.quiet ?? false;
-    if (!process.stdout.listeners('error').includes(ignoreClosedPipe)) process.stdout.on('error', ignoreClosedPipe);
   }
 
   /** Bars belong on a terminal that a person watches. */
@@ -52,7 +51,9 @@ export class Output {
   }
 }
 
-/** `pars list | head` is no error. */
-function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
+/** `pars list | head` is no error. To be called once, before anything is written. */
+export function ignoreClosedPipe(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
 }

@@ -1,25 +1,50 @@
 /** Reports as CSV (RFC 4180): a row a guest, counts in pages and bytes, an error in the last column. */
 import { PAGE_CLASSES } from '../page-classes.js';
-import { PRESETS } from '../policy.js';
-import { bytesByFate, type ReportOutcome } from '../report-summary.js';
+import { PRESETS } from '../policy/policy.js';
+import type { ImageReport } from '../report/report.js';
+import { bytesByFate, type ReportOutcome } from '../report/report-summary.js';
 
-const FIXED = ['path', 'name', 'uuid', 'kernel', 'introspected', 'image_bytes', 'ram_bytes', 'critical_bytes', 'expendable_bytes'];
+const FIXED = ['path', 'name', 'uuid', 'kernel', 'introspected', 'estimated', 'image_bytes', 'ram_bytes', 'zero_bytes', 'critical_bytes', 'expendable_bytes', 'reread_bytes', 'reread_requests'];
+const PER_CLASS = ['pages', 'bytes', 'estimated_compressed_bytes'];
+const PER_POLICY = ['bytes', 'estimated_compressed_bytes', 'guest_lost_per_year'];
+const NATIVE = ['native_3x_bytes', 'native_3x_zstd_estimated_bytes', 'native_rs63_bytes'];
+const HEAD = [...FIXED, ...columns([...PAGE_CLASSES, 'skeleton'], PER_CLASS), ...columns([...PRESETS, 'configured'], PER_POLICY), 'configured_policy', ...NATIVE, 'error'];
 
 export function renderCsv(outcomes: readonly ReportOutcome[]): string {
-  const head = [...FIXED, ...PAGE_CLASSES.map((name) => `${name}_pages`), ...PRESETS.map((name) => `${name}_bytes`), 'error'];
-  return [head, ...outcomes.map(cells)].map((row) => row.map(quote).join(',')).join('\r\n');
+  return [HEAD, ...outcomes.map(cells)].map((row) => row.map(quote).join(',')).join('\r\n');
+}
+
+function columns(names: readonly string[], parts: readonly string[]): string[] {
+  return names.flatMap((name) => parts.map((part) => `${name}_${part}`));
 }
 
 function cells(outcome: ReportOutcome): string[] {
-  if ('error' in outcome) return [outcome.path, ...Array<string>(FIXED.length - 1 + PAGE_CLASSES.length + PRESETS.length).fill(''), outcome.error.message];
-  const { image, guest, ram, classes, policies } = outcome.report;
-  const { critical, expendable } = bytesByFate(outcome.report);
+  if ('error' in outcome) return [outcome.path, ...Array<string>(HEAD.length - 2).fill(''), outcome.error.message];
+  return [outcome.path, ...identity(outcome.report), ...figures(outcome.report), ''];
+}
+
+function identity({ image: { domain }, guest, estimated }: ImageReport): string[] {
+  return [domain.name, domain.uuid, guest.kernel ?? '', String(guest.introspected), String(estimated)];
+}
+
+function figures(report: ImageReport): string[] {
+  const { image, ram, classes, skeleton, policies, natives, reread, policy: configured } = report;
+  const { critical, expendable } = bytesByFate(report);
+  const perPolicy = [...PRESETS, configured].flatMap((name) => {
+    const policy = policies[name];
+    return [policy?.storedBytes, policy?.estimatedCompressedBytes, policy?.durability.guestLostPerYear];
+  });
   return [
-    outcome.path, image.domain.name, image.domain.uuid, guest.kernel ?? '', String(guest.introspected),
-    ...[image.bytes, ram.pages * ram.pageSize, critical, expendable].map(String),
-    ...PAGE_CLASSES.map((name) => String(classes[name].pages)),
-    ...PRESETS.map((name) => String(policies[name]?.storedBytes ?? '')), '',
+    ...[image.bytes, ram.pages * ram.pageSize, ram.zeroPages * ram.pageSize, critical, expendable, reread.bytes, reread.requests].map(cell),
+    ...PAGE_CLASSES.flatMap((name) => [classes[name].pages, classes[name].rawBytes, classes[name].estimatedCompressedBytes]).map(cell),
+    ...['', cell(skeleton.rawBytes), cell(skeleton.estimatedCompressedBytes)],
+    ...perPolicy.map(cell), configured, ...[natives.threeCopies, natives.estimatedThreeCopiesOfZstd, natives.rs63].map(cell),
   ];
+}
+
+/** A figure that nobody knows is an empty cell. */
+function cell(value: number | null | undefined): string {
+  return String(value ?? '');
 }
 
 /** Names are a guest owner's choice: one that a spreadsheet would run as a formula is shown as the text it is. */

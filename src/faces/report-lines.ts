@@ -1,6 +1,6 @@
 /** Many reports as a table: one line a guest, a broken image among them, and the total. */
-import type { ImageReport } from '../report.js';
-import { bytesByFate, type ReportOutcome, type ReportTotal } from '../report-summary.js';
+import type { ImageReport } from '../report/report.js';
+import { bytesByFate, type ReportOutcome, type ReportTotal } from '../report/report-summary.js';
 import type { Colours } from './colours.js';
 import { plain } from './plain.js';
 import { type Column, renderTable } from './table.js';

@@ -1,26 +1,34 @@
 /** The report as text. What is exact and what is estimated is told apart in the headings. */
 import { PAGE_CLASSES } from '../page-classes.js';
-import { PRESETS } from '../policy.js';
-import type { ImageReport } from '../report.js';
+import { type ImageReport, policyOrder } from '../report/report.js';
 import type { Colours } from './colours.js';
+import { renderFiles } from './explain.js';
+import { lossCells } from './html/page-losses.js';
 import { plain } from './plain.js';
+import { renderMap } from './terminal-map.js';
 import { type Column, renderPairs, renderTable } from './table.js';
 import { formatBytes, formatCount, formatShare } from './units.js';
 
 const UNKNOWN = '-';
 
-export function renderReport(report: ImageReport, colours: Colours): string {
-  const parts = [renderPairs(head(report), colours), classTable(report, colours), policyTable(report, colours)];
+/** `width`: of the terminal, for the map. */
+export function renderReport(report: ImageReport, colours: Colours, width = 80): string {
+  const parts = [renderPairs(head(report), colours), classTable(report, colours), policyTable(report, colours), lossTable(report, colours)];
+  const map = report.map ? renderMap(report.map, width, colours) : '';
+  if (map !== '') parts.splice(1, 0, map);
+  if (report.files && report.files.length > 0) parts.push(renderFiles(report.files, colours));
   if (report.notes.length > 0) parts.push(noteTable(report, colours));
   if (report.reread.requests > 0) parts.push(rereadLine(report));
   parts.push(colours.dim('Exact: bytes before compression. Estimate: after zstd, from samples of each class.'));
   return parts.join('\n\n');
 }
 
-function head({ image, guest, ram }: ImageReport): [string, string][] {
+function head({ image, guest, ram, estimated }: ImageReport): [string, string][] {
   const kernel = guest.introspected ? `Linux ${plain(guest.kernel ?? 'unknown')}` : `not introspected, so every page is critical: ${plain(guest.reason ?? 'no reason given')}`;
+  const moving: [string, string][] = estimated ? [['estimate', 'of a guest that runs: a moving picture, every figure of it']] : [];
   return [
-    ['image', `${plain(image.path)} (${formatBytes(image.bytes)}, ${plain(image.format)})`],
+    ...moving,
+    [estimated ? 'would be' : 'image', `${plain(image.path)} (${formatBytes(image.bytes)}, ${plain(image.format)}${image.rawBytes === undefined ? '' : `, unpacked ${formatBytes(image.rawBytes)}`})`],
     ['guest', `${plain(image.domain.name)} (${plain(image.domain.uuid)})`],
     ['kernel', kernel],
     ['ram', `${formatBytes(ram.pages * ram.pageSize)}, of which ${formatBytes(ram.zeroPages * ram.pageSize)} zero`],
@@ -55,8 +63,7 @@ function policyTable({ policies, natives, policy: current }: ImageReport, colour
     { heading: 'COMPRESSED (ESTIMATE)', align: 'right' },
     { heading: '' },
   ];
-  const order = [...PRESETS, ...Object.keys(policies).filter((name) => !(PRESETS as readonly string[]).includes(name))];
-  const rows = order.flatMap((name) => {
+  const rows = policyOrder({ policies }).flatMap((name) => {
     const policy = policies[name];
     if (!policy) return [];
     const cells = [formatBytes(policy.storedBytes), formatShare(policy.savedVsReplicateAll), estimate(policy.estimatedCompressedBytes)];
@@ -67,6 +74,14 @@ function policyTable({ policies, natives, policy: current }: ImageReport, colour
   rows.push([colours.dim('3 x zstd image'), UNKNOWN, '', estimate(estimatedThreeCopiesOfZstd), 'native']);
   rows.push([colours.dim('RS-6-3 image'), formatBytes(rs63), '', '', 'native']);
   return renderTable(columns, rows, colours);
+}
+
+/** When disks die, and within a year. */
+function lossTable(report: ImageReport, colours: Colours): string {
+  const { durabilityInputs: inputs, natives, policies, policy: current } = report;
+  const rows = [...policyOrder(report).map((name) => [name, policies[name]?.durability] as const), ['3 x image', natives.durability.threeCopies] as const, ['RS-6-3 image', natives.durability.rs63] as const];
+  const columns: Column[] = [{ heading: `IF DISKS DIE, OF ${inputs.disks}` }, ...['1 DEAD', '2 DEAD', '3 DEAD', 'GUEST LOST IN A YEAR (ESTIMATE)'].map((heading): Column => ({ heading, align: 'right' }))];
+  return renderTable(columns, rows.flatMap(([name, durability]) => (durability ? [[name === current ? colours.bold(plain(name)) : plain(name), ...lossCells(durability, formatBytes)]] : [])), colours);
 }
 
 function rereadLine({ reread }: ImageReport): string {

@@ -1,8 +1,8 @@
 /** Snapshots as people and programs see them. */
 import type { Host } from '../host.js';
-import type { Manifest } from '../manifest.js';
-import { EXPENDABLE, PAGE_CLASSES } from '../page-classes.js';
-import { ownerOf, type SnapshotEntry } from '../snapshots.js';
+import type { Manifest } from '../snapshot/manifest.js';
+import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
+import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Colours } from './colours.js';
 import { plain } from './plain.js';
 import { type Column, renderPairs, renderTable } from './table.js';
@@ -89,7 +89,7 @@ function classTable({ classes, policy }: Manifest, colours: Colours): string {
   ];
   const rows = PAGE_CLASSES.filter((name) => classes[name].pages > 0).map((name) => {
     const { pages, payloadPages, storedBytes } = classes[name];
-    return [name, formatCount(pages), formatBytes(payloadPages * 4096), String(policy.copies[name]), formatBytes(storedBytes), EXPENDABLE.has(name) ? 'expendable' : 'critical'];
+    return [name, formatCount(pages), formatBytes(payloadPages * PAGE_BYTES), String(policy.copies[name]), formatBytes(storedBytes), EXPENDABLE.has(name) ? 'expendable' : 'critical'];
   });
   return renderTable(columns, rows, colours);
 }

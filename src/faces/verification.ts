@@ -1,7 +1,7 @@
 /** What verify found, as people and programs see it. */
-import type { ObjectFinding, ObjectRole, SnapshotHealth } from '../snapshot-health.js';
-import type { Verification } from '../verify.js';
-import { verdictOf } from '../verify.js';
+import type { ObjectFinding, ObjectRole, SnapshotHealth } from '../health/snapshot-health.js';
+import type { Verification } from '../health/verify.js';
+import { verdictOf } from '../health/verify.js';
 import type { Colours } from './colours.js';
 import { plain } from './plain.js';
 import { type Column, renderTable } from './table.js';

@@ -2,7 +2,8 @@
 import { dirname, join } from 'node:path';
 import { ParsError } from '../errors.js';
 import { diskError, DIRECTORY_MODE, type Files, isMissing, nodeFiles, syncDirectory } from './local-files.js';
-import { type Marker, MARKER_FILE, MARKER_FORMAT, newStoreId, readMarker, writeMarker } from './local-marker.js';
+import { type Marker, readMarker, writeMarker } from './local-marker.js';
+import { MARKER_FILE, MARKER_FORMAT, newStoreId } from './marker.js';
 import { parseDirectories } from './local-places.js';
 
 export interface InitOptions {

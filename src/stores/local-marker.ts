@@ -1,11 +1,8 @@
 /** The marker of a store's directory: what tells it from the empty mount point of a disk that is not there (R22). */
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { ParsError } from '../errors.js';
 import { DIRECTORY_MODE, FILE_MODE, type Files, isMissing, syncDirectory } from './local-files.js';
-
-export const MARKER_FILE = 'pars-store.json';
-export const MARKER_FORMAT = 1;
+import { MARKER_FILE, MARKER_FORMAT } from './marker.js';
 
 export interface Marker {
   format: typeof MARKER_FORMAT;
@@ -17,10 +14,6 @@ export interface Marker {
   directories: string[];
   allowSameDevice: boolean;
   created: string;
-}
-
-export function newStoreId(): string {
-  return randomBytes(16).toString('hex');
 }
 
 /** The marker of `directory`; null when there is none. Throws when there is one that says nothing we understand. */

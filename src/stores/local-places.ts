@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { isAbsolute, normalize } from 'node:path';
 import { ParsError } from '../errors.js';
 import { type Files, isMissing } from './local-files.js';
-import { MARKER_FILE, type Marker, readMarker } from './local-marker.js';
+import { type Marker, readMarker } from './local-marker.js';
+import { MARKER_FILE } from './marker.js';
 
 export interface Place {
   directory: string;

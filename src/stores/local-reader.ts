@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ParsError } from '../errors.js';
 import { type Files, isMissing } from './local-files.js';
 import { type Absence, describeAbsences } from './local-places.js';
-import type { CopyFault, StoredObject } from './store.js';
+import { type CopyFault, MAX_WHOLE_BYTES, type StoredObject } from './store.js';
 
 /** Why a copy could not be used. */
 type Fault = CopyFault['fault'];
@@ -15,8 +15,6 @@ export interface Attempt {
   fault: Fault;
   detail: string;
 }
-
-export const MAX_WHOLE_BYTES = 64 << 20;
 
 /** Runs `read` on the file and turns what goes wrong into a fault. A disk that answers with errors is unreachable, not corrupt: it was not seen. */
 export async function tryCopy<T>(files: Files, directory: string, name: string, read: (handle: FileHandle) => Promise<T>): Promise<T | Attempt> {

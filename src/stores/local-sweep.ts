@@ -1,11 +1,8 @@
 /** What killed writers leave in a local store, and how old things are. The clock is this host's, as the files' times are. */
 import { join } from 'node:path';
+import { isTemporary } from '../temporary-name.js';
 import { diskError, type Files, isMissing, removeEmptyParents } from './local-files.js';
-
-/** What CopyWriter names its files before they are whole. */
-const TEMPORARY = /^\..+\.[0-9a-f]{12}\.tmp$/;
-/** UUID/TIME-RANDOM/object: a store is no deeper. */
-const MAX_DEPTH = 8;
+import { MAX_DEPTH } from './store.js';
 
 /** Milliseconds since the file was last written; null when it is not there. A time in the future is no age at all. */
 export async function ageOf(files: Files, path: string): Promise<number | null> {
@@ -44,7 +41,7 @@ async function temporariesBelow(files: Files, directory: string, depth: number):
     const path = join(directory, entry.name);
     if (entry.isDirectory()) {
       if (entry.name !== 'lost+found') found.push(...(await temporariesBelow(files, path, depth + 1)));
-    } else if (TEMPORARY.test(entry.name)) found.push(path);
+    } else if (isTemporary(entry.name)) found.push(path);
   }
   return found;
 }

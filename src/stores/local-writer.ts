@@ -1,9 +1,9 @@
 /** Writes an object to several directories at once: temporary names, fsync, length check, rename, fsync of the directories. */
-import { randomBytes } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Native } from '../native.js';
 import { ParsError } from '../errors.js';
+import { temporaryName } from '../temporary-name.js';
 import { diskError, type Files, openNew, removeEmptyParents, syncDirectory, syncParents } from './local-files.js';
 import type { ObjectWriter, StoredObject } from './store.js';
 
@@ -40,7 +40,7 @@ export class CopyWriter {
     this.#disk = disk;
     this.#root = root;
     this.path = join(root, name);
-    this.temporary = join(dirname(this.path), `.${basename(name)}.${randomBytes(6).toString('hex')}.tmp`);
+    this.temporary = join(dirname(this.path), temporaryName(basename(name)));
   }
 
   async open(): Promise<void> {

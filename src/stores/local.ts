@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ParsError } from '../errors.js';
 import { native } from '../native.js';
 import { diskError, type Files, isMissing, nodeFiles, removeEmptyParents, syncDirectory } from './local-files.js';
-import { MARKER_FILE } from './local-marker.js';
+import { MARKER_FILE } from './marker.js';
 import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './local-places.js';
 import { mendCopies } from './local-mend.js';
 import { ageOf, sweepDirectory } from './local-sweep.js';

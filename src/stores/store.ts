@@ -3,13 +3,29 @@
  * Names are relative paths of [A-Za-z0-9._-] segments. One contract suite (test/contract) runs against every store.
  */
 
+/** Of what `readWhole` gives back: manifests, indexes, states. */
+export const MAX_WHOLE_BYTES = 64 << 20;
+/** UUID/TIME-RANDOM/object: a store is no deeper. */
+export const MAX_DEPTH = 8;
+
 /** What a finished object is known by. */
 export interface StoredObject {
   name: string;
   bytes: number;
   /** XXH3-128 of the object, hex: what `verify` compares with the disk. */
   xxh3: string;
+  /** 1 when it is coded. */
   copies: number;
+  /** Erasure coding, by the store's name for it. */
+  coding?: string | undefined;
+}
+
+/** How an object is to be kept. */
+export interface ObjectTerms {
+  copies: number;
+  critical: boolean;
+  /** Erasure coding in place of copies, by the store's name for it; `copies` is 1 then. Only after `refuseCoding` had nothing against it. */
+  coding?: string | undefined;
 }
 
 /** One copy that is not as it should be. */
@@ -27,6 +43,14 @@ export interface ObjectHealth {
   good: number;
   wanted: number;
   faults: CopyFault[];
+}
+
+/** A part of an object that cannot be had, and why. */
+export interface Stretch {
+  name: string;
+  offset: number;
+  bytes: number;
+  why: string;
 }
 
 export interface ObjectWriter {
@@ -47,7 +71,8 @@ export interface StoreStatus {
   /** Places (directories, DataNodes) that can hold a copy now, and how many there should be. */
   usablePlaces: number;
   places: number;
-  freeBytes: number;
+  /** Room for what is written, all copies counted, under every quota; null when the store does not say. */
+  freeBytes: number | null;
   warnings: string[];
 }
 
@@ -60,7 +85,7 @@ export interface Store {
   /** Checks markers and reachability. Throws 'unreachable' (with the command that would help) when fewer than one place is usable. */
   status(): Promise<StoreStatus>;
   /** `critical` objects are made as durable as the store can. Fewer usable places than copies: 'unreachable'. */
-  create(name: string, options: { copies: number; critical: boolean }): Promise<ObjectWriter>;
+  create(name: string, options: ObjectTerms): Promise<ObjectWriter>;
   /** Creates a small object whole, only if it does not exist; false if it did. The exclusive step of every claim. */
   createExclusive(name: string, data: Buffer, options: { copies: number }): Promise<boolean>;
   /** Proof that every copy holds every byte, read back from the disk (R20). Throws 'corrupt', 'missing' or 'unreachable', naming the copy. */
@@ -86,6 +111,15 @@ export interface Store {
    * when a place that may hold a copy is not there: the object comes back with that place.
    */
   remove(nameOrPrefix: string): Promise<void>;
+  /** Throws, saying what is missing, when objects cannot be coded so here and now. A store without it knows no coding. */
+  refuseCoding?(coding: string): Promise<void>;
+  /**
+   * Stretches of objects that cannot be had now, asked before anything is read: nothing is read twice for it. A store without it finds out
+   * by reading.
+   */
+  unavailable?(names: readonly string[]): Promise<Stretch[]>;
+  /** What was noticed while objects were written, for people. */
+  notes?(): string[];
   /** Milliseconds since an object was finished, by the store's own clock (R28). 'missing' when it is not there. A store without it is not pruned. */
   age?(name: string): Promise<number>;
   /** Removes what writers that were killed left under temporary names and is older than that; returns how many. With `dryRun` it only counts. */

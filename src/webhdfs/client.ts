@@ -52,6 +52,13 @@ export class WebHdfsClient {
     return this.#putBoolean('RENAME', from, { destination: to }, { idempotent: false, ...call });
   }
 
+  /** Atomically takes the place of the file at `to`, if there is one. Like `rename` not asked again. HttpFS cannot: 'invalid' when `to` is there. */
+  async renameOver(from: string, to: string, call: CallOptions = {}): Promise<void> {
+    const body = await this.#put('RENAME', from, { destination: to, renameoptions: 'OVERWRITE' }, { idempotent: false, ...call });
+    if (body.trim() === '' || parseAnswer(ANSWERS.boolean, whatOf({ op: 'RENAME', path: from }), body)) return;
+    throw new WebHdfsError('invalid', `RENAME ${from}: ${to} is there, and this server knows no renaming over it`);
+  }
+
   /** False: there was nothing to delete (or, after a broken connection, nothing any more). */
   async delete(path: string, { recursive = false, signal }: CallOptions & { recursive?: boolean } = {}): Promise<boolean> {
     const question: Question = { op: 'DELETE', method: 'DELETE', path, parameters: { recursive }, idempotent: true, signal };

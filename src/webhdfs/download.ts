@@ -1,5 +1,5 @@
 /** OPEN by range: streamed, with every byte accounted for, and around DataNodes that are dead. */
-import type { BlockLocation } from './answers.js';
+import { ANSWERS, parseAnswer, type BlockLocation } from './answers.js';
 import type { WebHdfsClient } from './client.js';
 import { WebHdfsError } from './errors.js';
 import type { Redirect } from './namenodes.js';
@@ -15,7 +15,7 @@ export interface RangeOptions {
   bufferSize?: number;
   /** IP:PORT of data transfer (not of HTTP, which would be ignored silently). */
   excludeDataNodes?: string[];
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 const BUFFER_SIZE = 1024 * 1024;
@@ -71,16 +71,23 @@ function transferNames(node: string, locations: BlockLocation[]): string[] {
   return locations.flatMap(({ hosts, names }) => names.filter((name, i) => hosts[i] === host || name.replace(/:\d+$/, '') === host));
 }
 
+/** Gateways (HttpFS) that hand out the data themselves, unless they are asked where to get it. */
+const gateways = new WeakSet<WebHdfsClient>();
+
 async function redirectOf(client: WebHdfsClient, path: string, options: RangeOptions): Promise<Redirect> {
+  const noredirect = gateways.has(client) || undefined;
   const parameters = {
     offset: options.offset,
     length: options.length,
     buffersize: options.bufferSize ?? BUFFER_SIZE,
     excludedatanodes: options.excludeDataNodes?.join(',') || undefined,
+    noredirect,
   };
-  const { what, redirect } = await client.nameNodes.ask({ op: 'OPEN', method: 'GET', path, parameters, idempotent: true, signal: options.signal });
-  if (!redirect) throw new WebHdfsError('protocol', `${what}: no DataNode was named`);
-  return redirect;
+  const { what, redirect, body } = await client.nameNodes.ask({ op: 'OPEN', method: 'GET', path, parameters, idempotent: true, signal: options.signal });
+  if (redirect) return redirect;
+  if (noredirect) return client.nameNodes.reachable(new URL(parseAnswer(ANSWERS.location, what, body)));
+  gateways.add(client);
+  return redirectOf(client, path, options);
 }
 
 function unevenError(exchange: Exchange, received: number, length: number): WebHdfsError {

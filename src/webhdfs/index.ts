@@ -5,4 +5,5 @@ export { WebHdfsClient } from './client.js';
 export { openRange, readRange, type RangeOptions } from './download.js';
 export { WebHdfsError, type WebHdfsFailure } from './errors.js';
 export { nameNodesOf, type CallOptions, type WebHdfsOptions } from './options.js';
+export { spnego } from './spnego.js';
 export { Upload, upload, type CreateOptions, type Uploaded } from './upload.js';

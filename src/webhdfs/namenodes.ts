@@ -74,10 +74,11 @@ export class NameNodes {
   async #askOne(question: Question, index: number): Promise<Answer> {
     const what = whatOf(question);
     const url = await this.#urlOf(question, index);
-    const exchange: Exchange = { what, method: question.method, url, dataNode: false };
+    const authorization = await this.#options.authorization?.(url.hostname);
+    const exchange: Exchange = { what, method: question.method, url, dataNode: false, ...(authorization !== undefined && { headers: { authorization } }) };
     const { response, body } = await this.#transport.whole(exchange, this.#options.requestMs ?? DEFAULTS.requestMs, question.signal);
     const { location } = response.headers;
-    return { what, redirect: location === undefined ? undefined : this.#reachable(new URL(location, url)), body };
+    return { what, redirect: location === undefined ? undefined : this.reachable(new URL(location, url)), body };
   }
 
   async #urlOf({ op, path, parameters = {} }: Question, index: number): Promise<URL> {
@@ -91,7 +92,7 @@ export class NameNodes {
     return url;
   }
 
-  #reachable(url: URL): Redirect {
+  reachable(url: URL): Redirect {
     const map = this.#options.hostMap ?? {};
     const name = url.host;
     // A host without a port leaves the port as it is.

@@ -8,6 +8,8 @@ export interface WebHdfsOptions {
   user?: string;
   /** File that holds a delegation token; read anew for every operation, since tokens are renewed. */
   tokenFile?: string;
+  /** Value of the header Authorization for a host, asked for every operation: see `spnego`. */
+  authorization?: (host: string) => Promise<string>;
   /** Where DataNodes really are: 'HOST:PORT' or 'HOST' as the cluster says it, to the same as it can be reached. */
   hostMap?: Record<string, string>;
   /** Certificate authority of a swebhdfs cluster, PEM. */

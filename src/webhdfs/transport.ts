@@ -37,7 +37,7 @@ export class Transport {
     return request.on('error', () => undefined);
   }
 
-  /** The answer, whole, within `ms`. Throws if it is not a success or a redirect. */
+  /** The answer, whole, within `ms`; of one that is file data, the head only. Throws if it is not a success or a redirect. */
   async whole(exchange: Exchange, ms: number, signal: AbortSignal | undefined): Promise<{ response: IncomingMessage; body: string }> {
     const watch = new Watch(ms, signal);
     try {
@@ -45,13 +45,13 @@ export class Transport {
     } catch (error) {
       throw watch.failure(exchange.what, error, placeOf(exchange));
     } finally {
-      watch.end();
+      watch.cancel();
     }
   }
 
   async #roundTrip(exchange: Exchange, signal: AbortSignal): Promise<{ response: IncomingMessage; body: string }> {
     const response = await this.head(exchange, signal);
-    return { response, body: await bodyOf(exchange, response) };
+    return { response, body: isData(response) ? '' : await bodyOf(exchange, response) };
   }
 
   /** The answer's head; throws if it is not a success or a redirect. */
@@ -64,6 +64,9 @@ export class Transport {
 }
 
 export const placeOf = ({ url, name, dataNode }: Exchange): { node: string; dataNode: boolean } => ({ node: name ?? url.host, dataNode });
+
+const isData = ({ statusCode, headers }: IncomingMessage): boolean =>
+  statusCode === 200 && headers['content-type']?.startsWith('application/octet-stream') === true && headers['content-length'] !== '0';
 
 export function responseTo(request: ClientRequest): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {

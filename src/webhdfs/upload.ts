@@ -22,7 +22,7 @@ export interface CreateOptions {
   createFlags?: string[];
   /** IP:PORT of data transfer; these do not become the receiver. */
   excludeDataNodes?: string[];
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export interface Uploaded {
@@ -67,9 +67,10 @@ export class Upload {
   static async begin(client: WebHdfsClient, path: string, options: CreateOptions): Promise<Upload> {
     for (let attempt = 1; ; attempt++) {
       try {
-        const before = options.overwrite ? await fileIdOf(client, path, options) : undefined;
-        const upload = Upload.#to(await redirectOf(client, path, options), client, path, options);
-        await upload.#untilMade(async () => (await fileIdOf(client, path, options)) !== before);
+        const before = await fileIdOf(client, path, options);
+        const redirect = await redirectOf(client, path, options);
+        const upload = Upload.#to(redirect, client, path, options);
+        await upload.#untilMade(async () => takesDataFirst(redirect) || (await fileIdOf(client, path, options)) !== before);
         return upload;
       } catch (error) {
         const again = error instanceof WebHdfsError && error.dataNode && NEVER_REACHED.has(error.exception ?? '');
@@ -151,6 +152,9 @@ export class Upload {
     return this.#failure;
   }
 }
+
+/** HttpFS makes the file when data comes, and reads on when it refuses, so that the refusal is not lost. */
+const takesDataFirst = ({ url }: Redirect): boolean => url.searchParams.get('data') === 'true';
 
 /** A gateway that knows no ids says 0. */
 async function fileIdOf(client: WebHdfsClient, path: string, { signal }: CreateOptions): Promise<number | undefined> {

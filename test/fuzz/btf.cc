@@ -1,8 +1,9 @@
-// A BTF blob, and all that a kernel's layout asks of it.
+// A BTF blob, alone and as a module's that continues itself, and all that a kernel's layout and its file systems' ask of it.
 #include "core/btf.hh"
 
 #include <cstdlib>
 
+#include "core/file_system_types.hh"
 #include "core/kernel_layout.hh"
 
 using namespace pars;
@@ -17,6 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view note = "OSRELEASE=6.1\nNUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129\n";
   std::vector<uint8_t> page(4096);
   std::copy(note.begin(), note.end(), page.begin());
+  const auto base = std::make_shared<const Btf>(std::move(*Btf::parse({data, data + size})));
+  if (const auto module = Btf::parse({data, data + size}, base)) resolve_file_system(*module);
   const LayoutResult found = resolve_layout(*btf, *Vmcoreinfo::parse(page));
   if (!found.layout) return 0;
   const PageLayout& p = found.layout->page;

@@ -10,12 +10,14 @@
 
 #include "core/device_state.hh"
 #include "core/domain_xml.hh"
+#include "core/mapped_ram.hh"
 #include "core/ram_walk.hh"
 #include "core/save_image.hh"
 #include "image_builder.hh"
 #include "stream_compare.hh"
 
 using namespace pars;
+using test::ImageBuilder;
 namespace fs = std::filesystem;
 
 namespace {
@@ -37,8 +39,9 @@ void read_all(const Image& bytes) {
   const auto save = parse_save_image(image);
   if (!save) return;
   (void)parse_domain_xml(save->xml);
-  const auto stream = stream::parse_in_two(image, save->stream_offset, 0);
-  CHECK(test::difference(stream, parse_migration_stream_plainly(image, save->stream_offset)) == "");
+  const bool mapped = save->format == SaveFormat::sparse;
+  const auto stream = mapped ? parse_mapped_ram(image, save->stream_offset) : stream::parse_in_two(image, save->stream_offset, 0);
+  if (!mapped) CHECK(test::difference(stream, parse_migration_stream_plainly(image, save->stream_offset)) == "");
   if (!stream) {
     CHECK(stream.error().offset <= image.size());
     return;
@@ -104,6 +107,20 @@ TEST_CASE("damage: a synthetic image") {
   const auto image = test::small_image();
   read_all(image.bytes);
   damage_all(image.bytes, rounds());
+}
+
+TEST_CASE("damage: a sparse image") {
+  auto image = test::small_sparse_image();
+  read_all(image.bytes);
+  damage_all(image.bytes, rounds());
+}
+
+TEST_CASE("damage: what stands around the pages of a sparse image") {
+  ImageBuilder image;
+  image.libvirt_header(test::small_xml(), 100, 6).mapped_stream().start("ram", ImageBuilder::kRamSection, 4).be64((3ull << 12) | 0x004);
+  image.mapped_block("pc.ram", 2, {{1, test::page_of(1)}}).mapped_block("vga.vram", 1, {}).eos().end().eos();
+  test::add_devices(image);
+  damage_all(image.bytes, 4 * rounds());
 }
 
 TEST_CASE("damage: what stands around the pages") {

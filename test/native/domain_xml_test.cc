@@ -20,7 +20,7 @@ constexpr const char* kFull = R"(<domain type='kvm'>
   <os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>
   <cpu><numa><cell id='1' memory='1048576' unit='KiB'/><cell id='0' memory='2' unit='GiB'/></numa></cpu>
   <devices>
-    <disk type='file' device='disk'><source file='/a/b.qcow2'/><target dev='vda'/></disk>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/a/b.qcow2'/><target dev='vda'/></disk>
     <disk type='block'><source dev='/dev/sdb'/><target dev='vdb'/><readonly/></disk>
     <disk type='network'><source protocol='rbd' name='x'/><target dev='vdc'/></disk>
     <disk type='file' device='cdrom'><source file='/c.iso'/><target dev='sda'/></disk>
@@ -56,6 +56,7 @@ TEST_CASE("domain XML: disks") {
   REQUIRE(parsed->disks.size() == 4);
   CHECK(parsed->disks[0].target == "vda");
   CHECK(parsed->disks[0].source == "/a/b.qcow2");
+  CHECK(parsed->disks[0].format == "qcow2");
   CHECK(!parsed->disks[0].read_only);
   CHECK(parsed->disks[1].block_device);
   CHECK(parsed->disks[1].source == "/dev/sdb");

@@ -1,6 +1,8 @@
 // Writes small save images piece by piece, as libvirt and QEMU would, or with one piece wrong.
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,8 +45,8 @@ class ImageBuilder {
   ImageBuilder& zeros(size_t count) { return bytes.resize(bytes.size() + count), *this; }
   ImageBuilder& text8(std::string_view text) { return u8(uint8_t(text.size())).raw(text); }
 
-  ImageBuilder& libvirt_header(std::string_view xml = small_xml(), uint32_t padding = 100) {
-    raw("LibvirtQemudSave").le32(2).le32(uint32_t(xml.size() + 1 + padding)).le32(1).le32(0).le32(0).zeros(92 - 36);
+  ImageBuilder& libvirt_header(std::string_view xml = small_xml(), uint32_t padding = 100, uint32_t format = 0) {
+    raw("LibvirtQemudSave").le32(2).le32(uint32_t(xml.size() + 1 + padding)).le32(1).le32(format).le32(0).zeros(92 - 36);
     return raw(xml).zeros(1 + padding);
   }
   ImageBuilder& stream_header(std::string_view machine = "pc-i440fx-7.2") {
@@ -60,6 +62,24 @@ class ImageBuilder {
     return *this;
   }
   ImageBuilder& ram_start(const Blocks& list) { return start("ram", kRamSection, 4).blocks(list); }
+  ImageBuilder& mapped_header(uint64_t bitmap, uint64_t pages, uint32_t version = 1, uint64_t page_bytes = 4096) {
+    return be32(version).be64(page_bytes).be64(bitmap).be64(pages);
+  }
+  /// A block of a sparse image: its name, length and header, its bitmap, and a place for each of its pages. Those without contents are zero.
+  ImageBuilder& mapped_block(std::string_view name, uint64_t frames, const std::map<uint64_t, std::vector<uint8_t>>& pages) {
+    text8(name).be64(frames << 12);
+    const uint64_t bitmap = at() + 28, first = (bitmap + (frames + 63) / 64 * 8 + 4095) / 4096 * 4096;
+    mapped_header(bitmap, first);
+    zeros(first + (frames << 12) - at());
+    for (const auto& [frame, contents] : pages) {
+      bytes[bitmap + frame / 8] |= uint8_t(1 << frame % 8);
+      std::copy(contents.begin(), contents.end(), bytes.begin() + long(first + (frame << 12)));
+    }
+    return *this;
+  }
+  ImageBuilder& mapped_stream(std::string_view machine = "pc-i440fx-10.0") {
+    return stream_header(machine).subsection("configuration/capabilities").be32(1).text8("mapped-ram");
+  }
   ImageBuilder& footer(uint32_t id = kRamSection) { return u8(0x7e).be32(id); }
   ImageBuilder& eos() { return be64(0x010).footer(); }
   ImageBuilder& part() { return u8(2).be32(kRamSection); }
@@ -127,6 +147,19 @@ inline ImageBuilder small_image(uint64_t* stream_offset = nullptr) {
   image.part().page_in("pc.ram", 0, page_of(1)).page(1, page_of(2)).zero(2).page(3, page_of(3)).eos();
   image.command(11).part().zero_in("vga.vram", 0).page(5, page_of(4)).eos();
   image.end().page_in("pc.ram", 1, page_of(5)).eos();
+  add_devices(image);
+  return image;
+}
+
+/// A whole, sound sparse image: a few pages among zero pages, the RAM's sections, devices.
+inline ImageBuilder small_sparse_image(uint64_t* stream_offset = nullptr) {
+  ImageBuilder image;
+  image.libvirt_header(small_xml(), 100, 6);
+  if (stream_offset) *stream_offset = image.at();
+  image.mapped_stream().start("ram", ImageBuilder::kRamSection, 4).be64((70ull << 12) | 0x004);
+  image.mapped_block("pc.ram", 67, {{0, page_of(1)}, {1, page_of(2)}, {3, page_of(3)}, {66, page_of(4)}});
+  image.mapped_block("vga.vram", 3, {{2, page_of(5)}}).eos();
+  image.command(11).part().eos().end().eos();
   add_devices(image);
   return image;
 }

@@ -74,6 +74,20 @@ TEST_CASE("stream: VMCOREINFO candidates") {
   CHECK(parsed(image, 0).vmcoreinfo == std::vector<uint64_t>{first, second});
 }
 
+TEST_CASE("stream: VMCOREINFO candidates, though a process plants thousands before the kernel's") {
+  std::vector<uint8_t> note = page_of(0);
+  std::memcpy(note.data(), "OSRELEASE=6.1", 13);
+  constexpr uint64_t kPlanted = 5000;
+  ImageBuilder image = stream_only().ram_start({{"pc.ram", (kPlanted + 1) * 4096}});
+  image.page_in("pc.ram", 0, note);
+  for (uint64_t i = 1; i <= kPlanted; i++) image.page(i, note);
+  const uint64_t last = image.at() - 4096;
+  image.eos().end().eos();
+  const std::vector<uint64_t> found = parsed(image, 0).vmcoreinfo;
+  REQUIRE(found.size() == kPlanted + 1);
+  CHECK(found.back() == last);
+}
+
 TEST_CASE("stream: configuration subsections") {
   ImageBuilder image = stream_only().subsection("configuration/uuid").zeros(16);
   image.subsection("configuration/target-page-bits").be32(12);

@@ -14,11 +14,15 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-const script = fileURLToPath(new URL('../../scripts/hdfs', import.meta.url));
+export const HDFS_SCRIPT = fileURLToPath(new URL('../../scripts/hdfs', import.meta.url));
 
 export interface HdfsOptions {
   dataNodes?: number;
   ha?: boolean;
+  /** Kerberos and TLS. */
+  secure?: boolean;
+  /** The gateway as well. */
+  httpfs?: boolean;
   racks?: number;
   /** First of the ports to use; free ones by default. */
   port?: number;
@@ -41,17 +45,17 @@ export interface Daemon {
 export class HdfsCluster {
   private constructor(
     readonly dir: string,
-    /** webhdfs://HOST:PORT[,HOST:PORT] */
+    /** webhdfs://HOST:PORT[,HOST:PORT], swebhdfs:// of a secure one */
     readonly url: string,
     readonly holder: ChildProcess,
   ) {}
 
   static async start(options: HdfsOptions = {}): Promise<HdfsCluster> {
     const dir = await mkdtemp(join(process.env['TMPDIR'] ?? '/var/tmp', 'pars-hdfs.'));
-    const holder = spawn(script, ['-C', dir, 'run', ...upArguments(options)], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+    const holder = spawn(HDFS_SCRIPT, ['-C', dir, 'run', ...upArguments(options)], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
     try {
       await readyOrThrow(holder);
-      return new HdfsCluster(dir, (await run(script, ['-C', dir, 'url'])).stdout.trim(), holder);
+      return new HdfsCluster(dir, (await run(HDFS_SCRIPT, ['-C', dir, 'url'])).stdout.trim(), holder);
     } catch (error) {
       await end(holder, dir);
       throw error;
@@ -77,6 +81,7 @@ export class HdfsCluster {
     return this.#call('exec', ...command);
   }
 
+  /** A line each NameNode and DataNode. */
   async status(): Promise<Daemon[]> {
     const lines = (await this.#call('status')).trim().split('\n');
     return lines.map((line) => {
@@ -86,19 +91,34 @@ export class HdfsCluster {
     });
   }
 
+  /** Of a secure one: the administrator's. */
+  async delegationToken(): Promise<string> {
+    return (await this.#call('token')).trim();
+  }
+
+  /** http://HOST:PORT of the gateway. */
+  async httpfs(): Promise<string> {
+    return (await this.#call('url', 'httpfs')).trim();
+  }
+
+  /** Of a secure one: its certificate authority. */
+  get caFile(): string {
+    return join(this.dir, 'secure', 'ca.pem');
+  }
+
   /** Safe twice. */
   stop(): Promise<void> {
     return end(this.holder, this.dir);
   }
 
   async #call(...args: string[]): Promise<string> {
-    return (await run(script, ['-C', this.dir, ...args], { maxBuffer: 16 << 20 })).stdout;
+    return (await run(HDFS_SCRIPT, ['-C', this.dir, ...args], { maxBuffer: 16 << 20 })).stdout;
   }
 }
 
 function upArguments(options: HdfsOptions): string[] {
   const args = [String(options.dataNodes ?? 3)];
-  if (options.ha) args.push('--ha');
+  for (const flag of ['ha', 'secure', 'httpfs'] as const) if (options[flag]) args.push(`--${flag}`);
   if (options.racks !== undefined) args.push('--racks', String(options.racks));
   if (options.port !== undefined) args.push('--port', String(options.port));
   if (options.diskMiB !== undefined) args.push('--disk', String(options.diskMiB));

@@ -6,6 +6,8 @@ export const PAGE = 4096;
 export const HEAD_BYTES = 4 << 20;
 export const STUB_MAGIC = Buffer.from([0x50, 0x41, 0x52, 0x53, 0x53, 0x54, 0x5c, 0x01]);
 
+/** Where QEMU begins the pages of a block of a sparse image. */
+const MAPPED_ALIGNMENT = 1 << 20;
 const RAM_SECTION = 2;
 const FLAG = { zero: 0x02, memSize: 0x04, page: 0x08, eos: 0x10, continues: 0x20 } as const;
 
@@ -31,6 +33,12 @@ export function noisePage(seed: number): Buffer {
     page.writeUInt32LE(state, at);
   }
   return page;
+}
+
+/** Pages of a block of a sparse image, by their frames. */
+export interface MappedPages {
+  frames: number;
+  pages: ReadonlyMap<number, Buffer>;
 }
 
 export class ImageBuilder {
@@ -68,6 +76,27 @@ export class ImageBuilder {
     this.raw(u8(1)).raw(be32(RAM_SECTION)).raw(text8('ram')).raw(be32(0)).raw(be32(4)).raw(be64(total + FLAG.memSize));
     for (const [name, bytes] of Object.entries(blocks)) this.raw(text8(name)).raw(be64(bytes));
     return this.eos();
+  }
+
+  /** The same of a sparse image: a block's pages have their places here, and those that are not given are zero. */
+  mappedStart(blocks: Record<string, MappedPages>, machine = 'pc-i440fx-10.0'): this {
+    const total = Object.values(blocks).reduce((sum, { frames }) => sum + frames * PAGE, 0);
+    this.raw('QEVM').raw(be32(3)).raw(u8(7)).raw(be32(machine.length)).raw(machine);
+    this.raw(u8(5)).raw(text8('configuration/capabilities')).raw(be32(1)).raw(be32(1)).raw(text8('mapped-ram'));
+    this.raw(u8(1)).raw(be32(RAM_SECTION)).raw(text8('ram')).raw(be32(0)).raw(be32(4)).raw(be64(total + FLAG.memSize));
+    for (const [name, block] of Object.entries(blocks)) this.#mappedBlock(name, block);
+    return this.eos();
+  }
+
+  #mappedBlock(name: string, { frames, pages }: MappedPages): void {
+    this.raw(text8(name)).raw(be64(frames * PAGE));
+    const bitmap = Buffer.alloc(Math.ceil(frames / 64) * 8), places = Buffer.alloc(frames * PAGE);
+    for (const [frame, contents] of pages) {
+      bitmap[frame >> 3]! |= 1 << (frame & 7);
+      contents.copy(places, frame * PAGE);
+    }
+    const bitmapAt = this.at + 28, pagesAt = Math.ceil((bitmapAt + bitmap.length) / MAPPED_ALIGNMENT) * MAPPED_ALIGNMENT;
+    this.raw(be32(1)).raw(be64(PAGE)).raw(be64(bitmapAt)).raw(be64(pagesAt)).raw(bitmap).raw(Buffer.alloc(pagesAt - bitmapAt - bitmap.length)).raw(places);
   }
 
   /** The end of a RAM section. */
@@ -130,6 +159,29 @@ export function smallImage(options: { xml?: string; frames?: number; sectionAtHe
   }
   image.page(1, noisePage(9999)).zero(3, 'vga.vram').eos().ramEnd().devices();
   return { bytes: image.build(), streamOffset, headEnd };
+}
+
+/** The same memory, saved as sparse: zero pages have no bit, and a long run of them lies in the midst. */
+export function sparseImage(options: { frames?: number } = {}): Omit<SmallImage, 'headEnd'> {
+  const { frames = 6144 } = options;
+  const pages = new Map<number, Buffer>();
+  for (let frame = 0; frame < frames; frame++) {
+    const page = contentsOf(frame), inHole = frame >= HOLE.first && frame < HOLE.end;
+    if (page !== null && !inHole) pages.set(frame, page);
+  }
+  const image = new ImageBuilder().header({ format: 6 });
+  const streamOffset = image.at;
+  image.mappedStart({ 'pc.ram': { frames, pages }, 'vga.vram': { frames: 16, pages: new Map([[3, noisePage(3)]]) } }).part().eos().ramEnd().devices();
+  return { bytes: image.build(), streamOffset };
+}
+
+/** Zero pages in a row. */
+export const HOLE = { first: 1000, end: 1700 } as const;
+
+/** Null: a zero page. */
+function contentsOf(frame: number): Buffer | null {
+  if (frame % 5 === 0 || frame % 11 === 0) return null;
+  return frame % 7 === 0 ? Buffer.alloc(PAGE, Buffer.from('aabbccdd00112233', 'hex')) : noisePage(frame);
 }
 
 function addFrame(image: ImageBuilder, frame: number): void {

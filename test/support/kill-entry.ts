@@ -5,13 +5,13 @@
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { ParsError } from '../../src/errors.js';
-import { hydrate } from '../../src/hydrate.js';
-import { ImageFile } from '../../src/image-file.js';
-import { offload } from '../../src/offload.js';
-import { policyByName } from '../../src/policy.js';
+import { hydrate } from '../../src/life/hydrate.js';
+import { ImageFile } from '../../src/image/image-file.js';
+import { offload } from '../../src/life/offload.js';
+import { policyByName } from '../../src/policy/policy.js';
 import { initLocalStore } from '../../src/stores/local-init.js';
 import { openStore } from '../../src/stores/open.js';
-import { StubRegistry } from '../../src/stub-registry.js';
+import { StubRegistry } from '../../src/image/stub-registry.js';
 
 export interface KillRequest {
   work: 'offload' | 'hydrate';

@@ -1,26 +1,29 @@
 /** Runs offloads and hydrations as processes of their own, which may be killed at any instant, and looks at what they leave. */
 import { execFile, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
-import { ImageFile } from '../../src/image-file.js';
-import { probeImage } from '../../src/reader.js';
-import { restore } from '../../src/restore.js';
-import { listSnapshots } from '../../src/snapshots.js';
-import { LocalStore } from '../../src/stores/local.js';
+import { ImageFile } from '../../src/image/image-file.js';
+import { probeImage } from '../../src/reader/reader.js';
+import { restore } from '../../src/life/restore.js';
+import { listSnapshots } from '../../src/snapshot/snapshots.js';
 import { initLocalStore } from '../../src/stores/local-init.js';
+import { openStore } from '../../src/stores/open.js';
+import type { Store } from '../../src/stores/store.js';
+import { rawImage } from './compressed.js';
 import type { KillRequest, KillResult } from './kill-entry.js';
 
 /** One level below the root, where the program looks for its binaries. */
 const ENTRY = resolve('build/kill-entry.mjs');
 
-/** Puts the program to be killed into one file that starts fast. */
+/** Puts the program to be killed into one file that starts fast. Others may be running it. */
 export async function buildEntry(): Promise<void> {
-  await build({ entryPoints: ['test/support/kill-entry.ts'], outfile: ENTRY, bundle: true, platform: 'node', format: 'esm', packages: 'external', logLevel: 'error' });
+  const outfile = `${ENTRY}.${process.pid}`;
+  await build({ entryPoints: ['test/support/kill-entry.ts'], outfile, bundle: true, platform: 'node', format: 'esm', packages: 'external', logLevel: 'error' });
+  await rename(outfile, ENTRY);
 }
 
 export type Work = Pick<KillRequest, 'work'> & Partial<KillRequest>;
@@ -28,28 +31,28 @@ export type Work = Pick<KillRequest, 'work'> & Partial<KillRequest>;
 export class KillLab {
   readonly image: string;
   readonly stateDir: string;
-  readonly directories: string[];
   readonly #original: string;
-  readonly #policy: string;
+  readonly #raw: Buffer;
 
   private constructor(
     readonly root: string,
     original: string,
-    policy: string,
+    readonly storeUrl: string,
   ) {
     this.#original = original;
-    this.#policy = policy;
+    this.#raw = rawImage(original) ?? Buffer.alloc(0);
     this.image = join(root, 'saves', 'guest.save');
     this.stateDir = join(root, 'state');
-    this.directories = ['d1', 'd2', 'd3'].map((name) => join(root, name));
   }
 
-  /** A store, a state directory, and a copy of the image at `original`. */
-  static async create(original: string, policy = 'pars'): Promise<KillLab> {
-    const lab = new KillLab(await mkdtemp(join(tmpdir(), 'pars-kill-')), original, policy);
+  /** A state directory, a copy of the image at `original`, and a store: by default three directories. */
+  static async create(original: string, storeUrl?: string): Promise<KillLab> {
+    const root = await mkdtemp(join(tmpdir(), 'pars-kill-'));
+    const directories = ['d1', 'd2', 'd3'].map((name) => join(root, name)).join(',');
+    const lab = new KillLab(root, original, storeUrl ?? `local:${directories}`);
     await mkdir(join(lab.root, 'saves'));
     await mkdir(lab.stateDir);
-    await initLocalStore(lab.directories.join(','), { allowSameDevice: true });
+    if (storeUrl === undefined) await initLocalStore(directories, { allowSameDevice: true });
     await lab.freshImage();
     return lab;
   }
@@ -63,12 +66,8 @@ export class KillLab {
     return rm(this.root, { recursive: true, force: true });
   }
 
-  get store(): LocalStore {
-    return LocalStore.fromPath(this.directories.join(','));
-  }
-
   request(work: Work): KillRequest {
-    return { image: this.image, store: `local:${this.directories.join(',')}`, stateDir: this.stateDir, policy: this.#policy, killAt: null, ...work };
+    return { image: this.image, store: this.storeUrl, stateDir: this.stateDir, policy: 'pars', killAt: null, ...work };
   }
 
   /** Runs to its end; null when it died. */
@@ -85,10 +84,10 @@ export class KillLab {
     return new Promise((done) => child.on('close', (_, signal) => done(signal === 'SIGKILL')));
   }
 
-  /** 'image': what it was, byte for byte; 'stub': recognised as one; else what is wrong. */
+  /** 'image': what it was, byte for byte (of a compressed one: what it unpacks to); 'stub': recognised as one; else what is wrong. */
   async stateOfImage(): Promise<string> {
     if (!existsSync(this.image)) return 'missing';
-    if ((await sha256(this.image)) === (await sha256(this.#original))) return 'image';
+    if (rawImage(this.image)?.equals(this.#raw)) return 'image';
     const file = await ImageFile.open(this.image);
     try {
       const { stubRecord } = await probeImage(file.fd);
@@ -102,12 +101,17 @@ export class KillLab {
 
   /** Every snapshot that exists gives back the image. Returns how many there are. */
   async checkStore(): Promise<number> {
-    const whole = (await listSnapshots(this.store)).filter((entry) => entry.condition !== 'incomplete');
+    const store = await openStore(this.storeUrl);
+    return this.#checkSnapshots(store).finally(() => store.close());
+  }
+
+  async #checkSnapshots(store: Store): Promise<number> {
+    const whole = (await listSnapshots(store)).filter((entry) => entry.condition !== 'incomplete');
     for (const { snapshot, condition } of whole) {
       if (condition !== 'whole') throw new Error(`${snapshot} is ${condition}`);
       const path = join(this.root, 'restored');
-      await restore(this.store, snapshot, path, { force: true });
-      if ((await sha256(path)) !== (await sha256(this.#original))) throw new Error(`${snapshot} does not give back the image`);
+      await restore(store, snapshot, path, { force: true });
+      if (!(await readFile(path)).equals(this.#raw)) throw new Error(`${snapshot} does not give back the image`);
     }
     return whole.length;
   }
@@ -116,10 +120,4 @@ export class KillLab {
     const file = await ImageFile.open(this.image);
     return file.allocatedBytes().finally(() => file.close());
   }
-}
-
-export async function sha256(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }

@@ -1,10 +1,10 @@
 /** Damages a store the way bad sectors would: a random half of a snapshot's expendable frames, in every copy, on the disk. */
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { packName, isStored, type IndexFrame } from '../../src/index-table.js';
+import { packName, isStored, type IndexFrame } from '../../src/snapshot/index-table.js';
 import { EXPENDABLE, FRAME_FILL, PAGE_CLASSES } from '../../src/page-classes.js';
-import { SnapshotSource } from '../../src/snapshot-source.js';
-import { objectPath, readManifest } from '../../src/snapshots.js';
+import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
+import { objectPath, readManifest } from '../../src/snapshot/snapshots.js';
 import { LocalStore } from '../../src/stores/local.js';
 
 /** What was there to lose, and what was lost. */

@@ -1,6 +1,6 @@
-import type { Manifest } from '../../src/manifest.js';
+import type { Manifest } from '../../src/snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
-import { presetPolicy } from '../../src/policy.js';
+import { presetPolicy } from '../../src/policy/policy.js';
 
 export const GUEST = '11111111-2222-3333-4444-555555555555';
 /** A name that libvirt allows and no path may hold (R23). */

@@ -1,18 +1,21 @@
 /**
- * One guest of the matrix: a kernel on a file system. It is saved idle and loses every expendable page, then saved in the middle
- * of writes and loses a random half, and after each judges itself.
+ * One guest of the matrix: a kernel on a file system. It is saved idle and loses every expendable page; then in the middle of
+ * writes, and loses a random half; then so again, and loses all. After each it judges itself.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DiskSpec, Guest, GuestOptions, Suite } from './lab.js';
+import type { Guest, GuestOptions, Suite } from './lab.js';
 import { loseHalf } from './lose-half.js';
+import type { FileSystem } from './matrix-list.js';
 import type { ParsHost } from './pars-host.js';
 
 export interface MatrixGuest {
   kernel: Suite;
-  fs: DiskSpec['fs'];
+  fs: FileSystem;
   shape: string;
   options: GuestOptions;
+  /** Brings a running guest into its shape, or makes sure that it has it. */
+  prepare?: (guest: Guest) => Promise<void>;
 }
 
 /** Sectors (512 bytes) and requests that the guest read from its disks. */
@@ -31,12 +34,17 @@ export interface Verdict {
 export interface MatrixResult {
   release: string;
   date: string;
+  /** Of the code that judged. */
+  commit: string;
+  /** Why the guest is critical as a whole; null when it was introspected. */
+  reason: string | null;
   /** Clean unmapped cache by the guest kernel's own count, and what Pars calls expendable, in pages. */
   cleanPages: number;
   expendablePages: number;
   reasons: { text: string; pages: number }[];
-  all: Verdict;
-  half: Verdict;
+  idleAll: Verdict;
+  busyHalf: Verdict;
+  busyAll: Verdict;
   /** The check after all was lost, and the same check after drop_caches. */
   reread: Reads;
   cold: Reads;
@@ -48,38 +56,42 @@ interface Report {
   notes: { text: string; pages: number }[];
 }
 
+export function isSound({ idleAll, busyHalf, busyAll }: MatrixResult): boolean {
+  return idleAll.sound && busyHalf.sound && busyAll.sound;
+}
+
 /** Throws only when the guest does not come up; a guest that was harmed is an answer. */
-export async function runMatrixGuest(host: ParsHost, wanted: MatrixGuest, seed: number): Promise<MatrixResult> {
-  const guest = await host.boot({ kernel: wanted.kernel, disks: [{ fs: wanted.fs, generate: 320 }], ...wanted.options });
+export async function runMatrixGuest(host: ParsHost, wanted: MatrixGuest, commit: string, seed: number): Promise<MatrixResult> {
+  const guest = await host.boot({ kernel: wanted.kernel, ...wanted.options });
   const image = join(host.lab.dir, `${guest.name}.save`);
   try {
+    await wanted.prepare?.(guest);
     const release = await guest.kernelRelease();
     const { clean: cleanPages } = await guest.pageCounts();
-    const lostAll = await loseAll(host, guest, image);
-    const cold = await coldRead(guest);
-    const all = await judged(guest, lostAll.lostPages, lostAll.said);
-    const half = await loseRandomHalf(host, guest, image, wanted, seed);
-    const { expendablePages, reasons, reread } = lostAll;
-    return { release, date: new Date().toISOString().slice(0, 10), cleanPages, expendablePages, reasons, all, half, reread, cold };
+    const idle = await loseAllIdle(host, guest, image);
+    const busyHalf = await loseBusy(guest, image, () => losesHalf(host, image, seed));
+    const busyAll = await loseBusy(guest, image, () => losesAll(host, image));
+    return { release, date: new Date().toISOString().slice(0, 10), commit, cleanPages, ...idle, busyHalf, busyAll };
   } finally {
     await guest.destroy().catch(() => undefined);
     await rm(image, { force: true });
   }
 }
 
-async function loseAll(host: ParsHost, guest: Guest, image: string): Promise<Pick<MatrixResult, 'expendablePages' | 'reasons' | 'reread'> & { lostPages: number; said: string }> {
+type Idle = Pick<MatrixResult, 'reason' | 'expendablePages' | 'reasons' | 'idleAll' | 'reread' | 'cold'>;
+
+async function loseAllIdle(host: ParsHost, guest: Guest, image: string): Promise<Idle> {
   await guest.save(image);
   const report = await host.json<Report>('report', image);
-  if (!report.guest.introspected) throw new Error(`not introspected: ${report.guest.reason}`);
-  await host.pars('offload', '--policy', 'minimal', image);
-  await host.pars('hydrate', image);
+  const lostPages = await losesAll(host, image);
   await guest.restore(image);
   const { ok, line, reads, requests } = await guest.check();
-  const cache = report.classes['clean-cache'];
-  const lostPages = (cache?.payloadPages ?? 0) + (report.classes['free']?.payloadPages ?? 0);
-  const reread = { sectors: reads, requests };
   await rm(image);
-  return { expendablePages: cache?.pages ?? 0, reasons: report.notes, reread, lostPages, said: ok ? '' : line };
+  const cold = await coldRead(guest);
+  const idleAll = await judged(guest, lostPages, ok ? '' : line);
+  const { reason } = report.guest;
+  const expendablePages = report.classes['clean-cache']?.pages ?? 0;
+  return { reason, expendablePages, reasons: report.notes, idleAll, reread: { sectors: reads, requests }, cold };
 }
 
 /** What the check costs when nothing at all is cached. */
@@ -96,17 +108,32 @@ async function judged(guest: Guest, lostPages: number, said: string): Promise<Ve
   return { sound: ok, said: ok ? '' : line, lostPages };
 }
 
-/** The cache is full again after `check`; a writer is at work while the guest is saved. */
-async function loseRandomHalf(host: ParsHost, guest: Guest, image: string, { fs }: MatrixGuest, seed: number): Promise<Verdict> {
-  const writable = fs !== 'squashfs';
-  await guest.check();
-  if (writable) await guest.ask('write 4');
+/** The cache is full after every judgement; workers are at work while the guest is saved. */
+async function loseBusy(guest: Guest, image: string, lose: () => Promise<number>): Promise<Verdict> {
+  const { ok: busy, line: lazy } = await guest.ask('busy');
+  if (!busy) return { sound: false, said: lazy, lostPages: 0 };
   await guest.save(image);
-  const { snapshot } = await host.json<{ snapshot: string }>('offload', '--policy', 'pars', image);
-  const { lostPages } = await loseHalf(host.disks, snapshot, seed);
-  await host.pars('hydrate', image);
+  const lostPages = await lose();
   await guest.restore(image);
-  if (writable) await guest.ask('quiet');
-  const { ok, line } = await guest.check();
-  return judged(guest, lostPages, ok ? '' : line);
+  await rm(image);
+  for (const command of ['quiet', 'check']) {
+    const { ok, line } = await guest.ask(command);
+    if (!ok) return { sound: false, said: line, lostPages };
+  }
+  return judged(guest, lostPages, '');
+}
+
+async function losesAll(host: ParsHost, image: string): Promise<number> {
+  const { classes } = await host.json<Report>('report', image);
+  await host.pars('offload', '--policy', 'minimal', image);
+  await host.pars('hydrate', image);
+  return (classes['clean-cache']?.payloadPages ?? 0) + (classes['free']?.payloadPages ?? 0);
+}
+
+async function losesHalf(host: ParsHost, image: string, seed: number): Promise<number> {
+  const { guest } = await host.json<Report>('report', image);
+  const { snapshot } = await host.json<{ snapshot: string }>('offload', '--policy', 'pars', image);
+  const lostPages = guest.introspected ? (await loseHalf(host.disks, snapshot, seed)).lostPages : 0;
+  await host.pars('hydrate', image);
+  return lostPages;
 }

@@ -1,5 +1,5 @@
 /** docs/guest-matrix.md, made from the results of the guest matrix. */
-import type { MatrixGuest, MatrixResult, Reads, Verdict } from './matrix-guest.js';
+import { isSound, type MatrixGuest, type MatrixResult, type Reads, type Verdict } from './matrix-guest.js';
 
 export interface MatrixRow {
   guest: MatrixGuest;
@@ -7,16 +7,23 @@ export interface MatrixRow {
   result: MatrixResult | undefined;
 }
 
+type Ran = MatrixRow & { result: MatrixResult };
+
 const HEAD = `# Guest matrix
 
-Made by \`scripts/matrix\`; do not edit. Each guest is a Debian kernel under QEMU's emulator. It is saved idle and loses **every**
-expendable page at once; then it is saved in the middle of writes (squashfs: idle) and loses a random **half** of its expendable frames, damaged in the store.
-After each loss the guest checks its files, mappings, memory and kernel log, then writes into parts of pages, truncates, appends, syncs,
+Made by \`scripts/matrix\`; do not edit. Each guest is a Debian kernel under QEMU's emulator. It is saved three times. Idle, it loses
+**every** expendable page at once. In the middle of its work (files being written, written through a mapping, an SQLite database, sendfile), it loses
+a random **half** of its expendable frames, damaged in the store; and so again, **every** expendable page. After each loss the
+guest checks its work, files, mappings, memory and kernel log, then writes into parts of pages, truncates, appends, syncs,
 drops its caches and compares everything with its disk. "passed" means that it found nothing.
 `;
 
-export function renderMatrix(rows: MatrixRow[]): string {
-  return [HEAD, verdicts(rows), shares(rows), costs(rows)].join('\n');
+export function renderMatrix(rows: MatrixRow[], host: string): string {
+  const ran = rows.filter((row): row is Ran => row.result !== undefined);
+  const sound = ran.filter(({ result }) => isSound(result)).length;
+  const dates = ran.map(({ result }) => result.date).sort();
+  const summary = `${ran.length} of ${rows.length} guests run, ${dates[0] ?? '-'} to ${dates.at(-1) ?? '-'}, under ${host}: ${sound} passed, ${ran.length - sound} failed.\n`;
+  return [HEAD, summary, verdicts(rows), shares(ran), costs(ran.filter(({ result }) => result.reason === null))].join('\n');
 }
 
 function table(headings: string[], rows: string[][]): string {
@@ -28,28 +35,26 @@ function verdicts(rows: MatrixRow[]): string {
   const say = ({ sound, said, lostPages }: Verdict): string => (sound ? `passed, ${lostPages} pages lost` : `**FAILED**: ${said.replaceAll('|', '/')}`);
   const cells = rows.map(({ guest, result }) =>
     result
-      ? [result.release, guest.fs, guest.shape, say(result.all), say(result.half), result.date]
-      : [guest.kernel, guest.fs, guest.shape, 'not run', 'not run', ''],
+      ? [result.release, guest.fs, guest.shape, say(result.idleAll), say(result.busyHalf), say(result.busyAll), result.date, result.commit]
+      : [guest.kernel, guest.fs, guest.shape, 'not run', 'not run', 'not run', '', ''],
   );
-  return `## Kernel, file system, loss\n\n${table(['kernel', 'file system', 'machine', 'all lost', 'half lost', 'date'], cells)}`;
+  return `## Kernel, file system, loss\n\n${table(['kernel', 'file system', 'machine', 'idle, all lost', 'busy, half lost', 'busy, all lost', 'date', 'commit'], cells)}`;
 }
 
-function ran(rows: MatrixRow[]): { guest: MatrixGuest; result: MatrixResult }[] {
-  return rows.flatMap(({ guest, result }) => (result ? [{ guest, result }] : []));
-}
-
-function shares(rows: MatrixRow[]): string {
-  const cells = ran(rows).map(({ guest, result: { release, cleanPages, expendablePages, reasons } }) => [
-    release, guest.fs, guest.shape, String(cleanPages), `${((100 * expendablePages) / cleanPages).toFixed(1)} %`,
-    reasons.map(({ text, pages }) => `${text}: ${pages}`).join('; '),
+function shares(rows: Ran[]): string {
+  const cells = rows.map(({ guest, result: { release, reason, cleanPages, expendablePages, reasons } }) => [
+    release, guest.fs, guest.shape, String(cleanPages), `${((100 * expendablePages) / cleanPages).toFixed(2)} %`,
+    reason === null ? reasons.map(({ text, pages }) => `${text}: ${pages}`).join('; ') : `not introspected: ${reason}`,
   ]);
-  const note = 'Clean unmapped cache is counted by the guest\'s own kernel (/proc/kpageflags) moments before the save, the cache of its block devices included.';
+  const note =
+    'Synced and idle. Clean unmapped cache is counted by the guest\'s own kernel (/proc/kpageflags) moments before the save; the cache of its block\n' +
+    'devices (the file systems\' own metadata), which is never expendable, is part of it.';
   return `## What of the clean unmapped cache is expendable\n\n${note}\n\n${table(['kernel', 'file system', 'machine', 'clean pages', 'expendable', 'the rest, and why'], cells)}`;
 }
 
-function costs(rows: MatrixRow[]): string {
+function costs(rows: Ran[]): string {
   const say = ({ sectors, requests }: Reads): string => `${requests} (${(sectors / 2048).toFixed(0)} MiB)`;
-  const cells = ran(rows).map(({ guest, result: { release, reread, cold } }) => [
+  const cells = rows.map(({ guest, result: { release, reread, cold } }) => [
     release, guest.fs, guest.shape, say(reread), say(cold), (reread.requests / cold.requests).toFixed(1),
   ]);
   const note = 'Read requests that reading all files takes after every expendable page was lost, beside the same after drop_caches.';

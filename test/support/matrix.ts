@@ -1,33 +1,24 @@
 /**
  * The guest matrix, run whole: see scripts/matrix. A guest that was judged once is not booted again while its result is in
- * build/matrix; remove the file to run it anew.
+ * .matrix; remove the file to run it anew.
  */
+import { execFile } from 'node:child_process';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SUITES } from './lab.js';
-import { runMatrixGuest, type MatrixGuest, type MatrixResult } from './matrix-guest.js';
+import { promisify } from 'node:util';
+import { isSound, runMatrixGuest, type MatrixGuest, type MatrixResult } from './matrix-guest.js';
+import { GUESTS } from './matrix-list.js';
 import { renderMatrix, type MatrixRow } from './matrix-page.js';
 import { ParsHost } from './pars-host.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const RESULTS = join(ROOT, 'build/matrix');
+const RESULTS = join(ROOT, '.matrix');
 const PAGE = join(ROOT, 'docs/guest-matrix.md');
 const AT_ONCE = Number(process.env['PARS_MATRIX_AT_ONCE'] ?? 2);
 
-const FILE_SYSTEMS = ['ext4', 'xfs', 'squashfs'] as const;
-
-/** Every kernel on every file system, and shapes of machine that are covered rather than multiplied. */
-const GUESTS: MatrixGuest[] = [
-  ...SUITES.flatMap((kernel) => FILE_SYSTEMS.map((fs) => ({ kernel, fs, shape: 'pc, 1 vCPU, 512 MiB', options: {} }))),
-  { kernel: 'trixie', fs: 'ext4', shape: 'q35, 2 vCPUs, 512 MiB', options: { machine: 'q35', vcpus: 2 } },
-  { kernel: 'bookworm', fs: 'ext4', shape: 'pc, 5-level paging, 512 MiB', options: { cpu: 'max' } },
-  { kernel: 'bookworm', fs: 'xfs', shape: 'pc, 192 MiB', options: { memoryMiB: 192 } },
-  { kernel: 'trixie', fs: 'ext4', shape: 'q35, 4608 MiB', options: { machine: 'q35', memoryMiB: 4608 } },
-];
-
 function nameOf({ kernel, fs, shape }: MatrixGuest): string {
-  return `${kernel}-${fs}-${shape.replace(/[^a-z0-9]+/gi, '-')}`;
+  return [kernel, fs, shape].join(' ').replace(/[^a-z0-9]+/gi, '-');
 }
 
 async function cached(guest: MatrixGuest): Promise<MatrixResult | undefined> {
@@ -47,10 +38,10 @@ async function work(queue: MatrixGuest[], failures: string[]): Promise<void> {
     const began = Date.now();
     const host = await ParsHost.start();
     try {
-      const result = await runMatrixGuest(host, guest, 1);
+      const result = await runMatrixGuest(host, guest, await commit(), 1);
       await keep(guest, result);
-      const verdict = result.all.sound && result.half.sound ? 'ok' : `FAIL ${result.all.said} ${result.half.said}`;
-      console.log(`${nameOf(guest)}: ${verdict} (${Math.round((Date.now() - began) / 1000)} s)`);
+      const said = [result.idleAll, result.busyHalf, result.busyAll].map(({ said }) => said).join(' ');
+      console.log(`${nameOf(guest)}: ${isSound(result) ? 'ok' : `FAIL ${said}`} (${Math.round((Date.now() - began) / 1000)} s)`);
     } catch (error) {
       failures.push(`${nameOf(guest)}: ${String(error)}`);
       console.log(failures.at(-1));
@@ -60,6 +51,17 @@ async function work(queue: MatrixGuest[], failures: string[]): Promise<void> {
   }
 }
 
+async function commit(): Promise<string> {
+  return (await promisify(execFile)('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT })).stdout.trim();
+}
+
+/** What runs the guests: "QEMU 7.2.22, libvirt 9.0.0". */
+async function hostVersions(): Promise<string> {
+  const version = async (command: string): Promise<string> =>
+    /\d+\.\d+\.\d+/.exec((await promisify(execFile)(command, ['--version'])).stdout)?.[0] ?? 'of unknown version';
+  return `QEMU ${await version('qemu-system-x86_64')}, libvirt ${await version('virsh')}`;
+}
+
 async function main(pattern: RegExp): Promise<number> {
   await mkdir(RESULTS, { recursive: true });
   const done = await Promise.all(GUESTS.map(cached));
@@ -67,9 +69,8 @@ async function main(pattern: RegExp): Promise<number> {
   const failures: string[] = [];
   await Promise.all(Array.from({ length: AT_ONCE }, () => work(queue, failures)));
   const rows: MatrixRow[] = await Promise.all(GUESTS.map(async (guest) => ({ guest, result: await cached(guest) })));
-  await writeFile(PAGE, renderMatrix(rows));
-  const sound = rows.every(({ result }) => !result || (result.all.sound && result.half.sound));
-  return failures.length === 0 && sound ? 0 : 1;
+  await writeFile(PAGE, renderMatrix(rows, await hostVersions()));
+  return failures.length === 0 && rows.every(({ result }) => !result || isSound(result)) ? 0 : 1;
 }
 
 process.exitCode = await main(new RegExp(process.argv[2] ?? '.'));

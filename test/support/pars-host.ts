@@ -9,39 +9,62 @@
  *   await host.untilStub(guest.hostImagePath);
  *   await guest.start();
  */
+import { randomBytes } from 'node:crypto';
 import { watch } from 'node:fs';
 import { access, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Lab, type Guest, type GuestOptions, type Outcome } from './lab.js';
+import { Lab, type Guest, type GuestOptions, type LabOptions, type Outcome } from './lab.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
-/** What a stub may take on the disk (issue 3, "Shown by"). */
+/** What a stub may take on the disk. */
 export const STUB_LIMIT = 8 << 20;
+
+export interface HostOptions {
+  /** How its lab is to be. */
+  lab?: LabOptions;
+  /** A second host on the store of another, with a machine-id of its own. */
+  beside?: ParsHost;
+  /** URL of a store elsewhere, in place of the three directories. */
+  store?: string;
+}
 
 export class ParsHost {
   private constructor(
     readonly lab: Lab,
     readonly disks: readonly string[],
+    readonly store: string,
   ) {}
 
-  static async start(): Promise<ParsHost> {
+  static async start({ beside, store, lab: labOptions }: HostOptions = {}): Promise<ParsHost> {
     await access(PROGRAM).catch(() => {
       throw new Error(`${PROGRAM} is not there: run "npm run build" first`);
     });
-    const lab = await Lab.start();
-    const host = new ParsHost(lab, ['d1', 'd2', 'd3'].map((name) => join(lab.dir, 'store', name)));
+    const lab = await Lab.start(labOptions);
+    const disks = beside?.disks ?? (store === undefined ? ['d1', 'd2', 'd3'].map((name) => join(lab.dir, 'store', name)) : []);
+    const host = new ParsHost(lab, disks, beside?.store ?? store ?? `local:${disks.join(',')}`);
     try {
       // A hook that finds systemd hands its work to it: outside, where the lab's files are not.
       await lab.exec('sh', ['-c', 'if [ -d /run/systemd ]; then mount -t tmpfs none /run/systemd; fi']);
-      await mkdir(join(lab.dir, 'store'));
       await host.configure('lean');
-      await host.pars('store', 'init', '--allow-same-device');
+      if (beside !== undefined) await host.#becomeAnother();
+      else if (store !== undefined) await host.pars('store', 'init');
+      else {
+        await mkdir(join(lab.dir, 'store'));
+        await host.pars('store', 'init', '--allow-same-device');
+      }
     } catch (error) {
       await lab.stop();
       throw error;
     }
     return host;
+  }
+
+  async #becomeAnother(): Promise<void> {
+    const file = join(this.lab.dir, 'machine-id');
+    await writeFile(file, `${randomBytes(16).toString('hex')}\n`);
+    const { code, stderr } = await this.lab.exec('mount', ['--bind', file, '/etc/machine-id']);
+    if (code !== 0) throw new Error(`no machine-id of its own: ${stderr}`);
   }
 
   stop(): Promise<void> {
@@ -50,7 +73,7 @@ export class ParsHost {
 
   /** Writes /etc/pars/pars.yaml; the hook reads it anew each time. */
   configure(policy: string): Promise<void> {
-    const text = `store: local:${this.disks.join(',')}\npolicy: ${policy}\nhook:\n  wait_for_store: 2s\n`;
+    const text = `store: ${this.store}\npolicy: ${policy}\nhook:\n  wait_for_store: 2s\n`;
     return writeFile(this.lab.hostPath('etc/pars/pars.yaml'), text);
   }
 

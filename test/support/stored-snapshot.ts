@@ -1,10 +1,10 @@
 /** A small snapshot in a store, of frames that hold noise: what verify and repair are tested on. Nothing of it makes an image. */
 import { createHash } from 'node:crypto';
-import { encodeIndex, packName, type IndexFrame, type IndexStripe } from '../../src/index-table.js';
-import type { Manifest, ManifestObject } from '../../src/manifest.js';
-import { encodeManifest } from '../../src/manifest-codec.js';
+import { encodeIndex, packName, type IndexFrame, type IndexStripe } from '../../src/snapshot/index-table.js';
+import type { Manifest, ManifestObject } from '../../src/snapshot/manifest.js';
+import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { native } from '../../src/native.js';
-import { MANIFEST_NAME, objectPath } from '../../src/snapshots.js';
+import { MANIFEST_NAME, objectPath } from '../../src/snapshot/snapshots.js';
 import type { Store } from '../../src/stores/store.js';
 import { noisePage, PAGE } from './image-builder.js';
 import { sampleManifest } from './manifests.js';

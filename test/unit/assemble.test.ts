@@ -1,13 +1,14 @@
 /** What assembling does when frames cannot be had, on a snapshot made by hand: three pages of a "kernel" that know of three cached pages. */
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { assemble, outputBytes, type AssembleOptions } from '../../src/assemble.js';
+import { assemble, outputBytes, type AssembleOptions, type Losses } from '../../src/snapshot/assemble.js';
+import { assembleInOrder } from '../../src/snapshot/assemble-in-order.js';
 import { ParsError } from '../../src/errors.js';
-import { encodeIndex, noDigest, packName, type IndexFrame, type IndexStripe } from '../../src/index-table.js';
-import type { Manifest } from '../../src/manifest.js';
+import { encodeIndex, noDigest, packName, type IndexFrame, type IndexStripe } from '../../src/snapshot/index-table.js';
+import type { Manifest } from '../../src/snapshot/manifest.js';
 import { native } from '../../src/native.js';
-import { SnapshotSource } from '../../src/snapshot-source.js';
-import { objectPath } from '../../src/snapshots.js';
+import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
+import { objectPath } from '../../src/snapshot/snapshots.js';
 import type { Store } from '../../src/stores/store.js';
 import { noisePage, PAGE } from '../support/image-builder.js';
 import { localFixture, type LocalFixture } from '../support/local-store.js';
@@ -108,7 +109,7 @@ async function store(keepCached = true): Promise<void> {
   };
 }
 
-async function rebuild(options: Partial<AssembleOptions> = {}, from: Store = fixture.store): Promise<{ image: Buffer; writes: number; losses: { byPolicy: number; unexpected: number } }> {
+async function rebuild(options: Partial<AssembleOptions> = {}, from: Store = fixture.store): Promise<{ image: Buffer; writes: number; losses: Losses }> {
   const source = await SnapshotSource.open(from, manifest);
   const layout = options.layout ?? 'in-place';
   const image = Buffer.alloc(outputBytes(source.stripes, layout));
@@ -134,14 +135,14 @@ describe('assembling', () => {
     await store();
     const { image, losses } = await rebuild();
     expect(image.equals(original)).toBe(true);
-    expect(losses).toEqual({ byPolicy: 0, unexpected: 0 });
+    expect(losses).toEqual({ byPolicy: 0, unexpected: 0, recovered: 0 });
   });
 
   it('puts zeros for pages the policy had not stored, and tells the guest', async () => {
     await store(false);
     const { image, losses } = await rebuild();
     expect(image.equals(withoutCache())).toBe(true);
-    expect(losses).toEqual({ byPolicy: PAGES, unexpected: 0 });
+    expect(losses).toEqual({ byPolicy: PAGES, unexpected: 0, recovered: PAGES });
   });
 
   it('packed: turns their records into zero records', async () => {
@@ -158,7 +159,7 @@ describe('assembling', () => {
     await fixture.store.remove(objectPath(manifest.snapshot, 'clean-cache.0'));
     const { image, losses, writes: count } = await rebuild({ layout }, slowRecovery(fixture.store));
     expect(image.equals(withoutCache())).toBe(true);
-    expect(losses).toEqual({ byPolicy: 0, unexpected: PAGES });
+    expect(losses).toEqual({ byPolicy: 0, unexpected: PAGES, recovered: PAGES });
     expect(count, 'the kernel stripe twice').toBe(4);
   });
 
@@ -189,6 +190,51 @@ describe('assembling', () => {
   it('stops when told to', async () => {
     await store();
     await expect(rebuild({ signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+  });
+});
+
+describe('assembling in order', () => {
+  /** What the last attempt gave out, and how many there were. */
+  async function inOrder(from: number, store: Store = fixture.store): Promise<{ image: Buffer; attempts: number; losses: Losses }> {
+    const source = await SnapshotSource.open(store, manifest);
+    let attempts = 0;
+    return assembleInOrder(source, { from }, async (produce) => {
+      attempts++;
+      const pieces: Buffer[] = [];
+      const losses = await produce(async (data) => void pieces.push(Buffer.from(data)));
+      return { image: Buffer.concat(pieces), attempts, losses };
+    });
+  }
+
+  it('gives out every byte from where it is told to', async () => {
+    await store();
+    for (const from of [0, 92, HEAD.length, kernelAt + 1]) {
+      const { image, attempts } = await inOrder(from);
+      expect(image.equals(original.subarray(from))).toBe(true);
+      expect(attempts).toBe(1);
+    }
+  });
+
+  it('turns pages the policy had not stored into zero records, and tells the guest', async () => {
+    await store(false);
+    const { image, losses, attempts } = await inOrder(0);
+    expect(image.equals((await rebuild({ layout: 'packed' })).image)).toBe(true);
+    expect([losses.recovered, attempts]).toEqual([PAGES, 1]);
+  });
+
+  it('begins anew when pages turn out to be gone that change what was given out', async () => {
+    await store();
+    await fixture.store.remove(objectPath(manifest.snapshot, 'clean-cache.0'));
+    const { image, losses, attempts } = await inOrder(0, slowRecovery(fixture.store));
+    expect(image.equals(withoutCache())).toBe(true);
+    expect(losses).toEqual({ byPolicy: 0, unexpected: PAGES, recovered: PAGES });
+    expect(attempts).toBe(2);
+  });
+
+  it.each(['kernel.0', 'skeleton.0'])('ends when %s is gone, and nobody waits for his turn for ever', async (pack) => {
+    await store();
+    await fixture.store.remove(objectPath(manifest.snapshot, pack));
+    await expect(inOrder(0)).rejects.toMatchObject({ kind: 'lost' });
   });
 });
 

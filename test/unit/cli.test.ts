@@ -1,15 +1,17 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Cli } from '../../src/cli/context.js';
 import { Interruption } from '../../src/cli/interruption.js';
 import { buildProgram, run } from '../../src/cli/program.js';
 import { COMMANDS } from '../../src/cli/table.js';
 import { EXIT_CODES, ParsError } from '../../src/errors.js';
-import { encodeManifest } from '../../src/manifest-codec.js';
-import { objectPath } from '../../src/snapshots.js';
+import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
+import { objectPath } from '../../src/snapshot/snapshots.js';
 import { put } from '../contract/store.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 import { EVIL_NAME, sampleManifest } from '../support/manifests.js';
@@ -54,6 +56,12 @@ describe('pars --help', () => {
     expect(stdout).toContain(`Usage: pars ${words}`);
     const entry = COMMANDS.find((command) => command.words.join(' ') === words);
     for (const option of entry?.shared ?? []) expect(stdout).toContain(`--${option}`);
+  });
+
+  it('is no error into a pipe that nobody reads', () => {
+    const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+    const { status, stderr } = spawnSync('bash', ['-c', '"$@" | true; exit "${PIPESTATUS[0]}"', 'bash', process.execPath, program, '--help'], { encoding: 'utf8' });
+    expect([status, stderr]).toEqual([0, '']);
   });
 
   it('loads only the command that is called', async () => {

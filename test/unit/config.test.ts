@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/policy/config.js';
 import { ParsError } from '../../src/errors.js';
-import { presetPolicy } from '../../src/policy.js';
+import { presetPolicy } from '../../src/policy/policy.js';
 
 let directory: string;
 let file: string;
@@ -34,6 +34,8 @@ describe('the configuration', () => {
       policy: presetPolicy('lean'),
       hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
+      queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+      metricsFile: null,
       stateDir: '/var/lib/pars',
     });
   });
@@ -50,8 +52,18 @@ describe('the configuration', () => {
       policy: presetPolicy('minimal'),
       hook: { deadlineMs: 300_000, waitForStoreMs: 90_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
+      queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+      metricsFile: null,
       stateDir: '/srv/state',
     });
+  });
+
+  it('says how the queue is worked off', async () => {
+    const yaml = 'queue:\n  concurrency: 4\n  bandwidth: 200M\n  free_space_floor: 50G\n  overdue: 2h\n';
+    expect((await load(yaml)).queue).toEqual({ concurrency: 4, bandwidth: 200 << 20, freeSpaceFloor: { bytes: 50 * 2 ** 30 }, overdueMs: 7_200_000 });
+    expect((await load('queue:\n  free_space_floor: 25%\n')).queue.freeSpaceFloor).toEqual({ share: 0.25 });
+    expect((await complaint('queue:\n  bandwidth: 200\n')).message).toContain('pars.yaml:2:3: queue.bandwidth: expected a size');
+    expect((await complaint('queue:\n  concurrency: 0\n')).message).toContain('expected at least 1');
   });
 
   it.each(['', '# nothing\n', '---\n'])('may say nothing: %j', async (yaml) => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
-import { decodeIndex, encodeIndex, isStored, noDigest, packName, type IndexFrame, type IndexStripe } from '../../src/index-table.js';
+import { decodeIndex, encodeIndex, isStored, noDigest, packName, type IndexFrame, type IndexStripe } from '../../src/snapshot/index-table.js';
 
 const DIGEST = 'ab'.repeat(32);
 const HEAD = 4 << 20;
@@ -20,7 +20,7 @@ function sound(): IndexStripe[] {
 }
 
 const packs = new Map([['skeleton.0', 1000], ['kernel.0', 100], ['clean-cache.3', 150]]);
-const bounds = { imageBytes: HEAD + STRIPE, packBytes: (name: string) => packs.get(name) };
+const bounds = { imageBytes: HEAD + STRIPE, packBytes: (name: string) => packs.get(name), mapped: false };
 
 function problem(stripes: IndexStripe[]): string {
   return problemOf(encodeIndex(stripes));
@@ -67,6 +67,13 @@ describe('the index', () => {
   ];
   it.each(faults)('with %s is damaged', (_, message, change) => {
     expect(problem(changed(change))).toMatch(message);
+  });
+
+  it('of a sparse image may have holes: stripes of any length without frames', () => {
+    const hole = { imageOffset: HEAD + STRIPE, imageBytes: 2 ** 36, frames: [] };
+    const data = encodeIndex([...sound(), hole]);
+    expect(problemOf(data)).toMatch(/bytes long/);
+    expect(decodeIndex(data, { ...bounds, imageBytes: HEAD + STRIPE + 2 ** 36, mapped: true }).at(-1)).toEqual(hole);
   });
 
   it('cut short or with counts that lie is damaged', () => {

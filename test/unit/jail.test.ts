@@ -34,11 +34,11 @@ function start(action: string, flags = 'r'): ChildProcess {
   }
 }
 
-/** Resolves once it is inside, or has ended. */
+/** Resolves once it says that it is inside, or will say nothing any more: news of its end may come before what it said. */
 async function entered(child: ChildProcess): Promise<boolean> {
   const answer = child.stdio[4];
   if (!answer || !('read' in answer)) throw new Error('no descriptor 4');
-  const first = await Promise.race([once(answer, 'data'), once(child, 'exit')]);
+  const first = await Promise.race([once(answer, 'data'), once(answer, 'end')]);
   return String(first[0]) === 'in\n';
 }
 

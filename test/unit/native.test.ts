@@ -105,6 +105,17 @@ describe('stripes', () => {
     expect(built.equals(bytes)).toBe(true);
   });
 
+  it('are put together in memory that is given, if it is enough', async () => {
+    const { bytes, frames } = await smallStripe();
+    const into = Buffer.alloc(bytes.length + 100, 0xee);
+    const built = await native().assembleStripe({ imageOffset, imageBytes: bytes.length, frames, writes: none, into });
+    expect(built.equals(bytes)).toBe(true);
+    expect([built.buffer, built.byteOffset]).toEqual([into.buffer, into.byteOffset]);
+    expect(into.subarray(bytes.length).equals(Buffer.alloc(100, 0xee))).toBe(true);
+    const small = into.subarray(0, bytes.length - 1);
+    await expect(native().assembleStripe({ imageOffset, imageBytes: bytes.length, frames, writes: none, into: small })).rejects.toMatchObject({ code: 'EINVAL' });
+  });
+
   it('lose free pages, in place or packed, and are recovered beside them', async () => {
     const { bytes, frames } = await smallStripe();
     const target = 8 + PAGE + 8 + 77;
@@ -144,7 +155,7 @@ describe('stripes', () => {
     const assemble = native().assembleStripe as unknown as (value: unknown) => unknown;
     const first = frames[0]!;
     const bad: unknown[] = [
-      undefined, null, 'text', {}, { ...good, writes: undefined }, { ...good, imageOffset: -1 }, { ...good, frames: {} }, { ...good, frames: [...frames, first] },
+      undefined, null, 'text', {}, { ...good, writes: undefined }, { ...good, into: 'text' }, { ...good, imageOffset: -1 }, { ...good, frames: {} }, { ...good, frames: [...frames, first] },
       { ...good, frames: [{ ...first, kind: 15 }] }, { ...good, frames: [{ ...first, rawBytes: 2 ** 50 }] }, { ...good, frames: [{ ...first, lost: 'maybe' }] },
       { ...good, frames: [{ ...first, data: null }] }, { ...good, frames: [{ ...first, data: 'text' }] }, { ...good, frames: [{ ...first, lost: 'packed' }] },
       { ...good, frames: [null] }, { ...good, frames: new Array(1000).fill(first) },

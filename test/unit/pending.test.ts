@@ -1,11 +1,16 @@
 /** The queue of offloads, with real save images in a directory of saves. What an offload does is stood in for: here it is the order, the lock and the repeats that matter. */
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ParsError } from '../../src/errors.js';
 import { native } from '../../src/native.js';
-import { offloadPending, type PendingWork } from '../../src/pending.js';
+import { readFailures } from '../../src/queue/failures.js';
+import { hostStatus } from '../../src/queue/host-status.js';
+import { asJob, JobRecord, readJobs } from '../../src/queue/jobs.js';
+import { Pace } from '../../src/queue/pace.js';
+import { offloadPending, type PendingWork } from '../../src/queue/pending.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
 
 let root: string;
@@ -34,7 +39,7 @@ function worker(changes: Partial<PendingWork> = {}): PendingWork & { order: stri
     rmSync(image);
     return true;
   };
-  return { stateDir, saveDir, offload, order, ...changes };
+  return { stateDir, saveDir, concurrency: 1, largestFirst: async () => true, offload, order, ...changes };
 }
 
 describe('the queue of offloads', () => {
@@ -43,6 +48,56 @@ describe('the queue of offloads', () => {
     const work = worker();
     expect(await offloadPending(work)).toEqual({ worked: true, offloaded: [large, middle, small], left: [] });
     expect(work.order).toEqual([large, middle, small]);
+  });
+
+  it('takes the oldest first while there is room, the largest when it gets short', async () => {
+    const [newest, oldest, large] = [save('a', 1000), save('b', 2000), save('c', 3000)];
+    utimesSync(oldest, 1000, 1000);
+    utimesSync(large, 2000, 2000);
+    const work = worker({ largestFirst: async () => work.order.length > 0 });
+    const between = save('d', 500);
+    utimesSync(between, 1500, 1500);
+    await offloadPending(work);
+    expect(work.order).toEqual([oldest, large, newest, between]);
+  });
+
+  it('works on so many at a time and no more, also on those saved while it works', async () => {
+    for (let i = 0; i < 4; i++) save(`early-${i}`);
+    let [now, most, late] = [0, 0, 0];
+    let allHands = (): void => {};
+    const together = new Promise<void>((resolve) => (allHands = resolve));
+    const offload = async (image: string): Promise<boolean> => {
+      most = Math.max(most, ++now);
+      if (late < 4) save(`late-${late++}`);
+      if (now === 3) allHands();
+      await together;
+      now--;
+      rmSync(image);
+      return true;
+    };
+    expect((await offloadPending(worker({ offload, concurrency: 3 }))).offloaded).toHaveLength(8);
+    expect(most).toBe(3);
+  });
+
+  it('waits for an image that somebody has open, and takes the others meanwhile', async () => {
+    const [used, free] = [save('used', 5000), save('free')];
+    const holder = openSync(used, 'r');
+    const work = worker();
+    const offload = async (image: string): Promise<boolean> => {
+      if (image === free) closeSync(holder);
+      return work.offload(image);
+    };
+    expect((await offloadPending({ ...work, offload })).offloaded).toEqual([free, used]);
+  });
+
+  it('waits for another worker only when it is in a hurry', async () => {
+    const image = save('a');
+    const other = await open(join(stateDir, 'worker.lock'), 'a');
+    native().tryLock(other.fd);
+    const work = worker({ patient: true });
+    const running = offloadPending(work);
+    await other.close();
+    expect(await running).toMatchObject({ worked: true, offloaded: [image], left: [] });
   });
 
   it('tries an image that fails once, goes on with the others, and says what is left', async () => {
@@ -90,5 +145,81 @@ describe('the queue of offloads', () => {
     const work = worker();
     expect(await offloadPending(work)).toEqual({ worked: false, offloaded: [], left: [] });
     expect(work.order).toEqual([]);
+  });
+});
+
+describe('the pace of offloads', () => {
+  it('keeps all of them together within the bandwidth', async () => {
+    const pace = new Pace({ stateDir, bandwidth: 10_000 });
+    const began = Date.now();
+    await Promise.all([pace.take(2000), pace.take(2000), pace.take(1)]);
+    // What came first is let through at once, and paid for by those after it.
+    expect(Date.now() - began).toBeGreaterThanOrEqual(390);
+  });
+
+  it('stops while a guest is being woken, but not for one that waits for the same image', async () => {
+    const pace = (): Pace => new Pace({ stateDir, bandwidth: null });
+    const order: string[] = [];
+    const waking = await JobRecord.begin(stateDir, 'hydrate', '/saves/other.save');
+    const taken = pace().take(1).then(() => order.push('taken'));
+    await new Promise((wake) => setTimeout(wake, 700));
+    order.push('woken');
+    await waking.succeed();
+    await taken;
+    expect(order).toEqual(['woken', 'taken']);
+    await JobRecord.begin(stateDir, 'hydrate', '/saves/same.save');
+    await JobRecord.begin(stateDir, 'offload', '/saves/same.save');
+    await pace().take(1);
+  });
+
+  it('ends its wait when told to stop', async () => {
+    const stop = new AbortController();
+    const pace = new Pace({ stateDir, bandwidth: 1, signal: stop.signal });
+    await pace.take(1000);
+    const waiting = pace.take(1);
+    stop.abort();
+    await expect(waiting).rejects.toThrow(/abort/i);
+  });
+});
+
+describe('what this host remembers of failures', () => {
+  const failing = (error: Error, image = '/saves/a.save'): Promise<unknown> => asJob(stateDir, 'offload', image, () => Promise.reject(error)).catch(() => null);
+
+  it('stays after they were made good, the latest first, a bounded number', async () => {
+    for (let i = 0; i < 3; i++) await failing(new ParsError('unreachable', `no store ${i}`, { hint: 'mount it' }));
+    await asJob(stateDir, 'offload', '/saves/a.save', async () => {});
+    appendFileSync(join(stateDir, 'failures.jsonl'), '{"cut sho');
+    expect((await readFailures(stateDir)).map(({ message }) => message)).toEqual(['no store 2', 'no store 1', 'no store 0']);
+    writeFileSync(join(stateDir, 'failures.jsonl'), `${JSON.stringify({ message: 'x'.repeat(2000) })}\n`.repeat(200));
+    await failing(new Error('the last'));
+    const kept = await readFailures(stateDir);
+    expect([kept[0]?.message, kept.length < 100]).toEqual(['the last', true]);
+  });
+
+  it('does not hold what was told to stop', async () => {
+    await failing(new Error('interrupted by SIGTERM'));
+    await failing(new DOMException('over', 'TimeoutError') as Error);
+    expect(await readFailures(stateDir)).toEqual([]);
+    expect((await readJobs(stateDir)).map(({ state }) => state)).toEqual(['interrupted']);
+  });
+
+  it('goes to the system log as one line, whatever the message holds', async () => {
+    const bin = join(root, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'logger'), `#!/bin/sh\nfor word; do printf '%s\\n' "$word" >>${root}/log; done\n`, { mode: 0o755 });
+    vi.stubEnv('PATH', `${bin}:${process.env['PATH'] ?? ''}`);
+    await failing(new ParsError('busy', 'in use\nby "x"; $(id)', { hint: 'later' }), '-t\x1b evil.save');
+    vi.unstubAllEnvs();
+    expect(readFileSync(join(root, 'log'), 'utf8')).toBe('--id\n--tag\npars\n--priority\ndaemon.err\n--\noffload -t  evil.save failed (busy): in use by "x"; $(id); later\n');
+  });
+});
+
+describe('pars status', () => {
+  it('counts what failed and is not made good, while its image is there', async () => {
+    const image = save('a');
+    await asJob(stateDir, 'offload', image, () => Promise.reject(new ParsError('unreachable', 'no store'))).catch(() => {});
+    expect(await hostStatus(stateDir, saveDir)).toMatchObject({ failed: [{ image }], due: [{ image, reason: 'no store' }], failures: [{ message: 'no store' }] });
+    rmSync(image);
+    expect(await hostStatus(stateDir, saveDir)).toMatchObject({ failed: [], due: [], failures: [{ message: 'no store' }] });
   });
 });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
-import { customPolicy, policyByName, presetPolicy, PRESETS, storedClasses } from '../../src/policy.js';
-import { type Amount, type Amounts, compareCost, costOf } from '../../src/policy-cost.js';
+import { customPolicy, policyByName, presetPolicy, PRESETS, storedClasses } from '../../src/policy/policy.js';
+import { bytesKept } from '../../src/stores/coding.js';
+import { type Amount, type Amounts, compareCost, costOf } from '../../src/report/policy-cost.js';
 
 function amounts(perClass: Partial<Record<PageClass, Amount>>, skeleton: Amount): Amounts {
   const none: Amount = { rawBytes: 0, estimatedCompressedBytes: 0 };
@@ -30,6 +31,30 @@ describe('presets', () => {
   it('say which classes are stored', () => {
     expect(storedClasses(presetPolicy('pars'))).toEqual([...PAGE_CLASSES]);
     expect(storedClasses(presetPolicy('minimal'))).toEqual(PAGE_CLASSES.filter((name) => name !== 'free' && name !== 'clean-cache'));
+  });
+});
+
+describe('a policy that codes critical data', () => {
+  const coded = (critical: string, classes = {}) => customPolicy({ base: 'lean', classes, force: false, critical });
+
+  it.each([['rs-3-2', 'RS-3-2-1024k'], ['RS-6-3-1024k', 'RS-6-3-1024k'], ['xor-2-1', 'XOR-2-1-1024k'], ['rs-legacy-6-3-64K', 'RS-LEGACY-6-3-64k']])('calls %s %s, as HDFS does', (written, name) => {
+    const policy = coded(written);
+    expect(policy.coding).toBe(name);
+    expect(policy.criticalCopies, 'manifest and index keep copies').toBe(3);
+    expect(policy.copies['clean-cache']).toBe(1);
+  });
+
+  it('refuses copies of a critical class beside the coding', () => {
+    expect(() => coded('rs-3-2', { anon: 4 })).toThrow(expect.objectContaining({ kind: 'usage', message: expect.stringContaining('anon') }) as Error);
+    expect(coded('rs-3-2', { 'clean-cache': 2 }).copies['clean-cache']).toBe(2);
+  });
+
+  it('counts what a coding keeps', () => {
+    const MIB = 1 << 20;
+    expect(bytesKept({ bytes: 6 * MIB, copies: 1, coding: 'RS-3-2-1024k' })).toBe(10 * MIB);
+    expect(bytesKept({ bytes: 1000, copies: 1, coding: 'RS-3-2-1024k' })).toBe(3000);
+    expect(bytesKept({ bytes: 5 * MIB, copies: 1, coding: 'RS-3-2-1024k' })).toBe(9 * MIB);
+    expect(bytesKept({ bytes: 1000, copies: 3 })).toBe(3000);
   });
 });
 
@@ -67,6 +92,11 @@ describe('what a policy stores', () => {
     ['minimal', 3 * 1010, 3 * 410],
   ])('%s: %i bytes over all copies, %i compressed', (name, rawBytes, estimatedCompressedBytes) => {
     expect(costOf(policyByName(name), image)).toEqual({ rawBytes, estimatedCompressedBytes });
+  });
+
+  it('of coded critical data is the data once and its parity', () => {
+    const coded = customPolicy({ base: 'minimal', classes: {}, force: false, critical: 'rs-3-2' });
+    expect(costOf(coded, image)).toEqual({ rawBytes: Math.ceil((1000 * 5) / 3) + Math.ceil((10 * 5) / 3), estimatedCompressedBytes: Math.ceil((400 * 5) / 3) + Math.ceil((10 * 5) / 3) });
   });
 
   it('is compared with three plain copies of everything', () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
-import { PackSession, probeImage, reportImage, type ReaderStripe } from '../../src/reader.js';
+import { PackSession, probeImage, reportImage, type ReaderStripe } from '../../src/reader/reader.js';
 import { UUID } from '../support/image-builder.js';
 
 /** A shell script that stands in for the reader: $0 holds its answers. */
@@ -45,7 +45,7 @@ const INSPECTION = {
   guest: { introspected: true, kernel: '6.1.0', reason: null }, ram: { pageSize: 4096, pages: 48, zeroPages: 12 },
   classes: Object.fromEntries(PAGE_CLASSES.map((name) => [name, COUNTS])), notes: [{ text: 'a note', pages: 1 }],
   reasons: [{ class: 'other-cache', reason: 'references', rule: 'R9', text: 'held', pages: 1 }],
-  stream: { machine: 'pc', payloadRecords: 1, zeroRecords: 1, repeatedRecords: 0 }, recovery: { folios: 1, writes: 1 },
+  stream: { machine: 'pc', payloadRecords: 1, zeroRecords: 1, repeatedRecords: 0, mappedBlocks: [] }, recovery: { folios: 1, writes: 1 },
 };
 const LOOK = [message(1, IMAGE), message(3, INSPECTION)];
 const END = message(8, {});
@@ -110,6 +110,26 @@ const HEAD = stripe(0, 8192, [skeleton(8192)]);
 it('sound answers are believed', async () => {
   answer(...LOOK, message(2, { phase: 'inspect', done: 1, total: 2 }), HEAD, withPage(8192), stripe(16384, 8192, [skeleton(8192)]), END);
   expect((await pack()).map((one) => one.imageOffset)).toEqual([0, 8192, 16384]);
+});
+
+describe('a sparse image', () => {
+  const mapped = (mappedBlocks: object[]): Buffer[] => [message(1, { ...IMAGE, format: 'sparse' }), message(3, { ...INSPECTION, stream: { ...INSPECTION.stream, mappedBlocks } })];
+  const block = { bitmapOffset: 8192, pagesOffset: 12288, bytes: 8192 };
+
+  it('may have holes', async () => {
+    answer(...mapped([block]), HEAD, stripe(8192, 16384, []), END);
+    expect((await pack())[1]).toEqual({ imageOffset: 8192, imageBytes: 16384, frames: [] });
+  });
+
+  it.each([
+    ['a hole past its end', [block], [HEAD, stripe(8192, 2 ** 40, []), END]],
+    ['a hole of no bytes', [block], [HEAD, stripe(8192, 0, []), withPage(8192), withPage(16384), END]],
+    ['blocks past its end', [{ ...block, bytes: BYTES }], [HEAD, withPage(8192), withPage(16384), END]],
+    ['blocks that are none', [{ ...block, bytes: -4096 }], [HEAD, withPage(8192), withPage(16384), END]],
+  ])('with %s is not believed', async (_, blocks, messages) => {
+    answer(...mapped(blocks), ...messages);
+    await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
+  });
 });
 
 describe('stripes', () => {

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
 import { FRAME_RECOVERY, PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
-import { ImageError, PackSession, probeImage, type ReaderStripe, reportImage } from '../../src/reader.js';
-import { decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/stub.js';
+import { ImageError, PackSession, probeImage, type ReaderStripe, reportImage } from '../../src/reader/reader.js';
+import { decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/image/stub.js';
 import { domainXml, HEAD_BYTES, ImageBuilder, noisePage, PAGE, smallImage, type SmallImage, UUID } from '../support/image-builder.js';
 
 let directory: string;
@@ -259,7 +259,7 @@ describe('what does not parse', () => {
       const outcome = await probeImage(fd).then(() => null, (error: unknown) => error).finally(() => closeSync(fd));
       if (outcome !== null) expect(outcome, `byte ${at}`).toBeInstanceOf(ImageError);
     }
-  });
+  }, 180_000);
 });
 
 describe('trouble', () => {

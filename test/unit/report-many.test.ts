@@ -84,4 +84,17 @@ describe('pars report on a directory', () => {
     expect(await pars()).toMatchObject({ code: 2, stderr: expect.stringMatching(/no image named[^]*--all/) as string });
     expect(await pars(saves, '--csv', '--json')).toMatchObject({ code: 2 });
   });
+
+  it('takes 20 images in one call, one line each; a broken one among them is a line', async () => {
+    const many = join(directory, 'twenty');
+    mkdirSync(many);
+    const whole = smallImage({ frames: 1200 }).bytes;
+    for (let i = 0; i < 20; i++) writeFileSync(join(many, `guest-${String(i).padStart(2, '0')}.save`), i === 7 ? whole.subarray(0, 90) : whole);
+    const { code, stdout } = await pars(many);
+    expect(code).toBe(5);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines).toHaveLength(22);
+    expect(lines.filter((line) => line.startsWith('not readable'))).toEqual([expect.stringContaining('guest-07.save')]);
+    expect(lines[21]).toMatch(/^19 guests, 1 not readable/);
+  }, 60_000);
 });

@@ -2,10 +2,10 @@ import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';
 import { renderReport } from '../../src/faces/report.js';
 import { formatBytes, formatCount, formatDuration, formatShare } from '../../src/faces/units.js';
-import type { ClassFacts, InspectionFacts } from '../../src/inspection.js';
+import type { ClassFacts, InspectionFacts } from '../../src/reader/inspection.js';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
-import { customPolicy, presetPolicy } from '../../src/policy.js';
-import { type ReportFacts, reportOn } from '../../src/report.js';
+import { customPolicy, presetPolicy } from '../../src/policy/policy.js';
+import { type ReportFacts, reportOn } from '../../src/report/report.js';
 
 function pages(payloadPages: number, fillPages: number, zeroPages: number, compressedBytes?: number): ClassFacts {
   const sample = compressedBytes === undefined ? null : { pages: 10, compressedBytes };
@@ -29,7 +29,7 @@ function facts(guest: InspectionFacts['guest'] = KERNEL): ReportFacts {
       classes,
       reasons: [],
       notes: [{ text: 'references held', pages: 12 }],
-      stream: { machine: 'pc-q35-7.2', payloadRecords: 560, zeroRecords: 440, repeatedRecords: 0 },
+      stream: { machine: 'pc-q35-7.2', payloadRecords: 560, zeroRecords: 440, repeatedRecords: 0, mappedBlocks: [] },
       recovery: { folios: 200, writes: 10 },
     },
   };

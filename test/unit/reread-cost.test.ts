@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { rereadCost } from '../../src/reread-cost.js';
+import { rereadCost } from '../../src/report/reread-cost.js';
 
 test('a lost page is at most one request of 4 KiB', () => {
   expect(rereadCost(0)).toEqual({ requests: 0, bytes: 0 });

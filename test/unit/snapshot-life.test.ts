@@ -1,17 +1,18 @@
 /** The life of snapshots in a real local store: claims, takeovers, orphans, retention (R25, R27, R28), and disks that moved on (R26). */
-import { cpSync, mkdtempSync, mkdirSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkDisks, recordDisks } from '../../src/disks.js';
-import type { Manifest } from '../../src/manifest.js';
-import { encodeManifest } from '../../src/manifest-codec.js';
-import { prune, isOrphaned, type PrunePlace } from '../../src/prune.js';
-import { guardRemoval } from '../../src/removal.js';
-import { claimWaking, markState, takeOver } from '../../src/snapshot-life.js';
-import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, objectPath } from '../../src/snapshots.js';
-import { StubRegistry } from '../../src/stub-registry.js';
-import { encodeStub } from '../../src/stub.js';
+import { checkDisks, recordDisks } from '../../src/snapshot/disks.js';
+import type { Manifest } from '../../src/snapshot/manifest.js';
+import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
+import { prune, isOrphaned, type PrunePlace } from '../../src/life/prune.js';
+import { guardRemoval } from '../../src/life/removal.js';
+import { claimByForce, claimWaking, markState, takeOver } from '../../src/life/snapshot-life.js';
+import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, objectPath } from '../../src/snapshot/snapshots.js';
+import { StubRegistry } from '../../src/image/stub-registry.js';
+import { encodeStub } from '../../src/image/stub.js';
 import { failure, put } from '../contract/store.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 import { GUEST, sampleManifest } from '../support/manifests.js';
@@ -94,6 +95,17 @@ describe('claims (R27)', () => {
     await failure(claimWaking(fixture.store, manifest, B), 'refused');
   });
 
+  it('are made by force too, so that a third host does not wake the guest for free', async () => {
+    const manifest = await commit();
+    await claimWaking(fixture.store, manifest, A);
+    await claimByForce(fixture.store, manifest, B);
+    await claimByForce(fixture.store, manifest, B);
+    expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('state-'))).toEqual(['state-takeover-1', 'state-waking']);
+    for (const host of [A, C]) expect((await failure(claimWaking(fixture.store, manifest, host), 'refused')).message).toContain('host-b');
+    await markState(fixture.store, manifest, 'consumed', B);
+    await claimByForce(fixture.store, manifest, C);
+  });
+
   it('that cannot be read are no leave to wake', async () => {
     const manifest = await commit();
     await put(fixture.store, objectPath(manifest.snapshot, 'state-waking'), Buffer.from('garbage'), 3);
@@ -159,6 +171,21 @@ describe('prune (R28)', () => {
     expect(await names()).toHaveLength(all.length);
   });
 
+  it('leaves a woken snapshot whose image stands there whole, as list does, and calls it an orphan when the image is gone or of another save', async () => {
+    const manifest = await commit();
+    for (const state of ['stubbed', 'waking'] as const) await markState(fixture.store, manifest, state, A);
+    const opinions = async (): Promise<[list: boolean, prune: string | undefined]> => {
+      const { verdicts } = await prune(place(), { yes: false });
+      return [await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place()), verdicts[0]?.reason];
+    };
+    writeFileSync(manifest.image.path, Buffer.alloc(manifest.image.headEnd + 4096));
+    expect(await opinions()).toEqual([false, undefined]);
+    writeStub({ ...manifest, token: 'e'.repeat(32) });
+    expect(await opinions()).toEqual([true, 'orphan']);
+    rmSync(manifest.image.path);
+    expect(await opinions()).toEqual([true, 'orphan']);
+  });
+
   it('keeps the last copies of a guest, and the young', async () => {
     const copies = [];
     for (let i = 1; i <= 4; i++) copies.push(await commit({ sequence: i, token: String(i).repeat(32) }));
@@ -202,7 +229,7 @@ describe('disks that moved on (R26)', () => {
     utimesSync(disk, stamp, stamp);
   });
 
-  const record = (readOnly = false): ReturnType<typeof recordDisks> => recordDisks([{ target: 'vda', source: disk, readOnly }]);
+  const record = (readOnly = false): ReturnType<typeof recordDisks> => recordDisks([{ target: 'vda', source: disk, format: 'raw', readOnly }]);
 
   it.each<[how: string, change: () => void, says: RegExp]>([
     ['touched', () => utimesSync(disk, new Date(), new Date()), /last written 2026-11-25T10:00:00.000Z/],
@@ -217,5 +244,63 @@ describe('disks that moved on (R26)', () => {
     expect(error.message).toContain(`vda (${disk})`);
     expect(error.message).toMatch(says);
     await checkDisks(recorded.map((one) => ({ ...one, readOnly: true })));
+  });
+
+  describe('in qcow2', () => {
+    const qcow2 = (...args: string[]): void => void execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...args], { cwd: root });
+    const recordQcow2 = (name: string): ReturnType<typeof recordDisks> => recordDisks([{ target: 'vda', source: join(root, name), format: 'qcow2', readOnly: false }]);
+
+    beforeEach(() => {
+      qcow2('-b', disk, '-F', 'raw', 'middle');
+      qcow2('-b', 'middle', '-F', 'qcow2', 'top');
+    });
+
+    it('are recorded with all that is below them', async () => {
+      const [recorded] = await recordQcow2('top');
+      expect(recorded?.below?.map(({ source }) => source)).toEqual([join(root, 'middle'), disk]);
+    });
+
+    it.each([['the disk', 'top'], ['its backing file', 'middle'], ["that one's backing file", 'disk.img']])('are named when %s is touched', async (_, name) => {
+      const recorded = await recordQcow2('top');
+      await checkDisks(recorded);
+      utimesSync(join(root, name), new Date(0), new Date(0));
+      expect((await failure(checkDisks(recorded), 'refused')).message).toContain(join(root, name));
+    });
+
+    it('are named when their data file is touched', async () => {
+      qcow2('-o', 'data_file=clusters,data_file_raw=on', 'outer', '1M');
+      const recorded = await recordQcow2('outer');
+      utimesSync(join(root, 'clusters'), new Date(0), new Date(0));
+      expect((await failure(checkDisks(recorded), 'refused')).message).toContain('clusters, below vda, was last written');
+    });
+
+    it('are followed no further than their images say: not by what a raw one holds, not in circles, not over the network', async () => {
+      const raw = await recordDisks([{ target: 'vda', source: join(root, 'top'), format: 'raw', readOnly: false }]);
+      expect(raw[0]?.below).toBeUndefined();
+      cpSync(join(root, 'top'), disk);
+      expect((await recordQcow2('top'))[0]?.below).toHaveLength(2);
+      qcow2('-u', '-b', 'there', '-F', 'qcow2', 'here', '1M');
+      qcow2('-u', '-b', 'here', '-F', 'qcow2', 'there', '1M');
+      expect((await recordQcow2('here'))[0]?.below).toHaveLength(1);
+      qcow2('-u', '-b', 'nbd://localhost/disk', '-F', 'raw', 'remote', '1M');
+      expect((await recordQcow2('remote'))[0]?.below).toBeUndefined();
+      writeFileSync(join(root, 'cut'), readFileSync(join(root, 'top')).subarray(0, 110));
+      expect((await recordQcow2('cut'))[0]?.below).toBeUndefined();
+    });
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('are named when a block device has another size', async () => {
+    const device = execFileSync('losetup', ['--show', '-f', disk], { encoding: 'utf8' }).trim();
+    try {
+      const recorded = await recordDisks([{ target: 'vda', source: device, format: 'raw', readOnly: false }]);
+      expect(recorded[0]).toMatchObject({ bytes: 4096, mtimeNs: null, identity: expect.stringContaining('device') });
+      utimesSync(device, new Date(0), new Date(0));
+      await checkDisks(recorded);
+      truncateSync(disk, 8192);
+      execFileSync('losetup', ['-c', device]);
+      expect((await failure(checkDisks(recorded), 'refused')).message).toContain('was 4096 bytes long, and is 8192');
+    } finally {
+      execFileSync('losetup', ['-d', device]);
+    }
   });
 });

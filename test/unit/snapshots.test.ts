@@ -2,12 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Manifest } from '../../src/manifest.js';
-import { decodeManifest, encodeManifest } from '../../src/manifest-codec.js';
-import { guardRemoval, isStubOf } from '../../src/removal.js';
-import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, nextSequence, objectPath, readManifest, readState, removeSnapshot, resolveSnapshot, stateObject } from '../../src/snapshots.js';
+import type { Manifest } from '../../src/snapshot/manifest.js';
+import { decodeManifest, encodeManifest } from '../../src/snapshot/manifest-codec.js';
+import { guardRemoval, isStubOf } from '../../src/life/removal.js';
+import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, nextSequence, objectPath, readManifest, readState, removeSnapshot, resolveSnapshot, stateObject } from '../../src/snapshot/snapshots.js';
 import type { Store } from '../../src/stores/store.js';
-import { encodeStub } from '../../src/stub.js';
+import { encodeStub } from '../../src/image/stub.js';
 import { failure, put } from '../contract/store.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 import { EVIL_NAME, GUEST, sampleManifest } from '../support/manifests.js';
@@ -55,8 +55,8 @@ describe('manifests', () => {
   });
 
   it('of a newer format are refused by name', () => {
-    expect(() => decodeManifest(encode({ format: 2, anything: 'else' }), manifest.snapshot)).toThrow(
-      expect.objectContaining({ kind: 'refused', message: expect.stringContaining('format 2') as string }) as Error,
+    expect(() => decodeManifest(encode({ format: 4, anything: 'else' }), manifest.snapshot)).toThrow(
+      expect.objectContaining({ kind: 'refused', message: expect.stringContaining('format 4') as string }) as Error,
     );
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
-import { checkStub, decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/stub.js';
+import { checkStub, decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/image/stub.js';
 import { sampleManifest } from '../support/manifests.js';
 
 const manifest = sampleManifest();

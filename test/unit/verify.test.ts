@@ -1,20 +1,21 @@
 /** What verify finds and repair makes of it, on a snapshot in three directories. */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Manifest } from '../../src/manifest.js';
+import type { Manifest } from '../../src/snapshot/manifest.js';
 import { native } from '../../src/native.js';
-import { offload } from '../../src/offload.js';
-import { presetPolicy } from '../../src/policy.js';
-import { SnapshotSource } from '../../src/snapshot-source.js';
-import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src/snapshots.js';
+import { processStart } from '../../src/process-start.js';
+import { offload } from '../../src/life/offload.js';
+import { presetPolicy } from '../../src/policy/policy.js';
+import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
+import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src/snapshot/snapshots.js';
 import { nodeFiles } from '../../src/stores/local-files.js';
-import { storeAnew } from '../../src/store-anew.js';
+import { storeAnew } from '../../src/life/store-anew.js';
 import { initLocalStore } from '../../src/stores/local-init.js';
 import type { ObjectWriter, Store } from '../../src/stores/store.js';
-import { StubRegistry } from '../../src/stub-registry.js';
-import { isStored } from '../../src/index-table.js';
-import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/verify.js';
+import { StubRegistry } from '../../src/image/stub-registry.js';
+import { isStored } from '../../src/snapshot/index-table.js';
+import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/health/verify.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
 import { copiesOf, filesIn, flipByte, localFixture, type LocalFixture } from '../support/local-store.js';
 import { CLEAN, storeSnapshot } from '../support/stored-snapshot.js';
@@ -212,6 +213,24 @@ describe('repair', () => {
     expect(verdictOf(await verify({ repair: true }))).toBeNull();
     await expectWhole();
   }, 90_000);
+
+  it('is done by one at a time, over all hosts; what a killed one left holds nobody up', async () => {
+    await flipByte((await files('kernel.0'))[0]!, 10);
+    const lock = { machineId: '9'.repeat(32), host: 'other', time: '2026-11-25T10:00:00.000Z', pid: 1, processStart: '1' };
+    const put = (name: string, of: object): Promise<boolean> => fixture.store.createExclusive(path(name), Buffer.from(JSON.stringify(of)), { copies: 1 });
+    await put('repair-lock-3', lock);
+    expect((await verify({ repair: true })).error).toMatchObject({ kind: 'busy', message: expect.stringContaining('other (9') as string });
+    for (const directory of fixture.directories) await utimes(join(directory, path('repair-lock-3')), 0, 0);
+    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    await flipByte((await files('kernel.0'))[0]!, 10);
+    await put('repair-lock-1', { ...lock, machineId: manifest.owner.machineId });
+    await put('repair-lock-2', ['garbage']);
+    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('repair'))).toEqual([]);
+    await flipByte((await files('kernel.0'))[0]!, 10);
+    await put('repair-lock-1', { ...lock, machineId: manifest.owner.machineId, processStart: processStart(1) });
+    expect((await verify({ repair: true })).error).toMatchObject({ kind: 'busy' });
+  });
 
   it('stores an image anew that is whole here when critical data of its snapshot is lost', async () => {
     const image = join(fixture.root, 'web.save');

@@ -1,4 +1,4 @@
-// Writes the seeds of the fuzz targets that read a guest's memory: pieces of a healthy guest made by hand.
+// Writes the seeds of the fuzz targets that read a guest's memory, pieces of a healthy guest made by hand, and those of sparse images.
 // Usage: seeds DIRECTORY (test/fuzz/corpus); built and run by scripts/fuzz --seeds.
 #include <filesystem>
 #include <fstream>
@@ -6,6 +6,7 @@
 #include "core/frame.hh"
 #include "core/run_table.hh"
 #include "guest/guest.hh"
+#include "image_builder.hh"
 
 using namespace pars;
 using namespace pars::test;
@@ -49,6 +50,14 @@ void frame_seeds() {
   write("frames", "zstd", prefixed);
 }
 
+void mapped_ram_seeds() {
+  const auto begun = [](uint64_t frames) { return ImageBuilder().mapped_stream().start("ram", ImageBuilder::kRamSection, 4).be64(frames << 12 | 0x004); };
+  ImageBuilder two = begun(5).mapped_block("pc.ram", 4, {{1, page_of(1)}, {3, page_of(2)}}).mapped_block("vga.vram", 1, {}).eos().end().eos();
+  add_devices(two);
+  write("mapped_ram", "two-blocks", two.bytes);
+  write("mapped_ram", "sections", begun(1).mapped_block("a", 1, {}).eos().command(11).part().eos().end().eos().bytes);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -67,4 +76,5 @@ int main(int argc, char** argv) {
   write("guest", "a-tree-that-is-a-cycle", change(2, (g.gpa(g.word(g.root_slot(g.ext4.mapping)) - 2) / kPage) - frame::kHeap, 5, g.word(g.root_slot(g.ext4.mapping))));
   page_table_seed();
   frame_seeds();
+  mapped_ram_seeds();
 }

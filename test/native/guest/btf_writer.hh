@@ -1,5 +1,6 @@
-// Writes the BTF blob of a made-up kernel, or one with a piece wrong.
+// Writes the BTF blob of a made-up kernel, of a module of its, or one with a piece wrong.
 #pragma once
+#include <algorithm>
 #include <string_view>
 
 #include "guest/kernel_types.hh"
@@ -18,6 +19,17 @@ class BtfWriter {
     for (const auto& [name, values] : kernel.enums) add_enum(name, values);
   }
 
+  /// A module's types, numbered on from the kernel's; they may be made of the kernel's structs.
+  BtfWriter(const KernelTypes& module, const BtfWriter& kernel)
+      : kernel_(module), last_id_(kernel.last_id_), first_name_(kernel.name_bytes()), scalars_(kernel.scalars_), structures_(kernel.structures_) {
+    for (const auto& [name, structure] : module.structs) structure_id(name);
+    for (const auto& [name, values] : module.enums) add_enum(name, values);
+  }
+
+  uint32_t type_count() const { return last_id_ + 1; }
+  /// Of a kernel's whole blob.
+  uint32_t name_bytes() const { return std::max<size_t>(names_.size(), kKernelBtfBytes - 24 - types_.size()); }
+
   /// Header, types, names; padded with a long last name until it is `least` bytes.
   std::vector<uint8_t> blob(size_t least = kKernelBtfBytes) const {
     std::vector<uint8_t> names = names_, out;
@@ -34,7 +46,7 @@ class BtfWriter {
     for (int i = 0; i < 4; i++) to.push_back(uint8_t(v >> 8 * i));
   }
   uint32_t name(std::string_view text) {
-    const uint32_t at = uint32_t(names_.size());
+    const uint32_t at = first_name_ + uint32_t(names_.size());
     names_.insert(names_.end(), text.begin(), text.end());
     names_.push_back(0);
     return at;
@@ -81,7 +93,7 @@ class BtfWriter {
 
   const KernelTypes& kernel_;
   std::vector<uint8_t> types_, names_;
-  uint32_t last_id_ = 0;
+  uint32_t last_id_ = 0, first_name_ = 0;
   std::map<uint32_t, uint32_t> scalars_;
   std::map<std::string, uint32_t> structures_;
 };

@@ -51,16 +51,45 @@ class Guest : public Kernel {
     if (!disk.empty()) {
       const uint64_t gendisk = make("gendisk");
       memory.write(gpa(gendisk) + types.offset("gendisk", "disk_name"), disk.data(), disk.size());
-      f.block_device = make("block_device");
+      f.block_device = make_device(type);
       set("block_device", f.block_device, "bd_disk", gendisk);
       set("super_block", f.super_block, "s_bdev", f.block_device);
     }
-    f.inode = make("inode");
+    f.inode = make_inode(file_system);
     f.mapping = f.inode + types.offset("inode", "i_data");
     set("inode", f.inode, "i_mode", 0100644), set("inode", f.inode, "i_sb", f.super_block), set("inode", f.inode, "i_mapping", f.mapping);
     set("inode", f.inode, "i_blkbits", 12);
     set("address_space", f.mapping, "host", f.inode);
+    if (file_system == "btrfs" && types.structs.contains("btrfs_inode")) set_tree(f, 5);
     return f;
+  }
+
+  /// A block device on the kernel's list of them.
+  uint64_t make_device(uint64_t holder) {
+    if (devices.super_block == 0) {
+      devices = make_file("bdev", "");
+      set_word(list_of_devices(), list_of_devices()), set_word(list_of_devices() + 8, list_of_devices());
+    }
+    const uint64_t device = make("bdev_inode"), inode = inode_of_device(device);
+    set("block_device", device, "bd_holder", holder);
+    set("inode", inode, "i_mode", 0060600), set("inode", inode, "i_sb", devices.super_block);
+    set("address_space", inode + types.offset("inode", "i_data"), "host", inode);
+    push(list_of_devices(), link_of(device));
+    return device;
+  }
+  uint64_t list_of_devices() const { return devices.super_block + types.offset("super_block", "s_inodes"); }
+  uint64_t inode_of_device(uint64_t device) const { return device + types.offset("bdev_inode", "vfs_inode"); }
+  uint64_t link_of(uint64_t device) const { return inode_of_device(device) + types.offset("inode", "i_sb_list"); }
+  File devices;
+
+  // --- what XFS and btrfs keep around an inode
+
+  static std::string own_inode(const std::string& file_system) { return file_system == "xfs" ? "xfs_inode" : file_system == "btrfs" ? "btrfs_inode" : ""; }
+  uint64_t own_of(const File& file, const std::string& type) const { return file.inode - types.offset(type, type == "xfs_inode" ? "i_vnode" : "vfs_inode"); }
+  void set_tree(const File& file, uint64_t id) {
+    const uint64_t root = make("btrfs_root");
+    set("btrfs_key", root + types.offset("btrfs_root", "root_key"), "objectid", id);
+    set("btrfs_inode", own_of(file, "btrfs_inode"), "root", root);
   }
 
   /// A clean, unmapped folio of a file, where the kernel would keep it.
@@ -120,6 +149,11 @@ class Guest : public Kernel {
   }
 
  private:
+  uint64_t make_inode(const std::string& file_system) {
+    const std::string own = own_inode(file_system);
+    if (!types.structs.contains(own)) return make("inode");
+    return make(own) + types.offset(own, own == "xfs_inode" ? "i_vnode" : "vfs_inode");
+  }
   uint64_t child(uint64_t slot, uint32_t shift) {
     if (word(slot) == 0) {
       const uint64_t node = make("xa_node");

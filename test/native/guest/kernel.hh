@@ -37,8 +37,18 @@ struct Seen : Inspection {
       if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes) return classes[s.block][s.block_page + pfn - s.gpa / kPage];
     throw std::out_of_range("not RAM");
   }
+  Reason why(uint64_t pfn) const {
+    for (const Segment& s : segments)
+      if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes) return reasons[s.block][s.block_page + pfn - s.gpa / kPage];
+    throw std::out_of_range("not RAM");
+  }
   uint64_t pages(PageClass c) const { return counts[size_t(c)].pages; }
   uint64_t expendable_pages() const { return pages(PageClass::free_page) + pages(PageClass::clean_cache); }
+  uint64_t count(Reason reason) const {
+    uint64_t sum = 0;
+    for (const auto& by_reason : reason_counts) sum += by_reason[size_t(reason)];
+    return sum;
+  }
   /// Some page is of its class because of this rule.
   bool names(std::string_view rule) const {
     for (const auto& by_reason : reason_counts)
@@ -177,7 +187,7 @@ class Kernel {
 
   // --- the look inside
 
-  Seen look(uint64_t head_end = kPage) {
+  Seen look(uint64_t head_end = kPage, const InspectOptions& asked = {}) {
     auto& image = memory.image();
     auto& stream = memory.stream();
     stream.ram_end = image.size();
@@ -192,7 +202,7 @@ class Kernel {
     }
     devices.description(description_of(descriptions));
     image.insert(image.end(), devices.bytes.begin(), devices.bytes.end());
-    Seen seen{inspect(image, domain, stream, head_end), memory.segments()};
+    Seen seen{inspect(image, domain, stream, head_end, asked), memory.segments()};
     image.resize(stream.ram_end);
     return seen;
   }

@@ -63,12 +63,58 @@ inline void add_page_cache_types(KernelTypes& k) {
   k.structs["address_space"] = {192, {{"host", 0}, {"i_pages", 8, {0, "xarray"}}, {"nr_thps", 64, {4}}, {"nrpages", 88},
                                       {"flags", 112}, {"wb_err", 120, {4}}}};
   k.structs["inode"] = {640, {{"i_mode", 0, {2}}, {"i_flags", 12, {4}}, {"i_sb", 40}, {"i_mapping", 48}, {"i_size", 80},
-                              {"i_blkbits", 142, {1}}, {"i_data", 368, {0, "address_space"}}}};
-  k.structs["super_block"] = {1024, {{"s_blocksize_bits", 20, {1}}, {"s_type", 40}, {"s_bdev", 216}}};
-  k.structs["file_system_type"] = {72, {{"name", 0}, {"fs_flags", 8, {4}}}};
-  k.structs["block_device"] = {256, {{"bd_disk", 16}}};
+                              {"i_blkbits", 142, {1}}, {"i_sb_list", 272, {0, "list_head"}}, {"i_data", 368, {0, "address_space"}}}};
+  k.structs["super_block"] = {1024, {{"s_blocksize_bits", 20, {1}}, {"s_type", 40}, {"s_bdev", 216}, {"s_fs_info", 224}, {"s_inodes", 512, {0, "list_head"}}}};
+  k.structs["file_system_type"] = {72, {{"name", 0}, {"fs_flags", 8, {4}}, {"owner", 48}}};
+  k.structs["block_device"] = {256, {{"bd_disk", 16}, {"bd_holder", 80}}};
+  k.structs["bdev_inode"] = {896, {{"bdev", 0, {0, "block_device"}}, {"vfs_inode", 256, {0, "inode"}}}};
   k.structs["gendisk"] = {512, {{"major", 0, {4}}, {"disk_name", 12, {1, "", 32}}}};
   k.enums["mapping_flags"] = {{"AS_EIO", 0}, {"AS_ENOSPC", 1}, {"AS_MM_ALL_LOCKS", 2}, {"AS_UNEVICTABLE", 3}, {"AS_EXITING", 4}};
+}
+
+/// XFS and btrfs are built in, but in the tests of modules.
+inline void add_file_systems(KernelTypes& k) {
+  k.structs["xfs_inode"] = {992, {{"i_ino", 0}, {"i_diflags", 272, {2}}, {"i_vnode", 304, {0, "inode"}}}};
+  k.structs["btrfs_key"] = {17, {{"objectid", 0}, {"type", 8, {1}}, {"offset", 9}}};
+  k.structs["btrfs_root"] = {1024, {{"node", 0}, {"root_key", 503, {0, "btrfs_key"}}}};
+  k.structs["btrfs_inode"] = {1080, {{"root", 0}, {"flags", 256, {4}}, {"vfs_inode", 392, {0, "inode"}}}};
+}
+
+inline void add_btrfs_folio_state(KernelTypes& k) {
+  k.structs["btrfs_folio_state"] = {8, {{"lock", 0, {4}}, {"nr_locked", 4, {4}}, {"bitmaps", 8, {8, "", 0}}}};
+  k.enums[""] = {{"btrfs_bitmap_nr_uptodate", 0}, {"btrfs_bitmap_nr_dirty", 1}, {"btrfs_bitmap_nr_writeback", 2}, {"btrfs_bitmap_nr_fixup", 3}, {"btrfs_bitmap_nr_max", 4}};
+}
+
+/// Modules, and the tree behind /sys that shows their types.
+inline void add_modules(KernelTypes& k, const char* parent) {
+  k.structs["rb_node"] = {24, {{"__rb_parent_color", 0}, {"rb_right", 8}, {"rb_left", 16}}};
+  k.structs["rb_root"] = {8, {{"rb_node", 0}}};
+  k.structs["kernfs_elem_dir"] = {32, {{"subdirs", 0}, {"children", 8, {0, "rb_root"}}, {"root", 16}}};
+  k.structs["kernfs_node"] = {128, {{"count", 0, {4}}, {parent, 8}, {"name", 16}, {"rb", 24, {0, "rb_node"}}, {"dir", 64, {0, "kernfs_elem_dir"}}, {"priv", 96}}};
+  k.structs["kobject"] = {64, {{"name", 0}, {"sd", 48}}};
+  k.structs["module_kobject"] = {96, {{"kobj", 0, {0, "kobject"}}, {"mod", 64}}};
+  k.structs["module"] = {896, {{"state", 0, {4}}, {"name", 24, {1, "", 56}}, {"mkobj", 80, {0, "module_kobject"}}}};
+  k.structs["attribute"] = {16, {{"name", 0}, {"mode", 8, {2}}}};
+  k.structs["bin_attribute"] = {64, {{"attr", 0, {0, "attribute"}}, {"size", 16}, {"private", 24}}};
+  k.structs["btf"] = {208, {{"data", 0}, {"nr_types", 72, {4}}, {"data_size", 80, {4}}, {"base_btf", 128}, {"start_id", 136, {4}}, {"start_str_off", 140, {4}},
+                            {"name", 144, {1, "", 56}}, {"kernel_btf", 200, {1}}}};
+}
+
+/// Buffer heads, which every kernel has had; what they point back to has had two names.
+inline void add_buffer_head(KernelTypes& k, const char* folio, const char* association) {
+  k.structs["buffer_head"] = {104, {{"b_state", 0}, {"b_this_page", 8}, {folio, 16}, {"b_blocknr", 24}, {"b_size", 32}, {"b_data", 40}, {"b_bdev", 48},
+                                    {"b_end_io", 56}, {"b_private", 64}, {association, 88}, {"b_count", 96, {4}}, {"b_uptodate_lock", 100, {4}}}};
+  k.enums["bh_state_bits"] = {{"BH_Uptodate", 0}, {"BH_Dirty", 1}, {"BH_Lock", 2}, {"BH_Req", 3}, {"BH_Mapped", 4}, {"BH_New", 5}, {"BH_Async_Read", 6},
+                              {"BH_Async_Write", 7}, {"BH_Delay", 8}, {"BH_Boundary", 9}, {"BH_Write_EIO", 10}, {"BH_Unwritten", 11}, {"BH_Quiet", 12},
+                              {"BH_Meta", 13}, {"BH_Prio", 14}, {"BH_Defer_Completion", 15}, {"BH_PrivateStart", 16}};
+}
+
+inline void add_iomap_page(KernelTypes& k) {
+  k.structs["iomap_page"] = {16, {{"read_bytes_pending", 0, {4}}, {"write_bytes_pending", 4, {4}}, {"uptodate_lock", 8, {4}}, {"uptodate", 16, {8, "", 0}}}};
+}
+
+inline void add_iomap_folio_state(KernelTypes& k) {
+  k.structs["iomap_folio_state"] = {16, {{"state_lock", 0, {4}}, {"read_bytes_pending", 4, {4}}, {"write_bytes_pending", 8, {4}}, {"state", 16, {8, "", 0}}}};
 }
 
 inline void add_zone_types(KernelTypes& k) {
@@ -104,16 +150,22 @@ inline KernelTypes linux_6_1() {
   k.enums["pageflags"]["PG_slab"] = 9;
   k.enums["mapping_flags"]["AS_LARGE_FOLIO_SUPPORT"] = 6;
   k.enums["page_memcg_data_flags"] = {{"MEMCG_DATA_OBJCGS", 1}};
+  add_buffer_head(k, "b_page", "b_assoc_map");
+  add_iomap_page(k);
+  add_file_systems(k);
+  add_modules(k, "parent");
   return k;
 }
 
-/// No folios: compound_order and compound_mapcount stand in the second struct page (5.10).
+/// No folios, no types of modules: compound_order and compound_mapcount stand in the second struct page (5.10).
 inline KernelTypes linux_5_10() {
   KernelTypes k = common_types();
   auto& page = k.structs["page"].fields;
   page.push_back({"compound_order", 17, {1}});
   page.push_back({"compound_mapcount", 20, {4}});
   k.enums["pageflags"]["PG_slab"] = 9;
+  add_buffer_head(k, "b_page", "b_assoc_map");
+  add_iomap_page(k);
   return k;
 }
 
@@ -127,6 +179,10 @@ inline KernelTypes linux_6_12() {
   k.enums["mapping_flags"]["AS_INACCESSIBLE"] = 8;
   k.enums["mapping_flags"]["AS_FOLIO_ORDER_MIN"] = 16;
   k.enums["mapping_flags"]["AS_FOLIO_ORDER_MAX"] = 21;
+  add_buffer_head(k, "b_folio", "b_assoc_map");
+  add_iomap_folio_state(k);
+  add_file_systems(k);
+  add_modules(k, "parent");
   return k;
 }
 
@@ -134,6 +190,10 @@ inline KernelTypes linux_6_12() {
 inline KernelTypes linux_7_1() {
   KernelTypes k = linux_6_12();
   k.drop("page", "compound_head").add("page", {"compound_info", 8, {}});
+  add_buffer_head(k, "b_folio", "b_mmb");
+  k.enums["bh_state_bits"]["BH_Migrate"] = 16, k.enums["bh_state_bits"]["BH_PrivateStart"] = 17;
+  add_btrfs_folio_state(k);
+  add_modules(k, "__parent");
   return k;
 }
 

@@ -6,8 +6,9 @@ nn_rpc_port() { echo $((base + 2 * ($1 - 1) + 1)); }
 dn_transfer_port() { echo $((base + 4)); }
 dn_http_port() { echo $((base + 5)); }
 dn_ipc_port() { echo $((base + 6)); }
+httpfs_port() { echo $((base + 8)); }
 dn_address() { echo "127.0.1.$1"; }
-ports_used=7
+ports_used=9
 
 # NameNode numbers of this cluster.
 namenodes() { if [[ -n $ha ]]; then echo 1 2; else echo 1; fi; }
@@ -19,6 +20,12 @@ write_conf() {
     default_settings >"$1/hdfs"
     namespace_settings "$2" >>"$1/hdfs"
     rack_settings "$1" >>"$1/core"
+    if [[ -n $secure ]]; then
+        core_security >>"$1/core"
+        hdfs_security >>"$1/hdfs"
+        write_tls "$1"
+    fi
+    [[ -z $httpfs ]] || write_httpfs "$1" >>"$1/core"
     # Of two settings the later one wins, so what the caller asks for comes last.
     as_xml "$1/core" <(caller_settings) >"$1/core-site.xml"
     as_xml "$1/hdfs" <(caller_settings) >"$1/hdfs-site.xml"
@@ -73,6 +80,7 @@ dfs.replication=$((datanodes < 3 ? datanodes : 3))
 dfs.heartbeat.interval=1
 dfs.namenode.heartbeat.recheck-interval=1000
 dfs.namenode.redundancy.interval.seconds=1s
+dfs.namenode.reconstruction.pending.timeout-sec=5
 dfs.namenode.safemode.extension=0
 dfs.namenode.fs-limits.min-block-size=4096
 dfs.namenode.datanode.registration.ip-hostname-check=false
@@ -80,6 +88,13 @@ dfs.namenode.ec.system.default.policy=${policies[0]:-RS-3-2-1024k}
 dfs.datanode.round-robin-volume-choosing-policy.additional-available-space=0
 hadoop.http.staticuser.user=root
 END
+}
+
+# write_httpfs CONF: settings of the gateway into CONF, and to stdout those of the NameNodes that let it act for its users.
+write_httpfs() {
+    as_xml <(printf '%s\n' httpfs.http.hostname=127.0.0.1 "httpfs.http.port=$(httpfs_port)" "httpfs.hadoop.config.dir=$1") >"$1/httpfs-site.xml"
+    head -c 32 /dev/urandom | base64 >"$1/httpfs-signature.secret"
+    printf '%s\n' 'hadoop.proxyuser.root.hosts=*' 'hadoop.proxyuser.root.groups=*'
 }
 
 rack_settings() {

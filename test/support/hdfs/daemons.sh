@@ -6,10 +6,13 @@
 launch() {
     local name=$1
     shift
+    # Not the id of the process that was killed.
+    rm -f "$dir/run/$name"
     # The id outside this namespace, which $$ does not know. The shell becomes the daemon.
     # shellcheck disable=SC2016
     setsid bash -c 'read -r pid _ </proc/self/stat; echo "$pid" >"$0"; exec "$@"' "$dir/run/$name" "$@" \
         </dev/null >>"$dir/log/$name" 2>&1 &
+    until_true 30 "$name to begin" test -s "$dir/run/$name"
 }
 
 launch_nn() {
@@ -24,15 +27,32 @@ launch_dn() {
     launch "dn$1" env PARS_SOURCE_ADDRESS="$address" LD_PRELOAD="$software/preload/source_address.so" \
         java "${java_flags[@]}" -cp "$dir/conf:$software/jars/*" "$datanode_class" \
         -D "dfs.datanode.data.dir=file://$data/data" -D "dfs.datanode.hostname=$address" \
-        -D "dfs.datanode.address=$address:$(dn_transfer_port)" -D "dfs.datanode.http.address=$address:$(dn_http_port)" \
+        -D "dfs.datanode.address=$address:$(dn_transfer_port)" -D "dfs.datanode.http${secure:+s}.address=$address:$(dn_http_port)" \
         -D "dfs.datanode.ipc.address=$address:$(dn_ipc_port)"
 }
 
 # Stopped processes are alive.
 alive() { [[ -s $dir/run/$1 && -d /proc/$(cat "$dir/run/$1") ]]; }
 
+launch_httpfs() {
+    mkdir -p "$dir/state/httpfs"
+    launch httpfs java "${java_flags[@]}" -Dhttpfs.home.dir="$dir/state/httpfs" -Dhttpfs.config.dir="$dir/conf" -Dhttpfs.log.dir="$dir/log" \
+        -Dhttpfs.temp.dir="$dir/state/httpfs" -cp "$dir/conf:$software/httpfs/*" org.apache.hadoop.fs.http.server.HttpFSServerWebServer
+}
+
+httpfs_answers() {
+    alive httpfs || die "HttpFS ended: $(grep -E 'ERROR|FATAL|Exception' "$dir/log/httpfs" | tail -n 3)"
+    web_get "http://127.0.0.1:$(httpfs_port)/webhdfs/v1/?op=GETFILESTATUS&user.name=root" | grep -q FileStatus
+}
+
+web_get() { curl -sf -m 5 "${curl_flags[@]}" "$1"; }
+
+# A name, not an address, where Kerberos names the service by it.
+nn_web() { if [[ -n $secure ]]; then echo "https://localhost:$(nn_http_port "$1")"; else echo "http://127.0.0.1:$(nn_http_port "$1")"; fi; }
+dn_web() { if [[ -n $secure ]]; then echo "https://$(dn_address "$1"):$(dn_http_port)"; else echo "http://$(dn_address "$1"):$(dn_http_port)"; fi; }
+
 # nn_bean I NAME: a bean of the NameNode's JMX.
-nn_bean() { curl -sf -m 5 "http://127.0.0.1:$(nn_http_port "$1")/jmx?qry=Hadoop:service=NameNode,name=$2"; }
+nn_bean() { web_get "$(nn_web "$1")/jmx?qry=Hadoop:service=NameNode,name=$2"; }
 
 nn_state() {
     alive "nn$1" || { echo down; return; }
@@ -65,7 +85,9 @@ until_true() {
     done
 }
 
-nn_answers() { alive "nn$1" || die "nn$1 ended: $(grep -E 'ERROR|FATAL|Exception' "$dir/log/nn$1" | tail -n 3)"; [[ $(nn_state "$1") != starting ]]; }
+nn_answers() { alive "nn$1" || die "nn$1 ended: $(grep -E 'ERROR|FATAL|Exception' "$dir/log/nn$1" | tail -n 3)"; [[ $(nn_state "$1") =~ ^(active|standby) ]]; }
+# One that has just started is in safe mode until it knows of the blocks, and refuses to become active.
+nn_ready() { [[ $(nn_state "$1") == standby ]] && ! nn_bean "$1" FSNamesystemState | grep -q '"FSState" : "safeMode"'; }
 nn_works() { [[ $(nn_state "$1") == active ]]; }
 dns_live() { (($(live_dns | wc -l) >= $1)); }
 
@@ -74,6 +96,6 @@ dns_live() { (($(live_dns | wc -l) >= $1)); }
 dn_live() {
     local active
     active=$(active_nn) || return 1
-    curl -sf -m 5 "http://$(dn_address "$1"):$(dn_http_port)/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo" |
+    web_get "$(dn_web "$1")/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo" |
         tr '}' '\n' | grep ":$(nn_rpc_port "$active")\\\\\"" | grep -q RUNNING && live_dns | grep -qx "dn$1"
 }

@@ -195,8 +195,12 @@ static int deep_disk(struct disk *disk)
 {
 	unsigned done = 0;
 
-	for (size_t i = 0; i < disk->count && done < DEEP_FILES; i += 3) {
+	for (size_t i = 0; i < disk->count; i++) {
 		struct file *file = &disk->files[i];
+		/* What this guest wrote has other private state in its pages than what it only read: all of it is taken. */
+		int written = strstr(file->path, "/pars-") != NULL;
+		if (!written && (i % 3 || done >= DEEP_FILES))
+			continue;
 		if (!file->cached || file->mapped || file->size < 4 * PAGE || file->size > DEEP_BYTES)
 			continue;
 		if (deep_file(file))
@@ -206,6 +210,13 @@ static int deep_disk(struct disk *disk)
 	return 0;
 }
 
+int check_all(void)
+{
+	if (check_files() || check_maps() || check_anonymous() || check_shared() || check_tmpfs() || verify_workers())
+		return -1;
+	return check_log();
+}
+
 int deep(void)
 {
 	for (size_t d = 0; d < disk_count; d++)
@@ -213,7 +224,5 @@ int deep(void)
 			return -1;
 	if (check_files() || drop_caches())
 		return -1;
-	if (check_files() || check_maps() || check_anonymous() || check_tmpfs())
-		return -1;
-	return check_log();
+	return check_all();
 }

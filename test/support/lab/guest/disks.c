@@ -86,6 +86,23 @@ static int mount_disk(struct disk *disk, const char *device)
 	return read_manifest(disk);
 }
 
+/* pars.overlay=1: what is on vda is seen through an overlay whose upper layer is on vdb. */
+static int mount_overlay(void)
+{
+	if (disk_count != 2)
+		return fail("an overlay needs two disks");
+	if (load_modules("overlay"))
+		return -1;
+	mkdir("/disk/vdb/upper", 0755);
+	mkdir("/disk/vdb/work", 0755);
+	mkdir("/overlay", 0755);
+	if (mount("overlay", "/overlay", "overlay", 0, "lowerdir=/disk/vda,upperdir=/disk/vdb/upper,workdir=/disk/vdb/work"))
+		return fail("mount overlay: %s", strerror(errno));
+	snprintf(disks[0].root, sizeof disks[0].root, "/overlay");
+	disks[0].count = 0;
+	return read_manifest(&disks[0]);
+}
+
 /* pars.mount.vda=OPTIONS reach mount(2). A disk without a manifest is mounted and left alone. */
 int mount_disks(void)
 {
@@ -101,7 +118,7 @@ int mount_disks(void)
 			return -1;
 		disk_count++;
 	}
-	return 0;
+	return option_number("overlay", 0) ? mount_overlay() : 0;
 }
 
 static int cache_file(struct file *file)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #define MANIFEST ".pars-manifest"
 #define PAGE 4096UL
@@ -54,19 +55,60 @@ uint64_t disk_reads(uint64_t *requests);
 
 /* memory.c */
 int hold_anonymous(uint64_t bytes);
+int hold_shared(uint64_t bytes);
 int hold_tmpfs(uint64_t bytes);
 int hold_maps(unsigned per_disk);
 int check_anonymous(void);
+int check_shared(void);
 int check_tmpfs(void);
 int check_maps(void);
 
+/* busy.c: work that goes on while the guest is saved. */
+#define WORK_UNITS 512
+
+struct worker;
+struct work {
+	const char *name;
+	int (*prepare)(struct worker *w);
+	int (*round)(struct worker *w);
+	int (*verify)(struct worker *w); /* at rest */
+};
+
+/* In shared memory: a worker is a process of its own. */
+struct worker {
+	const struct work *work;
+	char path[300];
+	pid_t pid;
+	volatile int stop;
+	uint64_t random, rounds;
+	uint64_t sum, size;                /* of a file that is only read */
+	uint32_t generation[WORK_UNITS];   /* how often each unit (row) was written */
+	char failure[512];
+};
+
+extern const struct work database; /* database.c */
+int start_workers(void);
+int stop_workers(uint64_t *rounds);
+int verify_workers(void);
+
+/* clones.c */
+int clone_files(unsigned per_disk);
+
 /* check.c */
 int check_files(void);
+int check_all(void);
 int check_log(void);
 int deep(void);
 int drop_caches(void);
 struct file *add_file(struct disk *disk, const char *path);
 int forget_file(struct disk *disk, const char *path);
+
+/* held.c */
+int hold_all(void);
+
+/* kexec.c */
+int load_kernel(int on_crash);
+void crash(void);
 
 /* kpf.c */
 int print_kpageflags(FILE *out);

@@ -22,7 +22,6 @@
 
 char failure[512];
 static uint64_t sectors_at_ready, requests_at_ready;
-static pid_t writer;
 
 int fail(const char *format, ...)
 {
@@ -44,11 +43,6 @@ static void reply(const char *what, int status)
 		printf("PARS-%s ok reads=%llu requests=%llu\n", what, (unsigned long long)(sectors - sectors_at_ready),
 		       (unsigned long long)(requests - requests_at_ready));
 	failure[0] = 0;
-}
-
-static int check(void)
-{
-	return check_files() || check_maps() || check_anonymous() || check_tmpfs() || check_log() ? -1 : 0;
 }
 
 /* A file that was written, not read: its pages are clean by writeback. */
@@ -97,28 +91,14 @@ static pid_t start_child(int (*work)(uint64_t), uint64_t argument, int *status)
 	return child;
 }
 
-static int write_for_ever(uint64_t bytes)
+static int hold(uint64_t unused)
 {
-	char path[64];
-	uint64_t seed = 0;
+	int status = hold_all();
 
-	if (fork())
-		return 0;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(path, sizeof path, "%s/pars-busy", disks[0].root);
-	for (;;) {
-		write_pattern(path, bytes, seed++);
-		sync();
-	}
-}
-
-static void stop_writer(void)
-{
-	if (writer > 0)
-		kill(writer, SIGKILL);
-	writer = 0;
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
+	(void)unused;
+	if (status)
+		printf("PARS-HELD %s\n", failure);
+	return status;
 }
 
 static void mark(void)
@@ -127,13 +107,46 @@ static void mark(void)
 	sectors_at_ready = disk_reads(&requests_at_ready);
 }
 
+/* What the kernel uses of what the processor has. */
+static void print_cpu(void)
+{
+	static const char *const flags[] = { " la57", " pti" };
+	char line[8192] = "";
+	FILE *in = fopen("/proc/cpuinfo", "r");
+
+	while (in && fgets(line, sizeof line, in) && strncmp(line, "flags", 5))
+		;
+	if (in)
+		fclose(in);
+	line[strcspn(line, "\n")] = ' ';
+	printf("PARS-CPU ok");
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+		const char *at = strstr(line, flags[i]);
+		if (at && at[strlen(flags[i])] == ' ')
+			printf("%s", flags[i]);
+	}
+	printf("\n");
+}
+
+static void quiet(void)
+{
+	uint64_t rounds;
+	int status = stop_workers(&rounds);
+
+	mark();
+	if (status)
+		reply("QUIET", status);
+	else
+		printf("PARS-QUIET ok rounds=%llu\n", (unsigned long long)rounds);
+}
+
 static void command(const char *name, unsigned number)
 {
 	struct utsname uts;
 	int status = 0;
 
 	if (!strcmp(name, "check")) {
-		reply("CHECK", check());
+		reply("CHECK", check_all());
 	} else if (!strcmp(name, "deep")) {
 		reply("DEEP", deep());
 	} else if (!strcmp(name, "kpageflags")) {
@@ -142,16 +155,28 @@ static void command(const char *name, unsigned number)
 	} else if (!strcmp(name, "kernel")) {
 		uname(&uts);
 		printf("PARS-KERNEL %s\n", uts.release);
+	} else if (!strcmp(name, "cpu")) {
+		print_cpu();
 	} else if (!strcmp(name, "plant")) {
 		start_child(plant, MIB(number ? number : 32), &status);
 		reply("PLANT", status);
-	} else if (!strcmp(name, "write")) {
-		writer = start_child(write_for_ever, MIB(number ? number : 4), &status);
-		reply("WRITE", status);
+	} else if (!strcmp(name, "busy")) {
+		reply("BUSY", start_workers());
 	} else if (!strcmp(name, "quiet")) {
-		stop_writer();
-		mark();
-		reply("QUIET", 0);
+		quiet();
+	} else if (!strcmp(name, "hold")) {
+		start_child(hold, 0, &status);
+		reply("HOLD", status);
+	} else if (!strcmp(name, "kexec")) {
+		status = load_kernel(0);
+		reply("KEXEC", status);
+		if (!status)
+			reboot(RB_KEXEC);
+	} else if (!strcmp(name, "kdump")) {
+		reply("KDUMP", load_kernel(1));
+	} else if (!strcmp(name, "crash")) {
+		crash();
+		reply("CRASH", -1);
 	} else if (!strcmp(name, "dirty")) {
 		reply("DIRTY", written_file("pars-dirty", MIB(number ? number : 4), 0xd1e7, 0));
 	} else if (!strcmp(name, "sync")) {
@@ -203,11 +228,12 @@ static int set_up(void)
 
 	if (load_modules("base") || mount_disks())
 		return -1;
-	if (hold_anonymous(MIB(option_number("anon", 16))) || hold_tmpfs(MIB(option_number("tmpfs", 8))))
+	if (hold_anonymous(MIB(option_number("anon", 16))) || hold_shared(MIB(option_number("shared", 4))) ||
+	    hold_tmpfs(MIB(option_number("tmpfs", 8))))
 		return -1;
 	if (cache_files(all ? 1000 : option_number("fill", 40)) || hold_maps(option_number("maps", 4)))
 		return -1;
-	if (written_file("pars-written", MIB(option_number("written", 4)), 0x3717, 1))
+	if (written_file("pars-written", MIB(option_number("written", 4)), 0x3717, 1) || clone_files(option_number("clones", 0)))
 		return -1;
 	/* Touches the counters' memory once, so that later counts find it in place. */
 	FILE *nowhere = fopen("/dev/null", "w");

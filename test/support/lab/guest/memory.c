@@ -11,41 +11,67 @@
 #include <unistd.h>
 
 #define ANON_SEED 0xa11ceULL
+#define SHARED_SEED 0x5a3edULL
 #define TMPFS_SEED 0x7e3f5ULL
 #define TMPFS_FILES 4
+
+struct region {
+	unsigned char *bytes;
+	uint64_t length, seed;
+};
 
 struct map {
 	const struct file *file;
 	const unsigned char *bytes;
 };
 
-static unsigned char *anonymous;
-static uint64_t anonymous_bytes;
+static struct region anonymous, shared;
 static uint64_t tmpfs_file_bytes;
 static struct map maps[MAX_DISKS * MAX_MAPS];
 static size_t map_count;
 
+static int hold(struct region *region, uint64_t bytes, int flags, uint64_t seed)
+{
+	void *memory = mmap(NULL, bytes ? bytes : PAGE, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return fail("memory: %s", strerror(errno));
+	*region = (struct region){ memory, bytes, seed };
+	for (uint64_t at = 0; at < bytes; at += PAGE)
+		fill_page(region->bytes + at, seed + at);
+	return 0;
+}
+
+static int check_region(const struct region *region, const char *what)
+{
+	static unsigned char expected[PAGE];
+
+	for (uint64_t at = 0; at < region->length; at += PAGE) {
+		fill_page(expected, region->seed + at);
+		if (memcmp(expected, region->bytes + at, PAGE))
+			return fail("%s memory differs at %llu", what, (unsigned long long)at);
+	}
+	return 0;
+}
+
 int hold_anonymous(uint64_t bytes)
 {
-	anonymous = mmap(NULL, bytes ? bytes : PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (anonymous == MAP_FAILED)
-		return fail("anonymous memory: %s", strerror(errno));
-	anonymous_bytes = bytes;
-	for (uint64_t at = 0; at < bytes; at += PAGE)
-		fill_page(anonymous + at, ANON_SEED + at);
-	return 0;
+	return hold(&anonymous, bytes, MAP_PRIVATE, ANON_SEED);
+}
+
+int hold_shared(uint64_t bytes)
+{
+	return hold(&shared, bytes, MAP_SHARED, SHARED_SEED);
 }
 
 int check_anonymous(void)
 {
-	static unsigned char expected[PAGE];
+	return check_region(&anonymous, "anonymous");
+}
 
-	for (uint64_t at = 0; at < anonymous_bytes; at += PAGE) {
-		fill_page(expected, ANON_SEED + at);
-		if (memcmp(expected, anonymous + at, PAGE))
-			return fail("anonymous memory differs at %llu", (unsigned long long)at);
-	}
-	return 0;
+int check_shared(void)
+{
+	return check_region(&shared, "shared");
 }
 
 int hold_tmpfs(uint64_t bytes)

@@ -1,0 +1,36 @@
+// What a file system's own structures tell of a file or a folio: by name from the BTF that has them (core/module_types.hh).
+#pragma once
+#include <optional>
+
+#include "core/btf.hh"
+
+namespace pars {
+
+/// struct btrfs_folio_state, the private state of btrfs's folios of several blocks.
+struct BtrfsStateLayout {
+  uint32_t lock, locked;  ///< a spinlock, and how many blocks are locked
+  uint32_t bitmaps;       ///< one after the other, a bit a block each
+  uint32_t uptodate;      ///< which of them says that a block's contents are there
+  uint32_t maps;          ///< how many there are
+};
+
+struct BtrfsLayout {
+  uint32_t inode;             ///< btrfs_inode.vfs_inode
+  uint32_t root, root_id;     ///< btrfs_inode.root, btrfs_root.root_key.objectid
+  std::optional<BtrfsStateLayout> state;
+};
+
+struct XfsLayout {
+  uint32_t inode;             ///< xfs_inode.i_vnode
+  uint32_t flags;             ///< xfs_inode.i_diflags
+};
+
+/// Either is nothing when the BTF lacks any of it.
+struct FileSystemTypes {
+  std::optional<BtrfsLayout> btrfs;
+  std::optional<XfsLayout> xfs;
+};
+
+FileSystemTypes resolve_file_system(const Btf& btf);
+
+}  // namespace pars

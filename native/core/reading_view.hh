@@ -1,0 +1,28 @@
+// A believed reading of guest memory while it is at hand: for those who explain it to people. Nothing that decides a class uses it.
+#pragma once
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "core/device_state.hh"
+#include "core/page_array.hh"
+#include "core/reason.hh"
+
+namespace pars {
+
+struct ReadingView {
+  const KernelMemory& memory;
+  const KernelLayout& layout;
+  const PageArray& array;
+  const std::vector<Verdict>& verdicts;  ///< by page frame number; a segment that is not proven is critical whatever they say
+};
+
+/// Called at most once for each kernel that is tried, with the reading that proved itself.
+using ReadingWitness = std::function<void(const ReadingView&)>;
+
+struct InspectOptions {
+  ReadingWitness witness;
+  std::optional<std::vector<Vcpu>> vcpus;  ///< of a guest that runs: there is no device state to read them from
+};
+
+}  // namespace pars

@@ -1,0 +1,45 @@
+/** One thing that was looked at, and what is to be done about it. */
+import { ParsError, type ErrorKind } from '../errors.js';
+
+export type Verdict = 'ok' | 'warning' | 'failure';
+
+export interface Check {
+  /** What was looked at, a word or two. */
+  name: string;
+  verdict: Verdict;
+  /** What was found. */
+  found: string;
+  /** What to do, for all but "ok". */
+  todo: string | null;
+  /** For a failure: what kind, which is the exit code. */
+  kind: ErrorKind | null;
+}
+
+export function ok(name: string, found: string): Check {
+  return { name, verdict: 'ok', found, todo: null, kind: null };
+}
+
+export function warning(name: string, found: string, todo: string): Check {
+  return { name, verdict: 'warning', found, todo, kind: null };
+}
+
+export function failure(name: string, kind: ErrorKind, found: string, todo: string): Check {
+  return { name, verdict: 'failure', found, todo, kind };
+}
+
+/** Whatever a look throws is a failure of that look, never the end of the others. */
+export async function checked(name: string, look: () => Promise<Check | Check[]>): Promise<Check[]> {
+  try {
+    return [await look()].flat();
+  } catch (error) {
+    const kind = error instanceof ParsError ? error.kind : 'internal';
+    const hint = error instanceof ParsError ? error.hint : undefined;
+    return [failure(name, kind, error instanceof Error ? error.message : String(error), hint ?? 'run again, and report it if it repeats')];
+  }
+}
+
+/** The worst of them. */
+export function verdictOf(checks: readonly Check[]): Verdict {
+  const has = (verdict: Verdict): boolean => checks.some((check) => check.verdict === verdict);
+  return has('failure') ? 'failure' : has('warning') ? 'warning' : 'ok';
+}

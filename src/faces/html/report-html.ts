@@ -1,0 +1,62 @@
+/** The report as one HTML file: nothing is loaded from anywhere, now or later. */
+import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../../page-classes.js';
+import { DURABILITY_FUNCTIONS } from '../../report/durability.js';
+import { bytesByFate } from '../../report/report-summary.js';
+import type { ImageReport } from '../../report/report.js';
+import { version } from '../../version.js';
+import { formatBytes } from '../units.js';
+import { LOSS_FUNCTIONS, type LossData } from './page-losses.js';
+import { MAP_FUNCTIONS, type MapData } from './page-map.js';
+import { classSection, figures, fileSection, lossSchemes, lossSection, mapSection, policySection, reasonSection } from './sections.js';
+import { STYLE } from './style.js';
+import { esc, inlineJson } from './text.js';
+
+/** Nothing but what stands in the file itself may run, and nothing may be fetched. */
+const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+
+export function renderHtml(report: ImageReport, made: Date): string {
+  const { image, guest } = report;
+  const title = `Memory of ${image.domain.name}`;
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}"><meta name="referrer" content="no-referrer">
+<link rel="icon" href="data:,"><title>${esc(title)} \u2013 Pars</title><style>${STYLE}</style></head>
+<body><header><h1>${esc(title)}</h1>
+<p class="lead">${guest.introspected ? `Linux ${esc(guest.kernel ?? 'unknown')}` : 'Not introspected'} \u00b7 <code>${esc(image.path)}</code> \u00b7 ${esc(image.domain.uuid)}</p>
+${banners(report)}</header><main>
+${figures(report, bytesByFate(report))}
+${mapSection(report)}
+${policySection(report)}
+${lossSection(report)}
+${classSection(report)}
+${fileSection(report)}
+${reasonSection(report)}
+</main><footer><p>Exact: bytes before compression. Estimate: after zstd, from samples of each class. ${report.estimated ? 'Of a running guest every figure is an estimate. ' : ''}Nothing was changed to make this report. Pars ${esc(version())}, ${made.toISOString().replace('T', ' ').slice(0, 16)} UTC.</p></footer>
+<script type="application/json" id="data">${inlineJson({ map: mapData(report), losses: lossData(report) })}</script>
+<script>${script()}</script></body></html>
+`;
+}
+
+function banners({ guest, estimated, ram }: ImageReport): string {
+  const running = estimated ? `<p class="banner"><strong>A moving picture.</strong> The guest was running while its ${formatBytes(ram.pages * ram.pageSize)} were read: every figure is an estimate.</p>` : '';
+  return guest.introspected ? running : `${running}<p class="banner"><strong>Every page is critical:</strong> ${esc(guest.reason ?? 'no reason given')}.</p>`;
+}
+
+function mapData({ map }: ImageReport): MapData {
+  return {
+    classes: [...PAGE_CLASSES],
+    texts: PAGE_CLASSES.map((name) => (EXPENDABLE.has(name) ? 'expendable' : 'critical')),
+    cellBytes: (map?.cellPages ?? 1) * PAGE_BYTES,
+    segments: (map?.segments ?? []).map(({ gpa, bytes, runs }) => ({ gpa, bytes, runs: runs.map(([name, cells]) => [PAGE_CLASSES.indexOf(name), cells] as const) })),
+  };
+}
+
+function lossData(report: ImageReport): LossData {
+  return { inputs: report.durabilityInputs, schemes: lossSchemes(report).map(({ name, durability }) => ({ name, scheme: durability.scheme })) };
+}
+
+/** The page's functions as they are, and the line that starts them. */
+function script(): string {
+  const functions = [...DURABILITY_FUNCTIONS, ...LOSS_FUNCTIONS, ...MAP_FUNCTIONS].map(String).join('\n');
+  return `'use strict';\n${functions}\nconst data = JSON.parse(document.getElementById('data').textContent);\nstartMap(data.map);\nstartLosses(data.losses, durabilityOf, formatSize);`.replaceAll('</', '<\\/');
+}

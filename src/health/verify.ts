@@ -1,0 +1,70 @@
+/** `pars verify`: what the store still holds of each snapshot, and with --repair what can be made of it. */
+import { ParsError, type ErrorKind } from '../errors.js';
+import type { Host } from '../host.js';
+import type { Manifest } from '../snapshot/manifest.js';
+import { repair, type Repair } from './repair.js';
+import { whileLocked } from './repair-lock.js';
+import { examine, type HealthOptions, type SnapshotHealth } from './snapshot-health.js';
+import { readManifest, type SnapshotEntry } from '../snapshot/snapshots.js';
+import type { Store } from '../stores/store.js';
+
+export interface VerifyOptions extends HealthOptions {
+  repair: boolean;
+  /** Whose expendable losses may be given up: this host's own snapshots only. */
+  host: Host | null;
+  /** Makes a new snapshot of a damaged one's image, if that is whole here; null if it is not. */
+  storeAnew?: (manifest: Manifest) => Promise<string | null>;
+}
+
+/** What is known of a snapshot now: after the repair, if there was one. */
+export type Verification = { snapshot: string; repair: Repair | null; storedAnew: string | null } & ({ health: SnapshotHealth; error: null } | { health: null; error: ParsError });
+
+/** Verifies one snapshot that was listed. One without a manifest does not exist, so nothing of it can be wrong: null. */
+export async function verifySnapshot(store: Store, entry: SnapshotEntry, options: VerifyOptions): Promise<Verification | null> {
+  const { snapshot } = entry;
+  if (entry.condition === 'incomplete') return null;
+  try {
+    const before = await examine(store, snapshot, options);
+    if (!options.repair || isSound(before)) return { snapshot, health: before, error: null, repair: null, storedAnew: null };
+    const mayDrop = before.manifest.owner.machineId === options.host?.machineId;
+    const done = await whileLocked(store, snapshot, options.host, async () => repair(store, await asItIsNow(store, before, options), mayDrop));
+    const after = await examine(store, snapshot, options);
+    const storedAnew = isLost(after) ? ((await options.storeAnew?.(after.manifest)) ?? null) : null;
+    return { snapshot, health: after, error: null, repair: done, storedAnew };
+  } catch (error) {
+    if (!(error instanceof ParsError) || error.kind === 'internal') throw error;
+    return { snapshot, health: null, error, repair: null, storedAnew: null };
+  }
+}
+
+/** What was found before the lock was taken, unless another repair has gone through meanwhile. */
+async function asItIsNow(store: Store, before: SnapshotHealth, options: HealthOptions): Promise<SnapshotHealth> {
+  const { snapshot, revision } = before.manifest;
+  return (await readManifest(store, snapshot)).revision === revision ? before : examine(store, snapshot, options);
+}
+
+export function isSound({ findings }: SnapshotHealth): boolean {
+  return findings.every(({ condition }) => condition === 'sound');
+}
+
+function isLost({ findings }: SnapshotHealth): boolean {
+  return findings.some(({ critical, condition }) => critical && condition === 'lost');
+}
+
+/** The kind of error that says best what is wrong; null when nothing is. The first of these that holds for any object. */
+export function verdictOf({ health, error }: Verification): ErrorKind | null {
+  if (health === null) return error.kind;
+  const has = (fault: 'missing' | 'corrupt' | 'unreachable'): boolean => health.findings.some(({ condition, health: seen }) => condition !== 'sound' && seen.faults.some((one) => one.fault === fault));
+  if (isLost(health)) return 'lost';
+  if (has('corrupt')) return 'corrupt';
+  if (has('unreachable')) return 'unreachable';
+  return isSound(health) ? null : 'missing';
+}
+
+const SEVERITY: readonly ErrorKind[] = ['lost', 'corrupt', 'missing', 'unreachable'];
+
+/** The worst of several verdicts. */
+export function worstOf(verdicts: readonly (ErrorKind | null)[]): ErrorKind | null {
+  const bad = verdicts.filter((verdict): verdict is ErrorKind => verdict !== null);
+  return SEVERITY.find((kind) => bad.includes(kind)) ?? bad[0] ?? null;
+}

@@ -1,0 +1,91 @@
+/**
+ * The stubs this host has made, one file each: STATE/stubs/UUID.TOKEN.json. The hook tells by these names alone, without Node,
+ * whether a guest that starts is any concern of ours. A stub is still known by its record; this is a list, not the proof.
+ */
+import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeAtomically } from '../atomic-file.js';
+
+export interface KnownStub {
+  image: string;
+  snapshot: string;
+  token: string;
+  domainUuid: string;
+  managedSave: boolean;
+}
+
+const NAME = /^([0-9a-f-]{36})\.([0-9a-f]{32})\.json$/;
+const STARTED = /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.[0-9]+)?$/;
+
+export class StubRegistry {
+  readonly #stubs: string;
+  readonly #started: string;
+
+  constructor(stateDir: string) {
+    this.#stubs = join(stateDir, 'stubs');
+    this.#started = join(stateDir, 'started');
+  }
+
+  async add({ image, snapshot, token, domainUuid, managedSave }: KnownStub): Promise<void> {
+    const stub: KnownStub = { image, snapshot, token, domainUuid, managedSave };
+    await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
+  }
+
+  async remove(stub: Pick<KnownStub, 'domainUuid' | 'token'>): Promise<void> {
+    await unlink(this.#path(stub)).catch(() => {});
+  }
+
+  async all(): Promise<KnownStub[]> {
+    const names = (await readdir(this.#stubs).catch(() => [])).filter((name) => NAME.test(name));
+    const stubs = await Promise.all(names.map((name) => this.#read(name)));
+    return stubs.filter((stub): stub is KnownStub => stub !== null);
+  }
+
+  /** Milliseconds since a stub was noted last. */
+  async ageOf(stub: KnownStub): Promise<number> {
+    return stat(this.#path(stub)).then(({ mtimeMs }) => Math.max(0, Date.now() - mtimeMs), () => 0);
+  }
+
+  async knows(domainUuid: string): Promise<boolean> {
+    return (await readdir(this.#stubs).catch(() => [])).some((name) => name.startsWith(`${domainUuid}.`));
+  }
+
+  /** Whether the hook has noted a start of this guest that nobody has dealt with yet. */
+  async startNoted(domainUuid: string): Promise<boolean> {
+    return (await readdir(this.#started).catch(() => [])).some((name) => name.startsWith(domainUuid));
+  }
+
+  /**
+   * Hands every guest that the hook saw starting to `consume`, once (R25). A note is set aside first: a start that happens
+   * meanwhile leaves a new one. If `consume` fails, the note stays for the next command.
+   */
+  async settleStarts(consume: (domainUuid: string) => Promise<void>): Promise<void> {
+    for (const name of await readdir(this.#started).catch(() => [])) {
+      const uuid = STARTED.exec(name)?.[1];
+      if (uuid !== undefined) await this.#settle(name, uuid, consume);
+    }
+  }
+
+  async #settle(name: string, uuid: string, consume: (domainUuid: string) => Promise<void>): Promise<void> {
+    const aside = join(this.#started, `${uuid}.${process.pid}`);
+    try {
+      await rename(join(this.#started, name), aside);
+    } catch {
+      return; // another command deals with it
+    }
+    await consume(uuid);
+    await unlink(aside).catch(() => {});
+  }
+
+  async #read(name: string): Promise<KnownStub | null> {
+    try {
+      return JSON.parse(await readFile(join(this.#stubs, name), 'utf8')) as KnownStub;
+    } catch {
+      return null;
+    }
+  }
+
+  #path({ domainUuid, token }: Pick<KnownStub, 'domainUuid' | 'token'>): string {
+    return join(this.#stubs, `${domainUuid}.${token}.json`);
+  }
+}

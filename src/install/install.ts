@@ -1,0 +1,171 @@
+/** Puts the hook where libvirt runs it, and takes it away. Never over somebody else's hook. */
+import { execFile } from 'node:child_process';
+import { access, mkdir, readdir, readFile, readlink, rmdir, unlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { writeAtomically } from '../atomic-file.js';
+import { ParsError } from '../errors.js';
+import { readJobs } from '../queue/jobs.js';
+import { installProgram, PACKAGE_ROOT, removePrograms } from './program-copy.js';
+import { liveStubs } from '../image/live-stubs.js';
+import { StubRegistry } from '../image/stub-registry.js';
+
+export const DEFAULT_HOOKS_DIR = '/etc/libvirt/hooks';
+export const DEFAULT_SAVE_DIR = '/var/lib/libvirt/qemu/save';
+
+/** What the installed hook says of itself in its second line. */
+const SIGNATURE = '# The libvirt hook of Pars';
+const DAEMONS = ['libvirtd', 'virtqemud'] as const;
+/** libvirt runs the scripts in qemu.d since 6.5.0. */
+const QEMU_D_SINCE = [6, 5] as const;
+
+export interface InstallOptions {
+  prefix: string;
+  hooksDir: string;
+  saveDir: string;
+  stateDir: string;
+  /** Options the hook passes on: --config, --store. */
+  programOptions: string[];
+}
+
+export interface UninstallOptions {
+  prefix: string;
+  hooksDir: string;
+  stateDir: string;
+  force: boolean;
+}
+
+/** Installs or renews the hook; returns what was changed, a sentence each. */
+export async function installHook(options: InstallOptions): Promise<string[]> {
+  const path = await hookPath(options.hooksDir);
+  await refuseForeign(path);
+  const changes: string[] = [];
+  for (const name of ['stubs', 'started', 'jobs']) await mkdir(join(options.stateDir, name), { recursive: true, mode: 0o700 });
+  const { directory, copied } = await installProgram(resolve(options.prefix));
+  if (copied) changes.push(`copied the program to ${directory}`);
+  const text = await hookText(directory, options);
+  if ((await readFile(path, 'utf8').catch(() => '')) !== text) {
+    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await writeAtomically(path, text, 0o755);
+    changes.push(`wrote ${path}`);
+  }
+  changes.push(await reloadDaemons());
+  await rememberReload(options.stateDir, path);
+  return changes;
+}
+
+/** Takes the hook and the copied programs away. Refused while this host has stubs (R29), which could not be woken any more. */
+export async function uninstallHook(options: UninstallOptions): Promise<string[]> {
+  if (!options.force) await refuseWhileNeeded(options);
+  const changes: string[] = [];
+  for (const path of [join(options.hooksDir, 'qemu.d', 'pars'), join(options.hooksDir, 'qemu')]) {
+    if (!(await isOurs(path))) continue;
+    await unlink(path);
+    changes.push(`removed ${path}`);
+  }
+  await rmdir(join(options.hooksDir, 'qemu.d')).catch(() => {});
+  changes.push(...(await removePrograms(resolve(options.prefix))).map((directory) => `removed ${directory}`));
+  if (changes.length > 0) changes.push(await reloadDaemons());
+  return changes;
+}
+
+async function refuseWhileNeeded({ stateDir }: UninstallOptions): Promise<void> {
+  const running = (await readJobs(stateDir)).find((job) => job.state === 'running');
+  if (running) throw new ParsError('busy', `${running.image} is being worked on (${running.kind})`, { hint: 'wait until "pars status" shows nothing running' });
+  const stubs = await liveStubs(new StubRegistry(stateDir));
+  if (stubs.length === 0) return;
+  throw new ParsError('refused', `this host has ${stubs.length} stubs that could not be started without the hook: ${stubs.map((stub) => stub.image).join(', ')}`, {
+    hint: 'bring them back first with: pars hydrate IMAGE... (or --force, and hydrate by hand before each start)',
+  });
+}
+
+async function hookText(program: string, options: InstallOptions): Promise<string> {
+  const template = await readFile(join(PACKAGE_ROOT, 'hooks', 'qemu'), 'utf8');
+  const values: Record<string, string> = {
+    NODE: shellWord(process.execPath),
+    PROGRAM: shellWord(join(program, 'dist', 'cli.js')),
+    READER: shellWord(join(program, 'build', 'Release', 'pars-reader')),
+    STATE: shellWord(options.stateDir),
+    SAVES: shellWord(options.saveDir),
+    OPTIONS: options.programOptions.map(shellWord).join(' '),
+  };
+  return template.replace(/@([A-Z]+)@/g, (placeholder, name: string) => values[name] ?? placeholder);
+}
+
+/** Any text as one word of a shell command. */
+export function shellWord(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** qemu.d/pars where libvirt reads that directory, else the one file `qemu`. */
+export async function hookPath(hooksDir: string): Promise<string> {
+  const [major, minor] = await libvirtVersion();
+  const hasDirectory = major > QEMU_D_SINCE[0] || (major === QEMU_D_SINCE[0] && minor >= QEMU_D_SINCE[1]);
+  return hasDirectory ? join(hooksDir, 'qemu.d', 'pars') : join(hooksDir, 'qemu');
+}
+
+export async function libvirtVersion(): Promise<[major: number, minor: number]> {
+  for (const daemon of DAEMONS) {
+    const output = await promisify(execFile)(daemon, ['--version'], { env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` } }).catch(() => null);
+    const match = /(\d+)\.(\d+)\.\d+/.exec(output?.stdout ?? '');
+    if (match) return [Number(match[1]), Number(match[2])];
+  }
+  throw new ParsError('missing', 'neither libvirtd nor virtqemud is installed here, so there is nothing to hook into', {
+    hint: 'install libvirt (Debian: libvirt-daemon-system), then run this again',
+  });
+}
+
+async function refuseForeign(path: string): Promise<void> {
+  const present = await access(path).then(() => true, () => false);
+  if (!present || (await isOurs(path))) return;
+  throw new ParsError('refused', `${path} is somebody else's hook, and stays as it is`, {
+    hint: 'with libvirt 6.5 or later several hooks can stand side by side in qemu.d; with an older one, call this program from your hook by hand',
+  });
+}
+
+export async function isOurs(path: string): Promise<boolean> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  return text.split('\n')[1]?.startsWith(SIGNATURE) ?? false;
+}
+
+/** libvirt's daemons remember which hooks exist until SIGHUP. */
+async function reloadDaemons(): Promise<string> {
+  const daemons = await runningDaemons();
+  for (const { pid } of daemons) process.kill(pid, 'SIGHUP');
+  if (daemons.length === 0) return 'no libvirt daemon is running: it will see the change when it starts';
+  return `reloaded ${daemons.map(({ name, pid }) => `${name} (${pid})`).join(', ')}`;
+}
+
+export interface Reload {
+  hook: string;
+  /** Those that were running then, by pid and start time. */
+  daemons: string[];
+}
+
+/** Which daemons have seen the hook since it was written: nothing else tells. */
+async function rememberReload(stateDir: string, hook: string): Promise<void> {
+  const reload: Reload = { hook, daemons: await Promise.all((await runningDaemons()).map(({ pid }) => daemonId(pid))) };
+  await writeAtomically(reloadPath(stateDir), `${JSON.stringify(reload)}\n`);
+}
+
+export function reloadPath(stateDir: string): string {
+  return join(stateDir, 'hook-reload.json');
+}
+
+/** A process as nobody else will be it again: its pid and when it began, in clock ticks since the boot. */
+export async function daemonId(pid: number): Promise<string> {
+  const stat = await readFile(join('/proc', String(pid), 'stat'), 'utf8').catch(() => '');
+  return `${pid}:${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''}`;
+}
+
+/** Those that see our hook: a daemon in another mount namespace (a container's, a test's) looks elsewhere. */
+export async function runningDaemons(): Promise<{ name: string; pid: number }[]> {
+  const ours = await readlink('/proc/self/ns/mnt');
+  const found: { name: string; pid: number }[] = [];
+  for (const name of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
+    const comm = (await readFile(join('/proc', name, 'comm'), 'utf8').catch(() => '')).trim();
+    if (!DAEMONS.some((daemon) => daemon === comm)) continue;
+    if ((await readlink(join('/proc', name, 'ns', 'mnt')).catch(() => '')) === ours) found.push({ name: comm, pid: Number(name) });
+  }
+  return found;
+}

@@ -1,0 +1,123 @@
+/**
+ * A copy of this program that the hook can rely on: what it needs and no more, in a directory of its own that is named after
+ * its contents, so that an update of the sources never changes what a running guest depends on.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeAtomically } from '../atomic-file.js';
+import { ParsError } from '../errors.js';
+
+export const DEFAULT_PREFIX = '/usr/local/lib/pars';
+
+/** Where this program lies: the directory of its package.json. */
+export const PACKAGE_ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+
+const BINARIES = ['build/Release/pars.node', 'build/Release/pars-reader'];
+/** Marks a directory as made by us: only such are ever removed. */
+const MARK = '.pars-program';
+/** Needed to build the addon, not to run it. */
+const BUILD_ONLY = new Set(['node-addon-api']);
+/** Not among our dependencies, but taken along where somebody has installed it: for stores that want a Kerberos ticket. */
+const IF_INSTALLED = ['kerberos'];
+
+interface PackageJson {
+  version: string;
+  dependencies?: Record<string, string>;
+  /** What a package has for each platform: those of others are not there. */
+  optionalDependencies?: Record<string, string>;
+}
+
+/** Copies the program below `prefix` unless that very program is there already; returns its directory. */
+export async function installProgram(prefix: string): Promise<{ directory: string; copied: boolean }> {
+  const directory = join(prefix, await programName());
+  if ((await namesIn(directory)).includes(MARK)) return { directory, copied: false };
+  const temporary = `${directory}.${process.pid}.tmp`;
+  try {
+    await mkdir(temporary, { recursive: true, mode: 0o755 });
+    await copyProgram(temporary);
+    await rm(directory, { recursive: true, force: true });
+    await rename(temporary, directory);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+  return { directory, copied: true };
+}
+
+/** Removes every program copied below `prefix`, and `prefix` if nothing else is in it; returns what was removed. */
+export async function removePrograms(prefix: string): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of await namesIn(prefix)) {
+    const directory = join(prefix, name);
+    if (!(await namesIn(directory)).includes(MARK)) continue;
+    await rm(directory, { recursive: true });
+    removed.push(directory);
+  }
+  await rmdir(prefix).catch(() => {});
+  return removed;
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return readdir(directory).catch(() => []);
+}
+
+async function copyProgram(to: string): Promise<void> {
+  for (const path of ['dist', 'hooks', 'package.json']) await cp(join(PACKAGE_ROOT, path), join(to, path), { recursive: true });
+  for (const path of BINARIES) {
+    await mkdir(dirname(join(to, path)), { recursive: true, mode: 0o755 });
+    await cp(join(PACKAGE_ROOT, path), join(to, path));
+    await chmod(join(to, path), 0o755);
+  }
+  for (const directory of await packages()) {
+    await cp(join(PACKAGE_ROOT, 'node_modules', directory), join(to, 'node_modules', directory), { recursive: true, dereference: true });
+  }
+  await writeAtomically(join(to, MARK), `${to}\n`, 0o644);
+}
+
+/** The packages the program runs with, as paths below node_modules: its dependencies and theirs, of the optional ones those that are there. */
+async function packages(): Promise<string[]> {
+  const found = new Set<string>();
+  const queue = [...Object.keys((await packageJson(PACKAGE_ROOT)).dependencies ?? {}), ...IF_INSTALLED.filter(isInstalled)];
+  for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
+    if (found.has(name) || BUILD_ONLY.has(name)) continue;
+    found.add(name);
+    const { dependencies = {}, optionalDependencies = {} } = await packageJson(join(PACKAGE_ROOT, 'node_modules', name));
+    // npm lists optional ones among the others as well.
+    queue.push(...Object.keys(dependencies).filter((one) => !(one in optionalDependencies)), ...Object.keys(optionalDependencies).filter(isInstalled));
+  }
+  return [...found];
+}
+
+function isInstalled(name: string): boolean {
+  return existsSync(join(PACKAGE_ROOT, 'node_modules', name, 'package.json'));
+}
+
+async function packageJson(directory: string): Promise<PackageJson> {
+  try {
+    return JSON.parse(await readFile(join(directory, 'package.json'), 'utf8')) as PackageJson;
+  } catch (cause) {
+    throw new ParsError('missing', `${directory} has no readable package.json`, { hint: 'run "npm install" in the directory of pars', cause });
+  }
+}
+
+async function programName(): Promise<string> {
+  const { version } = await packageJson(PACKAGE_ROOT);
+  const hash = createHash('sha256');
+  const files = (await readdir(join(PACKAGE_ROOT, 'dist'), { recursive: true }).catch(() => [])).filter((name) => name.endsWith('.js')).sort();
+  for (const path of [...files.map((name) => `dist/${name}`), 'package.json', 'hooks/qemu', ...BINARIES]) {
+    hash.update(path).update(await programFile(path));
+  }
+  hash.update((await packages()).sort().join());
+  return `${version}-${hash.digest('hex').slice(0, 12)}`;
+}
+
+async function programFile(path: string): Promise<Buffer> {
+  try {
+    return await readFile(join(PACKAGE_ROOT, path));
+  } catch (cause) {
+    throw new ParsError('missing', `${join(PACKAGE_ROOT, path)} is not there: the program is not built`, { hint: 'run "npm run build" first', cause });
+  }
+}

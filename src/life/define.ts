@@ -1,0 +1,77 @@
+/**
+ * `pars restore --define`: a guest that this host has never seen, so that `virsh start` resumes it here. Its image is where libvirt looks
+ * for it before libvirt knows the guest: a start in between would boot it afresh and move its disks on.
+ */
+import { join } from 'node:path';
+import { unlink } from 'node:fs/promises';
+import { moveDisks } from './domain-xml.js';
+import { ParsError } from '../errors.js';
+import type { Host } from '../host.js';
+import { checkDisksElsewhere } from '../snapshot/disks.js';
+import { readManifest } from '../snapshot/snapshots.js';
+import { restore, type Restored, type RestoreOptions } from './restore.js';
+import { claimByForce, claimWaking, refuseConsumed } from './snapshot-life.js';
+import type { Manifest } from '../snapshot/manifest.js';
+import type { Store } from '../stores/store.js';
+import type { StubRegistry } from '../image/stub-registry.js';
+import { defineGuest, guestState, savedXml, setSavedXml } from './virsh.js';
+
+export interface DefinePlace {
+  store: Store;
+  host: Host;
+  registry: StubRegistry;
+  /** libvirt's directory of managed saves. */
+  saveDir: string;
+}
+
+export interface DefineOptions extends RestoreOptions {
+  /** New paths of disks, by target: vda. */
+  moved: ReadonlyMap<string, string>;
+  acceptChangedDisks: boolean;
+}
+
+/** Claims the snapshot for this host, writes its image as a managed save, and defines its guest. */
+export async function restoreDefined({ store, host, registry, saveDir }: DefinePlace, snapshot: string, options: DefineOptions): Promise<Restored> {
+  const manifest = await readManifest(store, snapshot);
+  const { domain, token, disks } = manifest;
+  refuseName(domain.name);
+  await refuseKnown(domain);
+  if (!options.acceptChangedDisks) await checkDisksElsewhere(disks, options.moved);
+  if (!options.force) await refuseConsumed(store, manifest);
+  await (options.force ? claimByForce : claimWaking)(store, manifest, host);
+  const image = join(saveDir, `${domain.name}.save`);
+  const restored = await restore(store, snapshot, image, options);
+  try {
+    const xml = moveDisks(await savedXml(image), options.moved);
+    if (options.moved.size > 0) await setSavedXml(image, xml);
+    // Known here, so that the hook notes the start that consumes it (R25).
+    await registry.add({ image, snapshot, token, domainUuid: domain.uuid, managedSave: true });
+    await defineGuest(xml);
+  } catch (error) {
+    await undo(image, registry, manifest);
+    throw error;
+  }
+  return restored;
+}
+
+/** libvirt makes the path of a managed save of the name. */
+function refuseName(name: string): void {
+  if (name !== '' && !name.includes('/') && name !== '.' && name !== '..') return;
+  throw new ParsError('refused', `a guest called ${JSON.stringify(name)} can have no managed save`, { hint: 'write its image to a file: pars restore --to FILE' });
+}
+
+async function refuseKnown({ uuid, name }: Manifest['domain']): Promise<void> {
+  for (const what of [uuid, name]) {
+    const state = await guestState(what);
+    if (state === null) continue;
+    throw new ParsError('refused', `libvirt knows the guest ${what} here already (${state})`, {
+      hint: 'to resume it from this snapshot, "virsh undefine" it first if it does not run, or write the image to a file: pars restore --to FILE',
+    });
+  }
+}
+
+/** The claim stays: it is this host's to try again, or another's by "pars takeover". */
+async function undo(image: string, registry: StubRegistry, { domain, token }: Manifest): Promise<void> {
+  await registry.remove({ domainUuid: domain.uuid, token });
+  await unlink(image).catch(() => {});
+}

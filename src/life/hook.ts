@@ -1,0 +1,152 @@
+/**
+ * The part of the libvirt hook that needs Node: `restore begin`. libvirt has opened the image already; it is found among the
+ * descriptors of our parent and of the parent's children (R18), and refilled in place before the hook answers.
+ */
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { deadlineSignal } from '../deadline.js';
+import { hydrate, type Hydrated, type HydrateOptions } from './hydrate.js';
+import { ParsError } from '../errors.js';
+import type { Host } from '../host.js';
+import { ImageFile } from '../image/image-file.js';
+import { isCompressed } from '../image/save-format.js';
+import { probeImage } from '../reader/reader.js';
+import type { Store } from '../stores/store.js';
+import type { StubRegistry } from '../image/stub-registry.js';
+
+export interface HookTimes {
+  /** How long the hook may hold a start. */
+  deadlineMs: number;
+  /** How long a start waits for a store that cannot be reached. */
+  waitForStoreMs: number;
+}
+
+export interface RestoreBegin {
+  domainUuid: string;
+  /** The process that runs the hook: libvirt's daemon. */
+  parentPid: number;
+  /** Opens the store anew: the one before may have been closed by what made it unreachable. */
+  openStore(signal: AbortSignal): Promise<Store>;
+  registry: StubRegistry;
+  host: Host;
+  times: HookTimes;
+  signal?: AbortSignal;
+  /** Keeps a note of the work while it lasts. */
+  asJob(image: string, work: () => Promise<Hydrated>): Promise<Hydrated>;
+}
+
+const MAGIC = 'LibvirtQemudSave';
+const STORE_POLL_MS = 1000;
+const LOCK_WAIT_MS = 30_000;
+
+/**
+ * Makes every image of the guest that libvirt has open whole. Throws, and with it fails the start, when one cannot be made whole,
+ * or when none is found although this host has a stub of the guest. Without such a stub nothing of ours can be concerned:
+ * a stub made elsewhere, which we fail to see, is refused by QEMU itself.
+ */
+export async function restoreBegin(request: RestoreBegin): Promise<void> {
+  const images = await imagesOfGuest(request.parentPid, request.domainUuid);
+  try {
+    if (images.length === 0 && (await request.registry.knows(request.domainUuid))) throw notFound(request);
+    const signal = deadlineSignal(request.times.deadlineMs, request.signal);
+    for (const { image, pid } of images) {
+      await request.asJob(image.path, async () => {
+        if (pid !== request.parentPid) await refuseReadAhead(image);
+        return hydrateInTime(image, request, signal);
+      });
+    }
+  } finally {
+    for (const { image } of images) await image.close();
+  }
+}
+
+async function hydrateInTime(image: ImageFile, request: RestoreBegin, signal: AbortSignal): Promise<Hydrated> {
+  const options: HydrateOptions = { force: false, acceptChangedDisks: false, lockWaitMs: LOCK_WAIT_MS, signal };
+  const waitUntil = Date.now() + request.times.waitForStoreMs;
+  for (;;) {
+    try {
+      return await hydrate(image, { ...request, store: () => request.openStore(signal) }, options);
+    } catch (error) {
+      if (signal.aborted) throw tooLate(image.path, request.times);
+      if (!(error instanceof ParsError) || error.kind !== 'unreachable' || Date.now() >= waitUntil) throw error;
+    }
+    await new Promise((wake) => setTimeout(wake, STORE_POLL_MS));
+  }
+}
+
+/** An image that somebody has open for a start. */
+export interface OpenImage {
+  image: ImageFile;
+  /** Who: libvirt's daemon, or a helper of it. */
+  pid: number;
+}
+
+/**
+ * With --bypass-cache a helper has read the first MiB before we are asked. Of a raw image a stub keeps more than that; of a compressed one it keeps nothing, and
+ * what the helper has read is the stub.
+ */
+async function refuseReadAhead(image: ImageFile): Promise<void> {
+  const { format, stubRecord } = await probeImage(image.fd);
+  if (stubRecord === null || !isCompressed(format)) return;
+  throw new ParsError('refused', `${image.path} is the stub of an image saved as ${format}, which cannot be woken with --bypass-cache`, { hint: 'start the guest without --bypass-cache' });
+}
+
+/** The images of a guest that a process or one of its children has open, each once. */
+export async function imagesOfGuest(parentPid: number, domainUuid: string): Promise<OpenImage[]> {
+  const found = new Map<string, OpenImage>();
+  for (const pid of [parentPid, ...(await childrenOf(parentPid))]) {
+    for (const fd of await descriptorsOf(pid)) {
+      const image = await openImage(pid, fd);
+      if (image === null) continue;
+      const { dev, ino } = await image.identity();
+      const key = `${dev}:${ino}`;
+      if (!found.has(key) && (await isOfGuest(image, domainUuid))) found.set(key, { image, pid });
+      else await image.close();
+    }
+  }
+  return [...found.values()];
+}
+
+/** With --bypass-cache only a helper that libvirt started may hold the image. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const tasks = await readdir(`/proc/${pid}/task`).catch(() => []);
+  const lists = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, 'utf8').catch(() => '')));
+  return lists.flatMap((list) => list.split(' ').filter((word) => /^\d+$/.test(word)).map(Number)).filter((child) => child !== process.pid);
+}
+
+async function descriptorsOf(pid: number): Promise<number[]> {
+  return (await readdir(`/proc/${pid}/fd`).catch(() => [])).map(Number);
+}
+
+/** The regular file behind a descriptor, if it begins like a save image. */
+async function openImage(pid: number, fd: number): Promise<ImageFile | null> {
+  const link = `/proc/${pid}/fd/${fd}`;
+  try {
+    if (!(await stat(link)).isFile()) return null;
+    const image = await ImageFile.openDescriptor(pid, fd, await readlink(link));
+    if ((await image.read(0, MAGIC.length)).toString('latin1') === MAGIC) return image;
+    await image.close();
+  } catch {
+    // Closed meanwhile, or not ours to open: then it is not the image of this start.
+  }
+  return null;
+}
+
+async function isOfGuest(image: ImageFile, domainUuid: string): Promise<boolean> {
+  try {
+    return (await probeImage(image.fd)).domain.uuid === domainUuid;
+  } catch {
+    return false;
+  }
+}
+
+function notFound({ domainUuid }: RestoreBegin): ParsError {
+  return new ParsError('refused', `this host has a stub of the guest ${domainUuid}, but libvirt shows no image of it to refill`, {
+    hint: 'refill it by hand, then start the guest again: pars hydrate IMAGE (see: pars status)',
+  });
+}
+
+function tooLate(path: string, { deadlineMs }: HookTimes): ParsError {
+  return new ParsError('unreachable', `${path} could not be refilled within ${Math.round(deadlineMs / 1000)} s (hook.deadline); it is still a stub`, {
+    hint: 'start the guest again, or refill it by hand without a deadline: pars hydrate IMAGE',
+  });
+}

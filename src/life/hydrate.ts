@@ -1,0 +1,111 @@
+/**
+ * Turns a stub back into an image, in the same inode (R16, R17). Everything but the record's range is written and synced first,
+ * that range last, so at every instant before, the file is a stub that QEMU refuses and we recognise.
+ */
+import type { Losses } from '../snapshot/assemble.js';
+import { checkDisks } from '../snapshot/disks.js';
+import { ParsError } from '../errors.js';
+import type { Host } from '../host.js';
+import type { ImageFile } from '../image/image-file.js';
+import type { ImageFacts } from '../reader/inspection.js';
+import type { Manifest } from '../snapshot/manifest.js';
+import type { OnProgress } from '../progress.js';
+import { probeImage } from '../reader/reader.js';
+import { refill, type RefillStep } from './refill.js';
+import { claimByForce, claimWaking, refuseConsumed } from './snapshot-life.js';
+import type { SnapshotSource } from '../snapshot/snapshot-source.js';
+import { readManifest } from '../snapshot/snapshots.js';
+import type { Store } from '../stores/store.js';
+import type { StubRegistry } from '../image/stub-registry.js';
+import { agreeWithStub, openStub } from './stub-check.js';
+import type { StubRecord } from '../image/stub.js';
+
+/** The moments of a hydration that tests stop it at. */
+export const HYDRATE_STEPS = ['probed', 'claimed', 'reserved', 'assembled', 'shortened', 'synced', 'refilled', 'done'] as const;
+export type HydrateStep = (typeof HYDRATE_STEPS)[number] & (RefillStep | 'probed' | 'claimed' | 'done');
+
+export interface HydrateOptions {
+  /** Hydrate from a consumed snapshot, or one that another host has woken. */
+  force: boolean;
+  acceptChangedDisks: boolean;
+  /** How long to wait for another pars that works on the file. */
+  lockWaitMs: number;
+  signal?: AbortSignal;
+  onProgress?: OnProgress;
+  onStep?: (step: HydrateStep) => void;
+}
+
+export interface Hydrated {
+  /** False: it was whole already. */
+  hydrated: boolean;
+  image: string;
+  domain: ImageFacts['domain'];
+  manifest: Manifest | null;
+  bytes: number;
+  losses: Losses;
+}
+
+/** Where a hydration works: the store, opened only for a stub, this host, and what it remembers. */
+export interface HydratePlace {
+  store(): Promise<Store>;
+  host: Host;
+  registry: StubRegistry;
+}
+
+const NO_LOSSES: Losses = { byPolicy: 0, unexpected: 0, recovered: 0 };
+const LOCK_POLL_MS = 100;
+
+/** Hydrates the open `image` if it is a stub; a whole image is left as it is. */
+export async function hydrate(image: ImageFile, place: HydratePlace, options: HydrateOptions): Promise<Hydrated> {
+  await lockWithin(image, options);
+  const facts = await probeImage(image.fd, options.signal ? { signal: options.signal } : {});
+  options.onStep?.('probed');
+  if (facts.stubRecord === null) return { hydrated: false, image: image.path, domain: facts.domain, manifest: null, bytes: facts.bytes, losses: NO_LOSSES };
+  const record = openStub(facts, image.path);
+  const store = await place.store();
+  const source = await agreeingSource(store, image, facts, record);
+  await source.survey();
+  await guardLife(store, source.manifest, facts, place.host, options);
+  // Known here, wherever it was made: the hook notes the start that consumes it.
+  await place.registry.add({ ...record, image: image.path, managedSave: source.manifest.image.managedSave }).catch(() => {});
+  options.onStep?.('claimed');
+  const { losses, bytes } = await refill(image, facts, source, record, options);
+  options.onStep?.('done');
+  return { hydrated: true, image: image.path, domain: facts.domain, manifest: source.manifest, bytes, losses };
+}
+
+/** The snapshot a record names, after record, manifest and file were found to agree. */
+async function agreeingSource(store: Store, image: ImageFile, facts: ImageFacts, record: StubRecord): Promise<SnapshotSource> {
+  const manifest = await readManifest(store, record.snapshot).catch((error: unknown) => {
+    throw notInStore(error, image.path, record);
+  });
+  return agreeWithStub(store, image, facts, record, manifest);
+}
+
+async function guardLife(store: Store, manifest: Manifest, facts: ImageFacts, host: Host, options: HydrateOptions): Promise<void> {
+  if (!options.acceptChangedDisks && !facts.domain.acceptChangedDisks) await checkDisks(manifest.disks);
+  if (options.force) return claimByForce(store, manifest, host);
+  await refuseConsumed(store, manifest);
+  await claimWaking(store, manifest, host);
+}
+
+async function lockWithin(image: ImageFile, { lockWaitMs, signal }: HydrateOptions): Promise<void> {
+  const end = Date.now() + lockWaitMs;
+  for (;;) {
+    try {
+      return await image.lock();
+    } catch (error) {
+      if (!(error instanceof ParsError) || error.kind !== 'busy' || Date.now() >= end) throw error;
+    }
+    await new Promise((wake) => setTimeout(wake, LOCK_POLL_MS));
+    signal?.throwIfAborted();
+  }
+}
+
+function notInStore(error: unknown, path: string, record: StubRecord): unknown {
+  if (!(error instanceof ParsError) || error.kind !== 'missing') return error;
+  return new ParsError('missing', `${path} is the stub of ${record.snapshot}, which is not in the store`, {
+    hint: `it was offloaded to ${record.storeUrl}; is that the store that is configured?`,
+    cause: error,
+  });
+}

@@ -1,0 +1,12 @@
+/** What this host remembers of a refill, whoever asked for it: in its job, among the losses, and in the ledger of each guest. */
+import type { JobRecord } from '../queue/jobs.js';
+import { countHydrate } from '../queue/ledger.js';
+import { noteLosses } from '../queue/losses.js';
+import type { Hydrated } from './hydrate.js';
+
+/** `began`: when it did, in milliseconds since the epoch. */
+export async function noteRefill(stateDir: string, job: JobRecord | null, { domain, image, manifest, losses, hydrated, bytes }: Hydrated, began: number): Promise<void> {
+  await job?.update({ domain: domain.name, snapshot: manifest?.snapshot ?? null, losses });
+  if (manifest) await noteLosses(stateDir, { image, domain: domain.name, snapshot: manifest.snapshot, losses });
+  if (hydrated) await countHydrate(stateDir, domain, { time: new Date().toISOString(), seconds: (Date.now() - began) / 1000, imageBytes: bytes });
+}

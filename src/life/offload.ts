@@ -1,0 +1,295 @@
+/**
+ * `pars offload`: stores an image, proves it, and leaves a stub in its place. The image is whole until the store holds
+ * everything, and a stub from then on; what a killed or overtaken offload leaves in the store is no snapshot, and goes away.
+ */
+import { randomBytes } from 'node:crypto';
+import { resolve } from 'node:path';
+import { ParsError } from '../errors.js';
+import type { Host } from '../host.js';
+import { ImageFile } from '../image/image-file.js';
+import type { ImageFacts } from '../reader/inspection.js';
+import { isCompressed } from '../image/save-format.js';
+import { unpackImage } from '../image/unpacked.js';
+import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-lead.js';
+import { finishStub, makeStub, type StubOutcome, type StubStep } from '../image/make-stub.js';
+import type { Manifest } from '../snapshot/manifest.js';
+import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { policyByName, type Policy } from '../policy/policy.js';
+import type { OnProgress } from '../progress.js';
+import { ImageError, PackSession, probeImage } from '../reader/reader.js';
+import { memorySnapshotOf } from './memory-snapshots.js';
+import { markState, settleStarts } from './snapshot-life.js';
+import { findSnapshot, newSnapshotName, readManifest, readState, removeSnapshot } from '../snapshot/snapshots.js';
+import type { Store } from '../stores/store.js';
+import { agreeWithStub, openStub } from './stub-check.js';
+import { encodeStub, type StubRecord } from '../image/stub.js';
+import type { StubRegistry } from '../image/stub-registry.js';
+import { refuseThinStore, upload, type UploadStep } from '../snapshot/upload.js';
+
+/** The moments of an offload that tests stop it at, in order. */
+export const OFFLOAD_STEPS = ['locked', 'inspected', 'packing', 'packed', 'indexed', 'committed', 'leased', 'recorded', 'punched', 'stubbed', 'done'] as const;
+export type OffloadStep = (typeof OFFLOAD_STEPS)[number] & (UploadStep | StubStep | 'locked' | 'inspected' | 'done');
+
+export interface OffloadOptions {
+  policy: Policy;
+  /** The policy was asked for by name: the guest's own choice does not count. */
+  policyIsFixed: boolean;
+  /** Store only; the image stays as it is. */
+  keepLocal: boolean;
+  /** Offload a guest whose metadata says no. */
+  force: boolean;
+  /** libvirt's own managed save: a successful start of the guest consumes it. */
+  managedSave: boolean;
+  leaseWaitMs: number;
+  level: number;
+  /** Waits until so many more bytes, over all copies, may be stored. */
+  pace?: (bytes: number) => Promise<void>;
+  signal?: AbortSignal;
+  onProgress?: OnProgress;
+  onStep?: (step: OffloadStep) => void;
+}
+
+export interface Offloaded {
+  snapshot: string;
+  image: string;
+  /** Over all copies; 0 when there was nothing to do. */
+  storedBytes: number;
+  freedBytes: number;
+  /** It was a stub before. */
+  alreadyStub: boolean;
+  /** It is a stub now. */
+  stub: boolean;
+  domain: string;
+  domainUuid: string;
+  imageBytes: number;
+  policy: string;
+  criticalCopies: number;
+  /** Bytes stored of each class, over all copies. */
+  classBytes: Record<PageClass, number>;
+  introspected: boolean;
+  reason: string | null;
+}
+
+/** Where an offload works: the store, this host, and what it remembers. */
+export interface OffloadPlace {
+  store: Store;
+  host: Host;
+  registry: StubRegistry;
+  /** Where libvirt keeps the XML of its own snapshots. */
+  libvirtSnapshots?: string;
+}
+
+/** Offloads the image at `path`. */
+export async function offload(path: string, place: OffloadPlace, options: OffloadOptions): Promise<Offloaded> {
+  const image = await ImageFile.open(resolve(path), { durable: true });
+  try {
+    await image.lock();
+    options.onStep?.('locked');
+    await settleStarts(place.store, place.registry, place.host);
+    return await new Offload(image, place, options).run();
+  } finally {
+    await image.close();
+  }
+}
+
+class Offload {
+  readonly #image: ImageFile;
+  readonly #place: OffloadPlace;
+  readonly #options: OffloadOptions;
+
+  constructor(image: ImageFile, place: OffloadPlace, options: OffloadOptions) {
+    this.#image = image;
+    this.#place = place;
+    this.#options = options;
+  }
+
+  async run(): Promise<Offloaded> {
+    const identity = await this.#image.identity();
+    const facts = await probeImage(this.#image.fd, this.#readerOptions());
+    if (facts.stubRecord !== null) return this.#finishEarlier(facts);
+    this.#refuseUnwanted(facts);
+    await this.#refuseMemorySnapshot();
+    const policy = this.#policyFor(facts);
+    await refuseThinStore(this.#place.store, policy);
+    await this.#dropEarlier(facts);
+    const token = randomBytes(16).toString('hex');
+    const snapshot = newSnapshotName(facts.domain.uuid);
+    const known = { image: this.#image.path, snapshot, token, domainUuid: facts.domain.uuid, managedSave: this.#options.managedSave };
+    if (!this.#options.keepLocal) await this.#place.registry.add(known);
+    let outcome: StubOutcome | null = null;
+    try {
+      const manifest = await this.#store(facts, policy, snapshot, token);
+      if (this.#options.keepLocal) return this.#result(manifest, null);
+      outcome = await this.#becomeStub(manifest, identity);
+      if (outcome.state === 'whole') throw outcome.error;
+      return await this.#stubbed(manifest, outcome);
+    } catch (error) {
+      if (outcome?.state !== 'stub') await this.#withdraw(known, error);
+      throw error;
+    } finally {
+      this.#options.onStep?.('done');
+    }
+  }
+
+  async #refuseMemorySnapshot(): Promise<void> {
+    if (this.#options.keepLocal || this.#options.force) return;
+    const found = await memorySnapshotOf(this.#image.path, this.#place.libvirtSnapshots);
+    if (found === null) return;
+    throw new ParsError('refused', `${this.#image.path} is the memory of libvirt's snapshot ${found.name} of ${found.domain}, and it is not proven that a revert to it asks for a refill`, {
+      hint: 'store a copy of it with --keep-local; or offload it with --force, and "pars hydrate" it by hand before each revert',
+    });
+  }
+
+  #refuseUnwanted({ domain }: ImageFacts): void {
+    if (!domain.optOut || this.#options.force) return;
+    throw new ParsError('refused', `the metadata of ${domain.name} says that its images are not to be offloaded`, { hint: 'to offload this one all the same: --force' });
+  }
+
+  /** --policy, else the guest's own choice, else the configuration's. */
+  #policyFor({ domain }: ImageFacts): Policy {
+    if (this.#options.policyIsFixed || domain.policy === null) return this.#options.policy;
+    return policyByName(domain.policy);
+  }
+
+  /** Stores and proves the whole image. */
+  async #store(facts: ImageFacts, policy: Policy, snapshot: string, token: string): Promise<Manifest> {
+    const { session, image } = await this.#look(facts);
+    try {
+      this.#options.onStep?.('inspected');
+      return await upload(session, this.#place.store, {
+        snapshot, token, policy, host: this.#place.host, image, imagePath: this.#image.path, managedSave: this.#options.managedSave,
+        headDigest: await this.#headDigest(image), level: this.#options.level,
+        ...(this.#options.pace && { pace: this.#options.pace }), ...(this.#options.signal && { signal: this.#options.signal }), ...(this.#options.onStep && { onStep: this.#options.onStep }),
+      });
+    } finally {
+      await session.close();
+    }
+  }
+
+  /** What cannot be looked into is stored as it is, but only beside the image, never instead of it. */
+  async #look(facts: ImageFacts): Promise<Look> {
+    try {
+      if (isCompressed(facts.format)) return await this.#lookUnpacked(facts);
+      return { session: await PackSession.look(this.#image.fd, this.#readerOptions()), image: facts };
+    } catch (error) {
+      if (!this.#options.keepLocal || !isBeyondUs(error)) throw error;
+    }
+    return { session: PackSession.whole(this.#image.fd, facts, this.#readerOptions()), image: facts };
+  }
+
+  /** All that is stored of a compressed image is of the raw one it stands for. */
+  async #lookUnpacked(facts: ImageFacts): Promise<Look> {
+    const raw = await unpackImage(this.#image, facts, this.#readerOptions());
+    try {
+      const session = await PackSession.look(raw.fd, this.#readerOptions());
+      return { session, image: { ...facts, rawBytes: (await raw.stat()).size, headEnd: facts.streamOffset + LEAD_BYTES } };
+    } finally {
+      await raw.close(); // the reader has a descriptor of its own
+    }
+  }
+
+  async #headDigest({ format, rawBytes, streamOffset, headEnd }: ImageFacts): Promise<string> {
+    if (rawBytes !== undefined && isCompressed(format)) return leadDigest(format);
+    return headEnd === 0 ? '' : this.#image.digest(streamOffset, headEnd);
+  }
+
+  async #becomeStub(manifest: Manifest, identity: Parameters<typeof makeStub>[1]): Promise<StubOutcome> {
+    const record = this.#recordOf(manifest);
+    if (record.offset === 0 || record.offset + encodeStub(record).length > record.imageBytes) {
+      return { state: 'whole', error: new ParsError('refused', `${this.#image.path} is too short to become a stub`, { hint: 'keep it as it is, or store a copy with --keep-local' }) };
+    }
+    // R25: a guest that was started meanwhile has left this image behind, whatever became of the file.
+    if (await this.#place.registry.startNoted(manifest.domain.uuid)) {
+      return { state: 'whole', error: new ParsError('busy', `${manifest.domain.name} was started while its image was being stored`) };
+    }
+    const { format } = manifest.image;
+    return makeStub(this.#image, identity, record, { ...this.#stubOptions(), ...(isCompressed(format) && { lead: leadOf(format) }) });
+  }
+
+  #recordOf({ token, snapshot, domain, image }: Manifest): StubRecord {
+    return { token, snapshot, domainUuid: domain.uuid, imageBytes: image.bytes, offset: image.headEnd, headDigest: image.headDigest, storeUrl: this.#place.store.url };
+  }
+
+  async #stubbed(manifest: Manifest, outcome: StubOutcome & { state: 'stub' }): Promise<Offloaded> {
+    await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
+    if (outcome.error !== null) throw outcome.error;
+    return this.#result(manifest, outcome.freedBytes);
+  }
+
+  /** The image was left whole: what was stored for it must not stay as if it were somebody's memory. */
+  async #withdraw(known: Parameters<StubRegistry['add']>[0], cause: unknown): Promise<void> {
+    try {
+      await removeSnapshot(this.#place.store, known.snapshot);
+      await this.#place.registry.remove(known);
+    } catch (error) {
+      if (cause instanceof Error && cause.cause === undefined) cause.cause = error;
+    }
+  }
+
+  /** What an earlier offload of this image left that was killed before there was a stub. */
+  async #dropEarlier(facts: ImageFacts): Promise<void> {
+    const earlier = (await this.#place.registry.all()).filter((stub) => stub.image === this.#image.path && stub.domainUuid === facts.domain.uuid);
+    for (const stub of earlier) {
+      if (await this.#wasAbandoned(stub.snapshot)) await removeSnapshot(this.#place.store, stub.snapshot);
+      else if (await this.#exists(stub.snapshot)) continue;
+      // Killed in its first pack: there is no object, but there may be a temporary file.
+      else await removeSnapshot(this.#place.store, stub.snapshot).catch(() => {});
+      await this.#place.registry.remove(stub);
+    }
+  }
+
+  async #wasAbandoned(snapshot: string): Promise<boolean> {
+    if (!(await this.#exists(snapshot))) return false;
+    const entry = await findSnapshot(this.#place.store, snapshot);
+    return entry.condition === 'incomplete' || (entry.condition === 'whole' && entry.state === 'committed');
+  }
+
+  async #exists(snapshot: string): Promise<boolean> {
+    return (await this.#place.store.list(snapshot)).length > 0;
+  }
+
+  /** The image is a stub already. One whose offload or hydration was killed gives back the room it still takes. */
+  async #finishEarlier(facts: ImageFacts): Promise<Offloaded> {
+    const record = openStub(facts, this.#image.path);
+    const manifest = await readManifest(this.#place.store, record.snapshot);
+    await agreeWithStub(this.#place.store, this.#image, facts, record, manifest);
+    await this.#place.registry.add({ ...record, image: this.#image.path, managedSave: manifest.image.managedSave });
+    if ((await readState(this.#place.store, record.snapshot)) === 'committed') await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
+    const whole = facts.bytes === record.imageBytes && (await this.#image.allocatedBytes()) <= record.offset + SLACK_BYTES;
+    const freedBytes = whole ? 0 : await finishStub(this.#image, record, this.#stubOptions());
+    return { ...this.#result(manifest, freedBytes), storedBytes: 0, alreadyStub: true };
+  }
+
+  #result(manifest: Manifest, freedBytes: number | null): Offloaded {
+    const { snapshot, storedBytes, guest, policy, domain, image, classes } = manifest;
+    const classBytes = Object.fromEntries(PAGE_CLASSES.map((name) => [name, classes[name].storedBytes])) as Record<PageClass, number>;
+    return {
+      snapshot, image: this.#image.path, storedBytes, freedBytes: freedBytes ?? 0, alreadyStub: false, stub: freedBytes !== null,
+      domain: domain.name, domainUuid: domain.uuid, imageBytes: image.bytes, policy: policy.name, criticalCopies: policy.criticalCopies, classBytes, introspected: guest.introspected, reason: guest.reason,
+    };
+  }
+
+  #readerOptions(): { signal?: AbortSignal; onProgress?: OnProgress } {
+    const { signal, onProgress } = this.#options;
+    return { ...(signal && { signal }), ...(onProgress && { onProgress }) };
+  }
+
+  #stubOptions(): Parameters<typeof makeStub>[3] {
+    const { signal, leaseWaitMs, onStep } = this.#options;
+    return { leaseWaitMs, ...(signal && { signal }), ...(onStep && { onStep }) };
+  }
+}
+
+interface Look {
+  session: PackSession;
+  /** As the manifest is to tell it. */
+  image: ImageFacts;
+}
+
+/** Damaged, of a kind we do not know, or too large for the room there is: not what passes, and not a defect of ours. */
+function isBeyondUs(error: unknown): boolean {
+  return error instanceof ImageError || (error instanceof ParsError && (error.kind === 'refused' || error.kind === 'corrupt' || error.kind === 'no-space'));
+}
+
+/** What file systems round up, and the record's own page. */
+const SLACK_BYTES = 256 << 10;

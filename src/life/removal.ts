@@ -1,0 +1,59 @@
+/** Whether a snapshot may be removed: it is its owner's to lose, and a stub on this host needs it (R27). */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { ParsError } from '../errors.js';
+import type { Host } from '../host.js';
+import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';
+import { STUB_MAGIC } from '../image/stub.js';
+
+export interface RemovalConsent {
+  force: boolean;
+  /** machine-id named on purpose, to remove another host's. */
+  owner?: string;
+}
+
+/** Says whether the file at `path` is the stub with that token. */
+export type StubProbe = (path: string, offset: number, token: string) => Promise<boolean>;
+
+/** Throws 'refused', with what would allow it. */
+export async function guardRemoval(entry: SnapshotEntry, host: Host, consent: RemovalConsent, isStub: StubProbe = isStubOf): Promise<void> {
+  if (entry.condition !== 'whole') return guardFragment(entry, consent);
+  const { snapshot, image, token } = entry.manifest;
+  const owner = ownerOf(entry);
+  if (owner.machineId !== host.machineId && !(consent.force && consent.owner === owner.machineId)) {
+    throw new ParsError('refused', `${snapshot} belongs to another host: ${owner.host} (${owner.machineId})`, { hint: `to remove it all the same: --force --owner ${owner.machineId}` });
+  }
+  if (!consent.force && (await isStub(image.path, image.headEnd, token))) {
+    throw new ParsError('refused', `${image.path} is a stub of ${snapshot}: without the snapshot the guest's memory is lost`, {
+      hint: `bring it back first: pars hydrate ${JSON.stringify(image.path)}; or lose it: --force`,
+    });
+  }
+}
+
+/** Nobody can tell whose a fragment is, or whether somebody is just writing it. */
+function guardFragment(entry: SnapshotEntry, { force }: RemovalConsent): void {
+  if (force) return;
+  const why = entry.condition === 'incomplete' ? 'has no manifest: an upload that was interrupted, or is under way now' : 'has a manifest that cannot be read';
+  throw new ParsError('refused', `${entry.snapshot} ${why}`, { hint: 'if nobody is writing it, remove it with --force' });
+}
+
+/** Whether the file at `path` is the stub with that token. A file that is not there is no stub. */
+export async function isStubOf(path: string, offset: number, token: string): Promise<boolean> {
+  return (await stubTokenAt(path, offset)) === token;
+}
+
+/** The token of the stub at `path`; 'image' for a file that is no stub, null for no file. Looks at the few bytes that tell; parses nothing. */
+export async function stubTokenAt(path: string, offset: number): Promise<string | null> {
+  try {
+    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const { buffer } = await handle.read(Buffer.alloc(32), 0, 32, offset);
+      return buffer.subarray(0, STUB_MAGIC.length).equals(STUB_MAGIC) ? buffer.toString('hex', 16, 32) : 'image';
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP'].includes((cause as NodeJS.ErrnoException).code ?? '')) return null;
+    throw new ParsError('busy', `cannot see whether ${path} is a stub of it: ${(cause as Error).message}`, { hint: 'try again later, or remove it with --force', cause });
+  }
+}

@@ -1,0 +1,46 @@
+/** What a restore asks of libvirt and tells it. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ParsError } from '../errors.js';
+import { LIBVIRT_URI, runVirsh } from '../virsh.js';
+
+async function virsh(...args: string[]): Promise<string> {
+  try {
+    return await runVirsh(args);
+  } catch (cause) {
+    const { code, stderr } = cause as { code: unknown; stderr?: string };
+    if (code === 'ENOENT') throw new ParsError('missing', 'virsh is not installed here', { hint: 'install libvirt-clients', cause });
+    throw new ParsError('refused', `libvirt: ${(stderr ?? String(cause)).trim().replace(/^error: /gm, '')}`, { hint: `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`, cause });
+  }
+}
+
+/** The state of a guest in virsh's words; null when libvirt does not know it. */
+export async function guestState(uuidOrName: string): Promise<string | null> {
+  await virsh('version');
+  return virsh('domstate', '--', uuidOrName).then((text) => text.trim(), () => null);
+}
+
+export function savedXml(image: string): Promise<string> {
+  return virsh('save-image-dumpxml', '--security-info', '--file', image);
+}
+
+export async function setSavedXml(image: string, xml: string): Promise<void> {
+  await withFile(xml, (file) => virsh('save-image-define', '--file', image, '--xml', file));
+}
+
+export async function defineGuest(xml: string): Promise<void> {
+  await withFile(xml, (file) => virsh('define', '--file', file));
+}
+
+/** The XML may hold passwords: nobody else reads it. */
+async function withFile(text: string, work: (file: string) => Promise<unknown>): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'pars-xml-'));
+  try {
+    const file = join(directory, 'domain.xml');
+    await writeFile(file, text, { mode: 0o600 });
+    await work(file);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,147 @@
+/** The YAML of the configuration file: its shape, and errors that name file, line, column and key. */
+import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import { z } from 'zod';
+import { ParsError } from '../errors.js';
+import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { isCoding, MAX_COPIES, PRESETS } from './policy.js';
+
+const UNIT_MS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+const duration = z
+  .string({ error: 'expected a duration like "60s", "10m" or "1h"' })
+  .regex(/^\d{1,6}[smhd]$/, { error: 'expected a duration like "60s", "10m" or "1h"' })
+  .transform((text) => Number(text.slice(0, -1)) * (UNIT_MS[text.slice(-1)] ?? NaN));
+
+/** "90s" or "5m" in milliseconds; null for anything else. */
+export function parseDuration(text: string): number | null {
+  const result = duration.safeParse(text);
+  return result.success ? result.data : null;
+}
+
+const SIZE = 'expected a size like "500M", "20G" or "1T" (binary units)';
+const UNIT_BYTES: Record<string, number> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+const size = z
+  .string({ error: SIZE })
+  .regex(/^\d{1,6}[KMGT]$/, { error: SIZE })
+  .transform((text) => Number(text.slice(0, -1)) * (UNIT_BYTES[text.slice(-1)] ?? NaN));
+
+/** So much free room, or such a share of the file system. */
+const floor = z
+  .string({ error: 'expected a size like "50G" or a share like "10%"' })
+  .regex(/^(\d{1,6}[KMGT]|[1-9]?\d%)$/, { error: 'expected a size like "50G" or a share like "10%"' })
+  .transform((text) => (text.endsWith('%') ? { share: Number(text.slice(0, -1)) / 100 } : { bytes: size.parse(text) }));
+
+const count = z.int({ error: 'expected a number of copies' }).min(0).max(MAX_COPIES, { error: `expected at most ${MAX_COPIES} copies` });
+
+const presetName = z.enum(PRESETS, { error: `expected one of ${PRESETS.join(', ')}` });
+
+const classCopies = z.strictObject(Object.fromEntries(PAGE_CLASSES.map((name) => [name, count.optional()])) as Record<PageClass, z.ZodOptional<typeof count>>);
+
+const customPolicy = z.strictObject({
+  base: presetName.optional(),
+  classes: classCopies.optional(),
+  critical: z.string({ error: 'expected an erasure coding like rs-3-2' }).refine(isCoding, { error: 'expected an erasure coding like rs-3-2' }).optional(),
+  force: z.boolean({ error: 'expected true or false' }).optional(),
+});
+
+/** A name and a map are checked apart, so that an error is about what was written and not about every alternative. */
+const policy = z.unknown().transform((value, context): z.infer<typeof customPolicy> | z.infer<typeof presetName> => {
+  const result = typeof value === 'string' ? presetName.safeParse(value) : customPolicy.safeParse(value);
+  if (result.success) return result.data;
+  for (const { message, path, ...issue } of result.error.issues) {
+    context.issues.push({ code: 'custom', input: value, message: problem({ ...issue, message, path }), path: pathOf({ ...issue, path }) });
+  }
+  return z.NEVER;
+});
+
+const file = z.strictObject({
+  store: z.string({ error: 'expected a URL like local:/srv/d1,/srv/d2,/srv/d3' }).optional(),
+  policy: policy.optional(),
+  hook: z.strictObject({ deadline: duration.optional(), wait_for_store: duration.optional() }).optional(),
+  retention: z
+    .strictObject({
+      keep_last: z.int({ error: 'expected a number of snapshots' }).min(1, { error: 'expected at least 1' }).optional(),
+      max_age: duration.optional(),
+      consumed: duration.optional(),
+      orphan_grace: duration.optional(),
+    })
+    .optional(),
+  queue: z
+    .strictObject({
+      concurrency: z.int({ error: 'expected a number of offloads' }).min(1, { error: 'expected at least 1' }).max(16, { error: 'expected at most 16' }).optional(),
+      bandwidth: size.optional(),
+      free_space_floor: floor.optional(),
+      overdue: duration.optional(),
+    })
+    .optional(),
+  metrics: z.strictObject({ file: z.string().startsWith('/', { error: 'expected an absolute path' }).endsWith('.prom', { error: 'expected a name that ends with .prom' }).optional() }).optional(),
+  state_dir: z.string().startsWith('/', { error: 'expected an absolute path' }).optional(),
+});
+
+export type ConfigFileValues = z.infer<typeof file>;
+
+export interface ConfigFile {
+  values: ConfigFileValues;
+  /** "FILE:LINE:COLUMN: key" of a path, for errors found later. */
+  at(path: string[]): string;
+}
+
+/** Parses and checks the text of a configuration file. */
+export function parseConfigFile(text: string, name: string): ConfigFile {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const syntax = document.errors[0];
+  if (syntax) throw invalid([`${place(name, lines, syntax.pos[0])}: ${syntax.message.split(/ at line |:\n/)[0]}`]);
+  const at = (path: PropertyKey[]): string => {
+    const where = place(name, lines, offsetOf(document, path));
+    return path.length === 0 ? where : `${where}: ${path.join('.')}`;
+  };
+  const result = file.safeParse(document.toJS() ?? {});
+  if (!result.success) throw invalid(result.error.issues.map((issue) => `${at(pathOf(issue))}: ${problem(issue)}`));
+  return { values: result.data, at };
+}
+
+interface Issue {
+  code: string;
+  message: string;
+  path: PropertyKey[];
+  keys?: string[];
+}
+
+/** An unknown key is pointed at itself, not at the map it stands in. */
+function pathOf(issue: Omit<Issue, 'message'>): PropertyKey[] {
+  return issue.code === 'unrecognized_keys' ? [...issue.path, ...(issue.keys?.slice(0, 1) ?? [])] : issue.path;
+}
+
+function problem(issue: Issue): string {
+  if (issue.code !== 'unrecognized_keys') return issue.message.replace(/^Invalid input: /, '');
+  const others = issue.keys?.slice(1) ?? [];
+  return others.length === 0 ? 'unknown key' : `unknown key (so are: ${others.join(', ')})`;
+}
+
+/** Where the key of `path` stands, or the deepest part of it that exists. */
+function offsetOf(document: Document, path: PropertyKey[]): number {
+  let node: unknown = document.contents;
+  let offset = isNode(node) ? startOf(node) : 0;
+  for (const key of path) {
+    const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && item.key.value === key) : undefined;
+    if (!pair) break;
+    if (isNode(pair.key)) offset = startOf(pair.key);
+    node = pair.value;
+  }
+  return offset;
+}
+
+function startOf(node: Node): number {
+  return node.range?.[0] ?? 0;
+}
+
+function place(name: string, lines: LineCounter, offset: number): string {
+  const { line, col } = lines.linePos(offset);
+  return `${name}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
+}
+
+function invalid(problems: string[]): ParsError {
+  return new ParsError('usage', problems.join('\n'), { hint: 'keys: store, policy, hook.deadline, hook.wait_for_store, retention.keep_last, retention.max_age, retention.consumed, retention.orphan_grace, queue.concurrency, queue.bandwidth, queue.free_space_floor, queue.overdue, metrics.file, state_dir' });
+}

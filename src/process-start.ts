@@ -1,0 +1,19 @@
+import { readFileSync } from 'node:fs';
+
+/**
+ * When a process started: the boot and the clock ticks since. With its number it names a process for ever. Null when there is none of that
+ * number. Field 22 of /proc/PID/stat; the name in field 2 may hold anything, so it is counted from its end.
+ */
+export function processStart(pid: number): string | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const ticks = text.slice(text.lastIndexOf(')') + 2).split(' ')[19];
+    return ticks === undefined ? null : `${bootId()}/${ticks}`;
+  } catch {
+    return null;
+  }
+}
+
+function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+}

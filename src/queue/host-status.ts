@@ -1,0 +1,73 @@
+/** What `pars status` tells: images waiting to be offloaded, work under way and how it ended, and the stubs of this host. */
+import { existsSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImageFile } from '../image/image-file.js';
+import { readFailures, type Failure } from './failures.js';
+import { readJobs, type Job } from './jobs.js';
+import { readLosses, type NotedLoss } from './losses.js';
+import { liveStubs } from '../image/live-stubs.js';
+import { probeImage } from '../reader/reader.js';
+import { StubRegistry, type KnownStub } from '../image/stub-registry.js';
+
+/** A whole managed save that nobody is working on, since when it is there, and why it is still whole. */
+export interface DueImage {
+  image: string;
+  domain: string;
+  bytes: number;
+  since: string;
+  reason: string;
+}
+
+export interface HostStatus {
+  due: DueImage[];
+  running: Job[];
+  /** Failed or interrupted, and neither made good since nor beside the point: the image is still there. */
+  failed: Job[];
+  stubs: KnownStub[];
+  /** The last things that went wrong, whether or not they were made good, the latest first. */
+  failures: Failure[];
+  /** Images refilled without expendable pages that should have been there, the latest first. */
+  losses: NotedLoss[];
+}
+
+/** Looks at libvirt's directory of saves and at what this host remembers; changes nothing. */
+export async function hostStatus(stateDir: string, saveDir: string): Promise<HostStatus> {
+  const jobs = await readJobs(stateDir);
+  const running = jobs.filter((job) => job.state === 'running');
+  const failed = jobs.filter(({ state, image }) => (state === 'failed' || state === 'interrupted') && existsSync(image));
+  return { due: await dueIn(saveDir, jobs), running, failed, stubs: await liveStubs(new StubRegistry(stateDir)), failures: await readFailures(stateDir), losses: await readLosses(stateDir) };
+}
+
+/** The managed saves, stubs and whole ones. */
+export async function savesIn(saveDir: string): Promise<string[]> {
+  return (await readdir(saveDir).catch(() => [])).filter((name) => name.endsWith('.save')).map((name) => join(saveDir, name));
+}
+
+export async function dueIn(saveDir: string, jobs: readonly Job[]): Promise<DueImage[]> {
+  const due = await Promise.all((await savesIn(saveDir)).map((path) => dueImage(path, jobs)));
+  return due.filter((entry) => entry !== null);
+}
+
+/** Null for an image that is a stub, that somebody is working on, that is to stay whole, or that is none of ours. */
+export async function dueImage(path: string, jobs: readonly Job[]): Promise<DueImage | null> {
+  const job = jobs.find(({ image, kind }) => image === path && kind === 'offload');
+  if (job?.state === 'running') return null;
+  const file = await ImageFile.open(path).catch(() => null);
+  if (file === null) return null;
+  try {
+    const { domain, bytes, stubRecord } = await probeImage(file.fd);
+    if (stubRecord !== null || domain.optOut) return null;
+    return { image: path, domain: domain.name, bytes, since: (await stat(path)).mtime.toISOString(), reason: reasonOf(job) };
+  } catch {
+    return null; // not an image of ours to offload
+  } finally {
+    await file.close();
+  }
+}
+
+function reasonOf(job: Job | undefined): string {
+  if (job?.state === 'failed') return job.error?.message ?? 'the last offload failed';
+  if (job?.state === 'interrupted') return 'the last offload was interrupted';
+  return job?.state === 'done' ? 'it was refilled, or saved again, since it was offloaded' : 'nobody has offloaded it yet';
+}

@@ -1,0 +1,129 @@
+/**
+ * What this host is doing or did to images, one small file an image and kind of work, so that `pars status` can tell.
+ * A job says it runs; that it does is proved by the process it names, so a killed one is shown as interrupted.
+ */
+import { createHash } from 'node:crypto';
+import { readdir, readFile, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeAtomically } from '../atomic-file.js';
+import { ParsError, type ErrorKind } from '../errors.js';
+import { processStart } from '../process-start.js';
+import { noteFailure } from './failures.js';
+import { countFailure } from './ledger.js';
+
+export type JobKind = 'offload' | 'hydrate';
+export type JobState = 'running' | 'done' | 'failed' | 'interrupted';
+
+export interface Job {
+  kind: JobKind;
+  image: string;
+  domain: string | null;
+  snapshot: string | null;
+  /** Of a hydration: pages that did not come back as they were, and were recovered. */
+  losses?: { byPolicy: number; unexpected: number; recovered: number };
+  state: JobState;
+  began: string;
+  ended: string | null;
+  error: { kind: ErrorKind; message: string; hint: string | null } | null;
+  /** The process at work, and when it started (clock ticks since boot): a number that was given out again is not it. */
+  pid: number;
+  processStart: string;
+}
+
+/** The job a command is doing right now. */
+export class JobRecord {
+  readonly #path: string;
+  #job: Job;
+
+  private constructor(path: string, job: Job) {
+    this.#path = path;
+    this.#job = job;
+  }
+
+  /** Says that this process works on `image`; replaces what an earlier job of the kind left. */
+  static async begin(stateDir: string, kind: JobKind, image: string): Promise<JobRecord> {
+    const job: Job = {
+      kind, image, domain: null, snapshot: null, state: 'running', began: new Date().toISOString(), ended: null, error: null,
+      pid: process.pid, processStart: processStart(process.pid) ?? '',
+    };
+    const record = new JobRecord(jobPath(stateDir, kind, image), job);
+    await record.#save();
+    return record;
+  }
+
+  async update(change: Partial<Pick<Job, 'domain' | 'snapshot' | 'losses'>>): Promise<void> {
+    this.#job = { ...this.#job, ...change };
+    await this.#save();
+  }
+
+  async succeed(): Promise<void> {
+    this.#job = { ...this.#job, state: 'done', ended: new Date().toISOString() };
+    await this.#save();
+  }
+
+  async fail(error: unknown): Promise<void> {
+    this.#job = { ...this.#job, state: wasStopped(error) ? 'interrupted' : 'failed', ended: new Date().toISOString(), error: describe(error) };
+    await this.#save();
+  }
+
+  async #save(): Promise<void> {
+    await writeAtomically(this.#path, `${JSON.stringify(this.#job, null, 2)}\n`);
+  }
+}
+
+/** Runs `work` as a job. State that cannot be written does not stop the work: the image matters more than the note about it. */
+export async function asJob<T>(stateDir: string, kind: JobKind, image: string, work: (record: JobRecord | null) => Promise<T>): Promise<T> {
+  const record = await JobRecord.begin(stateDir, kind, image).catch(() => null);
+  try {
+    const result = await work(record);
+    await record?.succeed().catch(() => {});
+    return result;
+  } catch (error) {
+    await record?.fail(error).catch(() => {});
+    if (!wasStopped(error)) await remember(stateDir, kind, image, describe(error));
+    throw error;
+  }
+}
+
+function describe(error: unknown): NonNullable<Job['error']> {
+  const message = error instanceof Error ? error.message : String(error);
+  const [kind, hint] = error instanceof ParsError ? [error.kind, error.hint ?? null] : (['internal', null] as const);
+  return { kind, message, hint };
+}
+
+async function remember(stateDir: string, work: JobKind, subject: string, error: NonNullable<Job['error']>): Promise<void> {
+  await countFailure(stateDir, work, error.kind);
+  await noteFailure(stateDir, { time: new Date().toISOString(), work, subject, ...error });
+}
+
+/** By a signal or a deadline: nothing is wrong then. */
+function wasStopped(error: unknown): boolean {
+  return error instanceof Error && (error.name === 'AbortError' || error.name === 'TimeoutError' || error.message.startsWith('interrupted by '));
+}
+
+/** All jobs this host remembers, the latest first. */
+export async function readJobs(stateDir: string): Promise<Job[]> {
+  const directory = join(stateDir, 'jobs');
+  const names = await readdir(directory).catch(() => []);
+  const jobs = await Promise.all(names.filter((name) => /^[a-z0-9-]+\.json$/.test(name)).map((name) => readJob(join(directory, name))));
+  return jobs.filter((job): job is Job => job !== null).sort((a, b) => b.began.localeCompare(a.began));
+}
+
+/** Forgets what was noted about an image. */
+export async function forgetJob(stateDir: string, kind: JobKind, image: string): Promise<void> {
+  await unlink(jobPath(stateDir, kind, image)).catch(() => {});
+}
+
+async function readJob(path: string): Promise<Job | null> {
+  try {
+    const job = JSON.parse(await readFile(path, 'utf8')) as Job;
+    const gone = job.state === 'running' && (job.processStart === '' || processStart(job.pid) !== job.processStart);
+    return gone ? { ...job, state: 'interrupted' } : job;
+  } catch {
+    return null;
+  }
+}
+
+function jobPath(stateDir: string, kind: JobKind, image: string): string {
+  return join(stateDir, 'jobs', `${kind}-${createHash('sha256').update(image).digest('hex').slice(0, 24)}.json`);
+}

@@ -1,0 +1,56 @@
+/**
+ * How fast the queue is worked off: all its offloads together within the bandwidth that the configuration allows, and none while a guest
+ * of this host is being woken. Starts come before offloads.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readJobs } from './jobs.js';
+
+export interface PaceOptions {
+  stateDir: string;
+  /** Bytes a second; null: no limit. */
+  bandwidth: number | null;
+  signal?: AbortSignal;
+}
+
+const LOOK_MS = 500;
+
+export class Pace {
+  readonly #options: PaceOptions;
+  /** When the bytes that were let through so far are paid for. */
+  #paidAt = 0;
+  #looked = { at: -Infinity, waking: Promise.resolve(false) };
+
+  constructor(options: PaceOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when so many more bytes may be stored. */
+  async take(bytes: number): Promise<void> {
+    while (await this.#someoneWakes()) await this.#sleep(LOOK_MS);
+    const now = Date.now();
+    const from = Math.max(now, this.#paidAt);
+    this.#paidAt = from + this.#cost(bytes);
+    if (from > now) await this.#sleep(from - now);
+  }
+
+  #cost(bytes: number): number {
+    return this.#options.bandwidth === null ? 0 : (bytes * 1000) / this.#options.bandwidth;
+  }
+
+  #someoneWakes(): Promise<boolean> {
+    const now = Date.now();
+    if (now - this.#looked.at >= LOOK_MS) this.#looked = { at: now, waking: startsUnderWay(this.#options.stateDir) };
+    return this.#looked.waking;
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await sleep(ms, undefined, this.#options.signal && { signal: this.#options.signal });
+  }
+}
+
+/** A stub is being refilled. One that waits for an offload of the same image is not waited for: neither would ever go on. */
+export async function startsUnderWay(stateDir: string): Promise<boolean> {
+  const running = (await readJobs(stateDir)).filter(({ state }) => state === 'running');
+  const offloaded = new Set(running.filter(({ kind }) => kind === 'offload').map(({ image }) => image));
+  return running.some(({ kind, image }) => kind === 'hydrate' && !offloaded.has(image));
+}

@@ -1,0 +1,196 @@
+/**
+ * The queue of offloads. It is the save directory itself: a whole managed-save image is work to do, so nothing is lost by a kill or a
+ * reboot and nothing can be queued twice. One worker a host, a few images at a time; the oldest first, or the largest while room is short.
+ */
+import { mkdir, open, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dueImage, dueIn, savesIn, type DueImage } from './host-status.js';
+import { ImageFile } from '../image/image-file.js';
+import { readJobs } from './jobs.js';
+import { native } from '../native.js';
+
+export type { DueImage } from './host-status.js';
+
+export interface PendingWork {
+  stateDir: string;
+  saveDir: string;
+  concurrency: number;
+  /** Whether the largest image is to go before the oldest; asked before each. */
+  largestFirst(): Promise<boolean>;
+  /** Offloads one image; its failures are its own to report. True when the image is a stub now. */
+  offload(image: string): Promise<boolean>;
+  /** Wait for another worker to come to its end, rather than leave the queue to it. */
+  patient?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface PendingOutcome {
+  /** False: another worker has the queue, and takes what is in it. */
+  worked: boolean;
+  offloaded: string[];
+  /** What is still whole, and why. */
+  left: DueImage[];
+}
+
+const POLL_MS = 250;
+/** An image that somebody has open (its guest is being started, a backup reads it) is waited for so long, when nothing else is due. */
+const IN_USE_MS = 30_000;
+
+/** Works the queue off, each image tried once. Images saved meanwhile are taken too, by us or by the worker that comes after us. */
+export async function offloadPending(work: PendingWork): Promise<PendingOutcome> {
+  const queue = new Queue(work);
+  const offloaded: string[] = [];
+  let worked = false;
+  // After the lock is given up the queue is looked at again: whoever saved meanwhile may have found the lock taken.
+  while (!work.signal?.aborted && (await queue.isDue())) {
+    const lock = await takeLock(work.stateDir);
+    if (lock === null && !work.patient) break;
+    if (lock === null) {
+      await pause(work.signal);
+      continue;
+    }
+    worked = true;
+    try {
+      await Promise.all(Array.from({ length: work.concurrency }, () => workOff(work, queue, offloaded)));
+    } finally {
+      await lock.close();
+    }
+    // What is still due now is in the hands of somebody who asked for it by name.
+    if (work.patient) await pause(work.signal);
+  }
+  return { worked, offloaded, left: await leftIn(work) };
+}
+
+async function workOff(work: PendingWork, queue: Queue, offloaded: string[]): Promise<void> {
+  for (let image = await queue.next(); image !== null; image = await queue.next()) {
+    if (await work.offload(image).finally(() => queue.finished())) offloaded.push(image);
+  }
+}
+
+/** What another process is offloading right now stays too, as far as the one knows who goes now. */
+async function leftIn({ stateDir, saveDir }: PendingWork): Promise<DueImage[]> {
+  const jobs = await readJobs(stateDir);
+  const others = jobs.filter(({ kind, state, pid }) => kind === 'offload' && state === 'running' && pid !== process.pid).map(({ image }) => image);
+  const left = await dueIn(saveDir, jobs);
+  for (const path of (await savesIn(saveDir)).filter((save) => others.includes(save))) {
+    const due = await dueImage(path, []);
+    if (due !== null) left.push({ ...due, reason: 'it is being offloaded by another pars right now' });
+  }
+  return left;
+}
+
+interface Candidate {
+  image: string;
+  /** One that was saved anew counts as another. */
+  key: string;
+  bytes: bigint;
+  mtimeNs: bigint;
+}
+
+/** The images of a worker's run: which were tried, which are none of its business. */
+class Queue {
+  readonly #work: PendingWork;
+  readonly #tried = new Set<string>();
+  readonly #notDue = new Set<string>();
+  /** Until when those that somebody has open are waited for. */
+  #patience: number | null = null;
+  /** Images handed out and not finished: as long as there are any, others may be saved, and all hands stay. */
+  #active = 0;
+  #picking: Promise<unknown> = Promise.resolve();
+
+  constructor(work: PendingWork) {
+    this.#work = work;
+  }
+
+  /** Whether anything is left to be tried, by us or by whoever works on it now. */
+  async isDue(): Promise<boolean> {
+    const jobs = await readJobs(this.#work.stateDir);
+    for (const { image } of await this.#candidates()) if ((await dueImage(image, this.#work.patient ? [] : jobs)) !== null) return true;
+    return false;
+  }
+
+  /** The image to go next, marked as tried; null when there is none, or it is time to stop. One caller at a time. */
+  next(): Promise<string | null> {
+    const picked = this.#picking.then(() => this.#pick());
+    this.#picking = picked.catch(() => {});
+    return picked;
+  }
+
+  finished(): void {
+    this.#active--;
+  }
+
+  async #pick(): Promise<string | null> {
+    while (!this.#work.signal?.aborted) {
+      const { ready, inUse } = await this.#look();
+      if (ready !== null) return this.#handOut(ready);
+      if (inUse.length > 0) this.#patience ??= Date.now() + IN_USE_MS;
+      if (this.#patience !== null && Date.now() >= this.#patience) for (const { key } of inUse) this.#tried.add(key);
+      else if (inUse.length === 0 && this.#active === 0) return null;
+      await pause(this.#work.signal);
+    }
+    return null;
+  }
+
+  #handOut({ key, image }: Candidate): string {
+    this.#tried.add(key);
+    this.#patience = null;
+    this.#active++;
+    return image;
+  }
+
+  /** The first image that is due and free, and those before it that are due but open elsewhere. */
+  async #look(): Promise<{ ready: Candidate | null; inUse: Candidate[] }> {
+    const jobs = await readJobs(this.#work.stateDir);
+    const inUse: Candidate[] = [];
+    for (const candidate of await this.#candidates()) {
+      if ((await dueImage(candidate.image, jobs)) === null) {
+        if (!jobs.some(({ image, state }) => image === candidate.image && state === 'running')) this.#notDue.add(candidate.key);
+      } else if (await isFree(candidate.image)) return { ready: candidate, inUse };
+      else inUse.push(candidate);
+    }
+    return { ready: null, inUse };
+  }
+
+  async #candidates(): Promise<Candidate[]> {
+    const all = (await Promise.all((await savesIn(this.#work.saveDir)).map(candidate))).filter((one) => one !== null);
+    const open = all.filter(({ key }) => !this.#tried.has(key) && !this.#notDue.has(key));
+    const order = (await this.#work.largestFirst()) ? (a: Candidate, b: Candidate): bigint => b.bytes - a.bytes : (a: Candidate, b: Candidate): bigint => a.mtimeNs - b.mtimeNs;
+    return open.sort((a, b) => Number(order(a, b)));
+  }
+}
+
+async function candidate(image: string): Promise<Candidate | null> {
+  const stats = await stat(image, { bigint: true }).catch(() => null);
+  return stats && { image, key: `${image} ${stats.ino} ${stats.mtimeNs}`, bytes: stats.size, mtimeNs: stats.mtimeNs };
+}
+
+/** Nobody has it open: else it could not become a stub, and its guest may just be starting from it. */
+async function isFree(path: string): Promise<boolean> {
+  const file = await ImageFile.open(path).catch(() => null);
+  if (file === null) return false;
+  try {
+    const fd = await file.keepOnlyWritable();
+    if (!native().takeWriteLease(fd)) return false;
+    native().releaseLease(fd);
+    return true;
+  } catch {
+    return true; // a file system without leases: the offload will say so
+  } finally {
+    await file.close();
+  }
+}
+
+async function pause(signal?: AbortSignal): Promise<void> {
+  await sleep(POLL_MS, undefined, signal && { signal }).catch(() => {});
+}
+
+/** The kernel gives the lock up with the process that holds it. Null when another worker has it. */
+async function takeLock(stateDir: string): Promise<FileHandle | null> {
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const file = await open(join(stateDir, 'worker.lock'), 'a', 0o600);
+  if (native().tryLock(file.fd)) return file;
+  await file.close();
+  return null;
+}

@@ -1,0 +1,68 @@
+/** What the reader says of an image (docs/format.md, "The reader's protocol"), in types. */
+import type { PageClass } from '../page-classes.js';
+
+export interface DomainFacts {
+  name: string;
+  uuid: string;
+  machine: string;
+  memoryBytes: number;
+  disks: { target: string; source: string; format: string; blockDevice: boolean; readOnly: boolean }[];
+  /** The policy its owner chose in <metadata>. */
+  policy: string | null;
+  optOut: boolean;
+  acceptChangedDisks: boolean;
+}
+
+export interface ImageFacts {
+  bytes: number;
+  /** Of a compressed image that was unpacked: length of the raw one it stands for. */
+  rawBytes?: number;
+  format: string;
+  wasRunning: boolean;
+  streamOffset: number;
+  domain: DomainFacts;
+  /** Where the head ends and a stub record would stand (of a sparse image the stream's start); 0 when the image can have no stub, or is compressed and not one. */
+  headEnd: number;
+  /** SHA-256 from the stream's start to headEnd, hex. */
+  headDigest: string | null;
+  /** Up to 4096 bytes that stand at headEnd and begin with a stub record's magic; not yet checked (src/stub.ts). */
+  stubRecord: Buffer | null;
+}
+
+export interface ClassFacts {
+  pages: number;
+  payloadPages: number;
+  fillPages: number;
+  zeroPages: number;
+  /** Pages compressed to estimate the class; only in a report. */
+  sample: { pages: number; compressedBytes: number } | null;
+}
+
+/** Why pages are of their class: the rule that decided, as native/core/reason.cc names it. */
+export interface ReasonFacts {
+  class: PageClass;
+  reason: string;
+  /** Of docs/safety.md; empty when no rule but the kernel's own marks decided. */
+  rule: string;
+  text: string;
+  pages: number;
+}
+
+/** Where a sparse image has the pages of a RAM block, one behind the other, and the bitmap of those it holds. */
+export interface MappedBlock {
+  bitmapOffset: number;
+  pagesOffset: number;
+  bytes: number;
+}
+
+export interface InspectionFacts {
+  guest: { introspected: boolean; kernel: string | null; reason: string | null };
+  ram: { pageSize: number; pages: number; zeroPages: number };
+  classes: Record<PageClass, ClassFacts>;
+  reasons: ReasonFacts[];
+  /** Why pages are critical that a reader might expect to be expendable. */
+  notes: { text: string; pages: number }[];
+  /** `mappedBlocks`: of a sparse image only, whose records are the places of pages. */
+  stream: { machine: string; payloadRecords: number; zeroRecords: number; repeatedRecords: number; mappedBlocks: MappedBlock[] };
+  recovery: { folios: number; writes: number };
+}

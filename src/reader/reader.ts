@@ -1,0 +1,270 @@
+/**
+ * The parent's side of the reader: starts it in its jail with a read-only descriptor of the image, speaks its protocol, and believes nothing it has not checked (R1).
+ */
+import { existsSync, fstatSync } from 'node:fs';
+import { ParsError } from '../errors.js';
+import type { ImageFacts, InspectionFacts } from './inspection.js';
+import { builtBinary } from '../native.js';
+import { EXPENDABLE, FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { PipedChild } from '../piped-child.js';
+import type { OnProgress } from '../progress.js';
+import { badAnswer, imageFacts, inspectionFacts } from './reader-answers.js';
+
+export const MESSAGE = { image: 1, progress: 2, inspection: 3, error: 4, pack: 5, stripe: 6, frame: 7, end: 8, map: 9, query: 10, explanation: 11 } as const;
+const MAX_MESSAGE = 64 << 20;
+const MAX_STRIPE = 64 << 20;
+
+export type ReaderMode = 'probe' | 'report' | 'map' | 'explain' | 'live' | 'pack' | 'whole';
+
+/** The image does not parse, or is of a kind that is not looked into. `code` as in native/core/result.cc. */
+export class ImageError extends ParsError {
+  readonly code: string;
+  readonly offset: number;
+
+  constructor(code: string, offset: number, message: string) {
+    const refused = code.startsWith('unsupported');
+    super(refused ? 'refused' : 'corrupt', `${message} (${code} at byte ${offset})`, {
+      hint: refused
+        ? 'store it whole with "pars offload --keep-local", or set save_image_format = "raw" in /etc/libvirt/qemu.conf for the next save'
+        : 'if it is a libvirt save image it is damaged or still being written; Pars leaves it alone',
+    });
+    this.code = code;
+    this.offset = offset;
+  }
+}
+
+export interface ReaderOptions {
+  signal?: AbortSignal;
+  onProgress?: OnProgress;
+}
+
+/** One frame as the reader packed it; `data` is empty when its class is not stored. */
+export interface ReaderFrame {
+  kind: number;
+  pages: number;
+  rawBytes: number;
+  data: Buffer;
+}
+
+export interface ReaderStripe {
+  imageOffset: number;
+  imageBytes: number;
+  frames: ReaderFrame[];
+}
+
+interface Message {
+  type: number;
+  payload: Buffer;
+}
+
+function readerPath(): string {
+  const path = builtBinary('pars-reader');
+  if (existsSync(path)) return path;
+  throw new ParsError('internal', 'the reader is not built', { hint: 'run "npm run build" in the directory of pars' });
+}
+
+/** One run of the reader. */
+export class Reader {
+  readonly #child: PipedChild;
+  readonly #onProgress: OnProgress | undefined;
+
+  constructor(mode: ReaderMode, imageFd: number, { signal, onProgress }: ReaderOptions) {
+    this.#child = new PipedChild([readerPath(), mode], (writeFd) => ['pipe', 'ignore', 'pipe', imageFd, writeFd], {}, signal);
+    this.#onProgress = onProgress;
+  }
+
+  /** The next message that is not progress. The reader's own error message is thrown. */
+  async next(): Promise<Message> {
+    for (;;) {
+      const message = await this.#receive();
+      if (message.type === MESSAGE.progress) this.#progress(message);
+      else if (message.type === MESSAGE.error) throw this.#imageError(message);
+      else return message;
+    }
+  }
+
+  async expect(type: number): Promise<Buffer> {
+    const message = await this.next();
+    if (message.type !== type) throw badAnswer(`message ${message.type} where ${type} is due`);
+    return message.payload;
+  }
+
+  send(type: number, payload: object): void {
+    const text = Buffer.from(JSON.stringify(payload));
+    const header = Buffer.alloc(8);
+    header.writeUInt32LE(type, 0);
+    header.writeUInt32LE(text.length, 4);
+    this.#child.stdin?.write(Buffer.concat([header, text]));
+  }
+
+  /** Ends the reader, whatever it is doing. Safe twice. */
+  async close(): Promise<void> {
+    await this.#child.close();
+  }
+
+  async #receive(): Promise<Message> {
+    const header = await this.#child.read(8);
+    if (header.length < 8) throw await this.#death();
+    const bytes = header.readUInt32LE(4);
+    if (bytes > MAX_MESSAGE) throw badAnswer(`a message of ${bytes} bytes`);
+    const payload = bytes === 0 ? Buffer.alloc(0) : await this.#child.read(bytes);
+    if (payload.length < bytes) throw await this.#death();
+    return { type: header.readUInt32LE(0), payload };
+  }
+
+  async #death(): Promise<Error> {
+    const { signal, how, said } = await this.#child.ending();
+    return new ParsError('internal', `the reader ${how} before it had answered${said}`, {
+      hint: signal === 'SIGSYS' ? 'it tried something its jail forbids: the image may be hostile' : 'nothing was changed; run again, and report it if it repeats',
+    });
+  }
+
+  #progress(message: Message): void {
+    const { phase, done, total } = parseJson(message.payload) as { phase?: unknown; done?: unknown; total?: unknown };
+    if (typeof phase !== 'string' || typeof done !== 'number' || typeof total !== 'number') throw badAnswer('progress without numbers');
+    this.#onProgress?.({ phase: 'storing', done, total, unit: 'bytes' });
+  }
+
+  #imageError(message: Message): Error {
+    const { code, offset, message: text } = parseJson(message.payload) as { code?: unknown; offset?: unknown; message?: unknown };
+    if (typeof code !== 'string' || typeof offset !== 'number' || typeof text !== 'string') return badAnswer('an error without words');
+    return new ImageError(code.slice(0, 64), offset, text.slice(0, 512));
+  }
+}
+
+export function parseJson(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString('utf8'));
+  } catch {
+    throw badAnswer('text that is no JSON');
+  }
+}
+
+/** Header, domain and stub record: reads nothing past the head, so it serves stubs too. */
+export async function probeImage(imageFd: number, options: ReaderOptions = {}): Promise<ImageFacts> {
+  const reader = new Reader('probe', imageFd, options);
+  try {
+    return imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
+  } finally {
+    await reader.close();
+  }
+}
+
+/** The whole look inside, with a sampled estimate of how well each class compresses. */
+export async function reportImage(imageFd: number, options: ReaderOptions = {}): Promise<{ image: ImageFacts; inspection: InspectionFacts }> {
+  const reader = new Reader('report', imageFd, options);
+  try {
+    const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
+    const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), image.bytes);
+    return { image, inspection };
+  } finally {
+    await reader.close();
+  }
+}
+
+/** The look inside, followed by the image's frames. */
+export class PackSession {
+  /** Null when an image stored whole has no header that parses. */
+  readonly image: ImageFacts | null;
+  /** Null when the image is stored whole, without a look inside. */
+  readonly inspection: InspectionFacts | null;
+  readonly #reader: Reader;
+  readonly #bytes: number;
+
+  private constructor(reader: Reader, bytes: number, image: ImageFacts | null, inspection: InspectionFacts | null) {
+    this.#reader = reader;
+    this.#bytes = bytes;
+    this.image = image;
+    this.inspection = inspection;
+  }
+
+  /** Looks inside and waits. Throws ImageError when the image does not parse. */
+  static async look(imageFd: number, options: ReaderOptions = {}): Promise<PackSession> {
+    const reader = new Reader('pack', imageFd, options);
+    try {
+      const bytes = fstatSync(imageFd).size;
+      const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), bytes);
+      return new PackSession(reader, bytes, image, inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes));
+    } catch (error) {
+      await reader.close();
+      throw error;
+    }
+  }
+
+  /** The image as it is, for those that cannot be looked into: all of it skeleton, all of it critical. `image`: from an earlier probe, or null. */
+  static whole(imageFd: number, image: ImageFacts | null, options: ReaderOptions = {}): PackSession {
+    return new PackSession(new Reader('whole', imageFd, options), fstatSync(imageFd).size, image, null);
+  }
+
+  /** Every stripe in image order, from the first byte to the last. Classes not `stored` come as frames without data. */
+  async *pack(stored: readonly PageClass[], level = 1): AsyncGenerator<ReaderStripe> {
+    for (const name of PAGE_CLASSES)
+      if (!EXPENDABLE.has(name) && !stored.includes(name)) throw new ParsError('internal', `the critical class ${name} would not be stored`);
+    this.#reader.send(MESSAGE.pack, { stored, level });
+    let end = 0;
+    for (;;) {
+      const message = await this.#reader.next();
+      if (message.type === MESSAGE.image && end === 0) continue;
+      if (message.type === MESSAGE.end) break;
+      if (message.type !== MESSAGE.stripe || message.payload.length !== 20) throw badAnswer(`message ${message.type} where a stripe is due`);
+      const stripe = await this.#stripe(message.payload);
+      if (stripe.imageOffset !== end) throw badAnswer('a gap between stripes');
+      if (end === 0 && this.inspection && this.image?.headEnd && stripe.imageBytes !== this.image.headEnd) throw badAnswer('a first stripe that is not the head');
+      checkStored(stripe.frames, stored);
+      end += stripe.imageBytes;
+      yield stripe;
+    }
+    if (end !== this.#bytes) throw badAnswer(`stripes of ${end} bytes for an image of ${this.#bytes}`);
+  }
+
+  close(): Promise<void> {
+    return this.#reader.close();
+  }
+
+  /** A hole is places of zero pages in a sparse image. */
+  #mayHaveHoles(): boolean {
+    return (this.inspection?.stream.mappedBlocks.length ?? 0) > 0;
+  }
+
+  async #stripe(header: Buffer): Promise<ReaderStripe> {
+    const imageOffset = Number(header.readBigUInt64LE(0)), imageBytes = Number(header.readBigUInt64LE(8));
+    const frameCount = header.readUInt32LE(16);
+    if (frameCount === 0 && imageBytes > 0 && this.#mayHaveHoles()) return { imageOffset, imageBytes, frames: [] };
+    if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > FRAME_RECOVERY + 1) throw badAnswer('a stripe of an impossible size');
+    const frames: ReaderFrame[] = [];
+    for (let i = 0; i < frameCount; i++) frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame)));
+    checkFrames(frames, imageBytes);
+    return { imageOffset, imageBytes, frames };
+  }
+}
+
+function parseFrame(payload: Buffer): ReaderFrame {
+  if (payload.length < 12) throw badAnswer('a frame without a head');
+  return { kind: payload.readUInt8(0), pages: payload.readUInt32LE(4), rawBytes: payload.readUInt32LE(8), data: payload.subarray(12) };
+}
+
+/** A class comes with data exactly when it is to be stored: a frame left empty would pass for one that the policy does not keep. */
+function checkStored(frames: ReaderFrame[], stored: readonly PageClass[]): void {
+  for (const frame of frames) {
+    const name = PAGE_CLASSES[frame.kind];
+    if (name !== undefined && stored.includes(name) !== frame.data.length > 0) throw badAnswer(`a ${name} frame that is ${frame.data.length > 0 ? 'not wanted' : 'empty'}`);
+  }
+}
+
+/** Each kind at most once, a skeleton always, and all sizes consistent with the stripe's. */
+function checkFrames(frames: ReaderFrame[], imageBytes: number): void {
+  const kinds = new Set<number>();
+  let payload = 0, skeleton = -1;
+  for (const frame of frames) {
+    if (frame.kind > FRAME_RECOVERY || kinds.has(frame.kind)) throw badAnswer(`frame kind ${frame.kind}`);
+    kinds.add(frame.kind);
+    if (frame.kind === FRAME_SKELETON) skeleton = frame.rawBytes;
+    if (frame.kind < FRAME_FILL && frame.rawBytes !== frame.pages * PAGE_BYTES) throw badAnswer('a class frame whose pages do not add up');
+    if (frame.kind === FRAME_FILL && frame.rawBytes !== frame.pages * 8) throw badAnswer('a fill frame whose pages do not add up');
+    if (frame.kind >= FRAME_FILL && frame.data.length === 0) throw badAnswer('a frame of critical bytes without data');
+    if (frame.kind <= FRAME_FILL) payload += frame.pages * PAGE_BYTES;
+  }
+  if (kinds.has(PAGE_CLASSES.indexOf('clean-cache')) && !kinds.has(FRAME_RECOVERY)) throw badAnswer('clean cache without its recovery');
+  // The skeleton frame holds its run table beside the stripe's other bytes.
+  if (skeleton < imageBytes - payload + 4 || payload > imageBytes) throw badAnswer('frames that do not add up to their stripe');
+}

@@ -1,0 +1,77 @@
+/** Opens an image, has it read, and turns what cannot be reported on into an error that says what to do. */
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { ParsError } from '../errors.js';
+import { explainImage, type Explanation, mapImage } from '../reader/pictures.js';
+import { probeImage, type ReaderOptions, reportImage } from '../reader/reader.js';
+import type { ImageFacts } from '../reader/inspection.js';
+import { isCompressed } from '../image/save-format.js';
+import { unpackImage } from '../image/unpacked.js';
+import { decodeStub } from '../image/stub.js';
+import type { ReportFacts } from './report.js';
+
+/** Looks inside the image at `path`, with `pictures` for the map and the files too. Reads only. */
+export async function lookInside(path: string, options: ReaderOptions & { pictures?: boolean } = {}): Promise<ReportFacts> {
+  return withImage(path, options, async (fd, file) => {
+    const looked = await (options.pictures ? mapImage(fd, options) : reportImage(fd, options));
+    return { path, ...looked, image: file === null ? looked.image : { ...file, rawBytes: looked.image.bytes } };
+  });
+}
+
+/** Why pages of the image at `path` are of their class. */
+export async function explainPages(path: string, first: number, pages: number, options: ReaderOptions = {}): Promise<Explanation> {
+  return withImage(path, options, (fd) => explainImage(fd, first, pages, options));
+}
+
+/**
+ * `look` gets a raw or sparse image, and of a compressed one what its file says of itself. Most are not compressed, and tried as they are: only when that
+ * fails is the file asked what it is.
+ */
+async function withImage<T>(path: string, options: ReaderOptions, look: (fd: number, compressed: ImageFacts | null) => Promise<T>): Promise<T> {
+  const handle = await openImage(path);
+  try {
+    return await look(handle.fd, null);
+  } catch (error) {
+    const facts = await probeImage(handle.fd, options).catch(() => null);
+    if (facts?.stubRecord) throw stubFound(path, facts, facts.stubRecord);
+    if (facts === null || !isCompressed(facts.format)) throw error;
+    const raw = await unpackImage({ fd: handle.fd, path }, facts, options);
+    return await look(raw.fd, facts).finally(() => raw.close());
+  } finally {
+    await handle.close();
+  }
+}
+
+/** O_NONBLOCK: neither a FIFO nor somebody's lease makes us wait. */
+async function openImage(path: string): Promise<FileHandle> {
+  try {
+    const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if ((await handle.stat()).isFile()) return handle;
+    await handle.close();
+  } catch (cause) {
+    throw openError(cause as NodeJS.ErrnoException, path);
+  }
+  throw new ParsError('usage', `${path} is not a regular file`);
+}
+
+function openError(cause: NodeJS.ErrnoException, path: string): ParsError {
+  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return new ParsError('missing', `there is no file ${path}`, { cause });
+  if (cause.code === 'EAGAIN') return new ParsError('busy', `${path} is being offloaded right now`, { hint: 'try again in a moment', cause });
+  return new ParsError('refused', `cannot open ${path}: ${cause.message}`, { hint: 'save images are readable for root only', cause });
+}
+
+/** There is nothing to look into; what was there is in the store. */
+export class StubFound extends ParsError {
+  /** Null when its record is damaged. */
+  readonly snapshot: string | null;
+
+  constructor(path: string, uuid: string, snapshot: string | null) {
+    super('refused', `${path} is a stub: its pages are in the store`, { hint: `name the store with --store, or see: pars show ${uuid}` });
+    this.snapshot = snapshot;
+  }
+}
+
+/** A stub fails a look inside by design. */
+function stubFound(path: string, { domain, headEnd }: ImageFacts, record: Buffer): StubFound {
+  return new StubFound(path, domain.uuid, decodeStub(record, headEnd)?.snapshot ?? null);
+}

@@ -1,0 +1,63 @@
+/** What a policy would store: exact before compression, estimated after it. */
+import { EXPENDABLE, PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import type { Policy } from '../policy/policy.js';
+import { parseCoding } from '../stores/coding.js';
+
+/** Bytes of one kind, once. */
+export interface Amount {
+  /** Before compression: exact. */
+  rawBytes: number;
+  /** After compression: from samples; null when nobody looked. */
+  estimatedCompressedBytes: number | null;
+}
+
+/** What an image consists of. */
+export interface Amounts {
+  classes: Record<PageClass, Amount>;
+  /** Everything that is not payload of a class: always stored, as often as critical data. */
+  skeleton: Amount;
+}
+
+/** The same over all copies, and against what `replicate-all` stores before compression. */
+export interface PolicyCost extends Amount {
+  savedVsReplicateAll: number;
+  estimatedSavedVsReplicateAll: number | null;
+}
+
+/** What `policy` stores of these amounts, all copies together; of coded data, with its parity. */
+export function costOf(policy: Policy, amounts: Amounts): Amount {
+  const coded = policy.coding === undefined ? null : shareKept(policy.coding);
+  const parts: [copies: number, amount: Amount][] = PAGE_CLASSES.map((name) => [EXPENDABLE.has(name) ? policy.copies[name] : (coded ?? policy.copies[name]), amounts.classes[name]]);
+  parts.push([coded ?? policy.criticalCopies, amounts.skeleton]);
+  return parts.reduce<Amount>(
+    (sum, [copies, amount]) => ({
+      rawBytes: sum.rawBytes + Math.ceil(copies * amount.rawBytes),
+      estimatedCompressedBytes: addScaled(sum.estimatedCompressedBytes, copies, amount.estimatedCompressedBytes),
+    }),
+    { rawBytes: 0, estimatedCompressedBytes: 0 },
+  );
+}
+
+/** The cost of `policy` beside that of `baseline`: three plain copies of the image. */
+export function compareCost(policy: Policy, baseline: Policy, amounts: Amounts): PolicyCost {
+  const cost = costOf(policy, amounts);
+  const base = costOf(baseline, amounts).rawBytes;
+  const saved = (bytes: number): number => (base === 0 ? 0 : 1 - bytes / base);
+  return {
+    ...cost,
+    savedVsReplicateAll: saved(cost.rawBytes),
+    estimatedSavedVsReplicateAll: cost.estimatedCompressedBytes === null ? null : saved(cost.estimatedCompressedBytes),
+  };
+}
+
+/** Bytes kept for each byte of data: all of it once, and the parity. */
+function shareKept(coding: string): number {
+  const { data, parity } = parseCoding(coding);
+  return (data + parity) / data;
+}
+
+/** What is not stored costs nothing, sampled or not. */
+function addScaled(sum: number | null, copies: number, bytes: number | null): number | null {
+  if (copies === 0) return sum;
+  return sum === null || bytes === null ? null : sum + Math.ceil(copies * bytes);
+}

@@ -1,0 +1,174 @@
+/** The index of a snapshot: which frames rebuild which stretch of the image (docs/format.md, "Index"). */
+import { ParsError } from '../errors.js';
+import { FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
+
+export interface IndexFrame {
+  /** 0..11 a page class, 12 fill, 13 skeleton, 14 recovery. */
+  kind: number;
+  /** Number of the pack that holds it. */
+  pack: number;
+  rawBytes: number;
+  /** In the pack. */
+  offset: number;
+  /** Compressed; 0 when the policy keeps no copy of the class. */
+  bytes: number;
+  pages: number;
+  /** SHA-256 of the compressed bytes, hex; zeros when not stored. */
+  sha256: string;
+}
+
+export interface IndexStripe {
+  imageOffset: number;
+  imageBytes: number;
+  /** None: a hole of a sparse image, zeros. */
+  frames: IndexFrame[];
+}
+
+export const INDEX_MAGIC = 'PARSIDX1';
+/** A stripe holds 2048 pages and what lies between; the device state at the end of an image may be long. */
+export const MAX_STRIPE_BYTES = 2 ** 30;
+
+const HEADER_BYTES = 16;
+const STRIPE_BYTES = 24;
+const FRAME_BYTES = 56;
+const RECORD_WORD_BYTES = 8;
+const NO_DIGEST = '0'.repeat(64);
+
+/** The object of a snapshot that holds a frame: "anon.0", "skeleton.3". */
+export function packName(kind: number, pack: number): string {
+  return `${PAGE_CLASSES[kind] ?? 'skeleton'}.${pack}`;
+}
+
+/** The digest that frames which are not stored carry. */
+export function noDigest(): string {
+  return NO_DIGEST;
+}
+
+/** True when the policy keeps the frame's bytes. */
+export function isStored(frame: IndexFrame): boolean {
+  return frame.bytes > 0;
+}
+
+export function encodeIndex(stripes: readonly IndexStripe[]): Buffer {
+  const frames = stripes.reduce((sum, stripe) => sum + stripe.frames.length, 0);
+  const out = Buffer.alloc(HEADER_BYTES + stripes.length * STRIPE_BYTES + frames * FRAME_BYTES);
+  out.write(INDEX_MAGIC, 0, 'latin1');
+  out.writeUInt32LE(stripes.length, 8);
+  out.writeUInt32LE(frames, 12);
+  let first = 0;
+  const framesAt = HEADER_BYTES + stripes.length * STRIPE_BYTES;
+  stripes.forEach((stripe, i) => {
+    writeStripe(out, HEADER_BYTES + i * STRIPE_BYTES, stripe, first);
+    stripe.frames.forEach((frame, j) => writeFrame(out, framesAt + (first + j) * FRAME_BYTES, frame));
+    first += stripe.frames.length;
+  });
+  return out;
+}
+
+/** What an index must fit: the image it rebuilds and the packs it points into. */
+export interface IndexBounds {
+  imageBytes: number;
+  /** Length of the pack of that name; undefined when the snapshot has none. */
+  packBytes(name: string): number | undefined;
+  /** Of a sparse image: pages have no records, and a stripe without frames is a hole. */
+  mapped: boolean;
+}
+
+/** Decodes and checks everything; throws 'corrupt' at the first thing that cannot be. */
+export function decodeIndex(data: Buffer, bounds: IndexBounds): IndexStripe[] {
+  if (data.length < HEADER_BYTES || data.toString('latin1', 0, 8) !== INDEX_MAGIC) throw damaged('it does not begin with its magic');
+  const stripeCount = data.readUInt32LE(8);
+  const frameCount = data.readUInt32LE(12);
+  const framesAt = HEADER_BYTES + stripeCount * STRIPE_BYTES;
+  if (data.length !== framesAt + frameCount * FRAME_BYTES) throw damaged(`${data.length} bytes cannot hold ${stripeCount} stripes and ${frameCount} frames`);
+  const stripes: IndexStripe[] = [];
+  const state = { imageOffset: 0, frame: 0 };
+  for (let i = 0; i < stripeCount; i++) stripes.push(readStripe(data, i, framesAt, frameCount, state, bounds));
+  if (state.imageOffset !== bounds.imageBytes) throw damaged(`its stripes cover ${state.imageOffset} of ${bounds.imageBytes} bytes`);
+  if (state.frame !== frameCount) throw damaged('it has frames that belong to no stripe');
+  return stripes;
+}
+
+function readStripe(
+  data: Buffer, number: number, framesAt: number, frameCount: number, state: { imageOffset: number; frame: number }, bounds: IndexBounds,
+): IndexStripe {
+  const at = HEADER_BYTES + number * STRIPE_BYTES;
+  const imageOffset = Number(data.readBigUInt64LE(at));
+  const imageBytes = Number(data.readBigUInt64LE(at + 8));
+  const count = data.readUInt32LE(at + 20);
+  if (imageOffset !== state.imageOffset) throw damaged(`stripe ${number} begins at ${imageOffset}, not where the one before ends`);
+  const isHole = bounds.mapped && count === 0;
+  if (imageBytes === 0 || (imageBytes > MAX_STRIPE_BYTES && !isHole)) throw damaged(`stripe ${number} is ${imageBytes} bytes long`);
+  if (data.readUInt32LE(at + 16) !== state.frame || state.frame + count > frameCount) throw damaged(`the frames of stripe ${number} are not the next ones`);
+  const frames = Array.from({ length: count }, (_, i) => readFrame(data, framesAt + (state.frame + i) * FRAME_BYTES, number, bounds));
+  if (!isHole) checkKinds(frames, number);
+  checkPayload(frames, imageBytes, number, bounds.mapped ? 0 : RECORD_WORD_BYTES);
+  state.imageOffset += imageBytes;
+  state.frame += count;
+  return { imageOffset, imageBytes, frames };
+}
+
+function readFrame(data: Buffer, at: number, stripe: number, bounds: IndexBounds): IndexFrame {
+  const frame: IndexFrame = {
+    kind: data.readUInt8(at),
+    pack: data.readUInt16LE(at + 2),
+    rawBytes: data.readUInt32LE(at + 4),
+    offset: Number(data.readBigUInt64LE(at + 8)),
+    bytes: data.readUInt32LE(at + 16),
+    pages: data.readUInt32LE(at + 20),
+    sha256: data.toString('hex', at + 24, at + 56),
+  };
+  if (data.readUInt8(at + 1) !== 0 || frame.kind > FRAME_RECOVERY) throw damaged(`stripe ${stripe} has a frame of unknown kind ${frame.kind}`);
+  checkSize(frame, stripe);
+  checkPlace(frame, stripe, bounds);
+  return frame;
+}
+
+/** A frame's length follows from its pages, where it holds pages. */
+function checkSize(frame: IndexFrame, stripe: number): void {
+  const unit = frame.kind < FRAME_FILL ? PAGE_BYTES : frame.kind === FRAME_FILL ? 8 : 0;
+  const fits = unit === 0 ? frame.rawBytes <= MAX_STRIPE_BYTES + (MAX_STRIPE_BYTES >> 2) : frame.pages > 0 && frame.rawBytes === frame.pages * unit;
+  if (!fits) throw damaged(`frame ${frame.kind} of stripe ${stripe} has ${frame.pages} pages in ${frame.rawBytes} bytes`);
+}
+
+function checkPlace(frame: IndexFrame, stripe: number, bounds: IndexBounds): void {
+  if (!isStored(frame)) {
+    if (frame.kind >= FRAME_FILL || frame.sha256 !== NO_DIGEST) throw damaged(`frame ${frame.kind} of stripe ${stripe} is empty`);
+    return;
+  }
+  const name = packName(frame.kind, frame.pack);
+  const packBytes = bounds.packBytes(name);
+  if (packBytes === undefined) throw damaged(`stripe ${stripe} names ${name}, which the manifest does not list`);
+  if (frame.offset + frame.bytes > packBytes) throw damaged(`frame ${frame.kind} of stripe ${stripe} reaches past the end of ${name}`);
+}
+
+function checkKinds(frames: readonly IndexFrame[], stripe: number): void {
+  if (new Set(frames.map((frame) => frame.kind)).size !== frames.length) throw damaged(`stripe ${stripe} has two frames of one kind`);
+  if (!frames.some((frame) => frame.kind === FRAME_SKELETON)) throw damaged(`stripe ${stripe} has no skeleton`);
+}
+
+function checkPayload(frames: readonly IndexFrame[], imageBytes: number, stripe: number, recordBytes: number): void {
+  const pages = frames.reduce((sum, frame) => sum + (frame.kind <= FRAME_FILL ? frame.pages : 0), 0);
+  if (pages * (PAGE_BYTES + recordBytes) > imageBytes) throw damaged(`stripe ${stripe} has ${pages} pages in ${imageBytes} bytes`);
+}
+
+function writeStripe(out: Buffer, at: number, stripe: IndexStripe, firstFrame: number): void {
+  out.writeBigUInt64LE(BigInt(stripe.imageOffset), at);
+  out.writeBigUInt64LE(BigInt(stripe.imageBytes), at + 8);
+  out.writeUInt32LE(firstFrame, at + 16);
+  out.writeUInt32LE(stripe.frames.length, at + 20);
+}
+
+function writeFrame(out: Buffer, at: number, frame: IndexFrame): void {
+  out.writeUInt8(frame.kind, at);
+  out.writeUInt16LE(frame.pack, at + 2);
+  out.writeUInt32LE(frame.rawBytes, at + 4);
+  out.writeBigUInt64LE(BigInt(frame.offset), at + 8);
+  out.writeUInt32LE(frame.bytes, at + 16);
+  out.writeUInt32LE(frame.pages, at + 20);
+  out.write(frame.sha256, at + 24, 32, 'hex');
+}
+
+function damaged(why: string): ParsError {
+  return new ParsError('corrupt', `the index of the snapshot is damaged: ${why}`);
+}

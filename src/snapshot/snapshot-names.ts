@@ -1,0 +1,29 @@
+/** Names of snapshots: UUID/TIME-RANDOM. A domain's name is never part of one (R23). */
+import { randomBytes } from 'node:crypto';
+import { ParsError } from '../errors.js';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const TIME_RANDOM = /^\d{8}T\d{6}Z-[0-9a-f]{8}$/;
+
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
+export function isSnapshotName(text: string): boolean {
+  const [uuid = '', rest = '', ...more] = text.split('/');
+  return more.length === 0 && UUID.test(uuid) && TIME_RANDOM.test(rest);
+}
+
+/** A new name for a snapshot of the domain `uuid`. The time is for people; order is the manifest's sequence number. */
+export function newSnapshotName(uuid: string, now = new Date()): string {
+  const time = now.toISOString().replace(/[-:]/g, '').replace(/\.\d+Z$/, 'Z');
+  const name = `${uuid.toLowerCase()}/${time}-${randomBytes(4).toString('hex')}`;
+  if (!isSnapshotName(name)) throw new ParsError('internal', `${JSON.stringify(uuid)} is not a UUID`);
+  return name;
+}
+
+/** Path in the store of one of a snapshot's objects. */
+export function objectPath(snapshot: string, object: string): string {
+  if (!isSnapshotName(snapshot)) throw new ParsError('usage', `${JSON.stringify(snapshot)} is not the name of a snapshot`, { hint: 'see: pars list' });
+  return `${snapshot}/${object}`;
+}

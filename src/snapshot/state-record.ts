@@ -1,0 +1,32 @@
+/** What a state object in the store says: which host brought a snapshot into that state, and when (docs/format.md, "State objects"). */
+import { z } from 'zod';
+import type { Host } from '../host.js';
+import type { Store } from '../stores/store.js';
+
+const schema = z.object({
+  machineId: z.string().regex(/^[0-9a-f]{32}$/),
+  host: z.string().max(4096),
+  token: z.string().regex(/^[0-9a-f]{32}$/),
+  time: z.string().max(64),
+});
+
+export type StateRecord = z.infer<typeof schema>;
+
+export function encodeStateRecord(host: Host, token: string): Buffer {
+  const record: StateRecord = { machineId: host.machineId, host: host.host, token, time: new Date().toISOString() };
+  return Buffer.from(`${JSON.stringify(record)}\n`);
+}
+
+/** Throws as the store's readWhole does: a claim that cannot be read is no leave to ignore it. */
+export async function readStateRecord(store: Store, object: string): Promise<StateRecord> {
+  const data = await store.readWhole(object, (copy) => parse(copy) !== null);
+  return parse(data) as StateRecord;
+}
+
+function parse(data: Buffer): StateRecord | null {
+  try {
+    return schema.parse(JSON.parse(data.toString()));
+  } catch {
+    return null;
+  }
+}

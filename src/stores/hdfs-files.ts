@@ -1,0 +1,162 @@
+/** Files and directories of a store in HDFS: the few operations the rest is made of, with errors of ours. */
+import { setMaxListeners } from 'node:events';
+import { posix } from 'node:path';
+import { ParsError } from '../errors.js';
+import { type CallOptions, type FileStatus, WebHdfsClient } from '../webhdfs/index.js';
+import { temporaryName } from '../temporary-name.js';
+import { hdfsError, isHdfs } from './hdfs-errors.js';
+import type { HdfsAddress } from './hdfs-url.js';
+
+export const FILE_MODE = '600';
+export const DIRECTORY_MODE = '700';
+
+/** Where the trees of coded files lie. */
+const CODED = '.ec';
+
+/** A renaming that was not answered is asked for again so often, after a look at what became of it. */
+const RENAMES = 3;
+
+export class HdfsFiles {
+  readonly client: WebHdfsClient;
+  readonly root: string;
+  readonly url: string;
+  readonly signal: AbortSignal | undefined;
+
+  constructor({ url, root, options }: HdfsAddress, signal?: AbortSignal) {
+    this.client = new WebHdfsClient(options);
+    this.url = url;
+    this.root = root;
+    this.signal = signal;
+    // Each open stream listens to it.
+    if (signal) setMaxListeners(0, signal);
+  }
+
+  pathOf(name: string): string {
+    return name === '' ? this.root : `${this.root}/${name}`;
+  }
+
+  /** Below it a tree like the store's own, of files that are coded: in HDFS coding is a directory's. */
+  codedRoot(coding: string): string {
+    return `${this.root}/${CODED}/${coding}`;
+  }
+
+  /** Where an object lies: among those with copies, or those of some coding. Null when it is nowhere. */
+  async find(path: string): Promise<{ path: string; status: FileStatus } | null> {
+    const status = await this.status(path);
+    if (status !== null) return { path, status };
+    const [, ...coded] = await this.everywhere(path);
+    for (const candidate of coded) {
+      const there = await this.status(candidate);
+      if (there !== null) return { path: candidate, status: there };
+    }
+    return null;
+  }
+
+  /** The same place in each of the trees. */
+  async everywhere(path: string): Promise<string[]> {
+    const codings = await this.list(`${this.root}/${CODED}`);
+    return [path, ...codings.map(({ pathSuffix }) => this.codedRoot(pathSuffix) + path.slice(this.root.length))];
+  }
+
+  temporaryFor(path: string): string {
+    return posix.join(posix.dirname(path), temporaryName(posix.basename(path)));
+  }
+
+  /** Runs calls of the client; what they throw becomes an error of ours. */
+  async call<T>(doing: string, work: (client: WebHdfsClient, call: CallOptions) => Promise<T>): Promise<T> {
+    this.signal?.throwIfAborted();
+    try {
+      return await work(this.client, { signal: this.signal });
+    } catch (error) {
+      throw hdfsError(error, doing);
+    }
+  }
+
+  /** Null when there is nothing of that name. */
+  status(path: string): Promise<FileStatus | null> {
+    return this.call(`looking at ${path}`, (client, call) => statusOrNull(client, path, call));
+  }
+
+  /** The entries of a directory; none when it is not there. */
+  list(directory: string): Promise<FileStatus[]> {
+    return this.call(`listing ${directory}`, async (client, call) => {
+      const entries: FileStatus[] = [];
+      try {
+        for await (const entry of client.list(directory, call)) entries.push(entry);
+      } catch (error) {
+        if (!isHdfs(error, 'missing')) throw error;
+      }
+      // A file lists itself, under no name.
+      return entries.filter(({ pathSuffix }) => pathSuffix !== '');
+    });
+  }
+
+  /** Directory by directory, for only the last of several gets the permission that is asked for. */
+  async makeParents(path: string, root = this.root): Promise<void> {
+    const below = posix.relative(root, posix.dirname(path)).split('/').filter((segment) => segment !== '');
+    for (let depth = 1; depth <= below.length; depth++) {
+      const directory = posix.join(root, ...below.slice(0, depth));
+      await this.call(`making ${directory}`, (client, call) => client.makeDirectories(directory, { permission: DIRECTORY_MODE, ...call }));
+    }
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.call(`removing ${path}`, (client, call) => client.delete(path, { recursive: true, ...call }));
+    await this.removeEmptyParents(path);
+  }
+
+  /** Also when the caller has been told to stop: nothing of what he began is to stay. */
+  async discard(path: string): Promise<void> {
+    await this.client.delete(path).catch(() => undefined);
+    await this.removeEmptyParents(path);
+  }
+
+  async removeEmptyParents(path: string): Promise<void> {
+    for (let directory = posix.dirname(path); directory.length > this.root.length; directory = posix.dirname(directory)) {
+      // The coding is its own: made anew by whoever finds it gone, it would have none.
+      if (posix.dirname(directory) === `${this.root}/${CODED}`) return;
+      const gone = await this.client.delete(directory).catch(() => false);
+      if (!gone) return;
+    }
+  }
+
+  /** Takes the place of whatever has the name. */
+  async replace(temporary: string, path: string): Promise<void> {
+    await this.#rename(temporary, path, async (client, call) => {
+      await client.renameOver(temporary, path, call);
+      return true;
+    });
+  }
+
+  /** False when the name is taken. The NameNode decides under its lock, so of several exactly one succeeds. */
+  async publishNew(temporary: string, path: string): Promise<boolean> {
+    const renamed = await this.#rename(temporary, path, (client, call) => client.rename(temporary, path, call));
+    if (renamed || (await this.status(path)) !== null) return renamed;
+    throw new ParsError('unreachable', `${temporary} could not be renamed to ${path}: was it removed?`);
+  }
+
+  #rename(temporary: string, path: string, rename: (client: WebHdfsClient, call: CallOptions) => Promise<boolean>): Promise<boolean> {
+    return this.call(`renaming ${temporary} to ${path}`, async (client, call) => {
+      const before = await client.status(temporary, call);
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await rename(client, call);
+        } catch (error) {
+          if (!isHdfs(error, 'unreachable', 'timeout')) throw error;
+          // A file keeps its id: the answer was lost, the renaming was not.
+          if ((await statusOrNull(client, path, call))?.fileId === before.fileId) return true;
+          if (attempt === RENAMES) throw error;
+        }
+      }
+    });
+  }
+}
+
+async function statusOrNull(client: WebHdfsClient, path: string, call: CallOptions): Promise<FileStatus | null> {
+  try {
+    return await client.status(path, call);
+  } catch (error) {
+    if (isHdfs(error, 'missing')) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,114 @@
+/** The store in HDFS against a real cluster: one NameNode, three DataNodes with addresses of their own. */
+import { randomBytes } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { HdfsStore } from '../../src/stores/hdfs.js';
+import { initHdfsStore } from '../../src/stores/hdfs-init.js';
+import { nameNodesOf, upload } from '../../src/webhdfs/index.js';
+import { failure, put, storeContract } from '../contract/store.js';
+import { HdfsCluster } from '../support/hdfs-cluster.js';
+import { hdfsFixture, type HdfsFixture } from '../support/hdfs-store.js';
+import { labMissing } from '../support/lab.js';
+
+const DAY = 24 * 3_600_000;
+
+describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
+  let cluster: HdfsCluster;
+
+  beforeAll(async () => {
+    const settings = {
+      // A DataNode that looks for another copy of a bad block waits for seconds between its tries by default.
+      'dfs.client.retry.window.base': '10',
+      // Else a block starts with two copies when the third DataNode seems busy; HDFS makes the third soon after, and syncs it on no one's word.
+      'dfs.namenode.redundancy.considerLoad': 'false',
+    };
+    cluster = await HdfsCluster.start({ dataNodes: 3, settings });
+  });
+  afterAll(() => cluster?.stop());
+
+  // The first test, and counted from a DataNode's start: one that was just asked, or has just started, tells older counters for some seconds.
+  it('has what is critical synced to the disk by every DataNode, and nothing else (R21)', async () => {
+    const { store, dispose } = await hdfsFixture(cluster);
+    await putAs(store, 'g/s/expendable', false);
+    await putAs(store, 'g/s/critical', true);
+    const markerAndCritical = [2, 2, 2];
+    await expect.poll(() => syncsOf(cluster), { timeout: 60_000, interval: 1000 }).toEqual(markerAndCritical);
+    await dispose();
+  });
+
+  storeContract('webhdfs:', () => hdfsFixture(cluster), 3);
+
+  describe('a store', () => {
+    let fixture: HdfsFixture;
+    let store: HdfsStore;
+
+    beforeEach(async () => {
+      fixture = await hdfsFixture(cluster);
+      ({ store } = fixture);
+    });
+    afterEach(async () => {
+      await store.close();
+      await fixture.dispose();
+    });
+
+    it('is never written without its marker, and init makes one once (R22)', async () => {
+      const { storeId } = await store.status();
+      expect(await initHdfsStore(fixture.url)).toMatchObject({ storeId, marked: false });
+      await fixture.client.delete(`${fixture.root}/pars-store.json`);
+      expect((await failure(new HdfsStore(fixture.url).create('g/s/x', { copies: 1, critical: false }), 'unreachable')).hint).toContain('pars store init');
+      await upload(fixture.client, `${fixture.root}/photo.jpg`, [], { replication: 1, blockSize: 1 << 20 });
+      expect((await failure(initHdfsStore(fixture.url), 'refused')).message).toContain('photo.jpg');
+    });
+
+    it('keeps files from others: 0700 and 0600 (R24)', async () => {
+      await put(store, 'g/s/x', randomBytes(10), 1);
+      for (const path of ['', '/g', '/g/s']) expect((await fixture.client.status(fixture.root + path)).permission, path).toBe('700');
+      for (const path of ['/g/s/x', '/pars-store.json']) expect((await fixture.client.status(fixture.root + path)).permission, path).toBe('600');
+    });
+
+    it('takes little quota for little files, and says when there is none', async () => {
+      await cluster.exec('dfsadmin', '-setSpaceQuota', '20m', fixture.root);
+      const room = (await store.status()).freeBytes ?? NaN;
+      expect(room).toBeGreaterThan(15 << 20);
+      expect(room).toBeLessThanOrEqual(20 << 20);
+      await put(store, 'g/s/small', randomBytes(100_000), 3);
+      const error = await failure(put(store, 'g/s/large', randomBytes(8 << 20), 3), 'no-space');
+      expect(error.hint).toContain('setSpaceQuota');
+      expect(await store.list('g/s')).toEqual(['small']);
+    });
+
+    it('sweeps what killed writers left, by the clock of the NameNode, never younger than a day', async () => {
+      const [old, young] = ['.x.0123456789ab.tmp', '.y.0123456789ab.tmp'].map((name) => `${fixture.root}/g/s/${name}`) as [string, string];
+      for (const path of [old, young]) await upload(fixture.client, path, [Buffer.from('left')], { replication: 1, blockSize: 1 << 20 });
+      await setTime(cluster, old, Date.now() - DAY - 3_600_000);
+      await setTime(cluster, young, Date.now() - DAY + 3_600_000);
+      expect(await store.sweep({ olderThanMs: 0, dryRun: true })).toBe(1);
+      expect(await store.sweep({ olderThanMs: 0, dryRun: false })).toBe(1);
+      await expect(fixture.client.status(old)).rejects.toMatchObject({ kind: 'missing' });
+      expect((await fixture.client.status(young)).length).toBe(4);
+      await put(store, 'g/s/z', randomBytes(10), 1);
+      expect(await store.age('g/s/z')).toBeLessThan(60_000);
+    });
+  });
+});
+
+async function putAs(store: HdfsStore, name: string, critical: boolean): Promise<void> {
+  const writer = await store.create(name, { copies: 3, critical });
+  await writer.write(randomBytes(100_000));
+  await store.verify(await writer.close());
+}
+
+/** How often each DataNode has synced a file of a block: its own account. */
+async function syncsOf(cluster: HdfsCluster): Promise<number[]> {
+  const nodes = (await cluster.status()).filter(({ name }) => name.startsWith('dn'));
+  return Promise.all(
+    nodes.map(async ({ http }) => {
+      const { beans } = (await (await fetch(`http://${http}/jmx?qry=Hadoop:service=DataNode,name=DataNodeActivity-*`)).json()) as { beans: { FsyncCount: number }[] };
+      return beans[0]?.FsyncCount ?? NaN;
+    }),
+  );
+}
+
+async function setTime(cluster: HdfsCluster, path: string, time: number): Promise<void> {
+  const url = `${nameNodesOf(cluster.url)[0]}/webhdfs/v1${path}?op=SETTIMES&user.name=root&modificationtime=${time}`;
+  expect((await fetch(url, { method: 'PUT' })).status).toBe(200);
+}

@@ -1,0 +1,35 @@
+/** An image beside a local store, which the test's own process offloads and hydrates. */
+import { mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { ImageFile } from '../../src/image/image-file.js';
+import { StubRegistry } from '../../src/image/stub-registry.js';
+import { hydrate, type Hydrated } from '../../src/life/hydrate.js';
+import { offload, type Offloaded, type OffloadOptions } from '../../src/life/offload.js';
+import { policyByName } from '../../src/policy/policy.js';
+import { localFixture, type LocalFixture } from './local-store.js';
+
+const HOST = { machineId: '0'.repeat(32), host: 'test' };
+
+export interface ImageFixture extends LocalFixture {
+  /** Where the image is to be. */
+  image: string;
+  offload(options?: Partial<OffloadOptions>): Promise<Offloaded>;
+  hydrate(): Promise<Hydrated>;
+}
+
+export async function imageFixture(): Promise<ImageFixture> {
+  const local = await localFixture();
+  const { root, store } = local;
+  const image = join(root, 'saves', 'g.save');
+  mkdirSync(dirname(image));
+  const registry = new StubRegistry(join(root, 'state'));
+  return {
+    ...local,
+    image,
+    offload: (options) => offload(image, { store, host: HOST, registry }, { policy: policyByName('pars'), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1, ...options }),
+    async hydrate() {
+      const file = await ImageFile.open(image);
+      return hydrate(file, { store: async () => store, host: HOST, registry }, { force: false, acceptChangedDisks: false, lockWaitMs: 0 }).finally(() => file.close());
+    },
+  };
+}

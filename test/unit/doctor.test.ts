@@ -1,0 +1,122 @@
+/** `pars doctor`: each look on a host that is right, and on one where that one thing is wrong. */
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import pc from 'picocolors';
+import { type Check, checked, failure, ok, verdictOf, warning } from '../../src/doctor/check.js';
+import { checkConfinement, checkSaveFormat } from '../../src/doctor/libvirt.js';
+import { checkHook } from '../../src/doctor/hook.js';
+import { checkStore } from '../../src/doctor/store.js';
+import { ParsError } from '../../src/errors.js';
+import { renderChecks } from '../../src/faces/doctor.js';
+import { formatBytes } from '../../src/faces/units.js';
+import { hookPath } from '../../src/install/install.js';
+import { presetPolicy } from '../../src/policy/policy.js';
+import { filesIn, localFixture } from '../support/local-store.js';
+
+let root: string;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'pars-doctor-'));
+});
+afterEach(() => rm(root, { recursive: true }));
+
+async function file(path: string, text: string, mode = 0o644): Promise<string> {
+  await mkdir(dirname(join(root, path)), { recursive: true });
+  await writeFile(join(root, path), text);
+  await chmod(join(root, path), mode);
+  return join(root, path);
+}
+
+const verdicts = (checks: readonly Check[]): string[] => checks.map(({ name, verdict }) => `${name}: ${verdict}`);
+
+describe('the format of saves', () => {
+  it.each([
+    ['', 'ok'],
+    ['save_image_format = "raw"\n', 'ok'],
+    ['# save_image_format = "zstd"\n', 'ok'],
+    ['save_image_format = "gzip"\n', 'ok'],
+    ['save_image_format = "sparse"\n', 'ok'],
+    ['save_image_format = "raw"\n  save_image_format="lz4"\n', 'warning'],
+  ])('%j: %s', async (text, verdict) => {
+    expect(await checkSaveFormat(await file('qemu.conf', text))).toMatchObject({ verdict });
+  });
+
+  it('a host without qemu.conf saves raw', async () => {
+    expect(await checkSaveFormat(join(root, 'none'))).toMatchObject({ verdict: 'ok' });
+  });
+});
+
+describe('who confines libvirtd', () => {
+  it('nobody', async () => expect(await checkConfinement(root)).toMatchObject({ verdict: 'ok' }));
+  it('SELinux', async () => {
+    await file('sys/fs/selinux/enforce', '1\n');
+    expect(await checkConfinement(root)).toMatchObject({ verdict: 'warning', todo: expect.stringContaining('ausearch') as string });
+  });
+  it('AppArmor, until a local rule names pars', async () => {
+    await file('sys/kernel/security/apparmor/profiles', 'man_groff (enforce)\nlibvirtd (enforce)\n');
+    expect(await checkConfinement(root)).toMatchObject({ verdict: 'warning', todo: expect.stringContaining('apparmor.d/local') as string });
+    await file('etc/apparmor.d/local/usr.sbin.libvirtd', '/usr/local/lib/pars/** rmUx,\n');
+    expect(await checkConfinement(root)).toMatchObject({ verdict: 'ok' });
+  });
+});
+
+describe('the hook', () => {
+  const script = (words: Record<string, string>): string => `#!/bin/sh\n# The libvirt hook of Pars\n${Object.entries(words).map(([name, word]) => `${name}='${word}'`).join('\n')}\n`;
+  const whole = { node: process.execPath, program: process.execPath, reader: process.execPath };
+
+  it.each([
+    ['absent', null, 0o755, 'missing'],
+    ['of somebody else', '#!/bin/sh\nexit 0\n', 0o755, 'refused'],
+    ['not executable', script(whole), 0o644, 'missing'],
+    ['without its node', script({ ...whole, node: '/nowhere/node' }), 0o755, 'missing'],
+    ['without its program', script({ ...whole, program: '/nowhere/cli.js' }), 0o755, 'missing'],
+  ])('%s is a failure that names the way out', async (_, text, mode, kind) => {
+    const path = await hookPath(root).catch(() => null);
+    if (path === null) return; // no libvirt on this machine: nothing to hook into
+    if (text !== null) await file(path.slice(root.length + 1), text, mode);
+    const checks = await checkHook(root, root);
+    expect(checks).toHaveLength(1);
+    expect(checks[0]).toMatchObject({ verdict: 'failure', kind, todo: expect.stringContaining('pars hooks install') as string });
+  });
+});
+
+describe('the store', () => {
+  it('is written, proved and left as it was; one device for all is a warning', async () => {
+    const fixture = await localFixture();
+    try {
+      const before = await filesIn(fixture.directories);
+      const checks = await checkStore(fixture.store, presetPolicy('lean'), formatBytes);
+      expect(verdicts(checks)).toEqual(expect.arrayContaining(['store: ok', 'store: warning', 'store writable: ok']));
+      expect(await filesIn(fixture.directories)).toEqual(before);
+      await rm(fixture.directories[0] ?? '', { recursive: true });
+      expect(verdicts(await checked('store', () => checkStore(fixture.store, presetPolicy('lean'), formatBytes)))).toContain('store: failure');
+    } finally {
+      await fixture.dispose();
+    }
+  });
+});
+
+describe('erasure coding', () => {
+  it('that the store cannot do is a failure, and the copies are looked at all the same', async () => {
+    const fixture = await localFixture();
+    try {
+      const checks = await checkStore(fixture.store, { ...presetPolicy('lean'), coding: 'RS-3-2-1024k' }, formatBytes);
+      expect(verdicts(checks)).toEqual(expect.arrayContaining(['store writable: ok', 'erasure coding: failure']));
+      expect(checks.find(({ name }) => name === 'erasure coding')).toMatchObject({ kind: 'refused', found: expect.stringContaining('RS-3-2-1024k') as string });
+    } finally {
+      await fixture.dispose();
+    }
+  });
+});
+
+describe('a look that throws', () => {
+  it('is a failure with the hint of its error, and the others go on', async () => {
+    const checks = await checked('store', () => Promise.reject(new ParsError('unreachable', 'nobody answers', { hint: 'plug it in' })));
+    expect(checks).toEqual([failure('store', 'unreachable', 'nobody answers', 'plug it in')]);
+    expect(verdictOf([...checks, ok('a', 'b')])).toBe('failure');
+    expect(verdictOf([warning('a', 'b', 'c')])).toBe('warning');
+    expect(renderChecks([...checks, ok('config', 'fine\u001b[2J')], pc.createColors(false))).toBe('failure  store   nobody answers\n                 plug it in\nok       config  fine\ufffd[2J\n\n1 failures, 0 warnings: this host is not safe to rely on yet.');
+  });
+});
