@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { GuestConsole } from './lab/guest-console.js';
+import { GuestConsole, NO_TROUBLE, SilentGuest } from './lab/guest-console.js';
 
 const run = promisify(execFile);
 const scripts = fileURLToPath(new URL('./lab/', import.meta.url));
@@ -121,7 +121,7 @@ export function labMissing(): string | undefined {
 /** 9000 for libvirt 9.0, 11003 for 11.3; 0 where no lab can run. */
 export function libvirtVersion(): number {
   if (labMissing() !== undefined) return 0;
-  const [major = 0, minor = 0] = execFileSync('virsh', ['--version'], { encoding: 'utf8' }).split('.').map(Number);
+  const [major = 0, minor = 0] = execFileSync(join(scripts, 'libvirt'), ['version'], { encoding: 'utf8' }).split('.').map(Number);
   return major * 1000 + minor;
 }
 
@@ -264,8 +264,23 @@ export class Guest {
     await this.waitConsole(/^PARS-READY/, deadlineMs);
   }
 
-  waitConsole(pattern: RegExp, deadlineMs = 120_000): Promise<string> {
-    return this.console.wait(pattern, deadlineMs);
+  /** A guest that stays silent does not live on: where it hangs is in the error. */
+  async waitConsole(pattern: RegExp, deadlineMs = 120_000): Promise<string> {
+    try {
+      return await this.console.wait(pattern, deadlineMs);
+    } catch (error) {
+      if (!(error instanceof SilentGuest)) throw error;
+      throw new Error(`${error.message}\n${await this.#whereItHangs()}`, { cause: error });
+    }
+  }
+
+  /** Where the guest's init is in its kernel, from the panic that an NMI makes of a guest that still takes one. */
+  async #whereItHangs(): Promise<string> {
+    const before = (await this.transcript()).length;
+    await this.lab.virsh('inject-nmi', this.uuid).catch(() => undefined);
+    await this.console.wait(/end Kernel panic/, 30_000, NO_TROUBLE).catch(() => undefined);
+    const said = (await this.transcript()).slice(before);
+    return /task:init [^]*?(?=task:|$)/.exec(said)?.[0] ?? (said || 'it does not even take an NMI');
   }
 
   send(line: string): Promise<void> {
@@ -355,7 +370,8 @@ export async function labScript(name: string, ...args: string[]): Promise<string
 
 function bootArguments({ kernel, initrd }: BootFiles, cmdline: string): string[] {
   // On a busy host an emulated timer looks broken to a kernel that checks it.
-  const words = `console=ttyS0 quiet loglevel=4 no_timer_check ${cmdline}`;
+  // A panic, as an NMI makes one, lists all tasks.
+  const words = `console=ttyS0 quiet loglevel=4 no_timer_check unknown_nmi_panic panic_print=1 ${cmdline}`;
   return ['--kernel', kernel, ...(initrd === undefined ? [] : ['--initrd', initrd]), '--cmdline', words];
 }
 

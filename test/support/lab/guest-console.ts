@@ -7,6 +7,10 @@ import { open, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 
 const TROUBLE = /PARS-FAIL|Kernel panic/;
+export const NO_TROUBLE = /(?!)/;
+
+/** A deadline that passed without a word that was waited for. */
+export class SilentGuest extends Error {}
 
 export class GuestConsole {
   #socket: Socket | undefined;
@@ -24,7 +28,7 @@ export class GuestConsole {
   }
 
   /** The first line from here on that matches; later waits begin after it. A guest in trouble fails at once. */
-  async wait(pattern: RegExp, deadlineMs: number): Promise<string> {
+  async wait(pattern: RegExp, deadlineMs: number, trouble = TROUBLE): Promise<string> {
     const changed = new Change(this.logPath);
     const end = Date.now() + deadlineMs;
     try {
@@ -33,10 +37,10 @@ export class GuestConsole {
         const lines = await this.#unread();
         const found = this.#take(lines, pattern);
         if (found !== undefined) return found;
-        const trouble = lines.find((line) => TROUBLE.test(line));
-        if (trouble !== undefined) throw new Error(`the guest says: ${trouble.trim()}`);
+        const complaint = lines.find((line) => trouble.test(line));
+        if (complaint !== undefined) throw new Error(`the guest says: ${complaint.trim()}`);
         if (!(await changed.before(end))) {
-          throw new Error(`no ${String(pattern)} on ${this.logPath} in ${deadlineMs} ms; last: ${lines.slice(-3).join('').trim()}`);
+          throw new SilentGuest(`no ${String(pattern)} on ${this.logPath} in ${deadlineMs} ms; last: ${lines.slice(-3).join('').trim()}`);
         }
       }
     } finally {
