@@ -35,6 +35,8 @@ export interface Native {
   hashFileUncached(fd: number): Promise<{ xxh3: string; bytes: number }>;
   /** A running XXH3-128 over what a writer has written. */
   newHash(): { update(data: Buffer): void; digest(): string };
+  /** CRC32Cs of a stream's successive 512 bytes, four big-endian bytes each: `update` answers those of the chunks that its data ends, `end` that of a short one. */
+  newChunkSums(): { update(data: Buffer): Buffer; end(): Buffer };
 
   /** fcntl(F_SETLEASE, F_WRLCK). False when somebody else has the file open. SIGIO is ignored in this process from then on. */
   takeWriteLease(fd: number): boolean;

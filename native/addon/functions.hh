@@ -11,6 +11,8 @@ Napi::Value decompress_frame(const Napi::CallbackInfo& info);
 // hashes.cc
 Napi::Value hash_file_uncached(const Napi::CallbackInfo& info);
 Napi::Value new_hash(const Napi::CallbackInfo& info);
+// chunk_sums.cc
+Napi::Value new_chunk_sums(const Napi::CallbackInfo& info);
 // files.cc
 Napi::Value take_write_lease(const Napi::CallbackInfo& info);
 Napi::Value lease_held(const Napi::CallbackInfo& info);

@@ -11,6 +11,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("decompress", decompress_frame);
   add("hashFileUncached", hash_file_uncached);
   add("newHash", new_hash);
+  add("newChunkSums", new_chunk_sums);
   add("takeWriteLease", take_write_lease);
   add("leaseHeld", lease_held);
   add("releaseLease", release_lease);

@@ -4,23 +4,18 @@
  * Not the one of an erasure-coded file, nor the COMPOSITE_CRC that HttpFS can be set to.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { crc32c } from '@node-rs/crc32';
+import { native } from '../native.js';
 import type { FileChecksum } from './answers.js';
 
 /** dfs.bytes-per-checksum, as good as everywhere. */
 const CHUNK = 512;
-/** CRCs are handed to MD5 in batches: of 2 MiB of data. */
-const BATCH = 4 * 4096;
 
 export class ChecksumOnTheWay {
   readonly #blockSize: number;
   readonly #blocks: Buffer[] = [];
-  readonly #crcs = Buffer.alloc(BATCH);
-  #crcsFilled = 0;
+  readonly #sums = native().newChunkSums();
   #md5: Hash = createHash('md5');
-  #crc = 0;
-  /** Bytes of the chunk and of the block begun. */
-  #inChunk = 0;
+  /** Bytes of the block begun. */
   #inBlock = 0;
 
   constructor(blockSize: number) {
@@ -28,21 +23,19 @@ export class ChecksumOnTheWay {
     this.#blockSize = blockSize;
   }
 
-  update(data: Uint8Array): void {
+  update(data: Buffer): void {
     for (let at = 0; at < data.length; ) {
-      const end = Math.min(data.length, at + CHUNK - this.#inChunk);
-      this.#crc = crc32c(data.subarray(at, end) as Buffer, this.#crc);
-      this.#inChunk += end - at;
+      const end = Math.min(data.length, at + this.#blockSize - this.#inBlock);
+      this.#md5.update(this.#sums.update(data.subarray(at, end)));
       this.#inBlock += end - at;
       at = end;
-      if (this.#inChunk === CHUNK) this.#endChunk();
       if (this.#inBlock === this.#blockSize) this.#endBlock();
     }
   }
 
   /** Hex. Ends the computation. */
   digest(): string {
-    if (this.#inChunk > 0) this.#endChunk();
+    this.#md5.update(this.#sums.end());
     if (this.#inBlock > 0) this.#endBlock();
     // Hadoop hashes its whole growing buffer, not only what is in it: 32 bytes, doubled as often as need be, zero to the end.
     let padded = 32;
@@ -52,21 +45,7 @@ export class ChecksumOnTheWay {
     return createHash('md5').update(all).digest('hex');
   }
 
-  #endChunk(): void {
-    this.#crcs.writeUInt32BE(this.#crc, this.#crcsFilled);
-    this.#crcsFilled += 4;
-    this.#crc = 0;
-    this.#inChunk = 0;
-    if (this.#crcsFilled === BATCH) this.#flush();
-  }
-
-  #flush(): void {
-    this.#md5.update(this.#crcs.subarray(0, this.#crcsFilled));
-    this.#crcsFilled = 0;
-  }
-
   #endBlock(): void {
-    this.#flush();
     this.#blocks.push(this.#md5.digest());
     this.#md5 = createHash('md5');
     this.#inBlock = 0;

@@ -87,7 +87,7 @@ export class Upload {
   }
 
   /** Resolves when the connection is ready for more. The buffer must not be changed until the upload has ended. */
-  async write(data: Uint8Array): Promise<void> {
+  async write(data: Buffer): Promise<void> {
     if (this.#failure) throw this.#failure;
     this.#checksum.update(data);
     this.#bytes += data.length;
@@ -181,7 +181,7 @@ async function redirectOf(client: WebHdfsClient, path: string, options: CreateOp
 }
 
 /** A whole file, from pieces. */
-export async function upload(client: WebHdfsClient, path: string, data: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, options: CreateOptions): Promise<Uploaded> {
+export async function upload(client: WebHdfsClient, path: string, data: Iterable<Buffer> | AsyncIterable<Buffer>, options: CreateOptions): Promise<Uploaded> {
   const file = await Upload.begin(client, path, options);
   try {
     for await (const piece of data) await file.write(piece);
