@@ -54,8 +54,8 @@ export interface Native {
   startWriteback(fd: number, offset: number, bytes: number): void;
   /** A blocking pipe; the write end is handed to a child, the read end is read with readFully. */
   pipe(): { readFd: number; writeFd: number };
-  /** Reads exactly `bytes` from a pipe; shorter only at its end. */
-  readFully(fd: number, bytes: number): Promise<Buffer>;
+  /** Fills `into` from a pipe and answers how many bytes it has; fewer only at the pipe's end. `into` is not to be touched until then. */
+  readFully(fd: number, into: Buffer): Promise<number>;
 }
 
 /** Where the native build leaves what it makes. */

@@ -56,11 +56,11 @@ export class PipedChild {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** The next `bytes` of its output; fewer only at its end. */
-  async read(bytes: number): Promise<Buffer> {
-    const piece = native().readFully(this.#readFd, bytes);
-    this.#reading = piece.catch(() => undefined);
-    return piece;
+  /** The next bytes of its output, as many as fill `into`; fewer only at its end. */
+  async read(into: Buffer): Promise<Buffer> {
+    const reading = native().readFully(this.#readFd, into);
+    this.#reading = reading.catch(() => undefined);
+    return into.subarray(0, await reading);
   }
 
   /** Waits for its end. Throws when it was the signal that ended it. */

@@ -10,32 +10,28 @@
 namespace pars::addon {
 namespace {
 
-constexpr uint64_t kMaxRead = 64ull << 20;
 /// Fewer switches between the two ends. The system may refuse (fs.pipe-max-size); then the pipe stays as it is.
 constexpr int kPipeBytes = 1 << 20;
 
 class ReadWork final : public Work {
  public:
-  ReadWork(Napi::Env env, int fd, size_t bytes) : Work(env), fd_(fd), bytes_(bytes) {}
+  ReadWork(Napi::Env env, int fd, Napi::Buffer<uint8_t> into) : Work(env), fd_(fd), into_(into.Data(), into.Length()) { keep(into); }
 
  private:
   std::optional<Failure> run() override {
-    if (!out_.allocate(bytes_)) return Failure{"ENOMEM", "no memory for a message"};
-    size_t got = 0;
-    while (got < bytes_) {
-      ssize_t more = read(fd_, out_.span().data() + got, bytes_ - got);
+    while (got_ < into_.size()) {
+      ssize_t more = read(fd_, into_.data() + got_, into_.size() - got_);
       if (more < 0 && errno == EINTR) continue;
       if (more < 0) return system_failure("read");
       if (more == 0) break;
-      got += static_cast<size_t>(more);
+      got_ += static_cast<size_t>(more);
     }
-    out_.shrink(got);
     return std::nullopt;
   }
-  Napi::Value answer(Napi::Env env) override { return out_.release(env); }
+  Napi::Value answer(Napi::Env env) override { return Napi::Number::New(env, static_cast<double>(got_)); }
   int fd_;
-  size_t bytes_;
-  OutputBytes out_;
+  std::span<uint8_t> into_;
+  size_t got_ = 0;
 };
 
 }  // namespace
@@ -52,9 +48,8 @@ Napi::Value make_pipe(const Napi::CallbackInfo& info) {
 
 Napi::Value read_fully(const Napi::CallbackInfo& info) {
   auto fd = descriptor(info[0]);
-  auto bytes = whole_number(info[1]);
-  if (!fd || !bytes || *bytes > kMaxRead) return throw_type(info.Env(), "a descriptor and a length of at most 64 MiB");
-  return Work::start(new ReadWork(info.Env(), *fd, *bytes));
+  if (!fd || !info[1].IsBuffer()) return throw_type(info.Env(), "a descriptor and a Buffer");
+  return Work::start(new ReadWork(info.Env(), *fd, info[1].As<Napi::Buffer<uint8_t>>()));
 }
 
 }  // namespace pars::addon

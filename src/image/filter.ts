@@ -41,7 +41,7 @@ export class Filter {
   /** All that it writes, in pieces. */
   async *output(): AsyncGenerator<Buffer> {
     for (;;) {
-      const data = await this.#child.read(PIECE);
+      const data = await this.#child.read(Buffer.allocUnsafeSlow(PIECE));
       if (data.length > 0) yield data;
       if (data.length < PIECE) return;
     }

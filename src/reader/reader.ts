@@ -9,6 +9,7 @@ import { EXPENDABLE, FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_BYTES, PAG
 import { PipedChild } from '../piped-child.js';
 import type { OnProgress } from '../progress.js';
 import { badAnswer, imageFacts, inspectionFacts } from './reader-answers.js';
+import { StripeMemory, type StripeBlock } from './stripe-memory.js';
 
 export const MESSAGE = { image: 1, progress: 2, inspection: 3, error: 4, pack: 5, stripe: 6, frame: 7, end: 8, map: 9, query: 10, explanation: 11 } as const;
 const MAX_MESSAGE = 64 << 20;
@@ -44,6 +45,8 @@ export interface ReaderFrame {
   pages: number;
   rawBytes: number;
   data: Buffer;
+  /** Gives the memory of `data` up: it is filled with another frame then. At most once. */
+  release(): void;
 }
 
 export interface ReaderStripe {
@@ -56,6 +59,10 @@ interface Message {
   type: number;
   payload: Buffer;
 }
+
+/** Where a frame of so many bytes is put. */
+type MessageMemory = (bytes: number) => Buffer;
+const newMemory: MessageMemory = (bytes) => Buffer.allocUnsafe(bytes);
 
 function readerPath(): string {
   const path = builtBinary('pars-reader');
@@ -74,17 +81,17 @@ export class Reader {
   }
 
   /** The next message that is not progress. The reader's own error message is thrown. */
-  async next(): Promise<Message> {
+  async next(memory: MessageMemory = newMemory): Promise<Message> {
     for (;;) {
-      const message = await this.#receive();
+      const message = await this.#receive(memory);
       if (message.type === MESSAGE.progress) this.#progress(message);
       else if (message.type === MESSAGE.error) throw this.#imageError(message);
       else return message;
     }
   }
 
-  async expect(type: number): Promise<Buffer> {
-    const message = await this.next();
+  async expect(type: number, memory?: MessageMemory): Promise<Buffer> {
+    const message = await this.next(memory);
     if (message.type !== type) throw badAnswer(`message ${message.type} where ${type} is due`);
     return message.payload;
   }
@@ -102,14 +109,15 @@ export class Reader {
     await this.#child.close();
   }
 
-  async #receive(): Promise<Message> {
-    const header = await this.#child.read(8);
+  async #receive(memory: MessageMemory): Promise<Message> {
+    const header = await this.#child.read(newMemory(8));
     if (header.length < 8) throw await this.#death();
     const bytes = header.readUInt32LE(4);
     if (bytes > MAX_MESSAGE) throw badAnswer(`a message of ${bytes} bytes`);
-    const payload = bytes === 0 ? Buffer.alloc(0) : await this.#child.read(bytes);
+    const type = header.readUInt32LE(0);
+    const payload = await this.#child.read(type === MESSAGE.frame ? memory(bytes) : newMemory(bytes));
     if (payload.length < bytes) throw await this.#death();
-    return { type: header.readUInt32LE(0), payload };
+    return { type, payload };
   }
 
   async #death(): Promise<Error> {
@@ -170,6 +178,7 @@ export class PackSession {
   readonly inspection: InspectionFacts | null;
   readonly #reader: Reader;
   readonly #bytes: number;
+  readonly #memory = new StripeMemory();
 
   private constructor(reader: Reader, bytes: number, image: ImageFacts | null, inspection: InspectionFacts | null) {
     this.#reader = reader;
@@ -232,15 +241,17 @@ export class PackSession {
     if (frameCount === 0 && imageBytes > 0 && this.#mayHaveHoles()) return { imageOffset, imageBytes, frames: [] };
     if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > FRAME_RECOVERY + 1) throw badAnswer('a stripe of an impossible size');
     const frames: ReaderFrame[] = [];
-    for (let i = 0; i < frameCount; i++) frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame)));
+    const block = this.#memory.begin();
+    for (let i = 0; i < frameCount; i++) frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, (bytes) => block.take(bytes)), block));
+    block.release();
     checkFrames(frames, imageBytes);
     return { imageOffset, imageBytes, frames };
   }
 }
 
-function parseFrame(payload: Buffer): ReaderFrame {
+function parseFrame(payload: Buffer, block: StripeBlock): ReaderFrame {
   if (payload.length < 12) throw badAnswer('a frame without a head');
-  return { kind: payload.readUInt8(0), pages: payload.readUInt32LE(4), rawBytes: payload.readUInt32LE(8), data: payload.subarray(12) };
+  return { kind: payload.readUInt8(0), pages: payload.readUInt32LE(4), rawBytes: payload.readUInt32LE(8), data: payload.subarray(12), release: () => block.release() };
 }
 
 /** A class comes with data exactly when it is to be stored: a frame left empty would pass for one that the policy does not keep. */

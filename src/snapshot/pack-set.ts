@@ -27,6 +27,8 @@ export interface NewFrame {
   rawBytes: number;
   /** Empty when the class is not stored. */
   data: Buffer;
+  /** Called when nobody reads `data` any more. */
+  release?(): void;
 }
 
 /** A finished pack. */
@@ -69,15 +71,20 @@ export class PackSet {
   /** Appends a frame to the pack of its kind; resolves when the store is ready for more, with the frame's place in the index. */
   async add(frame: NewFrame): Promise<IndexFrame> {
     const { kind, pages, rawBytes, data } = frame;
-    if (data.length === 0) return { kind, pack: 0, rawBytes, offset: 0, bytes: 0, pages, sha256: noDigest() };
+    const written = (): void => frame.release?.();
+    if (data.length === 0) {
+      written();
+      return { kind, pack: 0, rawBytes, offset: 0, bytes: 0, pages, sha256: noDigest() };
+    }
     this.#throwIfFailed();
     const key = kind < FRAME_FILL ? kind : FRAME_SKELETON;
     const pack = this.#open.get(key) ?? (await this.#begin(key));
     const offset = pack.bytes;
     pack.bytes += data.length;
-    await pack.writer.write(data);
+    const digest = sha256(data);
+    await pack.writer.write(data, written);
     if (pack.bytes >= (this.#options.packBytes ?? PACK_BYTES)) await this.#roll(key, pack);
-    return { kind, pack: pack.number, rawBytes, offset, bytes: data.length, pages, sha256: sha256(data) };
+    return { kind, pack: pack.number, rawBytes, offset, bytes: data.length, pages, sha256: digest };
   }
 
   /** Closes and proves what is still open; resolves when every pack is durable and proved. */

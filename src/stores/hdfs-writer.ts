@@ -9,7 +9,7 @@ import { beginUpload, type HdfsUpload, SMALL_BYTES, type UploadTerms } from './h
 import type { ObjectTerms, ObjectWriter, StoredObject } from './store.js';
 
 /** What may wait for the network before the caller is asked to. */
-const MAX_PENDING_BYTES = 2 << 20;
+const MAX_PENDING_BYTES = 4 << 20;
 
 export interface WriterHooks {
   newHash: Native['newHash'];
@@ -46,15 +46,17 @@ export class HdfsWriter implements ObjectWriter {
     this.#hash = hooks.newHash();
   }
 
-  async write(data: Buffer): Promise<void> {
+  async write(data: Buffer, written?: () => void): Promise<void> {
     this.#refuseEnded();
     this.#hash.update(data);
     this.#bytes += data.length;
     if (this.#upload === undefined) {
-      this.#held.push(data);
+      // A copy: what is held may be held long, and the little that is in it would keep more from being used again.
+      this.#held.push(Buffer.from(data));
+      written?.();
       if (this.#bytes <= SMALL_BYTES) return;
       this.#begin(false);
-    } else this.#enqueue(data);
+    } else this.#enqueue(data, written);
     while (this.#pending > MAX_PENDING_BYTES && !this.#failure) await this.#underWay[0];
     await this.#throwIfFailed();
   }
@@ -90,12 +92,13 @@ export class HdfsWriter implements ObjectWriter {
     this.#upload.catch((error: unknown) => (this.#failure ??= { error }));
   }
 
-  #enqueue(data: Buffer): void {
-    if (data.length === 0) return;
+  #enqueue(data: Buffer, written?: () => void): void {
+    if (data.length === 0) return written?.();
     this.#pending += data.length;
     const send = async (): Promise<void> => {
       try {
         if (!this.#failure) await (await this.#upload!).send(data);
+        written?.();
       } catch (error) {
         this.#failure ??= { error };
       } finally {

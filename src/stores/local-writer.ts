@@ -18,6 +18,11 @@ const MAX_BUFFERS_A_WRITE = 256;
 /** The system calls and digests that the addon has and Node has not. */
 export type DiskPrimitives = Pick<Native, 'hashFileUncached' | 'newHash' | 'startWriteback'>;
 
+interface Piece {
+  data: Buffer;
+  written?: (() => void) | undefined;
+}
+
 /** One copy: a file under a temporary name in one directory, renamed when all is on the disk. */
 export class CopyWriter {
   readonly path: string;
@@ -26,7 +31,7 @@ export class CopyWriter {
   readonly #files: Files;
   readonly #disk: DiskPrimitives;
   #handle: FileHandle | undefined;
-  #queue: Buffer[] = [];
+  #queue: Piece[] = [];
   #queuedBytes = 0;
   #writtenBytes = 0;
   #startedBytes = 0;
@@ -49,9 +54,9 @@ export class CopyWriter {
     });
   }
 
-  /** Takes the buffer and goes on writing by itself; resolves when there is room for more. */
-  async append(data: Buffer): Promise<void> {
-    this.#queue.push(data);
+  /** Takes the buffer and goes on writing by itself; resolves when there is room for more. `written`: this copy does not read the data any more. */
+  async append(data: Buffer, written?: () => void): Promise<void> {
+    this.#queue.push({ data, written });
     this.#queuedBytes += data.length;
     this.#pump ??= this.#drain().finally(() => (this.#pump = undefined));
     this.#pump.catch(() => {});
@@ -116,11 +121,13 @@ export class CopyWriter {
     });
   }
 
-  async #writeBatch(batch: Buffer[]): Promise<void> {
+  async #writeBatch(pieces: Piece[]): Promise<void> {
+    const batch = pieces.map(({ data }) => data);
     const bytes = batch.reduce((sum, buffer) => sum + buffer.length, 0);
     const handle = this.#openHandle();
     const { bytesWritten } = await handle.writev(batch, this.#writtenBytes);
     if (bytesWritten < bytes) await this.#writeRest(Buffer.concat(batch), bytesWritten);
+    for (const { written } of pieces) written?.();
     this.#writtenBytes += bytes;
     this.#queuedBytes -= bytes;
     this.#startWriteback(handle);
@@ -183,12 +190,16 @@ export class LocalWriter implements ObjectWriter {
     return writer;
   }
 
-  async write(data: Buffer): Promise<void> {
+  async write(data: Buffer, written?: () => void): Promise<void> {
     this.#expectOpen();
-    if (data.length === 0) return;
+    if (data.length === 0) return written?.();
     this.#hash.update(data);
     this.#bytes += data.length;
-    await this.#all((copy) => copy.append(data));
+    let reading = this.#copies.length;
+    const copied = (): void => {
+      if (--reading === 0) written?.();
+    };
+    await this.#all((copy) => copy.append(data, copied));
   }
 
   async close(): Promise<StoredObject> {

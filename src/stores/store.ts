@@ -56,9 +56,10 @@ export interface Stretch {
 export interface ObjectWriter {
   /**
    * Appends; resolves when the store is ready for more (back-pressure). The buffer belongs to the store from then on: it may still be
-   * written later. Writes are not made at the same time. After any error nothing of the object is left.
+   * written later, and `written` is called when it no longer is. Writes are not made at the same time. After any error nothing of the
+   * object is left.
    */
-  write(data: Buffer): Promise<void>;
+  write(data: Buffer, written?: () => void): Promise<void>;
   /** Makes every copy durable (fsync, rename from a temporary name, fsync of the directory) and visible, in place of an object of that name. */
   close(): Promise<StoredObject>;
   /** Removes what was written. Safe twice, safe after close fails. */

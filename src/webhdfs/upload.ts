@@ -86,12 +86,15 @@ export class Upload {
     return new Upload(exchange, client.transport.begin(exchange, watch.signal), watch, options.blockSize);
   }
 
-  /** Resolves when the connection is ready for more. The buffer must not be changed until the upload has ended. */
+  /** Resolves when the connection has taken all of it; until then the buffer must not be changed. */
   async write(data: Buffer): Promise<void> {
     if (this.#failure) throw this.#failure;
     this.#checksum.update(data);
     this.#bytes += data.length;
-    if (!this.#request.write(data)) await this.#watch.wait(this.#wake());
+    const taken = this.#wake();
+    // An error that is told here is told by the failure as well.
+    this.#request.write(data, (error) => error ?? this.#waiting?.resolve());
+    await this.#watch.wait(taken);
     if (this.#failure) throw this.#failure;
   }
 
@@ -130,8 +133,6 @@ export class Upload {
       await sleep(pause);
     }
     if (this.#failure) throw this.#failure;
-    // Not before: the head's own way out is a drain too.
-    this.#request.on('drain', () => this.#waiting?.resolve());
   }
 
   #expectEnd(): void {
