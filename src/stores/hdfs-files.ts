@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { posix } from 'node:path';
 import { ParsError } from '../errors.js';
+import { native } from '../native.js';
 import { type CallOptions, type FileStatus, WebHdfsClient } from '../webhdfs/index.js';
 import { temporaryName } from '../temporary-name.js';
 import { hdfsError, isHdfs } from './hdfs-errors.js';
@@ -23,7 +24,7 @@ export class HdfsFiles {
   readonly signal: AbortSignal | undefined;
 
   constructor({ url, root, options }: HdfsAddress, signal?: AbortSignal) {
-    this.client = new WebHdfsClient(options);
+    this.client = new WebHdfsClient({ newChunkSums: () => native().newChunkSums(), ...options });
     this.url = url;
     this.root = root;
     this.signal = signal;

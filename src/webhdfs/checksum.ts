@@ -4,23 +4,64 @@
  * Not the one of an erasure-coded file, nor the COMPOSITE_CRC that HttpFS can be set to.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { native } from '../native.js';
+import { crc32c } from '@node-rs/crc32';
 import type { FileChecksum } from './answers.js';
 
 /** dfs.bytes-per-checksum, as good as everywhere. */
 const CHUNK = 512;
 
+/** CRC32Cs of a stream's successive 512 bytes, four big-endian bytes each. */
+export interface ChunkSums {
+  /** Those of the chunks that `data` ends. */
+  update(data: Buffer): Buffer;
+  /** That of a chunk that has begun and stays short; else nothing. */
+  end(): Buffer;
+}
+
+/** Serves everywhere; a call into another language for every chunk is what it costs. */
+export class PlainChunkSums implements ChunkSums {
+  #crc = 0;
+  #inChunk = 0;
+
+  update(data: Buffer): Buffer {
+    const sums = Buffer.alloc(4 * Math.floor((this.#inChunk + data.length) / CHUNK));
+    for (let at = 0, filled = 0; at < data.length; ) {
+      const end = Math.min(data.length, at + CHUNK - this.#inChunk);
+      this.#crc = crc32c(data.subarray(at, end), this.#crc);
+      this.#inChunk += end - at;
+      at = end;
+      if (this.#inChunk === CHUNK) filled = sums.writeUInt32BE(this.#take(), filled);
+    }
+    return sums;
+  }
+
+  end(): Buffer {
+    if (this.#inChunk === 0) return Buffer.alloc(0);
+    const sum = Buffer.alloc(4);
+    sum.writeUInt32BE(this.#take());
+    return sum;
+  }
+
+  #take(): number {
+    const crc = this.#crc;
+    this.#crc = 0;
+    this.#inChunk = 0;
+    return crc;
+  }
+}
+
 export class ChecksumOnTheWay {
   readonly #blockSize: number;
   readonly #blocks: Buffer[] = [];
-  readonly #sums = native().newChunkSums();
+  readonly #sums: ChunkSums;
   #md5: Hash = createHash('md5');
   /** Bytes of the block begun. */
   #inBlock = 0;
 
-  constructor(blockSize: number) {
+  constructor(blockSize: number, sums: ChunkSums = new PlainChunkSums()) {
     if (!Number.isSafeInteger(blockSize) || blockSize <= 0 || blockSize % CHUNK !== 0) throw new RangeError(`not a block size: ${blockSize}`);
     this.#blockSize = blockSize;
+    this.#sums = sums;
   }
 
   update(data: Buffer): void {

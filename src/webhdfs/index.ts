@@ -1,6 +1,6 @@
 /** A client of WebHDFS (and HttpFS) that knows nothing of the rest of this program. */
 export type { BlockLocation, ContentSummary, FileChecksum, FileStatus } from './answers.js';
-export { ChecksumOnTheWay, sameChecksum } from './checksum.js';
+export { ChecksumOnTheWay, PlainChunkSums, sameChecksum, type ChunkSums } from './checksum.js';
 export { WebHdfsClient } from './client.js';
 export { openRange, readRange, type RangeOptions } from './download.js';
 export { WebHdfsError, type WebHdfsFailure } from './errors.js';

@@ -1,3 +1,5 @@
+import type { ChunkSums } from './checksum.js';
+
 /** How a cluster is reached, and how long it is waited for. */
 export interface WebHdfsOptions {
   /** NameNodes (or HttpFS, or a gateway) as http://HOST:PORT or https://HOST:PORT, each tried in turn. */
@@ -16,6 +18,8 @@ export interface WebHdfsOptions {
   ca?: string | Buffer;
   /** Deadline of one request to one node, and of a stream with nothing moving on the network; ms. */
   requestMs?: number;
+  /** A faster way to the checksums of what is sent. */
+  newChunkSums?: () => ChunkSums;
   /** How long NameNodes are asked over and over while none of them is active; ms. */
   patienceMs?: number;
 }

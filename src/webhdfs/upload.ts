@@ -54,11 +54,11 @@ export class Upload {
   #bytes = 0;
   #ended = false;
 
-  private constructor(exchange: Exchange, request: ClientRequest, watch: Watch, blockSize: number) {
+  private constructor(exchange: Exchange, request: ClientRequest, watch: Watch, checksum: ChecksumOnTheWay) {
     this.#exchange = exchange;
     this.#request = request;
     this.#watch = watch;
-    this.#checksum = new ChecksumOnTheWay(blockSize);
+    this.#checksum = checksum;
     this.#answered = responseTo(request).then((response) => accept(exchange, response));
     this.#answered.then(() => this.#expectEnd(), (error: unknown) => this.#fail(error));
   }
@@ -83,7 +83,7 @@ export class Upload {
     const headers = { 'Content-Type': 'application/octet-stream', 'Transfer-Encoding': 'chunked' };
     const exchange: Exchange = { what: `CREATE ${path}`, method: 'PUT', ...redirect, dataNode: true, headers };
     const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
-    return new Upload(exchange, client.transport.begin(exchange, watch.signal), watch, options.blockSize);
+    return new Upload(exchange, client.transport.begin(exchange, watch.signal), watch, new ChecksumOnTheWay(options.blockSize, client.options.newChunkSums?.()));
   }
 
   /** Resolves when the connection has taken all of it; until then the buffer must not be changed. */

@@ -1,7 +1,8 @@
 /** The checksum computed on the way equals a plain one, however the data is cut. The real cluster's answer: test/integration/webhdfs.test.ts. */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { ChecksumOnTheWay, sameChecksum } from '../../src/webhdfs/index.js';
+import { native } from '../../src/native.js';
+import { ChecksumOnTheWay, PlainChunkSums, sameChecksum, type ChunkSums } from '../../src/webhdfs/index.js';
 
 /** Bit by bit, reflected polynomial of Castagnoli. */
 function plainCrc32c(data: Uint8Array): number {
@@ -29,8 +30,8 @@ function plainChecksum(data: Buffer, blockSize: number): string {
   return createHash('md5').update(Buffer.concat([...blocks, padding])).digest('hex');
 }
 
-const onTheWay = (pieces: Buffer[], blockSize: number): string => {
-  const checksum = new ChecksumOnTheWay(blockSize);
+const onTheWay = (pieces: Buffer[], blockSize: number, sums: ChunkSums): string => {
+  const checksum = new ChecksumOnTheWay(blockSize, sums);
   for (const piece of pieces) checksum.update(piece);
   return checksum.digest();
 };
@@ -42,7 +43,11 @@ describe('the checksum on the way', () => {
 
   it.each([0, 1, 511, 512, 513, 4096, 4097, 8192, 12_289, 40_000])('of %i bytes is the plain one, in any pieces', (bytes) => {
     const expected = plainChecksum(data.subarray(0, bytes), 4096);
-    for (const size of [1, 7, 512, 1000, 4096, 40_000]) expect(onTheWay(cut(data.subarray(0, bytes), size), 4096)).toBe(expected);
+    for (const size of [1, 7, 512, 1000, 4096, 40_000]) {
+      const pieces = cut(data.subarray(0, bytes), size);
+      expect(onTheWay(pieces, 4096, new PlainChunkSums())).toBe(expected);
+      expect(onTheWay(pieces, 4096, native().newChunkSums())).toBe(expected);
+    }
   });
 
   it('is compared only with a checksum of its kind', () => {
