@@ -9,8 +9,8 @@ import { refusalBehind } from './hdfs-refusal.js';
 export const SMALL_BYTES = 1 << 20;
 /** Quota is charged a whole block for each copy while it is written, so blocks of small files are small: the least a NameNode allows by default. */
 const SMALL_BLOCK = 1 << 20;
-/** A range is read from one DataNode, block by block; shorter ones are dear. A pack has a few, so one-copy data is spread. */
-const LARGE_BLOCK = 16 << 20;
+/** Every block is a pipeline set up anew, and is read from one DataNode: shorter ones are dear. A pack has two or three, so one-copy data is spread. */
+const LARGE_BLOCK = 32 << 20;
 
 export interface UploadTerms {
   copies: number;
