@@ -5,8 +5,9 @@
 
 /** Blocks kept for later: a stripe or two are on their way into the store while the next is read. */
 const MAX_IDLE = 3;
-/** Blocks are of whole multiples. */
+/** Blocks are of whole multiples, and never larger than this, whatever the reader sends. */
 const STEP = 1 << 20;
+const MAX_BLOCK = 32 * STEP;
 
 export class StripeMemory {
   readonly #idle: Buffer[] = [];
@@ -17,7 +18,7 @@ export class StripeMemory {
   begin(): StripeBlock {
     const block = this.#idle.pop() ?? Buffer.allocUnsafeSlow(this.#wanted);
     return new StripeBlock(block, (taken) => {
-      this.#wanted = Math.max(this.#wanted, Math.ceil(taken / STEP) * STEP);
+      this.#wanted = Math.min(Math.max(this.#wanted, Math.ceil(taken / STEP) * STEP), MAX_BLOCK);
       if (block.length >= this.#wanted && this.#idle.length < MAX_IDLE) this.#idle.push(block);
     });
   }
