@@ -5,6 +5,8 @@ import type { Native } from '../native.js';
 import { ParsError } from '../errors.js';
 import { temporaryName } from '../temporary-name.js';
 import { diskError, type Files, openNew, removeEmptyParents, syncDirectory, syncParents } from './local-files.js';
+import { readMarker } from './local-marker.js';
+import { MARKER_FILE } from './marker.js';
 import type { ObjectWriter, StoredObject } from './store.js';
 
 /** What a writer may have in memory for its slowest copy before it asks to wait. */
@@ -21,6 +23,13 @@ export type DiskPrimitives = Pick<Native, 'hashFileUncached' | 'newHash' | 'star
 interface Piece {
   data: Buffer;
   written?: (() => void) | undefined;
+}
+
+/** The disk was unmounted after it had been seen: what was begun in its mount point is taken back (R22). */
+export class DiskGone extends ParsError {
+  constructor(directory: string) {
+    super('unreachable', `${directory} has no ${MARKER_FILE} any more: its disk was unmounted just now`, { hint: 'mount it, and try again' });
+  }
 }
 
 /** One copy: a file under a temporary name in one directory, renamed when all is on the disk. */
@@ -51,6 +60,10 @@ export class CopyWriter {
   async open(): Promise<void> {
     await this.#guard('creating', async () => {
       this.#handle = await openNew(this.#files, this.temporary);
+      // Whoever chose this directory looked before: an open file keeps its disk mounted, so now it is certain.
+      if ((await readMarker(this.#files, this.#root)) !== null) return;
+      await this.discard();
+      throw new DiskGone(this.#root);
     });
   }
 

@@ -8,7 +8,7 @@ import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Surve
 import { mendCopies } from './local-mend.js';
 import { ageOf, sweepDirectory } from './local-sweep.js';
 import { type Attempt, CopyError, distinctContents, isAttempt, noGoodCopy, notProven, readProven, readSmallFile, tryCopy } from './local-reader.js';
-import { CopyWriter, type DiskPrimitives, LocalWriter } from './local-writer.js';
+import { CopyWriter, DiskGone, type DiskPrimitives, LocalWriter } from './local-writer.js';
 import { checkObjectName } from './names.js';
 import type { CopyFault, ObjectHealth, ObjectWriter, Store, StoredObject, StoreOptions, StoreStatus } from './store.js';
 
@@ -70,6 +70,17 @@ export class LocalStore implements Store {
    */
   async createExclusive(name: string, data: Buffer, { copies }: { copies: number }): Promise<boolean> {
     checkObjectName(name);
+    for (;;) {
+      try {
+        return await this.#claim(name, data, copies);
+      } catch (error) {
+        // The others can have it.
+        if (!(error instanceof DiskGone)) throw error;
+      }
+    }
+  }
+
+  async #claim(name: string, data: Buffer, copies: number): Promise<boolean> {
     const { usable } = await this.#survey(copies);
     const there = await Promise.all(usable.map(({ directory }) => tryCopy(this.#files, directory, name, async () => 'there')));
     if (there.includes('there')) return false;

@@ -189,6 +189,37 @@ describe('a local store', () => {
     });
   });
 
+  describe('R22: when a disk is unmounted between the look at its marker and the first write', () => {
+    /** The mount point stays, empty. */
+    function unmounting(directory: string): Files {
+      let mounted = true;
+      return failing({
+        mkdir: (async (...args: Parameters<Files['mkdir']>) => {
+          if (mounted && String(args[0]).startsWith(directory)) {
+            mounted = false;
+            await rename(directory, `${directory}.away`);
+            await mkdir(directory);
+          }
+          return nodeFiles.mkdir(...args);
+        }) as Files['mkdir'],
+      });
+    }
+
+    it('a claim is made on the others, and nothing stays in its mount point', async () => {
+      const files = unmounting(directories[1]!);
+      expect(await LocalStore.fromPath(fixture.path, { files, disk: plainDisk }).createExclusive('g/s/x', Buffer.from('x'), { copies: 1 })).toBe(true);
+      expect(await readdir(directories[1]!)).toEqual([]);
+      expect(await copiesOf(directories, 'g/s/x')).toHaveLength(2);
+    });
+
+    it('an object is not written at all, and nothing stays of it', async () => {
+      const files = unmounting(directories[1]!);
+      await failure(put(LocalStore.fromPath(fixture.path, { files, disk: plainDisk }), 'g/s/x', randomBytes(1000), 3), 'unreachable');
+      expect(await readdir(directories[1]!)).toEqual([]);
+      expect(await copiesOf(directories, 'g/s/x')).toEqual([]);
+    });
+  });
+
   describe('when a disk fails', () => {
     it.each(['ENOSPC', 'EDQUOT'])('says no-space at %s and leaves nothing behind', async (code) => {
       let written = 0;
