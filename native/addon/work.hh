@@ -34,7 +34,6 @@ class OutputBytes {
   OutputBytes& operator=(const OutputBytes&) = delete;
   ~OutputBytes();
   bool allocate(size_t size);
-  void shrink(size_t size) { size_ = size; }
   std::span<uint8_t> span() { return {data_, size_}; }
   Napi::Value release(Napi::Env env);
 
