@@ -25,7 +25,7 @@ interface Piece {
   written?: (() => void) | undefined;
 }
 
-/** The disk was unmounted after it had been seen: what was begun in its mount point is taken back (R22). */
+/** The disk was unmounted after it had been seen: what was begun in its mount point is to be discarded, as after any failure (R22). */
 export class DiskGone extends ParsError {
   constructor(directory: string) {
     super('unreachable', `${directory} has no ${MARKER_FILE} any more: its disk was unmounted just now`, { hint: 'mount it, and try again' });
@@ -61,9 +61,7 @@ export class CopyWriter {
     await this.#guard('creating', async () => {
       this.#handle = await openNew(this.#files, this.temporary);
       // Whoever chose this directory looked before: an open file keeps its disk mounted, so now it is certain.
-      if ((await readMarker(this.#files, this.#root)) !== null) return;
-      await this.discard();
-      throw new DiskGone(this.#root);
+      if ((await readMarker(this.#files, this.#root)) === null) throw new DiskGone(this.#root);
     });
   }
 
