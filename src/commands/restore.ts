@@ -8,7 +8,7 @@ import { thisHost } from '../host.js';
 import { ParsError } from '../errors.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { restoreDefined } from '../life/define.js';
-import { restore } from '../life/restore.js';
+import { restoreToFile } from '../life/restore.js';
 import { settleStarts } from '../life/snapshot-life.js';
 import { resolveSnapshot } from '../snapshot/snapshots.js';
 import { StubRegistry } from '../image/stub-registry.js';
@@ -43,13 +43,14 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
   await settleStarts(place.store, place.registry, place.host);
   const snapshot = await resolveSnapshot(place.store, typed);
   const how = { force: options.force ?? false, signal: context.signal, onProgress: await context.progress() };
-  const { image, bytes, losses } = options.to === undefined
-    ? await restoreDefined(place, snapshot, { ...how, moved: options.setDisk, acceptChangedDisks: options.acceptChangedDisks ?? false })
-    : await restore(place.store, snapshot, options.to, how);
+  const { image, bytes, losses, changedDisks } = options.to === undefined
+    ? { ...(await restoreDefined(place, snapshot, { ...how, moved: options.setDisk, acceptChangedDisks: options.acceptChangedDisks ?? false })), changedDisks: [] }
+    : await restoreToFile(place.store, snapshot, options.to, how);
   const { output } = context;
-  output.json({ snapshot, image, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered });
+  output.json({ snapshot, image, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered, changedDisks });
   output.text(`Wrote ${plain(image)}, ${formatBytes(bytes)}, from ${snapshot}.`);
   if (options.define) output.text('Its guest is defined here: "virsh start" resumes it.');
+  if (changedDisks.length > 0) output.warning(`the guest's disks are not what they were when its memory was saved: ${changedDisks.map(plain).join('; ')}; put them back before "virsh restore", or it damages their file systems`);
   if (losses.unexpected > 0) output.warning(`${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were recovered; look at the store: pars verify`);
   const lost = losses.byPolicy + losses.unexpected;
   if (lost > 0) output.text(`${formatCount(lost)} expendable pages are not in it; the guest reads what it needs of them from its disks.`);

@@ -12,6 +12,7 @@ import type { OnProgress } from '../progress.js';
 import type { MappedBlock } from '../reader/inspection.js';
 import { refuseConsumed } from './snapshot-life.js';
 import { assembleMapped } from '../snapshot/mapped-sink.js';
+import { changesOfDisks } from '../snapshot/disks.js';
 import { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
@@ -28,6 +29,12 @@ export interface Restored {
   image: string;
   bytes: number;
   losses: Losses;
+}
+
+/** `pars restore --to`: the file is nobody's yet, so disks that have changed are told, not refused (R26). */
+export async function restoreToFile(store: Store, snapshot: string, path: string, options: RestoreOptions): Promise<Restored & { changedDisks: string[] }> {
+  const restored = await restore(store, snapshot, path, options);
+  return { ...restored, changedDisks: await changesOfDisks((await readManifest(store, snapshot)).disks) };
 }
 
 /** Writes the image of `snapshot` to `path`, every byte at its old offset. */

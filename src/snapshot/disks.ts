@@ -23,10 +23,15 @@ export async function recordDisks(disks: readonly NamedDisk[]): Promise<Recorded
   return Promise.all(disks.map(recordDisk));
 }
 
+/** In words, how each writable disk differs from what was recorded of it. */
+export async function changesOfDisks(recorded: readonly RecordedDisk[]): Promise<string[]> {
+  const writable = recorded.filter((disk) => !disk.readOnly);
+  return (await Promise.all(writable.flatMap(layersOf).map(([name, file]) => changeOf(name, file)))).filter((change) => change !== null);
+}
+
 /** Throws 'refused' when a writable disk has changed since it was recorded: old memory over a newer disk destroys it. */
 export async function checkDisks(recorded: readonly RecordedDisk[]): Promise<void> {
-  const writable = recorded.filter((disk) => !disk.readOnly);
-  const changes = (await Promise.all(writable.flatMap(layersOf).map(([name, file]) => changeOf(name, file)))).filter((change) => change !== null);
+  const changes = await changesOfDisks(recorded);
   if (changes.length === 0) return;
   throw new ParsError('refused', `the guest's disks are not what they were when its memory was saved: ${changes.join('; ')}`, {
     hint: 'resuming old memory on a changed disk damages its file systems; to do it all the same: pars hydrate --accept-changed-disks IMAGE',
