@@ -42,6 +42,8 @@ std::optional<BtrfsLayout> btrfs_layout(const Btf& btf) {
   Fields f(btf);
   BtrfsLayout layout{f.start("btrfs_inode", "vfs_inode"), f.at("btrfs_inode", "root", 8), f.at("btrfs_root", "root_key.objectid", 8), {}};
   if (!f.whole) return std::nullopt;
+  // Before Linux 6.1 the extent state remembers what is up to date, and a page that is not is not read again where it says so (52b029f42751).
+  if (btf.member("extent_io_tree", "track_uptodate")) return std::nullopt;
   layout.state = btrfs_state(btf);
   return layout;
 }

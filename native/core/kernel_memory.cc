@@ -10,6 +10,7 @@ constexpr uint64_t kAddress = 0x000ffffffffff000;
 }  // namespace
 
 TableEntry KernelMemory::walk(uint64_t va) const {
+  if (va >> 63 == 0) return {false, false, 0, kPageSize};  // the user half: a process chooses what lies there (R2)
   const int levels = five_levels_ ? 5 : 4;
   const int sign_bits = 64 - (12 + 9 * levels);
   if (static_cast<uint64_t>(static_cast<int64_t>(va << sign_bits) >> sign_bits) != va) return {false, false, 0, kPageSize};

@@ -119,23 +119,26 @@ class Examination {
 
   /** No copy is whole. What matters is whether each frame is whole in one of them. */
   async #withoutCopy(name: string, health: ObjectHealth): Promise<{ condition: Condition; lost: IndexFrame[] }> {
-    const away = health.faults.some(({ fault }) => fault === 'unreachable');
+    let away = health.faults.some(({ fault }) => fault === 'unreachable');
     const frames = framesOf(this.#source?.stripes ?? [], name);
     if (frames.length === 0) return { condition: away ? 'unreachable' : 'lost', lost: [] };
     const lost: IndexFrame[] = [];
     for (const frame of frames) {
       this.#options.signal?.throwIfAborted();
-      if (!(await this.#has(frame))) lost.push(frame);
+      const loss = await this.#lossOf(frame);
+      if (loss !== null) lost.push(frame);
+      away ||= loss === 'unreachable';
     }
     return lost.length === 0 ? { condition: 'thin', lost } : away ? { condition: 'unreachable', lost: [] } : { condition: 'lost', lost };
   }
 
-  async #has(frame: IndexFrame): Promise<boolean> {
+  /** Null for a frame that is whole; one whose servers do not answer is not given up. */
+  async #lossOf(frame: IndexFrame): Promise<'lost' | 'unreachable' | null> {
     try {
       await this.#source?.read(frame);
-      return true;
+      return null;
     } catch (error) {
-      if (isLoss(error)) return false;
+      if (isLoss(error)) return error instanceof ParsError && error.kind === 'unreachable' ? 'unreachable' : 'lost';
       throw error;
     }
   }

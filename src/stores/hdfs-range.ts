@@ -14,7 +14,8 @@ const SKIP_BYTES = 4 << 20;
 /** How long a DataNode that did not answer is left out of reads; ms. */
 const AVOID_MS = 60_000;
 const MAX_ATTEMPTS = 16;
-const REFUSED = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTDOWN', 'ETIMEDOUT']);
+/** No connection came about: these say nothing of the copies behind it. */
+export const REFUSED = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTDOWN', 'ETIMEDOUT']);
 
 /** DataNodes that do not answer, by their address of data transfer. Shared by all reads of a store, so that each is waited for once. */
 export class SilentNodes {
