@@ -138,7 +138,7 @@ class Examination {
       await this.#source?.read(frame);
       return null;
     } catch (error) {
-      if (isLoss(error)) return error instanceof ParsError && error.kind === 'unreachable' ? 'unreachable' : 'lost';
+      if (isLoss(error)) return error.kind === 'unreachable' ? 'unreachable' : 'lost';
       throw error;
     }
   }

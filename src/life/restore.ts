@@ -12,7 +12,7 @@ import type { OnProgress } from '../progress.js';
 import type { MappedBlock } from '../reader/inspection.js';
 import { refuseConsumed } from './snapshot-life.js';
 import { assembleMapped } from '../snapshot/mapped-sink.js';
-import { changesOfDisks } from '../snapshot/disks.js';
+import { changesOfDisks, type RecordedDisk } from '../snapshot/disks.js';
 import { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
@@ -29,12 +29,14 @@ export interface Restored {
   image: string;
   bytes: number;
   losses: Losses;
+  /** As the guest had them when it was saved. */
+  disks: readonly RecordedDisk[];
 }
 
 /** `pars restore --to`: the file is nobody's yet, so disks that have changed are told, not refused (R26). */
 export async function restoreToFile(store: Store, snapshot: string, path: string, options: RestoreOptions): Promise<Restored & { changedDisks: string[] }> {
   const restored = await restore(store, snapshot, path, options);
-  return { ...restored, changedDisks: await changesOfDisks((await readManifest(store, snapshot)).disks) };
+  return { ...restored, changedDisks: await changesOfDisks(restored.disks) };
 }
 
 /** Writes the image of `snapshot` to `path`, every byte at its old offset. */
@@ -49,7 +51,7 @@ export async function restore(store: Store, snapshot: string, path: string, opti
   // libvirt's own directory may have been wiped together with the image.
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });
   const losses = await throughTemporary(target, options.force, (file) => fill(file, target, source, bytes, options));
-  return { snapshot: manifest.snapshot, image: target, bytes, losses };
+  return { snapshot: manifest.snapshot, image: target, bytes, losses, disks: manifest.disks };
 }
 
 async function fill(file: FileHandle, path: string, source: SnapshotSource, bytes: number, options: RestoreOptions): Promise<Losses> {

@@ -74,7 +74,7 @@ export function lossOf(error: unknown, what: string): unknown {
 }
 
 /** Nobody waits for expendable data: not to be had now is as good as gone. */
-export function isLoss(error: unknown): boolean {
+export function isLoss(error: unknown): error is ParsError {
   return error instanceof ParsError && (error.kind === 'missing' || error.kind === 'corrupt' || error.kind === 'unreachable');
 }
 

@@ -3,8 +3,7 @@
  * block: a DataNode that meets a bad one reads on from another and tells the NameNode, so a bad copy shows by being known no more.
  */
 import { ParsError } from '../errors.js';
-import { openRange, readRange, WebHdfsError, type BlockLocation, type FileStatus } from '../webhdfs/index.js';
-import { REFUSED } from './hdfs-range.js';
+import { NEVER_REACHED, openRange, readRange, WebHdfsError, type BlockLocation, type FileStatus } from '../webhdfs/index.js';
 import type { Native } from '../native.js';
 import { parseCoding } from './coding.js';
 import { awaitPieces, blocksOf, placeOfBlock, type Stand, standOf } from './hdfs-blocks.js';
@@ -96,7 +95,7 @@ async function readOneCopy(files: HdfsFiles, path: string, block: BlockLocation,
   } catch (error) {
     files.signal?.throwIfAborted();
     if (!(error instanceof WebHdfsError)) throw error;
-    const silent = error.kind === 'timeout' || error.kind === 'lost-block' || !error.dataNode || REFUSED.has(error.exception ?? '') || from.length > 1;
+    const silent = error.kind === 'timeout' || error.kind === 'lost-block' || !error.dataNode || NEVER_REACHED.has(error.exception ?? '') || from.length > 1;
     return { place: placeOfBlock(path, withNames(block, [...from])), fault: silent ? 'unreachable' : 'corrupt', detail: error.message };
   }
 }

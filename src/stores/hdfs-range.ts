@@ -3,7 +3,7 @@
  * some left out, so one stream a block serves many of them: a range of its own for each would cost the DataNodes several times as much.
  */
 import { ParsError } from '../errors.js';
-import { openRange, WebHdfsError, type BlockLocation } from '../webhdfs/index.js';
+import { NEVER_REACHED, openRange, WebHdfsError, type BlockLocation } from '../webhdfs/index.js';
 import { parseCoding, piecesOf } from './coding.js';
 import { blocksOf } from './hdfs-blocks.js';
 import { hdfsError } from './hdfs-errors.js';
@@ -14,8 +14,6 @@ const SKIP_BYTES = 4 << 20;
 /** How long a DataNode that did not answer is left out of reads; ms. */
 const AVOID_MS = 60_000;
 const MAX_ATTEMPTS = 16;
-/** No connection came about: these say nothing of the copies behind it. */
-export const REFUSED = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTDOWN', 'ETIMEDOUT']);
 
 /** DataNodes that do not answer, by their address of data transfer. Shared by all reads of a store, so that each is waited for once. */
 export class SilentNodes {
@@ -185,7 +183,7 @@ export class ObjectReader {
     if (!elsewhere || ++trouble.attempts > MAX_ATTEMPTS) throw hdfsError(error, `reading ${this.#path}`);
     const names = namesOf(error.node ?? '', block);
     if (names.length === 0) throw hdfsError(error, `reading ${this.#path}`);
-    if (error.kind === 'timeout' || REFUSED.has(error.exception ?? '')) this.#silent.add(names);
+    if (error.kind === 'timeout' || NEVER_REACHED.has(error.exception ?? '')) this.#silent.add(names);
     else for (const name of names) trouble.cut.set(name, (trouble.cut.get(name) ?? 0) + 1);
   }
 }

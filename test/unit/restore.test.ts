@@ -1,5 +1,5 @@
 /** An image written to a new file: what it says of the disks its guest had (R26). */
-import { utimesSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { restoreToFile } from '../../src/life/restore.js';
