@@ -8,8 +8,11 @@ import { packName, noDigest, type IndexFrame } from './index-table.js';
 import { FRAME_FILL, FRAME_SKELETON, PAGE_CLASSES } from '../page-classes.js';
 import type { ObjectWriter, StoredObject } from '../stores/store.js';
 
-/** A pack is closed when it passes this: single copies spread over the store, and proving does not wait for the end. */
+/** A pack is closed when it passes this: proving does not wait for the end. */
 export const PACK_BYTES = 64 << 20;
+/** Of what may be lost the first packs are short, so that single copies are spread over the store however little there is; so many of a length. */
+const SHORT_PACK_BYTES = 4 << 20;
+const PACKS_OF_A_LENGTH = 4;
 const MAX_PACKS = 0xffff;
 /** Packs that may be closing or being proved at one time. */
 const MAX_IN_BACKGROUND = 3;
@@ -83,7 +86,7 @@ export class PackSet {
     pack.bytes += data.length;
     const digest = sha256(data);
     await pack.writer.write(data, written);
-    if (pack.bytes >= (this.#options.packBytes ?? PACK_BYTES)) await this.#roll(key, pack);
+    if (pack.bytes >= this.#fullAt(key, pack)) await this.#roll(key, pack);
     return { kind, pack: pack.number, rawBytes, offset, bytes: data.length, pages, sha256: digest };
   }
 
@@ -112,6 +115,11 @@ export class PackSet {
     const pack = { name, number, writer, bytes: 0 };
     this.#open.set(key, pack);
     return pack;
+  }
+
+  #fullAt(key: number, { number }: OpenPack): number {
+    const most = this.#options.packBytes ?? PACK_BYTES;
+    return this.#options.isCritical(key) ? most : Math.min(most, SHORT_PACK_BYTES * 2 ** Math.floor(number / PACKS_OF_A_LENGTH));
   }
 
   async #roll(key: number, pack: OpenPack): Promise<void> {

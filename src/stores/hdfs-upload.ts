@@ -1,7 +1,7 @@
 /** One file on its way into HDFS: created, sent, checked against what the cluster says it has. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../errors.js';
-import { sameChecksum, Upload, type CreateOptions, type FileChecksum, type Uploaded } from '../webhdfs/index.js';
+import { sameChecksum, Upload, type ChooseReceiver, type CreateOptions, type FileChecksum, type Uploaded } from '../webhdfs/index.js';
 import { hdfsError, isHdfs } from './hdfs-errors.js';
 import type { HdfsFiles } from './hdfs-files.js';
 import { refusalBehind } from './hdfs-refusal.js';
@@ -9,7 +9,7 @@ import { refusalBehind } from './hdfs-refusal.js';
 export const SMALL_BYTES = 1 << 20;
 /** Quota is charged a whole block for each copy while it is written, so blocks of small files are small: the least a NameNode allows by default. */
 const SMALL_BLOCK = 1 << 20;
-/** Every block is a pipeline set up anew, and is read from one DataNode: shorter ones are dear. A pack has two or three, so one-copy data is spread. */
+/** Every block is a pipeline set up anew, and is read from one DataNode: shorter ones are dear. */
 const LARGE_BLOCK = 32 << 20;
 
 export interface UploadTerms {
@@ -18,6 +18,13 @@ export interface UploadTerms {
   permission: string;
   /** The directory is one of that coding: copies are not counted, and the cluster's checksum is of another kind. */
   coding?: string | undefined;
+  /** Chooses who receives what has one copy. */
+  receivers?: Receivers | undefined;
+}
+
+export interface Receivers {
+  choose: ChooseReceiver;
+  sent(receiver: string, bytes: number): void;
 }
 
 /** Begins a file that is known to be small, or taken to be large. */
@@ -35,13 +42,10 @@ export async function beginUpload(files: HdfsFiles, path: string, terms: UploadT
   });
 }
 
-function createOptions({ copies, critical, permission, coding }: UploadTerms, blockSize: number): CreateOptions {
-  const flags = ['CREATE'];
-  // Without it every block of a one-copy file lands on the DataNode that receives the upload.
-  if (copies === 1 && coding === undefined) flags.push('IGNORE_CLIENT_LOCALITY');
+function createOptions({ copies, critical, permission, receivers }: UploadTerms, blockSize: number): CreateOptions {
   // R21: a closed block is otherwise in the DataNodes' page caches only.
-  if (critical) flags.push('SYNC_BLOCK');
-  return { replication: copies, blockSize, permission, createFlags: flags };
+  const createFlags = critical ? ['CREATE', 'SYNC_BLOCK'] : ['CREATE'];
+  return { replication: copies, blockSize, permission, createFlags, chooseReceiver: receivers?.choose };
 }
 
 export class HdfsUpload {
@@ -59,6 +63,7 @@ export class HdfsUpload {
 
   async send(data: Buffer): Promise<void> {
     await this.#explained(() => this.#upload.write(data));
+    this.#terms.receivers?.sent(this.#upload.receiver, data.length);
   }
 
   /** Closes the file and compares what the cluster has with what was sent. False: its checksum is of another kind, so it must be read back. */

@@ -5,7 +5,7 @@
 import type { Native } from '../native.js';
 import { ParsError } from '../errors.js';
 import { FILE_MODE, type HdfsFiles } from './hdfs-files.js';
-import { beginUpload, type HdfsUpload, SMALL_BYTES, type UploadTerms } from './hdfs-upload.js';
+import { beginUpload, type HdfsUpload, type Receivers, SMALL_BYTES, type UploadTerms } from './hdfs-upload.js';
 import type { ObjectTerms, ObjectWriter, StoredObject } from './store.js';
 
 /** What may wait for the network before the caller is asked to. */
@@ -36,13 +36,13 @@ export class HdfsWriter implements ObjectWriter {
   #failure: { error: unknown } | undefined;
   #ended = false;
 
-  constructor(files: HdfsFiles, hooks: WriterHooks, name: string, path: string, terms: ObjectTerms) {
+  constructor(files: HdfsFiles, hooks: WriterHooks, name: string, path: string, terms: ObjectTerms, receivers?: Receivers) {
     this.#files = files;
     this.#hooks = hooks;
     this.#name = name;
     this.#path = path;
     this.#temporary = files.temporaryFor(path);
-    this.#terms = { ...terms, permission: FILE_MODE };
+    this.#terms = { ...terms, permission: FILE_MODE, receivers };
     this.#hash = hooks.newHash();
   }
 

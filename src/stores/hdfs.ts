@@ -14,7 +14,7 @@ import { quotaRoom } from './hdfs-quota.js';
 import { ObjectReader, SilentNodes } from './hdfs-range.js';
 import { Spread } from './hdfs-spread.js';
 import { NameNodeClock, sweepBelow } from './hdfs-sweep.js';
-import { sendSmall } from './hdfs-upload.js';
+import { type Receivers, sendSmall } from './hdfs-upload.js';
 import { parseHdfsUrl } from './hdfs-url.js';
 import { HdfsWriter } from './hdfs-writer.js';
 import { MARKER_FILE } from './marker.js';
@@ -67,7 +67,7 @@ export class HdfsStore implements Store {
     checkObjectName(name);
     const { copies, coding } = terms;
     if (!Number.isInteger(copies) || copies < 1) throw new ParsError('internal', `${name}: ${copies} copies cannot be created`);
-    await this.#check(copies);
+    const { nodes } = await this.#check(copies);
     const path = coding === undefined ? this.#files.pathOf(name) : `${this.#files.codedRoot(coding)}/${name}`;
     const hooks = {
       newHash: this.#newHash,
@@ -77,7 +77,7 @@ export class HdfsStore implements Store {
         this.#confirmed.set(name, { object, fileId: (await this.#files.status(path))?.fileId });
       },
     };
-    return new HdfsWriter(this.#files, hooks, name, path, terms);
+    return new HdfsWriter(this.#files, hooks, name, path, terms, copies === 1 && coding === undefined ? this.#receiversOf(nodes) : undefined);
   }
 
   /** Whole before it is seen: uploaded under another name, then renamed to one that must be free. */
@@ -204,6 +204,13 @@ export class HdfsStore implements Store {
       throw new ParsError('unreachable', `${needed} copies need as many DataNodes, but ${nodes.live} of the ${nodes.live + nodes.dead} of ${this.url} are alive`, { hint: 'start the others, or choose a policy with fewer copies' });
     }
     return this.#checked;
+  }
+
+  #receiversOf(nodes: Nodes | null): Receivers {
+    return {
+      choose: (offer, unreachable) => this.#spread.chooseReceiver(nodes?.live ?? UNKNOWN_PLACES, offer, unreachable),
+      sent: (receiver, bytes) => this.#spread.sent(receiver, bytes),
+    };
   }
 
   #reader(name: string): ObjectReader {

@@ -4,7 +4,7 @@ export { ChecksumOnTheWay, PlainChunkSums, sameChecksum, type ChunkSums } from '
 export { WebHdfsClient } from './client.js';
 export { openRange, readRange, type RangeOptions } from './download.js';
 export { WebHdfsError, type WebHdfsFailure } from './errors.js';
-export { NEVER_REACHED } from './namenodes.js';
+export { NEVER_REACHED, type Redirect } from './namenodes.js';
 export { nameNodesOf, type CallOptions, type WebHdfsOptions } from './options.js';
 export { spnego } from './spnego.js';
-export { Upload, upload, type CreateOptions, type Uploaded } from './upload.js';
+export { Upload, upload, type ChooseReceiver, type CreateOptions, type OfferReceiver, type Uploaded } from './upload.js';

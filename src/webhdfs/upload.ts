@@ -22,8 +22,15 @@ export interface CreateOptions {
   createFlags?: string[];
   /** IP:PORT of data transfer; these do not become the receiver. */
   excludeDataNodes?: string[];
+  /** Among the receivers that the NameNode offers; by default the first that it does not offer in vain. */
+  chooseReceiver?: ChooseReceiver | undefined;
   signal?: AbortSignal | undefined;
 }
+
+/** Asks the NameNode for a receiver, with these flags besides those of the options. Another time it may well offer another. */
+export type OfferReceiver = (moreFlags?: readonly string[]) => Promise<Redirect>;
+/** `unreachable`: names of those that were tried for this file and not reached. */
+export type ChooseReceiver = (offer: OfferReceiver, unreachable: ReadonlySet<string>) => Promise<Redirect>;
 
 export interface Uploaded {
   bytes: number;
@@ -31,7 +38,7 @@ export interface Uploaded {
   checksum: string;
 }
 
-/** A receiver that is dead is handed out until the NameNode has noticed; which one is handed out is chance. */
+/** A receiver that is dead is offered until the NameNode has noticed; which one is offered is chance. */
 const RECEIVERS = 8;
 /** How long a file that was asked for is waited for before data is sent all the same; ms. */
 const MADE_MS = 15_000;
@@ -44,6 +51,8 @@ const MADE_MS = 15_000;
  * error is 'unreachable'.
  */
 export class Upload {
+  /** The DataNode that takes the data: host:port as the cluster names it. */
+  readonly receiver: string;
   readonly #exchange: Exchange;
   readonly #request: ClientRequest;
   readonly #watch: Watch;
@@ -54,7 +63,8 @@ export class Upload {
   #bytes = 0;
   #ended = false;
 
-  private constructor(exchange: Exchange, request: ClientRequest, watch: Watch, checksum: ChecksumOnTheWay) {
+  private constructor(receiver: string, exchange: Exchange, request: ClientRequest, watch: Watch, checksum: ChecksumOnTheWay) {
+    this.receiver = receiver;
     this.#exchange = exchange;
     this.#request = request;
     this.#watch = watch;
@@ -65,16 +75,21 @@ export class Upload {
 
   /** Resolves when the file has been made, so permission, safe mode and a name that exists are told before any data is sent. */
   static async begin(client: WebHdfsClient, path: string, options: CreateOptions): Promise<Upload> {
+    const choose = options.chooseReceiver ?? firstOffered;
+    const unreachable = new Set<string>();
     for (let attempt = 1; ; attempt++) {
+      let receiver = '';
       try {
         const before = await fileIdOf(client, path, options);
-        const redirect = await redirectOf(client, path, options);
+        const redirect = await choose((moreFlags) => offerOf(client, path, options, moreFlags), unreachable);
+        receiver = redirect.name;
         const upload = Upload.#to(redirect, client, path, options);
         await upload.#untilMade(async () => takesDataFirst(redirect) || (await fileIdOf(client, path, options)) !== before);
         return upload;
       } catch (error) {
         const again = error instanceof WebHdfsError && error.dataNode && NEVER_REACHED.has(error.exception ?? '');
         if (!again || attempt === RECEIVERS) throw error;
+        unreachable.add(receiver);
       }
     }
   }
@@ -83,7 +98,7 @@ export class Upload {
     const headers = { 'Content-Type': 'application/octet-stream', 'Transfer-Encoding': 'chunked' };
     const exchange: Exchange = { what: `CREATE ${path}`, method: 'PUT', ...redirect, dataNode: true, headers };
     const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
-    return new Upload(exchange, client.transport.begin(exchange, watch.signal), watch, new ChecksumOnTheWay(options.blockSize, client.options.newChunkSums?.()));
+    return new Upload(redirect.name, exchange, client.transport.begin(exchange, watch.signal), watch, new ChecksumOnTheWay(options.blockSize, client.options.newChunkSums?.()));
   }
 
   /** Resolves when the connection has taken all of it; until then the buffer must not be changed. */
@@ -167,13 +182,20 @@ async function fileIdOf(client: WebHdfsClient, path: string, { signal }: CreateO
   }
 }
 
-async function redirectOf(client: WebHdfsClient, path: string, options: CreateOptions): Promise<Redirect> {
+async function firstOffered(offer: OfferReceiver, unreachable: ReadonlySet<string>): Promise<Redirect> {
+  let offered = await offer();
+  for (let again = 0; again < RECEIVERS && unreachable.has(offered.name); again++) offered = await offer();
+  return offered;
+}
+
+async function offerOf(client: WebHdfsClient, path: string, options: CreateOptions, moreFlags: readonly string[] = []): Promise<Redirect> {
+  const flags = [...(options.createFlags ?? []), ...moreFlags];
   const parameters = {
     replication: options.replication,
     blocksize: options.blockSize,
     permission: options.permission,
     overwrite: options.overwrite ?? false,
-    createflag: options.createFlags?.join(','),
+    createflag: flags.length > 0 ? flags.join(',') : undefined,
     excludedatanodes: options.excludeDataNodes?.join(','),
   };
   const { what, redirect } = await client.nameNodes.ask({ op: 'CREATE', method: 'PUT', path, parameters, idempotent: true, signal: options.signal });

@@ -65,6 +65,15 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
       for (const path of ['/g/s/x', '/pars-store.json']) expect((await fixture.client.status(fixture.root + path)).permission, path).toBe('600');
     });
 
+    it('gives each DataNode its share of what has one copy', async () => {
+      const names = Array.from({ length: 9 }, (_, i) => `g/s/clean-cache.${i}`);
+      for (const name of names) await put(store, name, randomBytes(4 << 20), 1);
+      const holders = await Promise.all(names.map(async (name) => (await fixture.client.blockLocations(`${fixture.root}/${name}`)).map(({ names: [only] }) => only)));
+      const files = new Map<string, number>();
+      for (const [only = 'nobody'] of holders) files.set(only, (files.get(only) ?? 0) + 1);
+      expect([...files.values()]).toEqual([3, 3, 3]);
+    });
+
     it('takes little quota for little files, and says when there is none', async () => {
       await cluster.exec('dfsadmin', '-setSpaceQuota', '20m', fixture.root);
       const room = (await store.status()).freeBytes ?? NaN;
