@@ -1,9 +1,10 @@
 /** Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of the directory. */
 import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { diskFull } from './room.js';
 import { isTemporary, temporaryName } from './temporary-name.js';
 
-/** Writes `data` to `path`, making its directory if need be. */
+/** Writes `data` to `path`, making its directory if need be. Throws 'no-space' for a full disk. */
 export async function writeAtomically(path: string, data: string | Buffer, mode = 0o600): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const temporary = join(dirname(path), temporaryName(basename(path)));
@@ -12,9 +13,9 @@ export async function writeAtomically(path: string, data: string | Buffer, mode 
     await rename(temporary, path);
   } catch (error) {
     await unlink(temporary).catch(() => {});
-    throw error;
+    throw diskFull(error, path);
   }
-  await syncDirectory(dirname(path));
+  await syncPath(dirname(path));
 }
 
 /** Removes what writers that were killed left below `root` and is older than that; returns how many there were. With `dryRun` it only counts. */
@@ -30,8 +31,8 @@ export async function sweepTemporaries(root: string, { olderThanMs, dryRun }: { 
   return swept;
 }
 
-/** Makes the names in a directory durable. */
-export async function syncDirectory(path: string): Promise<void> {
+/** Makes a file, or the names in a directory, durable. */
+export async function syncPath(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
     await handle.sync();

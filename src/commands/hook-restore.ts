@@ -7,7 +7,6 @@ import { thisHost } from '../host.js';
 import { publishMetrics } from './metrics.js';
 import { asJob } from '../queue/jobs.js';
 import { noteRefill } from '../life/note-refill.js';
-import { settleStarts } from '../life/snapshot-life.js';
 import { openStore } from '../stores/open.js';
 import type { Store } from '../stores/store.js';
 import { StubRegistry } from '../image/stub-registry.js';
@@ -33,7 +32,6 @@ async function wake(context: Context, uuid: string, parentPid: number): Promise<
     openStore: async (signal) => {
       const store = await openStore(url, { signal });
       opened.push(store);
-      await settleStarts(store, registry, host);
       return store;
     },
     asJob: (image, refill) => asJob(stateDir, 'hydrate', image, async (job) => {

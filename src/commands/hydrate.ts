@@ -11,7 +11,6 @@ import { ImageFile } from '../image/image-file.js';
 import { publishMetrics } from './metrics.js';
 import { asJob } from '../queue/jobs.js';
 import { noteRefill } from '../life/note-refill.js';
-import { settleStarts } from '../life/snapshot-life.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
@@ -63,12 +62,7 @@ async function hydratePath(context: Context, path: string, options: Options, sta
   const registry = new StubRegistry(stateDir);
   const image = await ImageFile.open(path);
   try {
-    const openStore = async (): ReturnType<Context['store']> => {
-      const store = await context.store();
-      await settleStarts(store, registry, host);
-      return store;
-    };
-    return await hydrate(image, { store: openStore, host, registry }, {
+    return await hydrate(image, { store: () => context.store(), host, registry }, {
       force: options.force ?? false, acceptChangedDisks: options.acceptChangedDisks ?? false, lockWaitMs: LOCK_WAIT_MS,
       signal: context.signal, onProgress: await context.progress(),
     });

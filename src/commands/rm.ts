@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { thisHost } from '../host.js';
+import { StubRegistry } from '../image/stub-registry.js';
 import { guardRemoval, type RemovalConsent } from '../life/removal.js';
 
 interface Options extends SharedOptions {
@@ -23,7 +24,8 @@ async function remove(context: Context, typed: string, options: Options): Promis
   const store = await context.store();
   const snapshot = await resolveSnapshot(store, typed);
   const consent: RemovalConsent = { force: options.force ?? false, ...(options.owner === undefined ? {} : { owner: options.owner }) };
-  await guardRemoval(await findSnapshot(store, snapshot), thisHost(), consent);
+  const place = { host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
+  await guardRemoval(await findSnapshot(store, snapshot), place, consent);
   await removeSnapshot(store, snapshot);
   context.output.json({ removed: snapshot });
   context.output.text(`Removed ${snapshot}.`);

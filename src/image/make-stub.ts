@@ -5,17 +5,23 @@
 import { ParsError } from '../errors.js';
 import { changesBetween, type ImageFile, type ImageIdentity } from './image-file.js';
 import { native } from '../native.js';
+import type { RecordChanges } from './record-change.js';
 import { encodeStub, type StubRecord } from './stub.js';
 
 export const STUB_STEPS = ['leased', 'recorded', 'punched', 'stubbed'] as const;
 export type StubStep = (typeof STUB_STEPS)[number];
 
-export interface MakeStubOptions {
+export interface LeaseOptions {
   /** How long to wait for whoever has the image open. */
   leaseWaitMs: number;
+  signal?: AbortSignal;
+}
+
+export interface MakeStubOptions extends LeaseOptions {
+  /** Where the change is noted while it is being made. */
+  changes: RecordChanges;
   /** What is to stand right before the record. */
   lead?: Buffer;
-  signal?: AbortSignal;
   onStep?: (step: StubStep) => void;
 }
 
@@ -47,7 +53,7 @@ export async function makeStub(image: ImageFile, identity: ImageIdentity, record
 }
 
 /** Frees what a stub still holds behind its record, as one does whose offload or hydration was killed; returns the bytes freed. */
-export async function finishStub(image: ImageFile, record: StubRecord, options: MakeStubOptions): Promise<number> {
+export async function finishStub(image: ImageFile, record: StubRecord, options: LeaseOptions): Promise<number> {
   return underLease(image, options, async (fd) => {
     const allocated = await image.allocatedBytes();
     await image.truncate(record.imageBytes);
@@ -57,18 +63,23 @@ export async function finishStub(image: ImageFile, record: StubRecord, options: 
   });
 }
 
-/** Never throws once the file may have been changed: the answer says which of the two it is. */
+/** Never throws once the file may have been changed: the answer says which of the two it is. A change that failed stays noted: it may be half there. */
 async function replaceByRecord(image: ImageFile, fd: number, record: StubRecord, options: MakeStubOptions): Promise<StubOutcome> {
   const lead = options.lead ?? Buffer.alloc(0), bytes = Buffer.concat([lead, encodeStub(record)]), from = record.offset - lead.length;
   const before = await image.read(from, bytes.length);
+  const forget = await options.changes.note(image, { offset: from, stub: bytes, image: before });
   options.onStep?.('leased');
-  if (!native().leaseHeld(fd)) throw wanted(image.path);
+  if (!native().leaseHeld(fd)) {
+    await forget();
+    throw wanted(image.path);
+  }
   try {
     await image.write(bytes, from);
     options.onStep?.('recorded');
     await punchBehind(fd, record);
     options.onStep?.('punched');
     await image.sync();
+    await forget();
     return { state: 'stub', freedBytes: 0, error: null };
   } catch (error) {
     return putBack(image, before, from, error);
@@ -93,7 +104,7 @@ async function punchBehind(fd: number, record: StubRecord): Promise<void> {
 }
 
 /** A lease is granted only while nobody else has the file open; whoever opens it meanwhile waits until it is given up. */
-async function underLease<T>(image: ImageFile, options: MakeStubOptions, work: (fd: number) => Promise<T>): Promise<T> {
+async function underLease<T>(image: ImageFile, options: LeaseOptions, work: (fd: number) => Promise<T>): Promise<T> {
   const fd = await image.keepOnlyWritable();
   const end = Date.now() + options.leaseWaitMs;
   while (!native().takeWriteLease(fd)) {

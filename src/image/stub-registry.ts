@@ -5,6 +5,7 @@
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomically } from '../atomic-file.js';
+import { RecordChanges } from './record-change.js';
 
 export interface KnownStub {
   image: string;
@@ -12,22 +13,26 @@ export interface KnownStub {
   token: string;
   domainUuid: string;
   managedSave: boolean;
+  /** Which file, and which state of it, an offload began with: while the image is that, it never became the stub. */
+  imageVersion?: string;
 }
 
 const NAME = /^([0-9a-f-]{36})\.([0-9a-f]{32})\.json$/;
 const STARTED = /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.[0-9]+)?$/;
 
 export class StubRegistry {
+  readonly changes: RecordChanges;
   readonly #stubs: string;
   readonly #started: string;
 
   constructor(stateDir: string) {
+    this.changes = new RecordChanges(stateDir);
     this.#stubs = join(stateDir, 'stubs');
     this.#started = join(stateDir, 'started');
   }
 
-  async add({ image, snapshot, token, domainUuid, managedSave }: KnownStub): Promise<void> {
-    const stub: KnownStub = { image, snapshot, token, domainUuid, managedSave };
+  async add({ image, snapshot, token, domainUuid, managedSave, imageVersion }: KnownStub): Promise<void> {
+    const stub: KnownStub = { image, snapshot, token, domainUuid, managedSave, ...(imageVersion !== undefined && { imageVersion }) };
     await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
   }
 
@@ -56,13 +61,13 @@ export class StubRegistry {
   }
 
   /**
-   * Hands every guest that the hook saw starting to `consume`, once (R25). A note is set aside first: a start that happens
+   * Hands every guest (or only that one) that the hook saw starting to `consume`, once (R25). A note is set aside first: a start that happens
    * meanwhile leaves a new one. If `consume` fails, the note stays for the next command.
    */
-  async settleStarts(consume: (domainUuid: string) => Promise<void>): Promise<void> {
+  async settleStarts(only: string | undefined, consume: (domainUuid: string) => Promise<void>): Promise<void> {
     for (const name of await readdir(this.#started).catch(() => [])) {
       const uuid = STARTED.exec(name)?.[1];
-      if (uuid !== undefined) await this.#settle(name, uuid, consume);
+      if (uuid !== undefined && (only ?? uuid) === uuid) await this.#settle(name, uuid, consume);
     }
   }
 

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeAtomically } from '../atomic-file.js';
+import { syncPath, writeAtomically } from '../atomic-file.js';
 import { ParsError } from '../errors.js';
 
 export const DEFAULT_PREFIX = '/usr/local/lib/pars';
@@ -30,16 +30,18 @@ interface PackageJson {
   optionalDependencies?: Record<string, string>;
 }
 
-/** Copies the program below `prefix` unless that very program is there already; returns its directory. */
+/** Copies the program below `prefix` unless that very program is there already, undamaged; returns its directory. */
 export async function installProgram(prefix: string): Promise<{ directory: string; copied: boolean }> {
-  const directory = join(prefix, await programName());
-  if ((await namesIn(directory)).includes(MARK)) return { directory, copied: false };
+  const name = await programName(PACKAGE_ROOT);
+  const directory = join(prefix, name);
+  if ((await namesIn(directory)).includes(MARK) && (await programName(directory).catch(() => null)) === name) return { directory, copied: false };
   const temporary = `${directory}.${process.pid}.tmp`;
   try {
     await mkdir(temporary, { recursive: true, mode: 0o755 });
     await copyProgram(temporary);
     await rm(directory, { recursive: true, force: true });
     await rename(temporary, directory);
+    await syncPath(prefix);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error;
@@ -74,25 +76,34 @@ async function copyProgram(to: string): Promise<void> {
   for (const directory of await packages()) {
     await cp(join(PACKAGE_ROOT, 'node_modules', directory), join(to, 'node_modules', directory), { recursive: true, dereference: true });
   }
+  // A start may depend on it right after a power cut.
+  await syncTree(to);
   await writeAtomically(join(to, MARK), `${to}\n`, 0o644);
 }
 
+/** Makes everything below a directory durable. */
+async function syncTree(directory: string): Promise<void> {
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) await syncTree(path);
+    else if (entry.isFile()) await syncPath(path);
+  }
+  await syncPath(directory);
+}
+
 /** The packages the program runs with, as paths below node_modules: its dependencies and theirs, of the optional ones those that are there. */
-async function packages(): Promise<string[]> {
+async function packages(root = PACKAGE_ROOT): Promise<string[]> {
+  const isThere = (name: string): boolean => existsSync(join(root, 'node_modules', name, 'package.json'));
   const found = new Set<string>();
-  const queue = [...Object.keys((await packageJson(PACKAGE_ROOT)).dependencies ?? {}), ...IF_INSTALLED.filter(isInstalled)];
+  const queue = [...Object.keys((await packageJson(root)).dependencies ?? {}), ...IF_INSTALLED.filter(isThere)];
   for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
     if (found.has(name) || BUILD_ONLY.has(name)) continue;
     found.add(name);
-    const { dependencies = {}, optionalDependencies = {} } = await packageJson(join(PACKAGE_ROOT, 'node_modules', name));
+    const { dependencies = {}, optionalDependencies = {} } = await packageJson(join(root, 'node_modules', name));
     // npm lists optional ones among the others as well.
-    queue.push(...Object.keys(dependencies).filter((one) => !(one in optionalDependencies)), ...Object.keys(optionalDependencies).filter(isInstalled));
+    queue.push(...Object.keys(dependencies).filter((one) => !(one in optionalDependencies)), ...Object.keys(optionalDependencies).filter(isThere));
   }
   return [...found];
-}
-
-function isInstalled(name: string): boolean {
-  return existsSync(join(PACKAGE_ROOT, 'node_modules', name, 'package.json'));
 }
 
 async function packageJson(directory: string): Promise<PackageJson> {
@@ -103,21 +114,22 @@ async function packageJson(directory: string): Promise<PackageJson> {
   }
 }
 
-async function programName(): Promise<string> {
-  const { version } = await packageJson(PACKAGE_ROOT);
+/** Of the program in a directory: its version, and a digest of what it is made of; of the packages it needs only which there are. */
+async function programName(root: string): Promise<string> {
+  const { version } = await packageJson(root);
   const hash = createHash('sha256');
-  const files = (await readdir(join(PACKAGE_ROOT, 'dist'), { recursive: true }).catch(() => [])).filter((name) => name.endsWith('.js')).sort();
+  const files = (await readdir(join(root, 'dist'), { recursive: true }).catch(() => [])).filter((name) => name.endsWith('.js')).sort();
   for (const path of [...files.map((name) => `dist/${name}`), 'package.json', 'hooks/qemu', ...BINARIES]) {
-    hash.update(path).update(await programFile(path));
+    hash.update(path).update(await programFile(join(root, path)));
   }
-  hash.update((await packages()).sort().join());
+  hash.update((await packages(root)).sort().join());
   return `${version}-${hash.digest('hex').slice(0, 12)}`;
 }
 
 async function programFile(path: string): Promise<Buffer> {
   try {
-    return await readFile(join(PACKAGE_ROOT, path));
+    return await readFile(path);
   } catch (cause) {
-    throw new ParsError('missing', `${join(PACKAGE_ROOT, path)} is not there: the program is not built`, { hint: 'run "npm run build" first', cause });
+    throw new ParsError('missing', `${path} is not there: the program is not built`, { hint: 'run "npm run build" first', cause });
   }
 }

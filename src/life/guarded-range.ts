@@ -1,6 +1,7 @@
 /** The bytes of an image where its stub record stands: they are written last, so that the file is a stub until then (R17). */
 import type { ImageFile } from '../image/image-file.js';
-import { MAX_STUB_BYTES, type StubRecord } from '../image/stub.js';
+import type { RecordChanges } from '../image/record-change.js';
+import { encodeStub, type StubRecord } from '../image/stub.js';
 import { native } from '../native.js';
 import type { Sink } from '../snapshot/assemble.js';
 
@@ -10,7 +11,7 @@ export class GuardedRange implements Sink {
   readonly #fd: number;
   readonly #from: number;
   readonly #to: number;
-  /** What stands there now, record and hole. */
+  /** What stands there now. */
   readonly #before: Buffer;
   readonly #held: Buffer;
 
@@ -25,7 +26,7 @@ export class GuardedRange implements Sink {
 
   /** From `from`, where the record or its lead begins. `bytes`: length of the image that is to be; Infinity while it is not known. */
   static async around(image: ImageFile, from: number, record: StubRecord, bytes: number): Promise<GuardedRange> {
-    const before = await image.read(from, Math.min(record.offset + MAX_STUB_BYTES, bytes) - from);
+    const before = await image.read(from, Math.min(record.offset + encodeStub(record).length, bytes) - from);
     return new GuardedRange(image, await image.writable(), from, before);
   }
 
@@ -43,9 +44,17 @@ export class GuardedRange implements Sink {
     if (bytes > this.#to) await native().punchHole(this.#fd, this.#to, bytes - this.#to);
   }
 
-  /** What was held back, as far as the image of `bytes` bytes reaches. */
-  async writeHeld(bytes: number): Promise<void> {
-    await this.#image.write(this.#held.subarray(0, Math.max(0, bytes - this.#from)), this.#from);
+  /**
+   * What was held back, as far as the image of `bytes` bytes reaches, durably. A guest must be able to wake where nothing can be noted: then it is written
+   * all the same, and only a power cut in this very moment would leave what nobody mends.
+   */
+  async writeHeld(bytes: number, changes: RecordChanges): Promise<void> {
+    const length = Math.min(this.#held.length, Math.max(0, bytes - this.#from));
+    const [stub, image] = [this.#before, this.#held].map((side) => side.subarray(0, length)) as [Buffer, Buffer];
+    const forget = await changes.note(this.#image, { offset: this.#from, stub, image }).catch(() => async () => {});
+    await this.#image.write(image, this.#from);
+    await this.#image.sync();
+    await forget();
   }
 
   /** After a failure: the record, a hole to the original length, and the room given back. As far as the disk lets us. */

@@ -12,7 +12,7 @@ import type { Manifest } from '../snapshot/manifest.js';
 import type { OnProgress } from '../progress.js';
 import { probeImage } from '../reader/reader.js';
 import { refill, type RefillStep } from './refill.js';
-import { claimByForce, claimWaking, refuseConsumed } from './snapshot-life.js';
+import { claimByForce, claimWaking, refuseConsumed, settleStarts } from './snapshot-life.js';
 import type { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
@@ -58,18 +58,20 @@ const LOCK_POLL_MS = 100;
 /** Hydrates the open `image` if it is a stub; a whole image is left as it is. */
 export async function hydrate(image: ImageFile, place: HydratePlace, options: HydrateOptions): Promise<Hydrated> {
   await lockWithin(image, options);
+  await place.registry.changes.mend(image);
   const facts = await probeImage(image.fd, options.signal ? { signal: options.signal } : {});
   options.onStep?.('probed');
   if (facts.stubRecord === null) return { hydrated: false, image: image.path, domain: facts.domain, manifest: null, bytes: facts.bytes, losses: NO_LOSSES };
   const record = openStub(facts, image.path);
   const store = await place.store();
+  await settleOwnStarts(store, facts, place, options);
   const source = await agreeingSource(store, image, facts, record);
   await source.survey();
   await guardLife(store, source.manifest, facts, place.host, options);
   // Known here, wherever it was made: the hook notes the start that consumes it.
   await place.registry.add({ ...record, image: image.path, managedSave: source.manifest.image.managedSave }).catch(() => {});
   options.onStep?.('claimed');
-  const { losses, bytes } = await refill(image, facts, source, record, options);
+  const { losses, bytes } = await refill(image, facts, source, record, { ...options, changes: place.registry.changes });
   options.onStep?.('done');
   return { hydrated: true, image: image.path, domain: facts.domain, manifest: source.manifest, bytes, losses };
 }
@@ -80,6 +82,13 @@ async function agreeingSource(store: Store, image: ImageFile, facts: ImageFacts,
     throw notInStore(error, image.path, record);
   });
   return agreeWithStub(store, image, facts, record, manifest);
+}
+
+/** Of this guest only: that the starts of others cannot be noted now must not keep this one from waking. */
+async function settleOwnStarts(store: Store, { domain }: ImageFacts, { registry, host }: HydratePlace, { force }: HydrateOptions): Promise<void> {
+  await settleStarts(store, registry, host, domain.uuid).catch((error: unknown) => {
+    if (!force) throw error;
+  });
 }
 
 async function guardLife(store: Store, manifest: Manifest, facts: ImageFacts, host: Host, options: HydrateOptions): Promise<void> {

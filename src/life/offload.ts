@@ -6,12 +6,12 @@ import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
 import { ParsError } from '../errors.js';
 import type { Host } from '../host.js';
-import { ImageFile } from '../image/image-file.js';
+import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { unpackImage } from '../image/unpacked.js';
 import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-lead.js';
-import { finishStub, makeStub, type StubOutcome, type StubStep } from '../image/make-stub.js';
+import { finishStub, makeStub, type MakeStubOptions, type StubOutcome, type StubStep } from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { policyByName, type Policy } from '../policy/policy.js';
@@ -23,7 +23,7 @@ import { findSnapshot, newSnapshotName, readManifest, readState, removeSnapshot 
 import type { Store } from '../stores/store.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
-import type { StubRegistry } from '../image/stub-registry.js';
+import type { KnownStub, StubRegistry } from '../image/stub-registry.js';
 import { refuseThinStore, upload, type UploadStep } from '../snapshot/upload.js';
 
 /** The moments of an offload that tests stop it at, in order. */
@@ -85,6 +85,7 @@ export async function offload(path: string, place: OffloadPlace, options: Offloa
   try {
     await image.lock();
     options.onStep?.('locked');
+    await place.registry.changes.mend(image);
     await settleStarts(place.store, place.registry, place.host);
     return await new Offload(image, place, options).run();
   } finally {
@@ -111,10 +112,11 @@ class Offload {
     await this.#refuseMemorySnapshot();
     const policy = this.#policyFor(facts);
     await refuseThinStore(this.#place.store, policy);
-    await this.#dropEarlier(facts);
+    const earlier = await this.#earlier(facts);
+    for (const stub of earlier) await this.#dropFragment(stub);
     const token = randomBytes(16).toString('hex');
     const snapshot = newSnapshotName(facts.domain.uuid);
-    const known = { image: this.#image.path, snapshot, token, domainUuid: facts.domain.uuid, managedSave: this.#options.managedSave };
+    const known = { image: this.#image.path, snapshot, token, domainUuid: facts.domain.uuid, managedSave: this.#options.managedSave, imageVersion: versionOf(identity) };
     if (!this.#options.keepLocal) await this.#place.registry.add(known);
     let outcome: StubOutcome | null = null;
     try {
@@ -122,7 +124,9 @@ class Offload {
       if (this.#options.keepLocal) return this.#result(manifest, null);
       outcome = await this.#becomeStub(manifest, identity);
       if (outcome.state === 'whole') throw outcome.error;
-      return await this.#stubbed(manifest, outcome);
+      const result = await this.#stubbed(manifest, outcome);
+      for (const stub of earlier) await this.#dropAbandoned(stub, identity).catch(() => {});
+      return result;
     } catch (error) {
       if (outcome?.state !== 'stub') await this.#withdraw(known, error);
       throw error;
@@ -193,7 +197,7 @@ class Offload {
     return headEnd === 0 ? '' : this.#image.digest(streamOffset, headEnd);
   }
 
-  async #becomeStub(manifest: Manifest, identity: Parameters<typeof makeStub>[1]): Promise<StubOutcome> {
+  async #becomeStub(manifest: Manifest, identity: ImageIdentity): Promise<StubOutcome> {
     const record = this.#recordOf(manifest);
     if (record.offset === 0 || record.offset + encodeStub(record).length > record.imageBytes) {
       return { state: 'whole', error: new ParsError('refused', `${this.#image.path} is too short to become a stub`, { hint: 'keep it as it is, or store a copy with --keep-local' }) };
@@ -211,7 +215,9 @@ class Offload {
   }
 
   async #stubbed(manifest: Manifest, outcome: StubOutcome & { state: 'stub' }): Promise<Offloaded> {
-    await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
+    await markState(this.#place.store, manifest, 'stubbed', this.#place.host).catch((error: unknown) => {
+      throw onlyNotNoted(error, this.#image.path, manifest.snapshot);
+    });
     if (outcome.error !== null) throw outcome.error;
     return this.#result(manifest, outcome.freedBytes);
   }
@@ -226,22 +232,30 @@ class Offload {
     }
   }
 
-  /** What an earlier offload of this image left that was killed before there was a stub. */
-  async #dropEarlier(facts: ImageFacts): Promise<void> {
-    const earlier = (await this.#place.registry.all()).filter((stub) => stub.image === this.#image.path && stub.domainUuid === facts.domain.uuid);
-    for (const stub of earlier) {
-      if (await this.#wasAbandoned(stub.snapshot)) await removeSnapshot(this.#place.store, stub.snapshot);
-      else if (await this.#exists(stub.snapshot)) continue;
-      // Killed in its first pack: there is no object, but there may be a temporary file.
-      else await removeSnapshot(this.#place.store, stub.snapshot).catch(() => {});
-      await this.#place.registry.remove(stub);
-    }
+  /** What earlier offloads of this image noted. */
+  async #earlier({ domain }: ImageFacts): Promise<KnownStub[]> {
+    return (await this.#place.registry.all()).filter((stub) => stub.image === this.#image.path && stub.domainUuid === domain.uuid);
   }
 
-  async #wasAbandoned(snapshot: string): Promise<boolean> {
-    if (!(await this.#exists(snapshot))) return false;
-    const entry = await findSnapshot(this.#place.store, snapshot);
-    return entry.condition === 'incomplete' || (entry.condition === 'whole' && entry.state === 'committed');
+  /** What an offload left that was killed before there was a manifest: nobody's memory. In its first pack there is no object, but there may be a temporary file. */
+  async #dropFragment(stub: KnownStub): Promise<void> {
+    const there = await this.#exists(stub.snapshot);
+    if (there && (await findSnapshot(this.#place.store, stub.snapshot)).condition !== 'incomplete') return;
+    const removal = removeSnapshot(this.#place.store, stub.snapshot);
+    await (there ? removal : removal.catch(() => {}));
+    await this.#place.registry.remove(stub);
+  }
+
+  /**
+   * What an offload left that was killed between manifest and stub. Only once this one has its own snapshot, and only if the image is the very file
+   * in the very state that it was: any other may be a new save, and the stub of that snapshot lie elsewhere by now.
+   */
+  async #dropAbandoned(stub: KnownStub, identity: ImageIdentity): Promise<void> {
+    if (stub.imageVersion !== versionOf(identity) || !(await this.#exists(stub.snapshot))) return;
+    const entry = await findSnapshot(this.#place.store, stub.snapshot);
+    if (entry.condition !== 'whole' || entry.state !== 'committed') return;
+    await removeSnapshot(this.#place.store, stub.snapshot);
+    await this.#place.registry.remove(stub);
   }
 
   async #exists(snapshot: string): Promise<boolean> {
@@ -274,10 +288,22 @@ class Offload {
     return { ...(signal && { signal }), ...(onProgress && { onProgress }) };
   }
 
-  #stubOptions(): Parameters<typeof makeStub>[3] {
+  #stubOptions(): MakeStubOptions {
     const { signal, leaseWaitMs, onStep } = this.#options;
-    return { leaseWaitMs, ...(signal && { signal }), ...(onStep && { onStep }) };
+    return { leaseWaitMs, changes: this.#place.registry.changes, ...(signal && { signal }), ...(onStep && { onStep }) };
   }
+}
+
+/** Whatever is done to a file, and whatever file takes its place, this is another. */
+function versionOf({ dev, ino, ctimeNs }: ImageIdentity): string {
+  return `${dev}:${ino}:${ctimeNs}`;
+}
+
+function onlyNotNoted(error: unknown, path: string, snapshot: string): unknown {
+  if (!(error instanceof ParsError)) return error;
+  return new ParsError(error.kind, `${path} is a stub of ${snapshot} now, but the store could not be told so: ${error.message}`, {
+    hint: `nothing is lost, and the guest can start; to note it later: pars offload ${JSON.stringify(path)}`, cause: error,
+  });
 }
 
 interface Look {

@@ -13,11 +13,14 @@ import { assemble, filledBytes, outputBytes, type Losses } from '../snapshot/ass
 import { assembleInOrder } from '../snapshot/assemble-in-order.js';
 import { assembleMapped } from '../snapshot/mapped-sink.js';
 import type { SnapshotSource } from '../snapshot/snapshot-source.js';
+import type { RecordChanges } from '../image/record-change.js';
 import { GuardedRange } from './guarded-range.js';
 
 export type RefillStep = 'reserved' | 'assembled' | 'shortened' | 'synced' | 'refilled';
 
 export interface RefillOptions {
+  /** Where the last change is noted while it is being made. */
+  changes: RecordChanges;
   signal?: AbortSignal;
   onProgress?: OnProgress;
   onStep?: (step: RefillStep) => void;
@@ -47,8 +50,7 @@ export async function refill(image: ImageFile, { format, streamOffset }: ImageFa
     await image.sync();
     options.onStep?.('synced');
     options.signal?.throwIfAborted();
-    await range.writeHeld(refilled.bytes);
-    await image.sync();
+    await range.writeHeld(refilled.bytes, options.changes);
     options.onStep?.('refilled');
     return refilled;
   } catch (error) {

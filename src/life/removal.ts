@@ -3,8 +3,10 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import type { Host } from '../host.js';
+import type { Manifest } from '../snapshot/manifest.js';
 import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';
 import { STUB_MAGIC } from '../image/stub.js';
+import type { StubRegistry } from '../image/stub-registry.js';
 
 export interface RemovalConsent {
   force: boolean;
@@ -12,22 +14,35 @@ export interface RemovalConsent {
   owner?: string;
 }
 
+export interface RemovalPlace {
+  host: Host;
+  registry: StubRegistry;
+}
+
 /** Says whether the file at `path` is the stub with that token. */
 export type StubProbe = (path: string, offset: number, token: string) => Promise<boolean>;
 
 /** Throws 'refused', with what would allow it. */
-export async function guardRemoval(entry: SnapshotEntry, host: Host, consent: RemovalConsent, isStub: StubProbe = isStubOf): Promise<void> {
+export async function guardRemoval(entry: SnapshotEntry, { host, registry }: RemovalPlace, consent: RemovalConsent, isStub: StubProbe = isStubOf): Promise<void> {
   if (entry.condition !== 'whole') return guardFragment(entry, consent);
   const { snapshot, image, token } = entry.manifest;
   const owner = ownerOf(entry);
   if (owner.machineId !== host.machineId && !(consent.force && consent.owner === owner.machineId)) {
     throw new ParsError('refused', `${snapshot} belongs to another host: ${owner.host} (${owner.machineId})`, { hint: `to remove it all the same: --force --owner ${owner.machineId}` });
   }
-  if (!consent.force && (await isStub(image.path, image.headEnd, token))) {
-    throw new ParsError('refused', `${image.path} is a stub of ${snapshot}: without the snapshot the guest's memory is lost`, {
-      hint: `bring it back first: pars hydrate ${JSON.stringify(image.path)}; or lose it: --force`,
+  if (consent.force) return;
+  for (const path of await stubPathsOf(registry, entry.manifest)) {
+    if (!(await isStub(path, image.headEnd, token))) continue;
+    throw new ParsError('refused', `${path} is a stub of ${snapshot}: without the snapshot the guest's memory is lost`, {
+      hint: `bring it back first: pars hydrate ${JSON.stringify(path)}; or lose it: --force`,
     });
   }
+}
+
+/** Where the stub of a snapshot may lie: where it was made, and where this host has met it since. */
+export async function stubPathsOf(registry: StubRegistry, { image, token }: Manifest): Promise<string[]> {
+  const met = (await registry.all()).filter((stub) => stub.token === token).map((stub) => stub.image);
+  return [...new Set([image.path, ...met])];
 }
 
 /** Nobody can tell whose a fragment is, or whether somebody is just writing it. */

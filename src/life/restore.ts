@@ -4,7 +4,7 @@ import { constants } from 'node:fs';
 import { access, link, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { assemble, filledBytes, outputBytes, type Losses, type Sink } from '../snapshot/assemble.js';
-import { syncDirectory } from '../atomic-file.js';
+import { syncPath } from '../atomic-file.js';
 import { ParsError } from '../errors.js';
 import { diskFull, refuseTightRoom, reserveRoom } from '../room.js';
 import { native } from '../native.js';
@@ -106,7 +106,7 @@ async function publish(temporary: string, target: string, replace: boolean): Pro
     });
     await unlink(temporary);
   }
-  await syncDirectory(dirname(target));
+  await syncPath(dirname(target));
 }
 
 async function refuseExisting(target: string): Promise<void> {

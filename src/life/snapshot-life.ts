@@ -97,9 +97,12 @@ function claimedElsewhere(snapshot: string, { host, machineId, time }: StateReco
   });
 }
 
-/** Turns the starts that the hook noted into consumed snapshots: this host's managed saves of the guests that started. */
-export async function settleStarts(store: Store, registry: StubRegistry, host: Host): Promise<void> {
-  await registry.settleStarts(async (uuid) => {
+/**
+ * Turns the starts that the hook noted into consumed snapshots: this host's managed saves of the guests that started.
+ * @param guest only the starts of this one, by its UUID
+ */
+export async function settleStarts(store: Store, registry: StubRegistry, host: Host, guest?: string): Promise<void> {
+  await registry.settleStarts(guest, async (uuid) => {
     const known = await registry.all();
     for (const entry of await listSnapshots(store, uuid)) {
       if (entry.condition !== 'whole' || !entry.manifest.image.managedSave) continue;

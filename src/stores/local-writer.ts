@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Native } from '../native.js';
 import { ParsError } from '../errors.js';
 import { temporaryName } from '../temporary-name.js';
-import { diskError, type Files, openNew, removeEmptyParents, syncDirectory, syncParents } from './local-files.js';
+import { diskError, type Files, isMissing, openNew, removeEmptyParents, syncDirectory, syncParents } from './local-files.js';
 import { readMarker } from './local-marker.js';
 import { MARKER_FILE } from './marker.js';
 import type { ObjectWriter, StoredObject } from './store.js';
@@ -46,6 +46,7 @@ export class CopyWriter {
   #startedBytes = 0;
   #pump: Promise<void> | undefined;
   #batch: Promise<void> = Promise.resolve();
+  /** Under a name that was free: of one that takes another's place nothing can be taken back. */
   #published = false;
   #failure: ParsError | undefined;
 
@@ -90,8 +91,14 @@ export class CopyWriter {
 
   /** Visible under its name, durably. */
   async publish(): Promise<void> {
-    this.#published = true;
-    await this.#guard('renaming', () => this.#files.rename(this.temporary, this.path));
+    await this.#guard('renaming', async () => {
+      const replaces = await this.#files.stat(this.path).then(() => true, (error: unknown) => {
+        if (isMissing(error)) return false;
+        throw error;
+      });
+      await this.#files.rename(this.temporary, this.path);
+      this.#published = !replaces;
+    });
     await this.#guard('syncing the directory of', () => syncParents(this.#files, this.#root, this.path));
   }
 
@@ -104,7 +111,7 @@ export class CopyWriter {
     return created;
   }
 
-  /** Nothing of it stays: neither the temporary nor, if it was published, the finished file. */
+  /** Nothing of it stays: neither the temporary nor, if it was published, the finished file, unless that took another's place. */
   async discard(): Promise<void> {
     await this.#pump?.catch(() => {});
     await this.#close().catch(() => {});
@@ -181,7 +188,7 @@ export class CopyWriter {
   }
 }
 
-/** An object on its way into k directories. Fails as a whole: after any error nothing of it is left. */
+/** An object on its way into k directories. Fails as a whole: after any error nothing of it is left; of one that replaces another some copies may be new. */
 export class LocalWriter implements ObjectWriter {
   readonly #name: string;
   readonly #copies: CopyWriter[];

@@ -82,6 +82,18 @@ describe('a local store', () => {
       expect(await copiesOf(directories, 'g/s/clean-cache.7')).toEqual([before]);
     });
 
+    it('leaves the old copies where an object that takes another\'s place cannot be renamed on every disk', async () => {
+      const [old, young] = [Buffer.from('old'), Buffer.from('new')];
+      await put(store, 'g/s/manifest.json', old, 3);
+      const files = failing({
+        rename: (from, to) => (String(to).startsWith(directories[1]!) ? Promise.reject(diskFailure('EIO')) : nodeFiles.rename(from, to)),
+      });
+      await failure(put(LocalStore.fromPath(fixture.path, { files, disk: plainDisk }), 'g/s/manifest.json', young, 3), 'unreachable');
+      const found = await Promise.all((await copiesOf(directories, 'g/s/manifest.json')).map((path) => readFile(path)));
+      expect(found).toEqual([young, old, young]);
+      expect((await filesIn(directories)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    });
+
     it('syncs files before they are renamed, and directories after', async () => {
       const steps: string[] = [];
       const files = failing({

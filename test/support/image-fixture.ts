@@ -6,6 +6,7 @@ import { StubRegistry } from '../../src/image/stub-registry.js';
 import { hydrate, type Hydrated } from '../../src/life/hydrate.js';
 import { offload, type Offloaded, type OffloadOptions } from '../../src/life/offload.js';
 import { policyByName } from '../../src/policy/policy.js';
+import type { Store } from '../../src/stores/store.js';
 import { localFixture, type LocalFixture } from './local-store.js';
 
 const HOST = { machineId: '0'.repeat(32), host: 'test' };
@@ -13,8 +14,11 @@ const HOST = { machineId: '0'.repeat(32), host: 'test' };
 export interface ImageFixture extends LocalFixture {
   /** Where the image is to be. */
   image: string;
-  offload(options?: Partial<OffloadOptions>): Promise<Offloaded>;
-  hydrate(): Promise<Hydrated>;
+  /** By default into the fixture's own store. */
+  offload(options?: Partial<OffloadOptions>, into?: Store): Promise<Offloaded>;
+  /** What lies at `path`, by default the image. */
+  hydrate(path?: string): Promise<Hydrated>;
+  registry: StubRegistry;
 }
 
 export async function imageFixture(): Promise<ImageFixture> {
@@ -26,9 +30,10 @@ export async function imageFixture(): Promise<ImageFixture> {
   return {
     ...local,
     image,
-    offload: (options) => offload(image, { store, host: HOST, registry }, { policy: policyByName('pars'), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1, ...options }),
-    async hydrate() {
-      const file = await ImageFile.open(image);
+    offload: (options, into = store) => offload(image, { store: into, host: HOST, registry }, { policy: policyByName('pars'), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1, ...options }),
+    registry,
+    async hydrate(path = image) {
+      const file = await ImageFile.open(path);
       return hydrate(file, { store: async () => store, host: HOST, registry }, { force: false, acceptChangedDisks: false, lockWaitMs: 0 }).finally(() => file.close());
     },
   };

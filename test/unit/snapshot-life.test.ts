@@ -122,9 +122,9 @@ describe('claims (R27)', () => {
     const manifest = await commit();
     await takeOver(fixture.store, manifest.snapshot, B);
     const entry = await findSnapshot(fixture.store, manifest.snapshot);
-    await failure(guardRemoval(entry, A, { force: false }), 'refused');
-    await guardRemoval(entry, B, { force: false });
-    await failure(guardRemoval(entry, C, { force: true, owner: A.machineId }), 'refused');
+    await failure(guardRemoval(entry, place(), { force: false }), 'refused');
+    await guardRemoval(entry, place({}, B), { force: false });
+    await failure(guardRemoval(entry, place({}, C), { force: true, owner: A.machineId }), 'refused');
   });
 });
 
@@ -169,6 +169,8 @@ describe('prune (R28)', () => {
     for (const manifest of all) await markState(fixture.store, manifest, 'stubbed', A);
     expect((await prune(place({ orphanGraceMs: 0, keepLast: 1, maxAgeMs: 0 }), { yes: true })).removed).toEqual([]);
     expect(await names()).toHaveLength(all.length);
+    const refusal = await failure(guardRemoval(await findSnapshot(fixture.store, moved.snapshot), place(), { force: false }), 'refused');
+    expect(refusal.message, 'rm looks there too').toContain(`${now} is a stub`);
   });
 
   it('leaves a woken snapshot whose image stands there whole, as list does, and calls it an orphan when the image is gone or of another save', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { decodeManifest, encodeManifest } from '../../src/snapshot/manifest-codec.js';
+import { StubRegistry } from '../../src/image/stub-registry.js';
 import { guardRemoval, isStubOf } from '../../src/life/removal.js';
 import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, nextSequence, objectPath, readManifest, readState, removeSnapshot, resolveSnapshot, stateObject } from '../../src/snapshot/snapshots.js';
 import type { Store } from '../../src/stores/store.js';
@@ -142,28 +143,29 @@ describe('removal (R27)', () => {
   const owner = { machineId: 'b'.repeat(32), host: 'host-b' };
   const stranger = { machineId: 'c'.repeat(32), host: 'host-c' };
   const entry = { condition: 'whole', state: 'stubbed', snapshot: sampleManifest().snapshot, manifest: sampleManifest() } as const;
+  const registry = new StubRegistry('/nowhere');
   const never = async (): Promise<boolean> => false;
   const always = async (): Promise<boolean> => true;
 
   it('is the owner\'s', async () => {
-    await guardRemoval(entry, owner, { force: false }, never);
-    const error = await failure(guardRemoval(entry, stranger, { force: false }, never), 'refused');
+    await guardRemoval(entry, { host: owner, registry }, { force: false }, never);
+    const error = await failure(guardRemoval(entry, { host: stranger, registry }, { force: false }, never), 'refused');
     expect(error.hint).toContain(`--force --owner ${owner.machineId}`);
-    await failure(guardRemoval(entry, stranger, { force: true }, never), 'refused');
-    await failure(guardRemoval(entry, stranger, { force: true, owner: stranger.machineId }, never), 'refused');
-    await failure(guardRemoval(entry, stranger, { force: false, owner: owner.machineId }, never), 'refused');
-    await guardRemoval(entry, stranger, { force: true, owner: owner.machineId }, never);
+    await failure(guardRemoval(entry, { host: stranger, registry }, { force: true }, never), 'refused');
+    await failure(guardRemoval(entry, { host: stranger, registry }, { force: true, owner: stranger.machineId }, never), 'refused');
+    await failure(guardRemoval(entry, { host: stranger, registry }, { force: false, owner: owner.machineId }, never), 'refused');
+    await guardRemoval(entry, { host: stranger, registry }, { force: true, owner: owner.machineId }, never);
   });
 
   it('waits for the stub that needs it', async () => {
-    expect((await failure(guardRemoval(entry, owner, { force: false }, always), 'refused')).message).toContain('/nowhere/web.save is a stub');
-    await guardRemoval(entry, owner, { force: true }, always);
+    expect((await failure(guardRemoval(entry, { host: owner, registry }, { force: false }, always), 'refused')).message).toContain('/nowhere/web.save is a stub');
+    await guardRemoval(entry, { host: owner, registry }, { force: true }, always);
   });
 
   it('of a fragment wants a word', async () => {
     const fragment = { condition: 'incomplete', snapshot: entry.snapshot } as const;
-    await failure(guardRemoval(fragment, owner, { force: false }, never), 'refused');
-    await guardRemoval(fragment, owner, { force: true }, never);
+    await failure(guardRemoval(fragment, { host: owner, registry }, { force: false }, never), 'refused');
+    await guardRemoval(fragment, { host: owner, registry }, { force: true }, never);
   });
 
   it('knows a stub by its token, at its place, and nothing else by it', async () => {

@@ -1,0 +1,82 @@
+/**
+ * The moment between image and stub, noted before it comes. The change of a few hundred bytes may span sectors of the disk, and a power cut leave
+ * some as they were: a mixture that is neither, and that passes for a whole image where the record's magic is not among what was written. By its
+ * note it becomes the stub again, whose snapshot is proved.
+ */
+import { readFile, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { writeAtomically } from '../atomic-file.js';
+import type { ImageFile } from './image-file.js';
+
+/** What a disk writes whole or not at all; the least there is. */
+const SECTOR = 512;
+
+const noted = z.object({
+  dev: z.string(),
+  ino: z.string(),
+  offset: z.int().nonnegative(),
+  /** Of the same length: the bytes that make the file a stub, and those that make it an image. */
+  stub: z.base64(),
+  image: z.base64(),
+});
+
+export interface RecordChange {
+  /** Where in the file it is. */
+  offset: number;
+  /** Bytes of the same length: those that make it a stub, and those that make it an image. */
+  stub: Buffer;
+  image: Buffer;
+}
+
+export class RecordChanges {
+  readonly #directory: string;
+
+  constructor(stateDir: string) {
+    this.#directory = join(stateDir, 'changes');
+  }
+
+  /** Makes a durable note of a change that is about to be made; returns what takes the note away when it is on the disk, or was not made. */
+  async note(file: ImageFile, { offset, stub, image }: RecordChange): Promise<() => Promise<void>> {
+    const { dev, ino } = await file.identity();
+    const path = join(this.#directory, `${dev}.${ino}.json`);
+    await writeAtomically(path, JSON.stringify({ dev: String(dev), ino: String(ino), offset, stub: stub.toString('base64'), image: image.toString('base64') }));
+    return () => unlink(path).catch(() => {});
+  }
+
+  /** Makes the file the stub again if a power cut left it between the two; true if it did. The caller has locked it for writing. */
+  async mend(file: ImageFile): Promise<boolean> {
+    const { dev, ino } = await file.identity();
+    const path = join(this.#directory, `${dev}.${ino}.json`);
+    const change = await readChange(path);
+    if (change === null) return false;
+    const mixed = isMixture(await file.read(change.offset, change.stub.length), change);
+    if (mixed) {
+      await file.write(change.stub, change.offset);
+      await file.sync();
+    }
+    await unlink(path).catch(() => {});
+    return mixed;
+  }
+}
+
+async function readChange(path: string): Promise<RecordChange | null> {
+  try {
+    const { offset, stub, image } = noted.parse(JSON.parse(await readFile(path, 'utf8')));
+    return { offset, stub: Buffer.from(stub, 'base64'), image: Buffer.from(image, 'base64') };
+  } catch {
+    return null;
+  }
+}
+
+/** Some sectors are the stub's, the others the image's. Anything else is another file. */
+function isMixture(found: Buffer, { offset, stub, image }: RecordChange): boolean {
+  if (found.length !== stub.length || stub.length !== image.length || found.equals(stub) || found.equals(image)) return false;
+  for (let at = 0; at < found.length; ) {
+    const end = Math.min(found.length, at + SECTOR - ((offset + at) % SECTOR));
+    const is = (side: Buffer): boolean => found.subarray(at, end).equals(side.subarray(at, end));
+    if (!is(stub) && !is(image)) return false;
+    at = end;
+  }
+  return true;
+}
