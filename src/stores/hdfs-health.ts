@@ -31,9 +31,10 @@ export async function inspectObject(files: HdfsFiles, newHash: NewHash, object: 
 
 const withNames = (block: BlockLocation, names: string[]): BlockLocation => ({ ...block, names, hosts: names });
 
+/** By itself, or with all pieces of a coded block that could not be read. */
 function isAtFault(faults: readonly CopyFault[], path: string, block: BlockLocation, name: string): boolean {
-  const place = placeOfBlock(path, withNames(block, [name]));
-  return faults.some((fault) => fault.place === place);
+  const places = [[name], block.names].map((names) => placeOfBlock(path, withNames(block, names)));
+  return faults.some(({ place }) => places.includes(place));
 }
 
 /** `good` is how many losses it takes until a byte is lost: the copies there are, or for coded data the pieces there are beyond those needed, and one. */
