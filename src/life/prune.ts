@@ -1,6 +1,6 @@
 /**
  * What of a store no guest needs any more (R28). Nothing is pruned that a stub on this host needs, that another host owns, or whose age
- * the store's own clock does not tell; and nothing at all while a place of the store is missing, for what looks like a fragment then
+ * the store's own clock does not tell, each judged once more right before it goes; and nothing at all while a place of the store is missing, for what looks like a fragment then
  * may have its manifest there.
  */
 import { access } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { ParsError } from '../errors.js';
 import type { Host } from '../host.js';
 import { stubTokenAt } from './removal.js';
 import { liveStub } from '../image/live-stubs.js';
-import { listSnapshots, MANIFEST_NAME, objectPath, ownerOf, removeSnapshot, stateObject, type SnapshotEntry } from '../snapshot/snapshots.js';
+import { guestOf, listSnapshots, MANIFEST_NAME, objectPath, ownerOf, removeSnapshot, stateObject, type SnapshotEntry } from '../snapshot/snapshots.js';
 import { encodeStateRecord } from '../snapshot/state-record.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
@@ -50,21 +50,32 @@ type Whole = SnapshotEntry & { condition: 'whole' };
 export async function prune(place: PrunePlace, { yes }: { yes: boolean }): Promise<Pruning> {
   await refusePartialStore(place.store);
   const entries = await listSnapshots(place.store);
-  const verdicts: Verdict[] = [];
+  const judged: Verdict[] = [];
   for (const entry of entries) {
     const verdict = await judge(place, entry, entries, yes);
-    if (verdict !== null) verdicts.push(verdict);
+    if (verdict !== null) judged.push(verdict);
   }
+  const verdicts: Verdict[] = [];
   const removed: string[] = [];
-  for (const { snapshot, dueInMs } of yes ? verdicts : []) {
-    if (dueInMs > 0) continue;
-    await removeSnapshot(place.store, snapshot);
-    removed.push(snapshot);
+  for (const first of judged) {
+    const verdict = yes && first.dueInMs === 0 ? await judgeAnew(place, first.snapshot) : first;
+    if (verdict !== null) verdicts.push(verdict);
+    if (!yes || verdict?.dueInMs !== 0) continue;
+    await removeSnapshot(place.store, verdict.snapshot);
+    removed.push(verdict.snapshot);
   }
   const sweeping = { olderThanMs: place.retention.orphanGraceMs, dryRun: !yes };
   const leftovers = ((await place.store.sweep?.(sweeping)) ?? 0) + (place.stateDir === undefined ? 0 : await sweepTemporaries(place.stateDir, sweeping));
   if (yes) await forgetGone(place, new Set(entries.map(({ snapshot }) => snapshot).filter((snapshot) => !removed.includes(snapshot))));
   return { verdicts, removed, leftovers };
+}
+
+/** Right before a removal: since the store was listed a host may have taken the snapshot over, an upload committed, a place gone missing. */
+async function judgeAnew(place: PrunePlace, snapshot: string): Promise<Verdict | null> {
+  await refusePartialStore(place.store);
+  const now = await listSnapshots(place.store, guestOf(snapshot));
+  const entry = now.find((one) => one.snapshot === snapshot);
+  return entry === undefined ? null : judge(place, entry, now, true);
 }
 
 /** Notes of stubs that are none any more, of snapshots that are gone. An offload makes its note before it stores anything: young ones stay. */
@@ -146,6 +157,9 @@ async function orphanAge({ store, host }: PrunePlace, { snapshot, manifest }: Wh
   });
 }
 
+/** No upload is slower from one object to the next: a shorter grace is meant for orphans. */
+const MIN_FRAGMENT_MS = 86_400_000;
+
 /** An upload that was killed, or one under way: its youngest object tells. */
 async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Verdict | null> {
   const objects = await store.list(snapshot);
@@ -153,7 +167,8 @@ async function fragment({ store, retention }: PrunePlace, snapshot: string): Pro
   if (objects.length === 0) return null;
   const ages = await Promise.all(objects.map((object) => age({ store }, objectPath(snapshot, object))));
   const youngest = Math.min(...ages);
-  return { snapshot, domain: null, reason: 'fragment', dueInMs: Math.max(0, retention.orphanGraceMs - youngest), storedBytes: 0 };
+  const grace = Math.max(retention.orphanGraceMs, MIN_FRAGMENT_MS);
+  return { snapshot, domain: null, reason: 'fragment', dueInMs: Math.max(0, grace - youngest), storedBytes: 0 };
 }
 
 async function age({ store }: Pick<PrunePlace, 'store'>, name: string): Promise<number> {

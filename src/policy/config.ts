@@ -48,7 +48,7 @@ export interface Retention {
   maxAgeMs: number | null;
   /** How long a snapshot stays after a start has consumed it. */
   consumedMs: number;
-  /** How long one stays whose stub is gone, and a fragment that nobody finishes. */
+  /** How long one stays whose stub is gone, and (a day at least) a fragment that nobody finishes. */
   orphanGraceMs: number;
 }
 

@@ -22,6 +22,11 @@ export function newSnapshotName(uuid: string, now = new Date()): string {
   return name;
 }
 
+/** UUID of the domain that a snapshot is of. */
+export function guestOf(snapshot: string): string {
+  return snapshot.slice(0, snapshot.indexOf('/'));
+}
+
 /** Path in the store of one of a snapshot's objects. */
 export function objectPath(snapshot: string, object: string): string {
   if (!isSnapshotName(snapshot)) throw new ParsError('usage', `${JSON.stringify(snapshot)} is not the name of a snapshot`, { hint: 'see: pars list' });

@@ -3,10 +3,10 @@ import { ParsError } from '../errors.js';
 import { decodeManifest, NewerFormatError } from './manifest-codec.js';
 import type { Manifest } from './manifest.js';
 import { readStateRecord, type StateRecord } from './state-record.js';
-import { isSnapshotName, isUuid, objectPath } from './snapshot-names.js';
+import { guestOf, isSnapshotName, isUuid, objectPath } from './snapshot-names.js';
 import type { Store } from '../stores/store.js';
 
-export { newSnapshotName, objectPath } from './snapshot-names.js';
+export { guestOf, newSnapshotName, objectPath } from './snapshot-names.js';
 export { encodeManifest } from './manifest-codec.js';
 
 export const MANIFEST_NAME = 'manifest.json';
@@ -156,9 +156,8 @@ function revisionOf(data: Buffer, snapshot: string): number {
 }
 
 function byGuestAndSequence(a: SnapshotEntry, b: SnapshotEntry): number {
-  const guest = (entry: SnapshotEntry): string => entry.snapshot.slice(0, entry.snapshot.indexOf('/'));
   const sequence = (entry: SnapshotEntry): number => (entry.condition === 'whole' ? entry.manifest.sequence : 0);
-  return guest(a).localeCompare(guest(b)) || sequence(a) - sequence(b) || a.snapshot.localeCompare(b.snapshot);
+  return guestOf(a.snapshot).localeCompare(guestOf(b.snapshot)) || sequence(a) - sequence(b) || a.snapshot.localeCompare(b.snapshot);
 }
 
 function noSuchSnapshot(snapshot: string, cause?: unknown): ParsError {

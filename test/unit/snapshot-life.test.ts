@@ -14,7 +14,7 @@ import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, objectPath
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { encodeStub } from '../../src/image/stub.js';
 import { failure, put } from '../contract/store.js';
-import { type LocalFixture, localFixture } from '../support/local-store.js';
+import { copiesOf, type LocalFixture, localFixture } from '../support/local-store.js';
 import { GUEST, sampleManifest } from '../support/manifests.js';
 
 const A = { machineId: 'a'.repeat(32), host: 'host-a' };
@@ -60,6 +60,23 @@ function backdate(name: string, ms: number): void {
 function place(retention: Partial<PrunePlace['retention']> = {}, host = A): PrunePlace {
   const defaults = { keepLast: null, maxAgeMs: null, consumedMs: 7 * DAY, orphanGraceMs: 7 * DAY };
   return { store: fixture.store, host, registry: new StubRegistry(join(root, 'state')), retention: { ...defaults, ...retention } };
+}
+
+/** The store, with something that happens when the first snapshot has been removed. */
+function withFirstRemoval(meanwhile: () => Promise<void>): LocalFixture['store'] {
+  let happened = false;
+  const remove = async (name: string): Promise<void> => {
+    await fixture.store.remove(name);
+    if (happened || name.endsWith(MANIFEST_NAME)) return;
+    happened = true;
+    await meanwhile();
+  };
+  return new Proxy(fixture.store, {
+    get: (target, key) => {
+      const member: unknown = Reflect.get(target, key);
+      return key === 'remove' ? remove : typeof member === 'function' ? (member as (...args: unknown[]) => unknown).bind(target) : member;
+    },
+  });
 }
 
 async function names(): Promise<string[]> {
@@ -195,6 +212,47 @@ describe('prune (R28)', () => {
     expect((await prune(place(), { yes: true })).removed).toEqual([]);
     expect((await prune(place({ keepLast: 2, maxAgeMs: 10 * DAY }), { yes: true })).removed).toEqual([copies[0]!.snapshot]);
     expect((await prune(place({ keepLast: 2 }), { yes: true })).removed).toEqual([copies[1]!.snapshot]);
+  });
+
+  it('judges each once more before it goes: what was taken over or committed meanwhile stays', async () => {
+    const [first, taken] = [await commit({ token: '1'.repeat(32), sequence: 1 }), await commit({ token: '2'.repeat(32), sequence: 2 })];
+    const other = '99999999-2222-3333-4444-555555555555';
+    const late = sampleManifest({ snapshot: newSnapshotName(other), owner: B });
+    await put(fixture.store, objectPath(late.snapshot, 'skeleton.0'), Buffer.from('x'), 3);
+    backdate(objectPath(late.snapshot, 'skeleton.0'), 8 * DAY);
+    const strict = place({ keepLast: 0 });
+    expect((await prune(strict, { yes: false })).verdicts.map(({ dueInMs }) => dueInMs)).toEqual([0, 0, 0]);
+    const meanwhile = async (): Promise<void> => {
+      await takeOver(fixture.store, taken.snapshot, B);
+      await put(fixture.store, objectPath(late.snapshot, MANIFEST_NAME), encodeManifest(late), 3);
+    };
+    const { removed, verdicts } = await prune({ ...strict, store: withFirstRemoval(meanwhile) }, { yes: true });
+    expect(removed).toEqual([first.snapshot]);
+    expect(verdicts.map(({ snapshot }) => snapshot)).toEqual([first.snapshot]);
+    expect((await names()).sort()).toEqual([taken.snapshot, late.snapshot].sort());
+  });
+
+  it('removes nothing more when a place goes missing meanwhile', async () => {
+    const fragments = [newSnapshotName(GUEST), newSnapshotName(GUEST)];
+    for (const snapshot of fragments) {
+      await put(fixture.store, objectPath(snapshot, 'skeleton.0'), Buffer.from('x'), 3);
+      backdate(objectPath(snapshot, 'skeleton.0'), 8 * DAY);
+    }
+    const away = `${fixture.directories[2]!}.away`;
+    await failure(prune({ ...place(), store: withFirstRemoval(async () => renameSync(fixture.directories[2]!, away)) }, { yes: true }), 'unreachable');
+    renameSync(away, fixture.directories[2]!);
+    const left = await names();
+    expect(left).toHaveLength(1);
+    expect(await copiesOf(fixture.directories, objectPath(left[0]!, 'skeleton.0'))).toHaveLength(3);
+  });
+
+  it('leaves an upload without a manifest for a day, however short the grace', async () => {
+    const snapshot = newSnapshotName(GUEST);
+    await put(fixture.store, objectPath(snapshot, 'skeleton.0'), Buffer.from('x'), 3);
+    backdate(objectPath(snapshot, 'skeleton.0'), DAY - 3_600_000);
+    expect((await prune(place({ orphanGraceMs: 60_000 }), { yes: true })).removed).toEqual([]);
+    backdate(objectPath(snapshot, 'skeleton.0'), DAY + 3_600_000);
+    expect((await prune(place({ orphanGraceMs: 60_000 }), { yes: true })).removed).toEqual([snapshot]);
   });
 
   it('removes old fragments and leftovers, and nothing while a place is missing', async () => {
