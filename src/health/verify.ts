@@ -5,7 +5,7 @@ import type { Manifest } from '../snapshot/manifest.js';
 import { repair, type Repair } from './repair.js';
 import { whileLocked } from './repair-lock.js';
 import { examine, type HealthOptions, type SnapshotHealth } from './snapshot-health.js';
-import { readManifest, type SnapshotEntry } from '../snapshot/snapshots.js';
+import { findSnapshot, ownerOf, readManifest, type SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 
 export interface VerifyOptions extends HealthOptions {
@@ -26,8 +26,7 @@ export async function verifySnapshot(store: Store, entry: SnapshotEntry, options
   try {
     const before = await examine(store, snapshot, options);
     if (!options.repair || isSound(before)) return { snapshot, health: before, error: null, repair: null, storedAnew: null };
-    const mayDrop = before.manifest.owner.machineId === options.host?.machineId;
-    const done = await whileLocked(store, snapshot, options.host, async () => repair(store, await asItIsNow(store, before, options), mayDrop));
+    const done = await whileLocked(store, snapshot, options.host, async () => repair(store, await asItIsNow(store, before, options), await isOwn(store, snapshot, options.host)));
     const after = await examine(store, snapshot, options);
     const storedAnew = isLost(after) ? ((await options.storeAnew?.(after.manifest)) ?? null) : null;
     return { snapshot, health: after, error: null, repair: done, storedAnew };
@@ -41,6 +40,12 @@ export async function verifySnapshot(store: Store, entry: SnapshotEntry, options
 async function asItIsNow(store: Store, before: SnapshotHealth, options: HealthOptions): Promise<SnapshotHealth> {
   const { snapshot, revision } = before.manifest;
   return (await readManifest(store, snapshot)).revision === revision ? before : examine(store, snapshot, options);
+}
+
+/** Whether a snapshot is this host's now, after what takeovers there were (R27). */
+async function isOwn(store: Store, snapshot: string, host: Host | null): Promise<boolean> {
+  const entry = await findSnapshot(store, snapshot);
+  return entry.condition === 'whole' && ownerOf(entry).machineId === host?.machineId;
 }
 
 export function isSound({ findings }: SnapshotHealth): boolean {

@@ -6,14 +6,14 @@ import { ImageFile } from '../image/image-file.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { offload, type OffloadPlace } from './offload.js';
 import { probeImage } from '../reader/reader.js';
-import { readState } from '../snapshot/snapshots.js';
+import { findSnapshot, ownerOf } from '../snapshot/snapshots.js';
 
 const LEVEL = 1;
 
-/** Stores the image of a damaged snapshot anew and leaves the image as it is; null when there is no such image here. */
+/** Stores the image of a damaged snapshot anew and leaves the image as it is; null when there is no such image here, or the snapshot is another host's (R27). */
 export async function storeAnew(manifest: Manifest, place: OffloadPlace, signal?: AbortSignal): Promise<string | null> {
-  if (manifest.owner.machineId !== place.host.machineId) return null;
-  if ((await readState(place.store, manifest.snapshot)) === 'consumed') return null;
+  const entry = await findSnapshot(place.store, manifest.snapshot);
+  if (entry.condition !== 'whole' || entry.state === 'consumed' || ownerOf(entry).machineId !== place.host.machineId) return null;
   if (!(await isWhole(manifest))) return null;
   const { snapshot } = await offload(manifest.image.path, place, {
     policy: manifest.policy, policyIsFixed: true, keepLocal: true, force: true, managedSave: manifest.image.managedSave, leaseWaitMs: 0, level: LEVEL,

@@ -10,6 +10,7 @@ import { presetPolicy } from '../../src/policy/policy.js';
 import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
 import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src/snapshot/snapshots.js';
 import { nodeFiles } from '../../src/stores/local-files.js';
+import { takeOver } from '../../src/life/snapshot-life.js';
 import { storeAnew } from '../../src/life/store-anew.js';
 import { initLocalStore } from '../../src/stores/local-init.js';
 import type { ObjectWriter, Store } from '../../src/stores/store.js';
@@ -189,6 +190,14 @@ describe('repair', () => {
     expect(finding(found, 'clean-cache.0').condition).toBe('unreachable');
   });
 
+  it('goes by whose the snapshot is after a takeover (R27): the taker gives up what is lost, the one that stored it no more', async () => {
+    const taker = { machineId: 'f'.repeat(32), host: 'taker' };
+    await takeOver(fixture.store, manifest.snapshot, taker);
+    await flipByte((await files('clean-cache.0'))[0]!, 10);
+    expect((await verify({ repair: true })).repair?.droppedPages).toBe(0);
+    expect((await verify({ repair: true, host: taker })).repair?.droppedPages).toBe(3);
+  });
+
   it('never touches critical data that is lost', async () => {
     for (const file of await files('kernel.0')) await flipByte(file, 10);
     const before = await Promise.all((await files('kernel.0')).map((file) => readFile(file)));
@@ -248,6 +257,10 @@ describe('repair', () => {
     const fresh = await readManifest(fixture.store, found?.storedAnew ?? '');
     expect(fresh).toMatchObject({ image: { path: image, headDigest: damaged.image.headDigest }, policy: damaged.policy, sequence: damaged.sequence + 1 });
     expect((await readFile(image)).equals(small.bytes), 'the image stays').toBe(true);
+    await takeOver(fixture.store, made.snapshot, { machineId: 'f'.repeat(32), host: 'taker' });
+    expect((await run())?.storedAnew, "not of a snapshot that is another host's by now").toBeNull();
+    await takeOver(fixture.store, made.snapshot, manifest.owner);
+    expect((await run())?.storedAnew).not.toBeNull();
     await writeFile(image, smallImage({ frames: 2000, xml: domainXml({ uuid: '99999999-2222-3333-4444-555555555555' }) }).bytes);
     expect((await run())?.storedAnew, "not another guest's").toBeNull();
   }, 90_000);
