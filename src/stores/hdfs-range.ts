@@ -3,7 +3,7 @@
  * some left out, so one stream a block serves many of them: a range of its own for each would cost the DataNodes several times as much.
  */
 import { ParsError } from '../errors.js';
-import { NEVER_REACHED, openRange, WebHdfsError, type BlockLocation } from '../webhdfs/index.js';
+import { NEVER_REACHED, openRange, transferNames, WebHdfsError, type BlockLocation } from '../webhdfs/index.js';
 import { parseCoding, piecesOf } from './coding.js';
 import { blocksOf } from './hdfs-blocks.js';
 import { hdfsError } from './hdfs-errors.js';
@@ -181,17 +181,11 @@ export class ObjectReader {
     if (error.kind === 'lost-block') throw noCopy(this.#path, block, trouble, this.#coding, error);
     const elsewhere = error.dataNode && (error.kind === 'unreachable' || error.kind === 'timeout' || error.kind === 'protocol' || error.kind === 'other');
     if (!elsewhere || ++trouble.attempts > MAX_ATTEMPTS) throw hdfsError(error, `reading ${this.#path}`);
-    const names = namesOf(error.node ?? '', block);
+    const names = transferNames(error.node ?? '', block ? [block] : []);
     if (names.length === 0) throw hdfsError(error, `reading ${this.#path}`);
     if (error.kind === 'timeout' || NEVER_REACHED.has(error.exception ?? '')) this.#silent.add(names);
     else for (const name of names) trouble.cut.set(name, (trouble.cut.get(name) ?? 0) + 1);
   }
-}
-
-/** The node that serves HTTP at `node`, as the addresses of data transfer that OPEN can exclude. */
-function namesOf(node: string, block: BlockLocation | undefined): string[] {
-  const host = node.replace(/:\d+$/, '');
-  return (block?.names ?? []).filter((name, i) => block?.hosts[i] === host || name.replace(/:\d+$/, '') === host);
 }
 
 /** Every DataNode that has a copy answers and breaks off: then the copies are bad. One that does not answer may have a good one. */

@@ -65,11 +65,13 @@ export async function* readRange(client: WebHdfsClient, path: string, options: R
 
 const mayReadElsewhere = ({ kind, dataNode }: WebHdfsError): boolean => dataNode && (kind === 'unreachable' || kind === 'timeout');
 
-/** The node that serves HTTP at `node`, as the addresses of data transfer that OPEN can exclude. */
-function transferNames(node: string, locations: BlockLocation[]): string[] {
-  const host = node.replace(/:\d+$/, '');
-  return locations.flatMap(({ hosts, names }) => names.filter((name, i) => hosts[i] === host || name.replace(/:\d+$/, '') === host));
+/** The node that serves HTTP at `node`, as the addresses of data transfer that OPEN can exclude. A URL has its host in lower case, the cluster need not. */
+export function transferNames(node: string, locations: readonly BlockLocation[]): string[] {
+  const host = hostOf(node);
+  return locations.flatMap(({ hosts, names }) => names.filter((name, i) => hosts[i]?.toLowerCase() === host || hostOf(name) === host));
 }
+
+const hostOf = (address: string): string => address.replace(/:\d+$/, '').toLowerCase();
 
 /** Gateways (HttpFS) that hand out the data themselves, unless they are asked where to get it. */
 const gateways = new WeakSet<WebHdfsClient>();

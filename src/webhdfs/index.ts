@@ -2,7 +2,7 @@
 export type { BlockLocation, ContentSummary, FileChecksum, FileStatus } from './answers.js';
 export { ChecksumOnTheWay, PlainChunkSums, sameChecksum, type ChunkSums } from './checksum.js';
 export { WebHdfsClient } from './client.js';
-export { openRange, readRange, type RangeOptions } from './download.js';
+export { openRange, readRange, transferNames, type RangeOptions } from './download.js';
 export { WebHdfsError, type WebHdfsFailure } from './errors.js';
 export { NEVER_REACHED, type Redirect } from './namenodes.js';
 export { nameNodesOf, type CallOptions, type WebHdfsOptions } from './options.js';

@@ -37,6 +37,8 @@ export class NameNodes {
   readonly #options: WebHdfsOptions;
   readonly #transport: Transport;
   readonly #addresses: URL[];
+  /** By hosts in lower case, as URLs have them. */
+  readonly #hostMap: ReadonlyMap<string, string>;
   #active = 0;
 
   constructor(options: WebHdfsOptions, transport: Transport) {
@@ -44,6 +46,7 @@ export class NameNodes {
     this.#options = options;
     this.#transport = transport;
     this.#addresses = options.nameNodes.map((address) => new URL(address));
+    this.#hostMap = new Map(Object.entries(options.hostMap ?? {}).map(([host, at]) => [host.toLowerCase(), at]));
   }
 
   async ask(question: Question): Promise<Answer> {
@@ -93,10 +96,9 @@ export class NameNodes {
   }
 
   reachable(url: URL): Redirect {
-    const map = this.#options.hostMap ?? {};
     const name = url.host;
     // A host without a port leaves the port as it is.
-    url.host = map[url.host] ?? map[url.hostname] ?? url.host;
+    url.host = this.#hostMap.get(url.host) ?? this.#hostMap.get(url.hostname) ?? url.host;
     return { url, name };
   }
 }

@@ -1,6 +1,6 @@
 /**
  * One file in an HDFS that is none: a NameNode and DataNodes that do what a test tells them, for what a real cluster does too seldom.
- * DataNode `dnI` has the address 10.0.0.I and is reached by the client's host map.
+ * The I-th DataNode has the address 10.0.0.I and is reached by the client's host map.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -26,7 +26,7 @@ export class FakeHdfs {
   blocks: BlockLocation[];
   status: FileStatus;
 
-  private constructor(readonly data: Buffer, readonly files: HdfsFiles, private readonly servers: Server[]) {
+  private constructor(readonly data: Buffer, readonly files: HdfsFiles, private readonly hosts: readonly string[], private readonly servers: readonly Server[]) {
     this.blocks = [this.block(1, 2, 3)];
     this.status = { pathSuffix: '', type: 'FILE', length: data.length, permission: '600', owner: 'root', group: 'root', replication: 3, blockSize: 1 << 20, modificationTime: 1, accessTime: 1, fileId: 7 };
   }
@@ -42,8 +42,8 @@ export class FakeHdfs {
     const hostMap = Object.fromEntries(hosts.map((host, i) => [host, `127.0.0.1:${ports[i + 1]}`]));
     const nameNodes = [`http://127.0.0.1:${ports[0]}`];
     const files = new HdfsFiles({ url: 'webhdfs://fake/s', root: ROOT, options: { nameNodes, hostMap, requestMs: PATIENCE_MS, patienceMs: 0, ...options } });
-    const fake = new FakeHdfs(data, files, servers);
-    servers[0]?.on('request', (request: IncomingMessage, response: ServerResponse) => fake.#nameNode(request, response, hosts));
+    const fake = new FakeHdfs(data, files, hosts, servers);
+    servers[0]?.on('request', (request: IncomingMessage, response: ServerResponse) => fake.#nameNode(request, response));
     hosts.forEach((host, i) => servers[i + 1]?.on('request', (request: IncomingMessage, response: ServerResponse) => fake.#dataNode(host, request, response)));
     return fake;
   }
@@ -60,7 +60,7 @@ export class FakeHdfs {
 
   /** The file's one block, on the DataNodes of these numbers. */
   block(...nodes: number[]): BlockLocation {
-    return { offset: 0, length: this.data.length, corrupt: false, hosts: nodes.map((i) => `dn${i}`), names: nodes.map((i) => `10.0.0.${i}:9866`) };
+    return { offset: 0, length: this.data.length, corrupt: false, hosts: nodes.map((i) => this.hosts[i - 1] ?? ''), names: nodes.map((i) => `10.0.0.${i}:9866`) };
   }
 
   async stop(): Promise<void> {
@@ -71,7 +71,7 @@ export class FakeHdfs {
     await Promise.all(this.servers.map((server) => once(server, 'close')));
   }
 
-  #nameNode(request: IncomingMessage, response: ServerResponse, hosts: readonly string[]): void {
+  #nameNode(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? '', 'http://fake');
     const path = url.pathname.replace('/webhdfs/v1', '');
     const op = url.searchParams.get('op') ?? '';
@@ -82,16 +82,16 @@ export class FakeHdfs {
     if (path !== this.path) return refuse(response, 404, 'FileNotFoundException', `File does not exist: ${path}`);
     if (op === 'GETFILESTATUS') return say(response, { FileStatus: this.status });
     if (op === 'GETFILEBLOCKLOCATIONS') return say(response, { BlockLocations: { BlockLocation: this.blocks } });
-    if (op === 'OPEN') return this.#redirect(url, response, hosts);
+    if (op === 'OPEN') return this.#redirect(url, response);
     refuse(response, 400, 'IllegalArgumentException', `${op} is not known here`);
   }
 
   /** To the first DataNode with a copy that is not left out. */
-  #redirect(url: URL, response: ServerResponse, hosts: readonly string[]): void {
+  #redirect(url: URL, response: ServerResponse): void {
     const excluded = (url.searchParams.get('excludedatanodes') ?? '').split(',');
     const name = this.blocks[0]?.names.find((one) => !excluded.includes(one));
     if (name === undefined) return refuse(response, 403, 'IOException', 'No active and not excluded nodes contain this block');
-    const host = hosts[Number(/\.(\d+):/.exec(name)?.[1]) - 1];
+    const host = this.hosts[Number(/\.(\d+):/.exec(name)?.[1]) - 1];
     response.writeHead(307, { location: `http://${host}:9864${url.pathname}${url.search}` }).end();
   }
 
