@@ -8,8 +8,9 @@ import type { HdfsFiles } from './hdfs-files.js';
 export const COPIES_WAIT_MS = 60_000;
 const POLL_MS = { first: 50, most: 2000 };
 
-export function blocksOf(files: HdfsFiles, path: string): Promise<BlockLocation[]> {
-  return files.call(`asking where ${path} lies`, (client, call) => client.blockLocations(path, call));
+/** Of all of a file, or of a range of it. */
+export function blocksOf(files: HdfsFiles, path: string, range: { offset?: number; length?: number } = {}): Promise<BlockLocation[]> {
+  return files.call(`asking where ${path} lies`, (client, call) => client.blockLocations(path, { ...range, ...call }));
 }
 
 /** Pieces of a block that the NameNode knows to be good and alive, how many there should be, and how many are enough to read it. */

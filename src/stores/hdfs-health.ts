@@ -1,12 +1,10 @@
-/**
- * What HDFS holds of an object. Copies are those the NameNode knows to be good and alive. Reading goes through every copy of every
- * block: a DataNode that meets a bad one reads on from another and tells the NameNode, so a bad copy shows by being known no more.
- */
+/** What HDFS holds of an object: copies that the NameNode knows to be good and alive, and when they are read, those that were read to the end. */
 import { ParsError } from '../errors.js';
-import { NEVER_REACHED, openRange, readRange, WebHdfsError, type BlockLocation, type FileStatus } from '../webhdfs/index.js';
+import type { BlockLocation, FileStatus } from '../webhdfs/index.js';
 import type { Native } from '../native.js';
 import { parseCoding } from './coding.js';
 import { awaitPieces, blocksOf, placeOfBlock, type Stand, standOf } from './hdfs-blocks.js';
+import { CopiesReader } from './hdfs-copies.js';
 import type { HdfsFiles } from './hdfs-files.js';
 import type { CopyFault, ObjectHealth, StoredObject } from './store.js';
 
@@ -19,22 +17,9 @@ export async function inspectObject(files: HdfsFiles, newHash: NewHash, object: 
   const { path, status } = found;
   if (status.length !== object.bytes) return none('corrupt', `${status.length} bytes in HDFS, ${object.bytes} were written`);
   if (status.ecPolicy !== object.coding) return none('missing', `kept as ${status.ecPolicy ?? 'copies'}, not as ${object.coding ?? 'copies'}`);
-  const before = await blocksOf(files, path);
-  const faults = read ? await readEveryCopy(files, newHash, path, object, before) : [];
-  const now = read ? await blocksOf(files, path) : before;
-  const gone = read ? goneFrom(path, before, now).filter(({ place }) => !faults.some((fault) => fault.place === place)) : [];
-  // A copy that HDFS has made meanwhile was not read.
-  const seen = before.map((block, i): BlockLocation => withNames(block, block.names.filter((name) => now[i]?.names.includes(name) && !isAtFault(faults, path, block, name))));
-  const health = healthOf(path, object, seen, [...faults, ...gone]);
+  const { good, faults } = read ? await new CopiesReader(files, newHash, path, object).read() : { good: await blocksOf(files, path), faults: [] };
+  const health = healthOf(path, object, good, faults);
   return faults.some(({ place }) => place === path) ? { ...health, good: 0 } : health;
-}
-
-const withNames = (block: BlockLocation, names: string[]): BlockLocation => ({ ...block, names, hosts: names });
-
-/** By itself, or with all pieces of a coded block that could not be read. */
-function isAtFault(faults: readonly CopyFault[], path: string, block: BlockLocation, name: string): boolean {
-  const places = [[name], block.names].map((names) => placeOfBlock(path, withNames(block, names)));
-  return faults.some(({ place }) => places.includes(place));
 }
 
 /** `good` is how many losses it takes until a byte is lost: the copies there are, or for coded data the pieces there are beyond those needed, and one. */
@@ -52,53 +37,6 @@ function thinFault(path: string, block: BlockLocation, { have, all, needed }: St
   if (block.corrupt) return { place, fault: 'corrupt', detail: 'every copy fails its checksum' };
   if (have < needed) return { place, fault: 'unreachable', detail: needed === 1 ? 'no DataNode that is alive has it' : `${have} of its ${all} pieces are on DataNodes that are alive, ${needed} are needed` };
   return { place, fault: 'missing', detail: `${have} of ${all} ${needed === 1 ? 'copies' : 'pieces'} are on DataNodes that are alive` };
-}
-
-function goneFrom(path: string, before: readonly BlockLocation[], after: readonly BlockLocation[]): CopyFault[] {
-  return before.flatMap((block, i) => {
-    const still = new Set(after[i]?.names);
-    const lost = block.names.filter((name) => !still.has(name));
-    return lost.map((name): CopyFault => ({ place: placeOfBlock(path, withNames(block, [name])), fault: 'corrupt', detail: 'the copy failed its checksum when it was read' }));
-  });
-}
-
-/** As often as there are copies, each time from other DataNodes; every time it must be what was written. */
-async function readEveryCopy(files: HdfsFiles, newHash: NewHash, path: string, object: StoredObject, blocks: readonly BlockLocation[]): Promise<CopyFault[]> {
-  // Of coded data only what is needed is read: whichever DataNode is asked gives the whole.
-  const rounds = object.coding === undefined ? Math.max(1, ...blocks.map(({ names }) => names.length)) : 1;
-  const faults: CopyFault[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const hash = newHash();
-    const wrong: CopyFault[] = [];
-    for (const block of blocks) {
-      const fault = await readOneCopy(files, path, block, sources(block, round, object), (piece) => hash.update(piece));
-      if (fault !== null) wrong.push(fault);
-    }
-    faults.push(...wrong);
-    if (wrong.length === 0 && hash.digest() !== object.xxh3) return [...faults, { place: path, fault: 'corrupt', detail: 'the bytes in HDFS are not those that were written' }];
-  }
-  return faults;
-}
-
-/** The DataNodes to read from: one copy's, or any of a coded block's. */
-function sources({ names }: BlockLocation, round: number, { coding }: StoredObject): string[] {
-  return coding === undefined ? names.slice(round % Math.max(1, names.length)).slice(0, 1) : names;
-}
-
-async function readOneCopy(files: HdfsFiles, path: string, block: BlockLocation, from: readonly string[], take: (piece: Buffer) => void): Promise<CopyFault | null> {
-  const { offset, length, names } = block;
-  if (from.length === 0) return null;
-  try {
-    const excludeDataNodes = names.filter((name) => !from.includes(name));
-    const open = from.length === 1 ? openRange : readRange;
-    for await (const piece of open(files.client, path, { offset, length, excludeDataNodes, signal: files.signal })) take(piece);
-    return null;
-  } catch (error) {
-    files.signal?.throwIfAborted();
-    if (!(error instanceof WebHdfsError)) throw error;
-    const silent = error.kind === 'timeout' || error.kind === 'lost-block' || !error.dataNode || NEVER_REACHED.has(error.exception ?? '') || from.length > 1;
-    return { place: placeOfBlock(path, withNames(block, [...from])), fault: silent ? 'unreachable' : 'corrupt', detail: error.message };
-  }
 }
 
 /** The error for an object that is not proven to be there as often as it should. */

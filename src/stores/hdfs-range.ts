@@ -39,6 +39,8 @@ interface OpenStream {
 interface Trouble {
   /** How often each DataNode broke off although it answers: its copy is bad, or it died just then. */
   cut: Map<string, number>;
+  /** How often each DataNode hung up before it answered, which it does for no copy's sake. */
+  hungUp: Map<string, number>;
   attempts: number;
 }
 
@@ -118,7 +120,7 @@ export class ObjectReader {
   /** At least a byte, at most `most`, from wherever it can be had. */
   async #piece(at: number, most: number): Promise<Buffer> {
     await this.#locate();
-    const trouble: Trouble = { cut: new Map(), attempts: 0 };
+    const trouble: Trouble = { cut: new Map(), hungUp: new Map(), attempts: 0 };
     for (;;) {
       try {
         return await this.#next(at, most, trouble);
@@ -183,8 +185,10 @@ export class ObjectReader {
     if (!elsewhere || ++trouble.attempts > MAX_ATTEMPTS) throw hdfsError(error, `reading ${this.#path}`);
     const names = transferNames(error.node ?? '', block ? [block] : []);
     if (names.length === 0) throw hdfsError(error, `reading ${this.#path}`);
-    if (error.kind === 'timeout' || NEVER_REACHED.has(error.exception ?? '')) this.#silent.add(names);
-    else for (const name of names) trouble.cut.set(name, (trouble.cut.get(name) ?? 0) + 1);
+    if (error.kind === 'timeout' || NEVER_REACHED.has(error.exception ?? '')) return this.#silent.add(names);
+    const count = error.answered ? trouble.cut : trouble.hungUp;
+    for (const name of names) count.set(name, (count.get(name) ?? 0) + 1);
+    this.#silent.add([...trouble.hungUp].filter(([, times]) => times > 1).map(([name]) => name));
   }
 }
 

@@ -28,15 +28,17 @@ export async function* openRange(client: WebHdfsClient, path: string, options: R
   const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
   const exchange: Exchange = { what: `OPEN ${path}`, method: 'GET', ...(await redirectOf(client, path, options)), dataNode: true };
   let received = 0;
+  let answered = false;
   try {
     const pieces = (await watch.wait(client.transport.head(exchange, watch.signal)))[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    answered = true;
     for (let piece = await watch.wait(pieces.next()); !piece.done; piece = await watch.wait(pieces.next())) {
       received += piece.value.length;
       if (received > options.length) break;
       yield piece.value;
     }
   } catch (error) {
-    throw watch.failure(exchange.what, error, placeOf(exchange));
+    throw watch.failure(exchange.what, error, { ...placeOf(exchange), answered });
   } finally {
     watch.cancel();
   }
@@ -94,5 +96,5 @@ async function redirectOf(client: WebHdfsClient, path: string, options: RangeOpt
 
 function unevenError(exchange: Exchange, received: number, length: number): WebHdfsError {
   const said = received > length ? `more than the ${length} bytes asked for` : `ended after ${received} of ${length} bytes`;
-  return new WebHdfsError('protocol', `${exchange.what}: ${said} (${placeOf(exchange).node})`, placeOf(exchange));
+  return new WebHdfsError('protocol', `${exchange.what}: ${said} (${placeOf(exchange).node})`, { ...placeOf(exchange), answered: true });
 }

@@ -30,6 +30,8 @@ export interface WebHdfsErrorDetails {
   node?: string | undefined;
   /** Whether it was the DataNode, after the redirect. */
   dataNode?: boolean;
+  /** Whether the node had begun to answer; true of one that said what is wrong. */
+  answered?: boolean;
   cause?: unknown;
 }
 
@@ -39,6 +41,7 @@ export class WebHdfsError extends Error {
   readonly status: number | undefined;
   readonly node: string | undefined;
   readonly dataNode: boolean;
+  readonly answered: boolean;
 
   constructor(kind: WebHdfsFailure, message: string, details: WebHdfsErrorDetails = {}) {
     super(message, details.cause === undefined ? {} : { cause: details.cause });
@@ -48,6 +51,7 @@ export class WebHdfsError extends Error {
     this.status = details.status;
     this.node = details.node;
     this.dataNode = details.dataNode ?? false;
+    this.answered = details.answered ?? details.status !== undefined;
   }
 }
 
@@ -111,7 +115,7 @@ function remoteException(body: string): { exception: string | undefined; message
 }
 
 /** The error of a connection that failed. */
-export function transportError(what: string, cause: unknown, details: { node: string; dataNode: boolean }): WebHdfsError {
+export function transportError(what: string, cause: unknown, details: { node: string; dataNode: boolean; answered?: boolean }): WebHdfsError {
   if (cause instanceof WebHdfsError) return cause;
   const error = cause instanceof Error ? cause : new Error(String(cause));
   const exception = 'code' in error && typeof error.code === 'string' ? error.code : undefined;

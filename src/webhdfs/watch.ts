@@ -47,7 +47,7 @@ export class Watch {
   }
 
   /** What an error out of `wait` means. */
-  failure(what: string, error: unknown, place: { node: string; dataNode: boolean }): WebHdfsError {
+  failure(what: string, error: unknown, place: { node: string; dataNode: boolean; answered?: boolean }): WebHdfsError {
     if (this.#outer?.aborted) return new WebHdfsError('aborted', `${what}: aborted`, { ...place, cause: this.#outer.reason });
     if (this.#timedOut) return new WebHdfsError('timeout', `${what}: ${place.node} did nothing for ${this.#ms / 1000} s`, { ...place, cause: error });
     return transportError(what, error, place);

@@ -23,6 +23,8 @@ export class FakeHdfs {
   readonly conduct = new Map<string, Conduct[]>();
   /** Which DataNode was read from, in order. */
   readonly reads: string[] = [];
+  /** What happens when one is. */
+  whenRead: (host: string) => unknown = () => undefined;
   blocks: BlockLocation[];
   status: FileStatus;
 
@@ -101,6 +103,7 @@ export class FakeHdfs {
     const told = this.conduct.get(host) ?? [];
     const conduct = (told.length > 1 ? told.shift() : told[0]) ?? 'serves';
     this.reads.push(host);
+    this.whenRead(host);
     if (conduct === 'hangs up') return void request.socket.destroy();
     if (typeof conduct === 'number') return void response.writeHead(conduct).end('no');
     response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': length });

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
 import { inspectObject } from '../../src/stores/hdfs-health.js';
 import type { ObjectHealth, StoredObject } from '../../src/stores/store.js';
-import { FakeHdfs } from '../support/fake-hdfs.js';
+import { type Conduct, FakeHdfs } from '../support/fake-hdfs.js';
 
 let hdfs: FakeHdfs;
 
@@ -21,7 +21,40 @@ describe('a look at an object in HDFS', () => {
     expect([...hdfs.reads].sort()).toEqual(['dn1', 'dn2', 'dn3']);
   });
 
-  it.each([['hangs up'], ['breaks off'], [403]] as const)('finds no coded data good that it could not read: each DataNode %s', async (conduct) => {
+  it.each<[fault: string, conduct: Conduct[]]>([
+    ['corrupt', ['breaks off']], ['unreachable', ['hangs up']], ['unreachable', ['breaks off', 'hangs up']], ['unreachable', [403]], ['unreachable', [502]],
+  ])('finds a copy %s whose DataNode %j', async (fault, conduct) => {
+    hdfs.conduct.set('dn2', conduct);
+    expect(await inspect()).toMatchObject({ good: 2, wanted: 3, faults: [{ place: 'block at 0 of /s/x (10.0.0.2:9866)', fault }] });
+  });
+
+  it.each<[Conduct]>([['breaks off'], ['hangs up']])('reads a copy again whose DataNode %s once', async (conduct) => {
+    hdfs.conduct.set('dn2', [conduct, 'serves']);
+    expect(await inspect()).toEqual({ good: 3, wanted: 3, faults: [] });
+  });
+
+  it('finds nothing corrupt that HDFS has moved meanwhile, and reads it where it is now', async () => {
+    hdfs.whenRead = () => (hdfs.blocks = [hdfs.block(1, 2, 4)]);
+    expect(await inspect()).toEqual({ good: 3, wanted: 3, faults: [] });
+    expect([...new Set(hdfs.reads)].sort()).toEqual(['dn1', 'dn2', 'dn4']);
+  });
+
+  it('finds nothing corrupt of which there were too many', async () => {
+    hdfs.whenRead = () => (hdfs.blocks = [hdfs.block(1, 2)]);
+    expect(await inspect({ copies: 2 })).toEqual({ good: 2, wanted: 2, faults: [] });
+  });
+
+  it('finds a copy corrupt that HDFS knows no more after the reading', async () => {
+    hdfs.whenRead = (host) => host === 'dn3' && (hdfs.blocks = [hdfs.block(1, 2)]);
+    expect(await inspect()).toMatchObject({ good: 2, faults: [{ place: 'block at 0 of /s/x (10.0.0.3:9866)', fault: 'corrupt' }] });
+  });
+
+  it('finds no bytes wrong of a block that nobody has', async () => {
+    hdfs.blocks = [hdfs.block()];
+    expect(await inspect()).toMatchObject({ good: 0, faults: [{ fault: 'unreachable' }] });
+  });
+
+  it.each<[Conduct]>([['hangs up'], ['breaks off'], [403]])('finds no coded data good that it could not read: each DataNode %s', async (conduct) => {
     const coding = 'RS-2-1-1024k';
     hdfs.status = { ...hdfs.status, ecPolicy: coding, replication: 1 };
     hdfs.blocks = [hdfs.block(1, 2)];
