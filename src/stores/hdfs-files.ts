@@ -140,17 +140,23 @@ export class HdfsFiles {
     return this.call(`renaming ${temporary} to ${path}`, async (client, call) => {
       const before = await client.status(temporary, call);
       for (let attempt = 1; ; attempt++) {
-        try {
-          return await rename(client, call);
-        } catch (error) {
-          if (!isHdfs(error, 'unreachable', 'timeout')) throw error;
-          // A file keeps its id: the answer was lost, the renaming was not.
-          if ((await statusOrNull(client, path, call))?.fileId === before.fileId) return true;
-          if (attempt === RENAMES) throw error;
-        }
+        const outcome = await rename(client, call).catch((error: unknown) => error);
+        if (outcome === true) return true;
+        const unanswered = isHdfs(outcome, 'unreachable', 'timeout');
+        // The answer was lost, the renaming was not; or it was carried out late, and so the next one refused.
+        if ((unanswered || attempt > 1) && isSame(before, await statusOrNull(client, path, call))) return true;
+        if (unanswered && attempt < RENAMES) continue;
+        if (outcome === false) return false;
+        throw outcome;
       }
     });
   }
+}
+
+/** A file keeps its id under another name, and where a server tells none, its length and time. */
+function isSame(before: FileStatus, there: FileStatus | null): boolean {
+  if (there === null || there.length !== before.length) return false;
+  return before.fileId === undefined ? there.modificationTime === before.modificationTime : there.fileId === before.fileId;
 }
 
 async function statusOrNull(client: WebHdfsClient, path: string, call: CallOptions): Promise<FileStatus | null> {
