@@ -16,7 +16,7 @@ import { bytesKept } from '../stores/coding.js';
 import type { Store, StoredObject } from '../stores/store.js';
 
 export interface Repair {
-  /** Objects that got copies again. */
+  /** Objects that have all their copies again. */
   mended: string[];
   /** Objects put together from frames of different copies. */
   rebuilt: string[];
@@ -25,6 +25,9 @@ export interface Repair {
   /** What could not be repaired now, and why. */
   failed: { name: string; error: ParsError }[];
 }
+
+/** How long copies are waited for, of all objects together: a store that makes them by itself makes them at the same time. */
+const MEND_WAIT_MS = 60_000;
 
 /** Repairs what `health` found. `mayDrop`: expendable frames that are lost may be given up (the owner's to decide, R27). */
 export async function repair(store: Store, health: SnapshotHealth, mayDrop: boolean): Promise<Repair> {
@@ -35,6 +38,7 @@ class Repairing {
   readonly #store: Store;
   readonly #health: SnapshotHealth;
   readonly #result: Repair = { mended: [], rebuilt: [], droppedPages: 0, failed: [] };
+  #waitUntil: number | undefined;
 
   constructor(store: Store, health: SnapshotHealth) {
     this.#store = store;
@@ -61,7 +65,8 @@ class Repairing {
 
   async #thicken(finding: ObjectFinding): Promise<void> {
     if (finding.health.good > 0) {
-      await this.#store.mend(finding.object);
+      this.#waitUntil ??= performance.now() + MEND_WAIT_MS;
+      await this.#store.mend(finding.object, { waitMs: Math.max(0, this.#waitUntil - performance.now()) });
       this.#result.mended.push(finding.name);
       return;
     }

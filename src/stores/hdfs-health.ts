@@ -59,14 +59,14 @@ export async function proveCopies(files: HdfsFiles, path: string, { replication,
 }
 
 /** HDFS makes copies and pieces from its good ones by itself; it is told how many, and waited for. */
-export async function mendObject(files: HdfsFiles, object: StoredObject): Promise<void> {
+export async function mendObject(files: HdfsFiles, object: StoredObject, waitMs: number): Promise<void> {
   const found = await files.find(files.pathOf(object.name));
   if (found === null) throw new ParsError('missing', `${object.name} has no good copy to make others from`);
   const { path, status } = found;
   if (object.coding === undefined && status.replication < object.copies) {
     await files.call(`asking for ${object.copies} copies of ${path}`, (client, call) => client.setReplication(path, object.copies, call));
   }
-  const blocks = await awaitPieces(files, path, object.copies, object.coding);
+  const blocks = await awaitPieces(files, path, object.copies, object.coding, waitMs);
   const health = healthOf(path, object, blocks, []);
-  if (health.good === 0) throw notProven(object, health);
+  if (health.good < health.wanted) throw notProven(object, health);
 }

@@ -130,9 +130,9 @@ export class HdfsStore implements Store {
     return inspectObject(this.#files, this.#newHash, object, read);
   }
 
-  async mend(object: StoredObject): Promise<void> {
+  async mend(object: StoredObject, { waitMs }: { waitMs: number }): Promise<void> {
     checkObjectName(object.name);
-    await mendObject(this.#files, object);
+    await mendObject(this.#files, object, waitMs);
   }
 
   async readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer> {

@@ -12,7 +12,8 @@ const CHUNK_BYTES = 4 << 20;
 type Look = (directory: string) => Promise<'good' | Attempt>;
 
 /**
- * Replaces what is corrupt, then adds copies until there are enough or no place is left. `places` in the order in which copies are placed.
+ * Replaces what is corrupt, then adds copies until there are enough, and throws when no place is left for them. `places` in the order in
+ * which copies are placed.
  * A copy that could not be read is left alone: its disk answers with errors.
  */
 export async function mendCopies(files: Files, disk: DiskPrimitives, places: readonly string[], object: StoredObject, look: Look): Promise<void> {
@@ -24,6 +25,9 @@ export async function mendCopies(files: Files, disk: DiskPrimitives, places: rea
   const corrupt = faulty('corrupt');
   const added = faulty('missing').slice(0, Math.max(0, object.copies - good.length - corrupt.length));
   for (const target of [...corrupt, ...added]) await copy(files, disk, source, target, object, look);
+  const copies = good.length + corrupt.length + added.length;
+  if (copies >= object.copies) return;
+  throw new ParsError('missing', `${object.name}: ${copies} of ${object.copies} copies are good, and no directory is left for more`, { hint: 'bring back the directories that are away; see: pars store status' });
 }
 
 async function copy(files: Files, disk: DiskPrimitives, source: string, target: string, object: StoredObject, look: Look): Promise<void> {

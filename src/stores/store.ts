@@ -103,8 +103,11 @@ export interface Store {
   readWhole(name: string, accept: (data: Buffer) => boolean, rank?: (data: Buffer) => number): Promise<Buffer>;
   /** Looks at every copy of an object; with `read` at every byte of it, else at its length. Finding nothing good is an answer, not an error. */
   inspect(object: StoredObject, options: { read: boolean }): Promise<ObjectHealth>;
-  /** Brings an object back to as many good copies as it should have, as far as there are places, from one that is good. */
-  mend(object: StoredObject): Promise<void>;
+  /**
+   * Brings an object back to as many good copies as it should have, from one that is good. A store that makes copies by itself is waited
+   * for, so long at most. Throws, saying how many there are, when there are fewer in the end.
+   */
+  mend(object: StoredObject, options: { waitMs: number }): Promise<void>;
   /** Names of objects and prefixes directly below `prefix` ('' for the top), sorted, union over all places. */
   list(prefix: string): Promise<string[]>;
   /**

@@ -4,6 +4,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ParsError, type ErrorKind } from '../../src/errors.js';
 import type { Store, StoredObject } from '../../src/stores/store.js';
 
+/** How long copies are waited for that a store makes by itself. */
+const COPIES_WAIT_MS = 60_000;
+
 /** A store made for one test. */
 export interface StoreFixture {
   store: Store;
@@ -144,12 +147,13 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       const found = await store.inspect(object, { read: true });
       expect(found.good).toBe(1);
       expect(found.faults.map(({ fault }) => fault)).toContain('corrupt');
-      await store.mend(object);
+      await store.mend(object, { waitMs: COPIES_WAIT_MS });
       await store.verify(object);
-      await store.mend({ ...object, copies: places });
+      await store.mend({ ...object, copies: places }, { waitMs: COPIES_WAIT_MS });
+      expect((await failure(store.mend({ ...object, copies: places + 1 }, { waitMs: 500 }), 'missing')).message).toContain(`${places} of ${places + 1} copies`);
       await store.verify({ ...object, copies: places });
       expect(await store.inspect({ ...object, name: 'g/s/y' }, { read: true })).toMatchObject({ good: 0 });
-      await failure(store.mend({ ...object, name: 'g/s/y' }), 'missing');
+      await failure(store.mend({ ...object, name: 'g/s/y' }, { waitMs: 0 }), 'missing');
     });
 
     it('ranks what it may choose from', async () => {

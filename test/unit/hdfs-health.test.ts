@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
-import { inspectObject } from '../../src/stores/hdfs-health.js';
+import { inspectObject, mendObject } from '../../src/stores/hdfs-health.js';
 import type { ObjectHealth, StoredObject } from '../../src/stores/store.js';
+import { failure } from '../contract/store.js';
 import { type Conduct, FakeHdfs } from '../support/fake-hdfs.js';
 
 let hdfs: FakeHdfs;
@@ -60,5 +61,18 @@ describe('a look at an object in HDFS', () => {
     hdfs.blocks = [hdfs.block(1, 2)];
     for (const host of ['dn1', 'dn2']) hdfs.conduct.set(host, [conduct]);
     expect(await inspect({ coding, copies: 1 })).toMatchObject({ good: 0, wanted: 2, faults: [{ fault: 'unreachable' }] });
+  });
+});
+
+describe('a mending', () => {
+  it('that HDFS does not come to in time says how many copies there are', async () => {
+    hdfs.blocks = [hdfs.block(1, 2)];
+    expect((await failure(mendObject(hdfs.files, hdfs.object(), 200), 'missing')).message).toContain('2 of 3 copies');
+  });
+
+  it('is waited for', async () => {
+    hdfs.blocks = [hdfs.block(1, 2)];
+    setTimeout(() => (hdfs.blocks = [hdfs.block(1, 2, 4)]), 300);
+    await mendObject(hdfs.files, hdfs.object(), 10_000);
   });
 });

@@ -1,6 +1,7 @@
 /** What verify finds and repair makes of it, on a snapshot in three directories. */
 import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { native } from '../../src/native.js';
@@ -13,7 +14,7 @@ import { nodeFiles } from '../../src/stores/local-files.js';
 import { takeOver } from '../../src/life/snapshot-life.js';
 import { storeAnew } from '../../src/life/store-anew.js';
 import { initLocalStore } from '../../src/stores/local-init.js';
-import type { ObjectWriter, Store } from '../../src/stores/store.js';
+import type { ObjectWriter, Store, StoredObject } from '../../src/stores/store.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { isStored } from '../../src/snapshot/index-table.js';
 import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/health/verify.js';
@@ -144,6 +145,30 @@ describe('repair', () => {
     expect(found.repair?.mended.sort()).toEqual(['index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
     expect(verdictOf(found)).toBeNull();
     await expectWhole();
+  });
+
+  it('says what it could not mend: a disk is away, and no other has room for the copy', async () => {
+    await rename(fixture.directories[2]!, `${fixture.directories[2]}-away`);
+    await rm((await files('kernel.0'))[0]!);
+    const { repair } = await verify({ repair: true });
+    expect(repair?.mended).toEqual([]);
+    expect(repair?.failed.find(({ name }) => name === 'kernel.0')?.error.message).toContain('2 of 3 copies are good');
+    expect(await files('kernel.0'), 'as far as there are places').toHaveLength(2);
+  });
+
+  it('waits for the copies of all objects together no longer than for those of one', async () => {
+    for (const name of ['kernel.0', 'skeleton.0', 'index']) await rm((await files(name))[0]!);
+    const waits: number[] = [];
+    const slow = new Proxy(fixture.store, {
+      get: (target, key) => {
+        const member: unknown = Reflect.get(target, key);
+        if (key !== 'mend') return typeof member === 'function' ? (member as (...args: unknown[]) => unknown).bind(target) : member;
+        return async (_object: StoredObject, { waitMs }: { waitMs: number }) => void (waits.push(waitMs), await sleep(100));
+      },
+    });
+    await verifySnapshot(slow, await findSnapshot(slow, manifest.snapshot), { percent: 100, repair: true, host: manifest.owner });
+    expect(waits).toHaveLength(3);
+    expect(waits[0]! - waits[2]!).toBeGreaterThanOrEqual(190);
   });
 
   it('puts a pack together when every copy is corrupt, each somewhere else', async () => {
