@@ -10,6 +10,7 @@ import { hdfsFixture, type HdfsFixture } from '../support/hdfs-store.js';
 import { labMissing } from '../support/lab.js';
 
 const DAY = 24 * 3_600_000;
+const CODING = 'XOR-2-1-1024k';
 
 describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
   let cluster: HdfsCluster;
@@ -21,7 +22,7 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
       // Else a block starts with two copies when the third DataNode seems busy; HDFS makes the third soon after, and syncs it on no one's word.
       'dfs.namenode.redundancy.considerLoad': 'false',
     };
-    cluster = await HdfsCluster.start({ dataNodes: 3, settings });
+    cluster = await HdfsCluster.start({ dataNodes: 3, settings, policies: [CODING] });
   });
   afterAll(() => cluster?.stop());
 
@@ -96,6 +97,18 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
       expect((await fixture.client.status(young)).length).toBe(4);
       await put(store, 'g/s/z', randomBytes(10), 1);
       expect(await store.age('g/s/z')).toBeLessThan(60_000);
+    });
+
+    // Last: the cluster has two nodes less from here on.
+    it('finds no coded object good that it could not read', async () => {
+      await store.refuseCoding(CODING);
+      const writer = await store.create('g/s/coded', { copies: 1, coding: CODING, critical: true });
+      await writer.write(randomBytes(3 << 20));
+      const object = await writer.close();
+      expect(await store.inspect(object, { read: true })).toEqual({ good: 2, wanted: 2, faults: [] });
+      for (const number of [1, 2]) await cluster.kill('dn', number);
+      expect(await store.inspect(object, { read: true })).toMatchObject({ good: 0, wanted: 2, faults: [{ fault: 'unreachable' }] });
+      expect(await store.inspect(object, { read: false }), 'the NameNode does not know yet').toMatchObject({ good: 2 });
     });
   });
 });
