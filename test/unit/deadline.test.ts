@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { deadlineSignal } from '../../src/deadline.js';
 
 setFlagsFromString('--expose-gc');
@@ -31,4 +31,22 @@ it('comes at once when the other signal comes, and with its reason', () => {
   other.abort('stop');
   expect(signal).toMatchObject({ aborted: true, reason: 'stop' });
   expect(deadlineSignal(60_000, other.signal)).toMatchObject({ aborted: true, reason: 'stop' });
+});
+
+it('comes when its time is over and no sooner, also after more days than a timer can wait', () => {
+  vi.useFakeTimers();
+  try {
+    const day = 86_400_000;
+    const [signal, other] = [deadlineSignal(60 * day), new AbortController()];
+    const stopped = deadlineSignal(60 * day, other.signal);
+    vi.advanceTimersByTime(60 * day - 1);
+    expect(signal.aborted).toBe(false);
+    other.abort('stop');
+    vi.advanceTimersByTime(1);
+    expect(signal.reason).toMatchObject({ name: 'TimeoutError', message: `${60 * day} ms are over` });
+    expect(stopped.reason).toBe('stop');
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
 });
