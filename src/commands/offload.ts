@@ -37,18 +37,25 @@ export function register(command: Command, cli: Cli): void {
     .argument('[image...]', 'libvirt save images (virsh managedsave, virsh save)')
     .option('--pending', 'all managed saves that are still whole, a few at a time, the oldest first or the largest while room is short; leaves them to another pars that does so already')
     .option('--save-dir <dir>', "with --pending: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
-    .option('--keep-local', 'store it only; the image stays as it is')
-    .option('--force', "offload the image of a guest whose metadata says no, or the memory of one of libvirt's own snapshots")
+    .option('--keep-local', 'store it only; the image stays as it is (not with --pending)')
+    .option('--force', "offload the image of a guest whose metadata says no, or the memory of one of libvirt's own snapshots (not with --pending)")
     .option('--managed-save', `the images are managed saves, which a start consumes (default: those in ${DEFAULT_SAVE_DIR})`)
     .action((images: string[], options: Options) => cli.run(options, (context) => (options.pending ? offloadAllPending(context, images, options) : offloadAll(context, images, options))));
 }
 
 async function offloadAllPending(context: Context, images: string[], options: Options): Promise<number> {
-  if (images.length > 0) throw new ParsError('usage', '--pending finds the images by itself', { hint: 'name images, or give --pending, not both' });
+  refuseWithPending(images, options);
   const { worked, offloaded, left } = await drainQueue(context, { ...options, saveDir: options.saveDir ?? DEFAULT_SAVE_DIR }, { signal: context.signal, hurry: false });
   context.output.json({ worked, offloaded, left });
   context.output.text(`Offloaded ${offloaded.length} images, ${left.length} left${worked || left.length === 0 ? '' : ' to another pars that works on them'}.`);
   return worked && left.length > 0 ? EXIT_CODES.busy : 0;
+}
+
+/** The queue is for images that are to become stubs. One that is only stored would stay in it, and be stored anew by every run. */
+function refuseWithPending(images: readonly string[], { keepLocal, force }: Options): void {
+  if (images.length > 0) throw new ParsError('usage', '--pending finds the images by itself', { hint: 'name images, or give --pending, not both' });
+  if (keepLocal) throw new ParsError('usage', '--pending frees the images it stores, and --keep-local frees none', { hint: 'to store images and keep them, name them: pars offload --keep-local IMAGE...' });
+  if (force) throw new ParsError('usage', '--pending takes no image whose guest says no, so there is nothing to force', { hint: 'name the image: pars offload --force IMAGE' });
 }
 
 interface Haste {
@@ -67,7 +74,7 @@ export async function drainQueue(context: Context, options: Options & { saveDir:
   const pace = new Pace({ stateDir, bandwidth: hurry ? null : queue.bandwidth, signal });
   const offloadNext = async (image: string): Promise<boolean> => {
     try {
-      const { stub, domain } = await offloadAsJob(context, image, place, { ...options, managedSave: true, force: false, keepLocal: false }, signal, pace);
+      const { stub, domain } = await offloadAsJob(context, image, place, { ...options, managedSave: true }, signal, pace);
       context.output.note(`offloaded ${plain(domain)}: ${plain(image)}`);
       return stub;
     } catch (error) {

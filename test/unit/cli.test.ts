@@ -80,6 +80,8 @@ describe('wrong use', () => {
     [['store', 'int'], /unknown command 'int'/],
     [['list'], /no store is configured/],
     [['list', '--store', 'ftp://x'], /"ftp:\/\/x" is not the URL of a store[^]*known: local:/],
+    [['offload', '--pending', '--keep-local'], /--pending frees the images it stores, and --keep-local frees none[^]*pars offload --keep-local IMAGE/],
+    [['offload', '--pending', '--force'], /nothing to force[^]*pars offload --force IMAGE/],
     [['report', '/nowhere', '--policy', 'leen'], /there is no policy "leen"[^]*replicate-all, pars, lean, minimal/],
   ])('%j is a usage error that helps', async (argv, message) => {
     writeFileSync(join(directory, 'empty.yaml'), '');
