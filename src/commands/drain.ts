@@ -4,8 +4,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { parseDuration } from '../policy/config-file.js';
 import { deadlineSignal } from '../deadline.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
-import { plain } from '../faces/plain.js';
-import { formatBytes } from '../faces/units.js';
+import { renderLeft } from '../faces/left.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { drainQueue } from './offload.js';
 
@@ -16,7 +15,7 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Offload every managed save that is still whole, the largest first, before the host goes down; then say what stays on its disk. Exits with 8 when something does. An offload that the deadline interrupts leaves its image whole.')
+    .description('Offload every managed save that is still whole, the largest first, before the host goes down; then say what stays on its disk. Exits with 8 when something does, also an image that cannot be read or whose guest says no. An offload that the deadline interrupts leaves its image whole.')
     .option('--deadline <duration>', 'stop after this long, e.g. 90s or 5m', '5m')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .action((options: Options) => cli.run(options, (context) => drain(context, options)));
@@ -27,7 +26,7 @@ async function drain(context: Context, options: Options): Promise<number> {
   if (ms === null) throw new ParsError('usage', `"${options.deadline}" is not a duration`, { hint: 'e.g. --deadline 90s, --deadline 5m' });
   const outcome = await drainQueue(context, options, { signal: deadlineSignal(ms, context.signal), hurry: true });
   context.output.json(outcome);
-  const lines = outcome.left.map(({ image, bytes, reason }) => `  ${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`);
-  context.output.text(lines.length === 0 ? `Offloaded ${outcome.offloaded.length} images; no managed save is left on this host's disk.` : `Offloaded ${outcome.offloaded.length} images. These stay on this host's disk only:\n${lines.join('\n')}`);
-  return lines.length === 0 ? 0 : EXIT_CODES.busy;
+  const { offloaded, left } = outcome;
+  context.output.text(left.length === 0 ? `Offloaded ${offloaded.length} images; no managed save is left on this host's disk.` : `Offloaded ${offloaded.length} images. These stay on this host's disk only:\n${renderLeft(left)}`);
+  return left.length === 0 ? 0 : EXIT_CODES.busy;
 }

@@ -8,6 +8,7 @@ import { EXIT_CODES, ParsError } from '../errors.js';
 import type { QueueLimits } from '../policy/config.js';
 import { Pace } from '../queue/pace.js';
 import { publishMetrics } from './metrics.js';
+import { renderLeft } from '../faces/left.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes } from '../faces/units.js';
 import { thisHost } from '../host.js';
@@ -15,7 +16,7 @@ import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { asJob } from '../queue/jobs.js';
 import { offload, type Offloaded, type OffloadPlace } from '../life/offload.js';
 import { countOffload } from '../queue/ledger.js';
-import { offloadPending, type PendingOutcome } from '../queue/pending.js';
+import { offloadPending, type PendingOutcome, type WholeSave } from '../queue/pending.js';
 import type { Store } from '../stores/store.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
@@ -35,7 +36,7 @@ export function register(command: Command, cli: Cli): void {
   command
     .description('Store an image, prove that the store holds it, and leave a stub in its place, which frees its room. Killed or overtaken by a start, it leaves the image whole. Does nothing to a stub.')
     .argument('[image...]', 'libvirt save images (virsh managedsave, virsh save)')
-    .option('--pending', 'all managed saves that are still whole, a few at a time, the oldest first or the largest while room is short; leaves them to another pars that does so already')
+    .option('--pending', 'all managed saves that are still whole, a few at a time, the oldest first or the largest while room is short; leaves them to another pars that does so already; exits with 8 when one of them, or one that cannot be read, is left')
     .option('--save-dir <dir>', "with --pending: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .option('--keep-local', 'store it only; the image stays as it is (not with --pending)')
     .option('--force', "offload the image of a guest whose metadata says no, or the memory of one of libvirt's own snapshots (not with --pending)")
@@ -47,8 +48,13 @@ async function offloadAllPending(context: Context, images: string[], options: Op
   refuseWithPending(images, options);
   const { worked, offloaded, left } = await drainQueue(context, { ...options, saveDir: options.saveDir ?? DEFAULT_SAVE_DIR }, { signal: context.signal, hurry: false });
   context.output.json({ worked, offloaded, left });
-  context.output.text(`Offloaded ${offloaded.length} images, ${left.length} left${worked || left.length === 0 ? '' : ' to another pars that works on them'}.`);
-  return worked && left.length > 0 ? EXIT_CODES.busy : 0;
+  context.output.text(left.length === 0 ? `Offloaded ${offloaded.length} images, 0 left.` : `Offloaded ${offloaded.length} images, ${left.length} left:\n${renderLeft(left)}`);
+  if (!worked && left.some(isDue)) context.output.text('Another pars works on them.');
+  return left.some((save) => save.condition === 'unreadable' || (worked && isDue(save))) ? EXIT_CODES.busy : 0;
+}
+
+function isDue({ condition }: WholeSave): boolean {
+  return condition === 'due';
 }
 
 /** The queue is for images that are to become stubs. One that is only stored would stay in it, and be stored anew by every run. */

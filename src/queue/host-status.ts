@@ -1,12 +1,14 @@
 /** What `pars status` tells: images waiting to be offloaded, work under way and how it ended, and the stubs of this host. */
 import { existsSync } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ParsError } from '../errors.js';
 import { ImageFile } from '../image/image-file.js';
 import { readFailures, type Failure } from './failures.js';
 import { readJobs, type Job } from './jobs.js';
 import { readLosses, type NotedLoss } from './losses.js';
 import { liveStubs } from '../image/live-stubs.js';
+import type { ImageFacts } from '../reader/inspection.js';
 import { probeImage } from '../reader/reader.js';
 import { StubRegistry, type KnownStub } from '../image/stub-registry.js';
 
@@ -17,6 +19,14 @@ export interface DueImage {
   bytes: number;
   since: string;
   reason: string;
+}
+
+/** A managed save that is no stub, and what keeps it from becoming one. */
+export interface WholeSave extends Omit<DueImage, 'domain'> {
+  /** Null when it cannot be read. */
+  domain: string | null;
+  /** 'opted-out': the guest's metadata says no. 'unreadable': damaged, still being written, or nothing that may be opened. */
+  condition: 'due' | 'opted-out' | 'unreadable';
 }
 
 export interface HostStatus {
@@ -51,19 +61,36 @@ export async function dueIn(saveDir: string, jobs: readonly Job[]): Promise<DueI
 
 /** Null for an image that is a stub, that somebody is working on, that is to stay whole, or that is none of ours. */
 export async function dueImage(path: string, jobs: readonly Job[]): Promise<DueImage | null> {
+  const save = await wholeSave(path, jobs);
+  if (save === null || save.domain === null || save.condition !== 'due') return null;
+  const { image, domain, bytes, since, reason } = save;
+  return { image, domain, bytes, since, reason };
+}
+
+/** Null for an image that is a stub, that somebody is working on, or that is gone. */
+export async function wholeSave(path: string, jobs: readonly Job[]): Promise<WholeSave | null> {
   const job = jobs.find(({ image, kind }) => image === path && kind === 'offload');
   if (job?.state === 'running') return null;
-  const file = await ImageFile.open(path).catch(() => null);
-  if (file === null) return null;
+  const stats = await lstat(path).catch(() => null);
+  if (stats === null) return null;
+  const file = { image: path, bytes: stats.size, since: stats.mtime.toISOString() };
   try {
-    const { domain, bytes, stubRecord } = await probeImage(file.fd);
-    if (stubRecord !== null || domain.optOut) return null;
-    return { image: path, domain: domain.name, bytes, since: (await stat(path)).mtime.toISOString(), reason: reasonOf(job) };
-  } catch {
-    return null; // not an image of ours to offload
-  } finally {
-    await file.close();
+    const { domain, stubRecord } = await probePath(path);
+    if (stubRecord !== null) return null;
+    if (domain.optOut) return { ...file, domain: domain.name, condition: 'opted-out', reason: "its guest's metadata says that it is not to be offloaded" };
+    return { ...file, domain: domain.name, condition: 'due', reason: reasonOf(job) };
+  } catch (error) {
+    return isMissing(error) ? null : { ...file, domain: null, condition: 'unreadable', reason: (error as Error).message };
   }
+}
+
+async function probePath(path: string): Promise<ImageFacts> {
+  const file = await ImageFile.open(path);
+  return probeImage(file.fd).finally(() => file.close());
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof ParsError && error.kind === 'missing';
 }
 
 function reasonOf(job: Job | undefined): string {

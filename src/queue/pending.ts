@@ -2,15 +2,16 @@
  * The queue of offloads. It is the save directory itself: a whole managed-save image is work to do, so nothing is lost by a kill or a
  * reboot and nothing can be queued twice. One worker a host, a few images at a time; the oldest first, or the largest while room is short.
  */
-import { mkdir, open, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { dueImage, dueIn, savesIn, type DueImage } from './host-status.js';
+import { ParsError } from '../errors.js';
+import { dueImage, savesIn, wholeSave, type WholeSave } from './host-status.js';
 import { ImageFile } from '../image/image-file.js';
 import { readJobs } from './jobs.js';
 import { native } from '../native.js';
 
-export type { DueImage } from './host-status.js';
+export type { WholeSave } from './host-status.js';
 
 export interface PendingWork {
   stateDir: string;
@@ -29,8 +30,8 @@ export interface PendingOutcome {
   /** False: another worker has the queue, and takes what is in it. */
   worked: boolean;
   offloaded: string[];
-  /** What is still whole, and why. */
-  left: DueImage[];
+  /** What is still whole, and why: also what the queue does not take. */
+  left: WholeSave[];
 }
 
 const POLL_MS = 250;
@@ -39,6 +40,7 @@ const IN_USE_MS = 30_000;
 
 /** Works the queue off, each image tried once. Images saved meanwhile are taken too, by us or by the worker that comes after us. */
 export async function offloadPending(work: PendingWork): Promise<PendingOutcome> {
+  await refuseUnseen(work.saveDir);
   const queue = new Queue(work);
   const offloaded: string[] = [];
   let worked = false;
@@ -68,16 +70,25 @@ async function workOff(work: PendingWork, queue: Queue, offloaded: string[]): Pr
   }
 }
 
+/** A directory that nobody can look into is not an empty one. */
+async function refuseUnseen(saveDir: string): Promise<void> {
+  await readdir(saveDir).catch((cause: NodeJS.ErrnoException) => {
+    const hint = "name libvirt's directory of managed saves with --save-dir; root may read it";
+    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') throw new ParsError('missing', `there is no directory ${saveDir}`, { hint, cause });
+    throw new ParsError('refused', `cannot read the directory ${saveDir}: ${cause.message}`, { hint, cause });
+  });
+}
+
 /** What another process is offloading right now stays too, as far as the one knows who goes now. */
-async function leftIn({ stateDir, saveDir }: PendingWork): Promise<DueImage[]> {
+async function leftIn({ stateDir, saveDir }: PendingWork): Promise<WholeSave[]> {
   const jobs = await readJobs(stateDir);
   const others = jobs.filter(({ kind, state, pid }) => kind === 'offload' && state === 'running' && pid !== process.pid).map(({ image }) => image);
-  const left = await dueIn(saveDir, jobs);
-  for (const path of (await savesIn(saveDir)).filter((save) => others.includes(save))) {
-    const due = await dueImage(path, []);
-    if (due !== null) left.push({ ...due, reason: 'it is being offloaded by another pars right now' });
-  }
-  return left;
+  const left = await Promise.all((await savesIn(saveDir)).map(async (path) => {
+    if (!others.includes(path)) return wholeSave(path, jobs);
+    const save = await wholeSave(path, []);
+    return save && { ...save, reason: 'it is being offloaded by another pars right now' };
+  }));
+  return left.filter((save) => save !== null);
 }
 
 interface Candidate {

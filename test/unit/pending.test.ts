@@ -1,11 +1,13 @@
 /** The queue of offloads, with real save images in a directory of saves. What an offload does is stood in for: here it is the order, the lock and the repeats that matter. */
-import { appendFileSync, closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { appendFileSync, closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ParsError } from '../../src/errors.js';
 import { native } from '../../src/native.js';
+import { processStart } from '../../src/process-start.js';
 import { readFailures } from '../../src/queue/failures.js';
 import { hostStatus } from '../../src/queue/host-status.js';
 import { asJob, JobRecord, readJobs } from '../../src/queue/jobs.js';
@@ -139,12 +141,38 @@ describe('the queue of offloads', () => {
     expect(await offloadPending(worker({ offload, signal: stop.signal }))).toMatchObject({ offloaded: [large], left: [{ image: small }] });
   });
 
-  it('does nothing with what is no save image', async () => {
-    writeFileSync(join(saveDir, 'x.save'), 'no image');
+  it('leaves what cannot be read or is to stay whole, and says why', async () => {
+    writeFileSync(join(saveDir, 'damaged.save'), Buffer.concat([Buffer.from('LibvirtQemudPart'), Buffer.alloc(1000)]));
     writeFileSync(join(saveDir, 'readme'), 'no image');
+    symlinkSync('damaged.save', join(saveDir, 'link.save'));
+    const metadata = '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" offload="no"/>';
+    writeFileSync(join(saveDir, 'wanted-here.save'), smallImage({ xml: domainXml({ name: 'here', metadata }) }).bytes);
     const work = worker();
-    expect(await offloadPending(work)).toEqual({ worked: false, offloaded: [], left: [] });
-    expect(work.order).toEqual([]);
+    const { worked, offloaded, left } = await offloadPending(work);
+    expect([worked, offloaded, work.order]).toEqual([false, [], []]);
+    expect(left).toEqual([
+      expect.objectContaining({ image: join(saveDir, 'damaged.save'), bytes: 1016, domain: null, condition: 'unreadable', reason: expect.stringContaining('libvirt never finished writing') as string }),
+      expect.objectContaining({ image: join(saveDir, 'link.save'), domain: null, condition: 'unreadable', reason: expect.stringContaining('symbolic link') as string }),
+      expect.objectContaining({ image: join(saveDir, 'wanted-here.save'), domain: 'here', condition: 'opted-out', reason: expect.stringContaining('not to be offloaded') as string }),
+    ]);
+    expect((await hostStatus(stateDir, saveDir)).due).toEqual([]);
+  });
+
+  it('does not take a directory that is not there for an empty one', async () => {
+    await expect(offloadPending(worker({ saveDir: join(root, 'savse') }))).rejects.toMatchObject({ kind: 'missing', hint: expect.stringContaining('--save-dir') as string });
+  });
+
+  it('says what another pars works on right now', async () => {
+    const image = save('a');
+    const other = spawn('sleep', ['60']);
+    try {
+      const job = { kind: 'offload', image, state: 'running', began: '', pid: other.pid, processStart: processStart(other.pid ?? 0) };
+      mkdirSync(join(stateDir, 'jobs'));
+      writeFileSync(join(stateDir, 'jobs', 'offload-0.json'), JSON.stringify(job));
+      expect((await offloadPending(worker())).left).toMatchObject([{ image, condition: 'due', reason: expect.stringContaining('by another pars') as string }]);
+    } finally {
+      other.kill();
+    }
   });
 });
 

@@ -1,0 +1,9 @@
+/** The managed saves that stay whole, as people see them. */
+import type { WholeSave } from '../queue/host-status.js';
+import { plain } from './plain.js';
+import { formatBytes } from './units.js';
+
+/** A line each. */
+export function renderLeft(left: readonly WholeSave[]): string {
+  return left.map(({ image, bytes, reason }) => `  ${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`).join('\n');
+}

@@ -1,0 +1,82 @@
+/** The commands that offload and hydrate images, as they are called: what they print, their exit codes, and what they leave noted. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { run } from '../../src/cli/program.js';
+import { domainXml, smallImage } from '../support/image-builder.js';
+import { type LocalFixture, localFixture } from '../support/local-store.js';
+
+interface Ran {
+  exitCode: number;
+  stdout: string;
+  stderr: string;
+}
+
+let fixture: LocalFixture;
+let root: string;
+let saves: string;
+
+beforeEach(async () => {
+  fixture = await localFixture();
+  root = mkdtempSync(join(tmpdir(), 'pars-images-'));
+  saves = join(root, 'saves');
+  mkdirSync(saves);
+  writeFileSync(join(root, 'pars.yaml'), `store: local:${fixture.path}\npolicy: pars\nstate_dir: ${root}/state\n`);
+});
+afterEach(async () => {
+  rmSync(root, { recursive: true, force: true });
+  await fixture.dispose();
+});
+
+async function pars(...argv: string[]): Promise<Ran> {
+  const out = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  try {
+    const exitCode = await run([...argv, '--config', join(root, 'pars.yaml')]);
+    const text = (spy: typeof out): string => spy.mock.calls.map(([chunk]) => String(chunk)).join('');
+    return { exitCode, stdout: text(out), stderr: text(err) };
+  } finally {
+    out.mockRestore();
+    err.mockRestore();
+  }
+}
+
+function save(name: string, metadata = ''): string {
+  const path = join(saves, `${name}.save`);
+  writeFileSync(path, smallImage({ xml: domainXml({ name, metadata }) }).bytes);
+  return path;
+}
+
+const OPT_OUT = '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" offload="no"/>';
+
+describe('what stays whole', () => {
+  const drain = (...more: string[]): Promise<Ran> => pars('drain', '--save-dir', saves, ...more);
+  const pending = (...more: string[]): Promise<Ran> => pars('offload', '--pending', '--save-dir', saves, ...more);
+
+  it('is nothing after a drain that offloaded all', async () => {
+    save('a');
+    expect(await drain()).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('no managed save is left') as string });
+  });
+
+  it('is an image of a guest that says no: for a drain not done, for the queue as it should be', async () => {
+    const image = save('here', OPT_OUT);
+    const drained = await drain();
+    expect(drained).toMatchObject({ exitCode: 8, stdout: expect.stringContaining(image) as string });
+    expect(drained.stdout).toContain('says that it is not to be offloaded');
+    expect(await pending()).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(`1 left:\n  ${image}`) as string });
+  });
+
+  it('is an image that cannot be read: not done, for a drain and for the queue', async () => {
+    const image = join(saves, 'damaged.save');
+    writeFileSync(image, Buffer.alloc(1000));
+    for (const ran of [await drain(), await pending()]) expect(ran).toMatchObject({ exitCode: 8, stdout: expect.stringContaining(`${image} (1000 B): not a libvirt save image`) as string });
+    const { exitCode, stdout } = await drain('--json');
+    expect([exitCode, JSON.parse(stdout)]).toEqual([8, expect.objectContaining({ left: [expect.objectContaining({ image, condition: 'unreadable' })] })]);
+  });
+
+  it('cannot be told of a directory that is not there', async () => {
+    rmSync(saves, { recursive: true });
+    for (const ran of [await drain(), await pending()]) expect(ran).toMatchObject({ exitCode: 4, stdout: '', stderr: expect.stringContaining(`there is no directory ${saves}`) as string });
+  });
+});
