@@ -8,8 +8,16 @@ export interface Failure {
   hint: string | null;
 }
 
-/** The parts of any thrown thing that are shown. A defect of ours keeps its stack in PARS_DEBUG. */
-export function describeFailure(error: unknown): Failure {
+/**
+ * The parts of any thrown thing that are shown; with a `subject`, an image mostly, it is named: who reads an image knows no path. A defect
+ * of ours keeps its stack in PARS_DEBUG.
+ */
+export function describeFailure(error: unknown, subject?: string): Failure {
+  const failure = partsOf(error);
+  return subject === undefined || failure.message.includes(subject) ? failure : { ...failure, message: `${subject}: ${failure.message}` };
+}
+
+function partsOf(error: unknown): Failure {
   if (error instanceof ParsError) return { kind: error.kind, message: error.message, hint: error.hint ?? null };
   if (error instanceof Error) return { kind: 'internal', message: error.message, hint: null };
   return { kind: 'internal', message: String(error), hint: null };
@@ -20,8 +28,8 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /** With --json one object on stdout, otherwise message and hint on stderr. */
-export function printError(error: unknown, output: Output): void {
-  const failure = describeFailure(error);
+export function printError(error: unknown, output: Output, subject?: string): void {
+  const failure = describeFailure(error, subject);
   if (output.isJson) output.json({ error: failure });
   else output.failure(failure.message, failure.hint);
   if (process.env['PARS_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);

@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
-import { exitCodeOf, printError } from '../cli/failure.js';
+import { type Answer, eachImage } from '../cli/each-image.js';
 import type { SharedOptions } from '../cli/options.js';
+import type { Output } from '../faces/output.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatCount } from '../faces/units.js';
 import { thisHost } from '../host.js';
@@ -22,7 +23,7 @@ const LOCK_WAIT_MS = 10_000;
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Turn stubs back into images, in place. Killed at any instant, the file is still a stub. Does nothing to a whole image.')
+    .description('Turn stubs back into images, in place. Killed at any instant, the file is still a stub. Does nothing to a whole image. With --json, one object for one image, and {"images": [...]} for several.')
     .argument('<image...>', 'stubs')
     .option('--force', 'although the guest was started since, or another host has woken it')
     .option('--accept-changed-disks', "although the guest's disks were written since")
@@ -30,31 +31,21 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function hydrateAll(context: Context, images: string[], options: Options): Promise<number> {
-  let exitCode = 0;
+  const { stateDir } = await context.config();
   try {
-    for (const image of images) exitCode = (await hydrateOne(context, image, options, images.length > 1)) || exitCode;
+    return await eachImage(context, images, async (image) => answer(context, await hydrateAsJob(context, resolve(image), options, stateDir)));
   } finally {
     await publishMetrics(context);
   }
-  return exitCode;
 }
 
-async function hydrateOne(context: Context, path: string, options: Options, oneOfMany: boolean): Promise<number> {
-  try {
-    const { stateDir } = await context.config();
-    const began = Date.now();
-    const result = await asJob(stateDir, 'hydrate', resolve(path), async (job) => {
-      const done = await hydratePath(context, resolve(path), options, stateDir);
-      await noteRefill(stateDir, job, done, began);
-      return done;
-    });
-    report(context, result);
-    return 0;
-  } catch (error) {
-    if (!oneOfMany || context.signal.aborted) throw error;
-    printError(error, context.output);
-    return exitCodeOf(error);
-  }
+async function hydrateAsJob(context: Context, path: string, options: Options, stateDir: string): Promise<Hydrated> {
+  const began = Date.now();
+  return asJob(stateDir, 'hydrate', path, async (job) => {
+    const done = await hydratePath(context, path, options, stateDir);
+    await noteRefill(stateDir, job, done, began);
+    return done;
+  });
 }
 
 async function hydratePath(context: Context, path: string, options: Options, stateDir: string): Promise<Hydrated> {
@@ -71,8 +62,15 @@ async function hydratePath(context: Context, path: string, options: Options, sta
   }
 }
 
-function report({ output }: Context, { image, hydrated, manifest, bytes, losses }: Hydrated): void {
-  output.json({ image, hydrated, snapshot: manifest?.snapshot ?? null, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered });
+function answer({ output }: Context, done: Hydrated): Answer {
+  const { image, hydrated, manifest, bytes, losses } = done;
+  return {
+    json: { image, hydrated, snapshot: manifest?.snapshot ?? null, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered },
+    say: () => tell(output, done),
+  };
+}
+
+function tell(output: Output, { image, hydrated, manifest, bytes, losses }: Hydrated): void {
   if (!hydrated) return output.text(`${plain(image)} is whole: nothing to do.`);
   output.text(`${plain(image)} is an image again, ${formatBytes(bytes)}, from ${manifest?.snapshot ?? ''}.`);
   if (losses.byPolicy > 0) output.text(`${formatCount(losses.byPolicy)} expendable pages were not stored; the guest reads what it needs of them from its disks.`);

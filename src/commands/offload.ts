@@ -2,7 +2,8 @@ import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
-import { exitCodeOf, printError } from '../cli/failure.js';
+import { eachImage } from '../cli/each-image.js';
+import { printError } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import type { QueueLimits } from '../policy/config.js';
@@ -34,7 +35,7 @@ const LEVEL = 1;
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Store an image, prove that the store holds it, and leave a stub in its place, which frees its room. Killed or overtaken by a start, it leaves the image whole. Does nothing to a stub.')
+    .description('Store an image, prove that the store holds it, and leave a stub in its place, which frees its room. Killed or overtaken by a start, it leaves the image whole. Does nothing to a stub. With --json, one object for one image, and {"images": [...]} for several.')
     .argument('[image...]', 'libvirt save images (virsh managedsave, virsh save)')
     .option('--pending', 'all managed saves that are still whole, a few at a time, the oldest first or the largest while room is short; leaves them to another pars that does so already; exits with 8 when one of them, or one that cannot be read, is left')
     .option('--save-dir <dir>', "with --pending: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
@@ -85,7 +86,7 @@ export async function drainQueue(context: Context, options: Options & { saveDir:
       return stub;
     } catch (error) {
       // With --json the one object on stdout is the outcome, which says why an image is left.
-      if (!context.output.isJson) printError(error, context.output);
+      if (!context.output.isJson) printError(error, context.output, image);
       return false;
     }
   };
@@ -121,16 +122,18 @@ async function offloadAll(context: Context, images: string[], options: Options):
   const { openStore } = await import('../stores/open.js');
   // Not the context's store: that one stops working when a signal comes, and what was stored must be removed then.
   const store = await openOrPublish(context, openStore);
-  let exitCode = 0;
   try {
     const place = { store, host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
-    for (const image of images) exitCode = (await offloadOne(context, image, place, options, images.length > 1)) || exitCode;
+    const exitCode = await eachImage(context, images, async (image) => {
+      const result = await offloadAsJob(context, image, place, options, context.signal);
+      return { json: result, say: () => context.output.text(describe(result)) };
+    });
     for (const note of store.notes?.() ?? []) context.output.warning(plain(note));
+    return exitCode;
   } finally {
     await store.close();
     await publishMetrics(context);
   }
-  return exitCode;
 }
 
 async function offloadAsJob(context: Context, image: string, place: OffloadPlace, options: Options, signal: AbortSignal, pace?: Pace): Promise<Offloaded> {
@@ -153,20 +156,6 @@ async function count(stateDir: string, done: Offloaded, began: number): Promise<
   const { domainUuid: uuid, domain: name, snapshot, imageBytes, storedBytes, freedBytes, criticalCopies, classBytes: classes } = done;
   const now = Date.now();
   await countOffload(stateDir, { uuid, name }, { time: new Date(now).toISOString(), seconds: (now - began) / 1000, snapshot, imageBytes, storedBytes, freedBytes, criticalCopies, classes });
-}
-
-/** One of several images that fails does not keep the others from being tried. */
-async function offloadOne(context: Context, image: string, place: OffloadPlace, options: Options, oneOfMany: boolean): Promise<number> {
-  try {
-    const result = await offloadAsJob(context, image, place, options, context.signal);
-    context.output.json(result);
-    context.output.text(describe(result));
-    return 0;
-  } catch (error) {
-    if (!oneOfMany || context.signal.aborted) throw error;
-    printError(error, context.output);
-    return exitCodeOf(error);
-  }
 }
 
 function describe(result: Offloaded): string {

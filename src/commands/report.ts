@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { writeAtomically } from '../atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
-import { describeFailure, exitCodeOf, type Failure } from '../cli/failure.js';
+import { describeFailure, exitCodeOf } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import type { Output } from '../faces/output.js';
@@ -100,7 +100,7 @@ async function lookAtOne(context: Context, path: string, options: Options, singl
     return { path, report: reportOn(wanted, policy, inputsOf(options)), exitCode: 0 };
   } catch (error) {
     context.signal.throwIfAborted();
-    return { path, error: about(path, describeFailure(error)), exitCode: exitCodeOf(error) };
+    return { path, error: describeFailure(error, path), exitCode: exitCodeOf(error) };
   }
 }
 
@@ -146,11 +146,6 @@ async function showMany(context: Context, outcomes: readonly Outcome[], csv: boo
 
 function jsonOf(outcome: Outcome, warnings: readonly string[]): object {
   return 'report' in outcome ? { ...outcome.report, warnings } : { image: { path: outcome.path }, error: outcome.error };
-}
-
-/** Among several images an error must say which it is about; the reader knows no path. */
-function about(path: string, failure: Failure): Failure {
-  return failure.message.includes(path) ? failure : { ...failure, message: `${path}: ${failure.message}` };
 }
 
 /** What is wrong with the store concerns whoever plans with it; the report itself needs none. */

@@ -80,3 +80,34 @@ describe('what stays whole', () => {
     for (const ran of [await drain(), await pending()]) expect(ran).toMatchObject({ exitCode: 4, stdout: '', stderr: expect.stringContaining(`there is no directory ${saves}`) as string });
   });
 });
+
+describe('several images in one call', () => {
+  it('are one JSON document, errors among them', async () => {
+    const [first, last] = [save('a'), save('c')];
+    const bad = join(saves, 'b.save');
+    writeFileSync(bad, Buffer.alloc(1000));
+    const offloaded = await pars('offload', first, bad, last, '--json');
+    expect([offloaded.exitCode, offloaded.stderr]).toEqual([5, '']);
+    expect(JSON.parse(offloaded.stdout)).toEqual({
+      images: [expect.objectContaining({ image: first, stub: true }), { image: bad, error: expect.objectContaining({ kind: 'corrupt' }) as object }, expect.objectContaining({ image: last, stub: true })],
+    });
+    const hydrated = await pars('hydrate', first, join(saves, 'none.save'), last, '--json');
+    expect(hydrated.exitCode).toBe(4);
+    expect(JSON.parse(hydrated.stdout)).toEqual({
+      images: [expect.objectContaining({ image: first, hydrated: true }), expect.objectContaining({ error: expect.objectContaining({ kind: 'missing' }) as object }), expect.objectContaining({ image: last, hydrated: true })],
+    });
+    expect(JSON.parse((await pars('hydrate', first, '--json')).stdout)).toMatchObject({ image: first, hydrated: false });
+    expect(JSON.parse((await pars('offload', bad, '--json')).stdout)).toMatchObject({ error: { kind: 'corrupt' } });
+  });
+
+  it('have errors that say which image they are about', async () => {
+    const [good, bad] = [save('a'), join(saves, 'b.save')];
+    writeFileSync(bad, Buffer.alloc(1000));
+    for (const command of ['offload', 'hydrate']) expect(await pars(command, good, bad)).toMatchObject({ exitCode: 5, stderr: expect.stringContaining(`${bad}: not a libvirt save image`) as string });
+  });
+
+  it('are named by the queue too, when it cannot offload one', async () => {
+    const image = save('a', '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" policy="leen"/>');
+    expect(await pars('offload', '--pending', '--save-dir', saves)).toMatchObject({ exitCode: 8, stderr: expect.stringContaining(`${image}: there is no policy "leen"`) as string });
+  });
+});
