@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import { type Answer, eachImage } from '../cli/each-image.js';
+import { refuseNoImage } from '../cli/named-image.js';
 import type { SharedOptions } from '../cli/options.js';
 import type { Output } from '../faces/output.js';
 import { plain } from '../faces/plain.js';
@@ -40,12 +41,13 @@ async function hydrateAll(context: Context, images: string[], options: Options):
 }
 
 async function hydrateAsJob(context: Context, path: string, options: Options, stateDir: string): Promise<Hydrated> {
+  await refuseNoImage(path, context.signal);
   const began = Date.now();
   return asJob(stateDir, 'hydrate', path, async (job) => {
     const done = await hydratePath(context, path, options, stateDir);
     await noteRefill(stateDir, job, done, began);
     return done;
-  });
+  }, { byHand: true });
 }
 
 async function hydratePath(context: Context, path: string, options: Options, stateDir: string): Promise<Hydrated> {

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import { eachImage } from '../cli/each-image.js';
 import { printError } from '../cli/failure.js';
+import { refuseNoImage } from '../cli/named-image.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import type { QueueLimits } from '../policy/config.js';
@@ -125,6 +126,7 @@ async function offloadAll(context: Context, images: string[], options: Options):
   try {
     const place = { store, host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
     const exitCode = await eachImage(context, images, async (image) => {
+      await refuseNoImage(resolve(image), context.signal);
       const result = await offloadAsJob(context, image, place, options, context.signal);
       return { json: result, say: () => context.output.text(describe(result)) };
     });
@@ -136,6 +138,7 @@ async function offloadAll(context: Context, images: string[], options: Options):
   }
 }
 
+/** `pace`: the queue's; what comes without one was asked for by hand. */
 async function offloadAsJob(context: Context, image: string, place: OffloadPlace, options: Options, signal: AbortSignal, pace?: Pace): Promise<Offloaded> {
   const { policy, stateDir } = await context.config();
   const onProgress = await context.progress();
@@ -149,7 +152,7 @@ async function offloadAsJob(context: Context, image: string, place: OffloadPlace
     await job?.update({ domain: done.domain, snapshot: done.snapshot });
     if (!done.alreadyStub) await count(stateDir, done, began);
     return done;
-  });
+  }, { byHand: pace === undefined });
 }
 
 async function count(stateDir: string, done: Offloaded, began: number): Promise<void> {

@@ -33,11 +33,13 @@ export interface Job {
 /** The job a command is doing right now. */
 export class JobRecord {
   readonly #path: string;
+  readonly #earlier: string | null;
   #job: Job;
 
-  private constructor(path: string, job: Job) {
+  private constructor(path: string, job: Job, earlier: string | null) {
     this.#path = path;
     this.#job = job;
+    this.#earlier = earlier;
   }
 
   /** Says that this process works on `image`; replaces what an earlier job of the kind left. */
@@ -46,7 +48,8 @@ export class JobRecord {
       kind, image, domain: null, snapshot: null, state: 'running', began: new Date().toISOString(), ended: null, error: null,
       pid: process.pid, processStart: processStart(process.pid) ?? '',
     };
-    const record = new JobRecord(jobPath(stateDir, kind, image), job);
+    const path = jobPath(stateDir, kind, image);
+    const record = new JobRecord(path, job, await readFile(path, 'utf8').catch(() => null));
     await record.#save();
     return record;
   }
@@ -66,23 +69,36 @@ export class JobRecord {
     await this.#save();
   }
 
+  /** As if it had never begun. */
+  async undo(): Promise<void> {
+    await (this.#earlier === null ? unlink(this.#path) : writeAtomically(this.#path, this.#earlier));
+  }
+
   async #save(): Promise<void> {
     await writeAtomically(this.#path, `${JSON.stringify(this.#job, null, 2)}\n`);
   }
 }
 
-/** Runs `work` as a job. State that cannot be written does not stop the work: the image matters more than the note about it. */
-export async function asJob<T>(stateDir: string, kind: JobKind, image: string, work: (record: JobRecord | null) => Promise<T>): Promise<T> {
+/**
+ * Runs `work` as a job. State that cannot be written does not stop the work: the image matters more than the note about it.
+ * `byHand`: a person asked for it, who is told of a mistake in what was typed; that is no failure of this host.
+ */
+export async function asJob<T>(stateDir: string, kind: JobKind, image: string, work: (record: JobRecord | null) => Promise<T>, { byHand = false } = {}): Promise<T> {
   const record = await JobRecord.begin(stateDir, kind, image).catch(() => null);
   try {
     const result = await work(record);
     await record?.succeed().catch(() => {});
     return result;
   } catch (error) {
-    await record?.fail(error).catch(() => {});
-    if (!wasStopped(error)) await remember(stateDir, kind, image, describe(error));
+    if (byHand && error instanceof ParsError && error.kind === 'usage') await record?.undo().catch(() => {});
+    else await noteEnd(record, stateDir, kind, image, error);
     throw error;
   }
+}
+
+async function noteEnd(record: JobRecord | null, stateDir: string, kind: JobKind, image: string, error: unknown): Promise<void> {
+  await record?.fail(error).catch(() => {});
+  if (!wasStopped(error)) await remember(stateDir, kind, image, describe(error));
 }
 
 function describe(error: unknown): NonNullable<Job['error']> {

@@ -1,5 +1,5 @@
 /** The commands that offload and hydrate images, as they are called: what they print, their exit codes, and what they leave noted. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -109,5 +109,40 @@ describe('several images in one call', () => {
   it('are named by the queue too, when it cannot offload one', async () => {
     const image = save('a', '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" policy="leen"/>');
     expect(await pars('offload', '--pending', '--save-dir', saves)).toMatchObject({ exitCode: 8, stderr: expect.stringContaining(`${image}: there is no policy "leen"`) as string });
+  });
+});
+
+describe('pars status', () => {
+  const status = async (): Promise<{ exitCode: number; failed: unknown[]; failures: unknown[] }> => {
+    const { exitCode, stdout } = await pars('status', '--save-dir', saves, '--json');
+    return { exitCode, ...(JSON.parse(stdout) as { failed: unknown[]; failures: unknown[] }) };
+  };
+
+  it('does not tell of arguments that are no image', async () => {
+    writeFileSync(join(root, 'notes'), 'no image at all, but long enough for the header of one, which has ninety-two bytes in all its fields');
+    symlinkSync(save('a'), join(root, 'link'));
+    for (const name of ['notes', 'link', 'saves', 'none']) for (const command of ['offload', 'hydrate']) expect((await pars(command, join(root, name))).exitCode).not.toBe(0);
+    expect(await status()).toMatchObject({ exitCode: 0, failed: [], failures: [] });
+  });
+
+  it('does not tell of other mistakes in a call, and still tells of what failed before', async () => {
+    const image = save('a');
+    await pars('offload', image);
+    const mistaken = (): Promise<Ran> => pars('hydrate', image, '--store', 'lcoal:/srv');
+    expect((await mistaken()).exitCode).toBe(2);
+    expect(await status()).toMatchObject({ exitCode: 0, failed: [], failures: [] });
+    renameSync(fixture.root, `${fixture.root}.away`);
+    expect((await pars('hydrate', image)).exitCode).toBe(6);
+    renameSync(`${fixture.root}.away`, fixture.root);
+    expect((await mistaken()).exitCode).toBe(2);
+    expect(await status()).toMatchObject({ exitCode: 6, failed: [{ image, kind: 'hydrate', error: { kind: 'unreachable' } }] });
+  });
+
+  it("tells of a damaged image, and of a guest's mistaken policy that the queue met", async () => {
+    const [damaged, mistaken] = [join(root, 'damaged.save'), save('a', '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" policy="leen"/>')];
+    writeFileSync(damaged, smallImage().bytes.subarray(0, 200));
+    await pars('offload', damaged);
+    await pars('offload', '--pending', '--save-dir', saves);
+    expect((await status()).failed).toMatchObject([{ image: mistaken, error: { kind: 'usage' } }, { image: damaged, error: { kind: 'corrupt' } }]);
   });
 });
