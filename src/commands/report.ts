@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { writeAtomically } from '../atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import { describeFailure, exitCodeOf } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
+import { targetFile } from '../cli/target-file.js';
 import { ParsError } from '../errors.js';
 import type { Output } from '../faces/output.js';
 import { plain } from '../faces/plain.js';
@@ -66,9 +66,10 @@ async function report(context: Context, named: readonly string[], options: Optio
   const { paths, found } = options.domain === undefined ? await reportSources(named, options.all ? options.saveDir : null) : { paths: [options.domain], found: false };
   const single = paths.length === 1 && !found && !options.csv;
   if (options.html !== undefined && !single) throw new ParsError('usage', '--html is about one image', { hint: 'name the image; --csv and --json take several' });
+  const html = options.html === undefined ? null : await targetFile('--html', options.html);
   if (options.afr >= 100) throw new ParsError('usage', `--afr ${options.afr}: not all disks die every year`);
   const [warnings, outcomes] = await Promise.all([storeWarnings(context), lookAtAll(context, paths, options, single)]);
-  if (single) await showOne(context, outcomes[0], warnings, options);
+  if (single) await showOne(context, outcomes[0], warnings, html);
   else await showMany(context, outcomes, options.csv ?? false);
   for (const warning of single && outcomes[0] && 'error' in outcomes[0] ? [] : warnings) output.note(plain(warning));
   return outcomes.find(({ exitCode }) => exitCode !== 0)?.exitCode ?? 0;
@@ -121,17 +122,17 @@ function inputsOf({ disks, afr, repairHours }: Options): DurabilityInputs {
   return { ...DEFAULT_INPUTS, disks: Math.round(disks), annualFailureRate: afr / 100, repairHours };
 }
 
-async function showOne({ output }: Context, outcome: Outcome | undefined, warnings: readonly string[], { html }: Options): Promise<void> {
+async function showOne({ output }: Context, outcome: Outcome | undefined, warnings: readonly string[], html: string | null): Promise<void> {
   if (!outcome) return;
   output.json(jsonOf(outcome, warnings));
-  if ('report' in outcome && html !== undefined) await writeHtml(html, outcome.report, output);
+  if ('report' in outcome && html !== null) await writeHtml(html, outcome.report, output);
   else if ('report' in outcome) output.text((await import('../faces/report.js')).renderReport(outcome.report, output.colours, terminalWidth(process.stdout)));
   else if (!output.isJson) output.failure(plain(outcome.error.message), outcome.error.hint);
 }
 
 async function writeHtml(path: string, report: ImageReport, output: Output): Promise<void> {
   const { renderHtml } = await import('../faces/html/report-html.js');
-  await writeAtomically(resolve(path), renderHtml(report, new Date()));
+  await writeAtomically(path, renderHtml(report, new Date()));
   output.text(`Wrote ${plain(path)}.`);
 }
 

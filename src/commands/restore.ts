@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
+import { targetFile } from '../cli/target-file.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatCount } from '../faces/units.js';
 import { thisHost } from '../host.js';
@@ -28,7 +29,7 @@ export function register(command: Command, cli: Cli): void {
       'Write the image of a snapshot to a new file, whole or not at all. If every class was stored, it is the original byte for byte; of an image that libvirt had compressed, the raw one it stood for; one saved as sparse stays so, and needs libvirt 11.2. With --define the guest itself comes to a host that has never seen it: the snapshot is claimed for this host, its image becomes a managed save, and the guest is defined from the XML in it, so that "virsh start" resumes it here.',
     )
     .argument('<snapshot>', 'its name, the beginning of it, or the UUID of a guest for its latest')
-    .option('--to <file>', 'the file to write')
+    .option('--to <file>', 'the file to write, in a directory that is there')
     .option('--define', 'put the image where libvirt looks for it, and define its guest')
     .option('--set-disk <target=path>', 'with --define: a disk is elsewhere here, e.g. vda=/srv/web.qcow2; may be given several times', setDisk, new Map())
     .option('--accept-changed-disks', "with --define: although the guest's disks are not here, or were written since")
@@ -39,13 +40,15 @@ export function register(command: Command, cli: Cli): void {
 
 async function restoreOne(context: Context, typed: string, options: Options): Promise<void> {
   if ((options.to === undefined) === !options.define) throw new ParsError('usage', 'say where the image goes', { hint: 'give --to FILE or --define, one of them' });
+  const to = options.to === undefined ? null : await targetFile('--to', options.to);
+  if (to !== null && options.setDisk.size > 0) throw new ParsError('usage', '--set-disk changes the guest that --define defines; --to writes the image as it was', { hint: 'leave --set-disk out, or give --define in place of --to' });
   const place = { store: await context.store(), host: thisHost(), registry: new StubRegistry((await context.config()).stateDir), saveDir: resolve(options.saveDir) };
   await settleStarts(place.store, place.registry, place.host);
   const snapshot = await resolveSnapshot(place.store, typed);
   const how = { force: options.force ?? false, signal: context.signal, onProgress: await context.progress() };
-  const { image, bytes, losses, changedDisks } = options.to === undefined
+  const { image, bytes, losses, changedDisks } = to === null
     ? { ...(await restoreDefined(place, snapshot, { ...how, moved: options.setDisk, acceptChangedDisks: options.acceptChangedDisks ?? false })), changedDisks: [] }
-    : await restoreToFile(place.store, snapshot, options.to, how);
+    : await restoreToFile(place.store, snapshot, to, how);
   const { output } = context;
   output.json({ snapshot, image, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered, changedDisks });
   output.text(`Wrote ${plain(image)}, ${formatBytes(bytes)}, from ${snapshot}.`);

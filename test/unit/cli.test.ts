@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +15,7 @@ import { EXIT_CODES, ParsError } from '../../src/errors.js';
 import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { objectPath } from '../../src/snapshot/snapshots.js';
 import { put } from '../contract/store.js';
+import { smallImage } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 import { EVIL_NAME, sampleManifest } from '../support/manifests.js';
 
@@ -97,6 +100,40 @@ describe('wrong use', () => {
     expect(exitCode).toBe(EXIT_CODES.usage);
     expect(JSON.parse(stdout)).toEqual({ error: { kind: 'usage', message: "missing required argument 'snapshot'", hint: 'see: pars --help' } });
     expect(stderr).toBe('');
+  });
+});
+
+describe('a file to be written', () => {
+  const targets = (): [string, RegExp][] => [
+    [join(directory, 'none', 'deeper', 'file'), /there is no directory .*none\/deeper/],
+    [directory, /is a directory[^]*NAME/],
+    [join(directory, 'socket'), /is not a regular file/],
+    [join(directory, 'socket', 'file'), /there is no directory .*socket/],
+  ];
+
+  it.each(['--to', '--html'])('%s is refused before the work when it cannot be one, and nothing is made', async (option) => {
+    const fixture = await localFixture();
+    const image = join(directory, 'g.save');
+    const socket = createServer().listen(join(directory, 'socket'));
+    await once(socket, 'listening');
+    writeFileSync(image, smallImage().bytes);
+    try {
+      for (const [path, message] of targets()) {
+        const call = option === '--to' ? ['restore', 'abc', '--force', '--store', `local:${fixture.path}`] : ['report', image, '--config', join(directory, 'empty.yaml')];
+        writeFileSync(join(directory, 'empty.yaml'), '');
+        expect(await pars(...call, option, path)).toMatchObject({ exitCode: EXIT_CODES.usage, stdout: '', stderr: expect.stringMatching(message) as string });
+      }
+    } finally {
+      socket.close();
+      await fixture.dispose();
+    }
+    expect(existsSync(join(directory, 'none'))).toBe(false);
+  });
+
+  it('takes no disks elsewhere: its XML is as it was', async () => {
+    const { exitCode, stderr } = await pars('restore', 'abc', '--to', join(directory, 'file'), '--set-disk', 'vda=/srv/x.qcow2', '--store', 'local:/srv');
+    expect(exitCode).toBe(EXIT_CODES.usage);
+    expect(stderr).toMatch(/--set-disk changes the guest that --define defines/);
   });
 });
 
