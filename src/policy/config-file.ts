@@ -1,5 +1,5 @@
 /** The YAML of the configuration file: its shape, and errors that name file, line, column and key. */
-import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Alias, type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { ParsError } from '../errors.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
@@ -97,9 +97,21 @@ export function parseConfigFile(text: string, name: string): ConfigFile {
     const where = place(name, lines, offsetOf(document, path));
     return path.length === 0 ? where : `${where}: ${path.join('.')}`;
   };
-  const result = file.safeParse(document.toJS() ?? {});
+  const result = file.safeParse(contentsOf(document, name, lines) ?? {});
   if (!result.success) throw invalid(result.error.issues.map((issue) => `${at(pathOf(issue))}: ${problem(issue)}`));
   return { values: result.data, at };
+}
+
+/** What the text says, with its aliases put in: one may be of nothing, and a few may be of more than fits into memory. */
+function contentsOf(document: Document, name: string, lines: LineCounter): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    const aliases: Alias[] = [];
+    visit(document, { Alias: (_, alias) => void aliases.push(alias) });
+    const culprit = aliases.find((alias) => alias.resolve(document) === undefined) ?? aliases[0];
+    throw invalid([`${place(name, lines, culprit ? startOf(culprit) : 0)}: ${(error as Error).message}`]);
+  }
 }
 
 interface Issue {

@@ -75,6 +75,10 @@ describe('the configuration', () => {
     expect(policy).toMatchObject({ name: 'custom', criticalCopies: 4, copies: { free: 0, 'clean-cache': 2, kernel: 4, anon: 3 } });
   });
 
+  it('may name a value once and use it again', async () => {
+    expect((await load('hook: {deadline: &long 30d}\nqueue: {overdue: *long}\n')).queue.overdueMs).toBe(30 * 86_400_000);
+  });
+
   it('gives way to the command line', async () => {
     writeFileSync(file, 'store: local:/a\npolicy: pars\n');
     expect(await loadConfig({ config: file, store: 'local:/b', policy: 'minimal' })).toMatchObject({ store: 'local:/b', policy: { name: 'minimal' } });
@@ -98,6 +102,10 @@ describe('errors in the configuration name file, line, column and key', () => {
     ['relative directory', 'state_dir: var\n', '1:1: state_dir: expected an absolute path'],
     ['not a map', '- store\n', '1:1'],
     ['not YAML', 'store: [\n', '2:1'],
+    ['an alias of nothing', 'store: local:/a\npolicy: *mine\n', '2:9: Unresolved alias (the anchor must be set before the alias): mine'],
+    ['an alias before its anchor', 'hook: {deadline: *d}\nqueue: {overdue: &d 1h}\n', '1:18: Unresolved alias'],
+    ['an alias of itself', 'hook: &h {deadline: *h}\n', '1:11: hook.deadline: expected a duration'],
+    ['aliases that grow beyond measure', `a: &a [x, x, x, x, x, x, x, x, x]\n${Array.from({ length: 8 }, (_, i) => `${'bcdefghi'[i]}: &${'bcdefghi'[i]} [${Array(9).fill(`*${'abcdefgh'[i]}`).join(', ')}]\n`).join('')}`, '2:8: Excessive alias count'],
     ['the same key twice', 'store: a\nstore: b\n', '2:1'],
   ])('%s', async (_, yaml, expected) => {
     const error = await complaint(yaml);
