@@ -81,6 +81,7 @@ function rowsOf({ findings }: SnapshotHealth): Row[] {
 function rowOf(role: ObjectRole, findings: readonly ObjectFinding[]): Row {
   const sum = (of: (finding: ObjectFinding) => number): number => findings.reduce((total, finding) => total + of(finding), 0);
   const faults = (fault: string) => (finding: ObjectFinding) => (finding.condition === 'sound' ? 0 : finding.health.faults.filter((one) => one.fault === fault).length);
+  const [corrupt, unreachable] = [faults('corrupt'), faults('unreachable')];
   return {
     class: role,
     critical: findings.some(({ critical }) => critical),
@@ -89,9 +90,10 @@ function rowOf(role: ObjectRole, findings: readonly ObjectFinding[]): Row {
     bytesRead: sum(({ read, object }) => (read ? object.bytes : 0)),
     goodCopies: Math.min(...findings.map(({ health }) => health.good)),
     wantedCopies: Math.max(...findings.map(({ health }) => health.wanted)),
-    missing: sum(({ condition, health }) => (condition === 'sound' ? 0 : Math.max(0, health.wanted - health.good))),
-    corrupt: sum(faults('corrupt')),
-    unreachable: sum(faults('unreachable')),
+    // A copy that is there and is not good, or that may be, counts as that and is not missing too.
+    missing: sum((finding) => (finding.condition === 'sound' ? 0 : Math.max(0, finding.health.wanted - finding.health.good - corrupt(finding) - unreachable(finding)))),
+    corrupt: sum(corrupt),
+    unreachable: sum(unreachable),
     lostPages: sum(({ lost }) => lost.reduce((pages, frame) => pages + frame.pages, 0)),
   };
 }

@@ -16,6 +16,7 @@ import { storeAnew } from '../../src/life/store-anew.js';
 import { initLocalStore } from '../../src/stores/local-init.js';
 import type { ObjectWriter, Store, StoredObject } from '../../src/stores/store.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
+import { verificationJson } from '../../src/faces/verification.js';
 import { isStored } from '../../src/snapshot/index-table.js';
 import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/health/verify.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
@@ -118,6 +119,16 @@ describe('verify', () => {
     expect(finding(found, 'clean-cache.0').lost).toHaveLength(4);
     for (const file of await files('kernel.0')) await rm(file);
     expect(verdictOf(await verify())).toBe('lost');
+  });
+
+  it('counts a copy once: as missing, corrupt or unreachable', async () => {
+    const [gone, bad] = await files('kernel.0');
+    await rm(gone!);
+    await flipByte(bad!);
+    await rename(fixture.directories[2]!, `${fixture.directories[2]}-away`);
+    const { classes } = verificationJson(await verify()) as { classes: Record<string, unknown>[] };
+    expect(classes.find((row) => row['class'] === 'kernel')).toMatchObject({ objects: 1, goodCopies: 0, wantedCopies: 3, missing: 1, corrupt: 1, unreachable: 1 });
+    expect(classes.find((row) => row['class'] === 'manifest')).toMatchObject({ goodCopies: 2, missing: 0, corrupt: 0, unreachable: 1 });
   });
 
   it('has one verdict over many', () => {
