@@ -16,6 +16,7 @@ import { formatBytes } from '../faces/units.js';
 import { thisHost } from '../host.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { asJob } from '../queue/jobs.js';
+import { settleStarts } from '../life/snapshot-life.js';
 import { offload, type Offloaded, type OffloadPlace } from '../life/offload.js';
 import { countOffload } from '../queue/ledger.js';
 import { offloadPending, type PendingOutcome, type WholeSave } from '../queue/pending.js';
@@ -92,6 +93,8 @@ export async function drainQueue(context: Context, options: Options & { saveDir:
     }
   };
   try {
+    // Guests started since the last run: the store knows soon which memory is not to be woken again, also when there is nothing to offload.
+    await settleStarts(store, place.registry, place.host).catch((error: unknown) => context.output.warning(`starts of guests could not be noted in the store: ${plain((error as Error).message)}`));
     return await offloadPending({
       stateDir, saveDir, offload: offloadNext, signal, concurrency: queue.concurrency, patient: hurry,
       largestFirst: async () => hurry || (await isShortOfRoom(saveDir, queue.freeSpaceFloor)),

@@ -9,7 +9,7 @@ import type { Retention } from '../policy/config.js';
 import { sweepTemporaries } from '../atomic-file.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../host.js';
-import { stubTokenAt } from './removal.js';
+import { stubPathsOf, stubTokenAt } from './removal.js';
 import { liveStub } from '../image/live-stubs.js';
 import { guestOf, listSnapshots, MANIFEST_NAME, objectPath, ownerOf, removeSnapshot, stateObject, type SnapshotEntry } from '../snapshot/snapshots.js';
 import { encodeStateRecord } from '../snapshot/state-record.js';
@@ -120,8 +120,8 @@ type Need = 'needed' | 'orphan' | 'unknown';
 
 async function needOf(registry: StubRegistry, entry: Whole): Promise<Need> {
   const { image, token } = entry.manifest;
-  const paths = new Set([image.path, ...(await registry.all()).filter((stub) => stub.token === token).map((stub) => stub.image)]);
-  const found = await Promise.all([...paths].map((path) => stubTokenAt(path, image.headEnd).catch(() => token)));
+  const paths = await stubPathsOf(registry, entry.manifest);
+  const found = await Promise.all(paths.map((path) => stubTokenAt(path, image.headEnd).catch(() => token)));
   if (found.includes(token) || (entry.state === 'waking' && found.includes('image'))) return 'needed';
   return (await isGoneForCertain(entry)) ? 'orphan' : 'unknown';
 }

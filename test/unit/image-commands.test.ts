@@ -1,10 +1,10 @@
 /** The commands that offload and hydrate images, as they are called: what they print, their exit codes, and what they leave noted. */
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../src/cli/program.js';
-import { domainXml, smallImage } from '../support/image-builder.js';
+import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 
 interface Ran {
@@ -53,6 +53,17 @@ const OPT_OUT = '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" offload
 describe('what stays whole', () => {
   const drain = (...more: string[]): Promise<Ran> => pars('drain', '--save-dir', saves, ...more);
   const pending = (...more: string[]): Promise<Ran> => pars('offload', '--pending', '--save-dir', saves, ...more);
+
+  it('does not keep the store from hearing of the guests that started (R25)', async () => {
+    const image = save('a');
+    expect(await pars('offload', '--keep-local', '--managed-save', image)).toMatchObject({ exitCode: 0 });
+    rmSync(image);
+    mkdirSync(join(root, 'state', 'started'), { recursive: true });
+    writeFileSync(join(root, 'state', 'started', UUID), '');
+    expect(await pending()).toMatchObject({ exitCode: 0 });
+    expect(JSON.parse((await pars('list', '--json')).stdout)).toMatchObject({ snapshots: [{ state: 'consumed' }] });
+    expect(readdirSync(join(root, 'state', 'started'))).toEqual([]);
+  });
 
   it('is nothing after a drain that offloaded all', async () => {
     save('a');

@@ -1,5 +1,5 @@
 /** The moment between image and stub: cut anywhere, the file is one of the two again (R17), and what an earlier offload stored is not given up for it. */
-import { openSync, closeSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
@@ -9,7 +9,7 @@ import { openStub } from '../../src/life/stub-check.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { listSnapshots, stateObject } from '../../src/snapshot/snapshots.js';
 import { failure } from '../contract/store.js';
-import { smallImage } from '../support/image-builder.js';
+import { smallImage, UUID } from '../support/image-builder.js';
 import { imageFixture, type ImageFixture } from '../support/image-fixture.js';
 
 const SECTOR = 512;
@@ -116,6 +116,15 @@ describe('a power cut between image and stub', () => {
     await expect(fixture.offload()).rejects.toThrow(/ENOTDIR|EEXIST/);
     expect(readFileSync(image).equals(raw)).toBe(true);
   });
+});
+
+it('a hydration tells the store of the starts of its own guest, and leaves those of others to who comes later (R25)', async () => {
+  await fixture.offload();
+  const started = join(fixture.root, 'state', 'started'), own = join(started, UUID), other = join(started, `99999999${UUID.slice(8)}`);
+  mkdirSync(started);
+  for (const note of [own, other]) writeFileSync(note, '');
+  await expect(fixture.hydrate()).rejects.toThrow(/has been started since/);
+  expect(readdirSync(started)).toEqual([`99999999${UUID.slice(8)}`]);
 });
 
 describe('what an earlier offload stored', () => {
