@@ -167,15 +167,16 @@ export function changesBetween(before: ImageIdentity, after: ImageIdentity): str
 }
 
 async function checkedFile(file: ImageFile, handle: FileHandle, links: bigint | null): Promise<ImageFile> {
-  const problem = problemOf(await handle.stat({ bigint: true }), links);
+  const problem = problemOf(file.path, await handle.stat({ bigint: true }), links);
   if (problem === null) return file;
   await file.close();
-  throw new ParsError('refused', `${file.path} ${problem}`, { hint: 'give the path of the save image itself' });
+  throw problem;
 }
 
-function problemOf(stats: BigIntStats, links: bigint | null): string | null {
-  if (!stats.isFile()) return 'is not a regular file';
-  if (links !== null && stats.nlink !== links) return `has ${stats.nlink} names (hard links)`;
+function problemOf(path: string, stats: BigIntStats, links: bigint | null): ParsError | null {
+  const hint = 'give the path of the save image itself';
+  if (!stats.isFile()) return new ParsError('usage', `${path} is not a regular file`, { hint });
+  if (links !== null && stats.nlink !== links) return new ParsError('refused', `${path} has ${stats.nlink} names (hard links)`, { hint });
   return null;
 }
 

@@ -18,9 +18,14 @@ export async function lookInside(path: string, options: ReaderOptions & { pictur
   });
 }
 
-/** Why pages of the image at `path` are of their class. */
+/** Why pages of the image at `path` are of their class. Only the image itself can say: the store keeps no page's fields. */
 export async function explainPages(path: string, first: number, pages: number, options: ReaderOptions = {}): Promise<Explanation> {
-  return withImage(path, options, (fd) => explainImage(fd, first, pages, options));
+  try {
+    return await withImage(path, options, (fd) => explainImage(fd, first, pages, options));
+  } catch (error) {
+    if (!(error instanceof StubFound)) throw error;
+    throw new ParsError('refused', error.message, { hint: `write its image to a file and explain that: pars restore ${error.snapshot ?? 'SNAPSHOT'} --to FILE`, cause: error });
+  }
 }
 
 /**
@@ -51,7 +56,7 @@ async function openImage(path: string): Promise<FileHandle> {
   } catch (cause) {
     throw openError(cause as NodeJS.ErrnoException, path);
   }
-  throw new ParsError('usage', `${path} is not a regular file`);
+  throw new ParsError('usage', `${path} is not a regular file`, { hint: 'give the path of the save image itself' });
 }
 
 function openError(cause: NodeJS.ErrnoException, path: string): ParsError {

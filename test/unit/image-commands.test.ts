@@ -157,3 +157,21 @@ describe('pars status', () => {
     expect((await status()).failed).toMatchObject([{ image: mistaken, error: { kind: 'usage' } }, { image: damaged, error: { kind: 'corrupt' } }]);
   });
 });
+
+describe('an argument', () => {
+  it('that is a directory is bad usage, whatever the command', async () => {
+    for (const call of [['offload', saves], ['hydrate', saves], ['explain', saves, '--page', '0x0']]) {
+      expect(await pars(...call)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(`${saves} is not a regular file`) as string });
+    }
+  });
+
+  it('that is a stub cannot be explained, and the hint is a call that there is', async () => {
+    const image = save('a');
+    const { snapshot } = JSON.parse((await pars('offload', image, '--json')).stdout) as { snapshot: string };
+    const { exitCode, stderr } = await pars('explain', image, '--page', '0x0');
+    expect(exitCode).toBe(3);
+    expect(stderr).toContain(`${image} is a stub`);
+    expect(stderr).toContain(`pars restore ${snapshot} --to FILE`);
+    expect(stderr).not.toContain('--store');
+  });
+});
