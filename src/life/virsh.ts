@@ -3,15 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ParsError } from '../errors.js';
-import { LIBVIRT_URI, runVirsh } from '../virsh.js';
+import { LIBVIRT_URI, notAsked, runVirsh, type VirshFailure, virshSaid } from '../virsh.js';
 
 async function virsh(...args: string[]): Promise<string> {
   try {
     return await runVirsh(args);
   } catch (cause) {
-    const { code, stderr } = cause as { code: unknown; stderr?: string };
-    if (code === 'ENOENT') throw new ParsError('missing', 'virsh is not installed here', { hint: 'install libvirt-clients', cause });
-    throw new ParsError('refused', `libvirt: ${(stderr ?? String(cause)).trim().replace(/^error: /gm, '')}`, { hint: `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`, cause });
+    const failure = cause as VirshFailure;
+    throw notAsked(failure) ?? new ParsError('refused', `libvirt: ${virshSaid(failure)}`, { hint: `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`, cause });
   }
 }
 

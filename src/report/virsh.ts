@@ -1,6 +1,6 @@
 /** What libvirt says of domains, by virsh: read only. Nothing here goes through the hook, or changes a domain. */
 import { ParsError } from '../errors.js';
-import { runVirsh } from '../virsh.js';
+import { notAsked, runVirsh, type VirshFailure, virshSaid } from '../virsh.js';
 
 const TIMEOUT_MS = 60_000;
 
@@ -9,7 +9,7 @@ export async function virsh(command: string, domain: string | null, ...args: str
   try {
     return await runVirsh([command, ...(domain === null ? [] : ['--domain', domain]), ...args], { timeoutMs: TIMEOUT_MS });
   } catch (cause) {
-    throw virshError(cause as NodeJS.ErrnoException & { stderr?: string }, domain);
+    throw virshError(cause as VirshFailure, domain);
   }
 }
 
@@ -18,9 +18,10 @@ export async function runningDomains(): Promise<string[]> {
   return (await virsh('list', null, '--uuid')).split('\n').map((line) => line.trim()).filter((line) => line !== '');
 }
 
-function virshError(cause: NodeJS.ErrnoException & { stderr?: string }, domain: string | null): ParsError {
-  if (cause.code === 'ENOENT') return new ParsError('missing', 'virsh is not installed', { hint: 'install the libvirt clients (Debian: libvirt-clients)', cause });
-  const said = cause.stderr?.trim().replace(/^error: /, '').split('\n').map((line) => line.replace(/^error: /, '')).join('; ') || cause.message;
+function virshError(cause: VirshFailure, domain: string | null): ParsError {
+  const absent = notAsked(cause);
+  if (absent !== null) return absent;
+  const said = virshSaid(cause);
   if (/failed to get domain|Domain not found/i.test(said)) return new ParsError('missing', `there is no domain ${domain ?? ''}`, { hint: 'see: virsh list', cause });
   if (/domain is not running/i.test(said)) return new ParsError('missing', `the domain ${domain ?? ''} is not running`, { hint: 'report on its image instead: pars report --all', cause });
   return new ParsError('unreachable', `libvirt does not answer: ${said}`, { hint: 'is libvirtd running, and are you root?', cause });
