@@ -13,8 +13,9 @@ import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
 export async function run(argv: readonly string[]): Promise<number> {
   const cli = new Cli();
   try {
-    const program = await buildProgram(argv, cli);
-    await program.parseAsync(argv, { from: 'user' });
+    const call = withoutHelpWord(argv);
+    const program = await buildProgram(call, cli);
+    await program.parseAsync(call, { from: 'user' });
     return cli.exitCode;
   } catch (error) {
     if (isHelp(error)) return 0;
@@ -50,10 +51,18 @@ async function addCommand(parent: Command, entry: CommandEntry, words: readonly 
   (await entry.load()).register(command, cli);
 }
 
-/** The command words of a command line; "pars help X" is about X. */
+/** "pars help store init" asks what "pars store init --help" does. commander's own answer knows one word, and says nothing to those it does not know. */
+function withoutHelpWord(argv: readonly string[]): readonly string[] {
+  const at = argv.findIndex((word) => !Object.hasOwn(GROUPS, word));
+  if (argv[at] !== 'help') return argv;
+  const words = argv.filter((word, i) => i !== at && !word.startsWith('-'));
+  const name = words.join(' ');
+  if (name !== '' && !Object.hasOwn(GROUPS, name) && !COMMANDS.some((entry) => entry.words.join(' ') === name)) throw new ParsError('usage', `unknown command '${name}'`, { hint: 'see: pars --help' });
+  return [...words, '--help'];
+}
+
 function calledWords(argv: readonly string[]): string[] {
-  const words = argv.filter((word) => !word.startsWith('-'));
-  return words[0] === 'help' ? words.slice(1) : words;
+  return argv.filter((word) => !word.startsWith('-'));
 }
 
 function isHelp(error: unknown): boolean {

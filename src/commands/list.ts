@@ -1,26 +1,37 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
+import { ParsError } from '../errors.js';
 import { knownHost, type Host } from '../host.js';
+import { isUuid } from '../snapshot/snapshot-names.js';
 import type { SnapshotEntry } from '../snapshot/snapshots.js';
+import type { Store } from '../stores/store.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
 export function register(command: Command, cli: Cli): void {
   command
     .description('List the snapshots in the store, those of one guest together, oldest first.')
-    .argument('[uuid]', 'only those of this guest')
-    .action((uuid: string | undefined, options: SharedOptions) => cli.run(options, (context) => list(context, uuid)));
+    .argument('[beginning]', 'only those whose name begins so: the UUID of a guest, or the beginning of it')
+    .action((beginning: string | undefined, options: SharedOptions) => cli.run(options, (context) => list(context, beginning)));
 }
 
-async function list(context: Context, uuid: string | undefined): Promise<void> {
+async function list(context: Context, beginning = ''): Promise<void> {
   const { output } = context;
-  const { listSnapshots } = await import('../snapshot/snapshots.js');
-  const entries = await listSnapshots(await context.store(), uuid?.toLowerCase());
+  const entries = await entriesOf(await context.store(), beginning);
   const { renderSnapshots, snapshotJson } = await import('../faces/snapshots.js');
   const host = knownHost();
   const orphans = await orphansAmong(entries, host, (await context.config()).stateDir);
   output.json({ snapshots: entries.map((entry) => ({ ...snapshotJson(entry, host), orphan: orphans.has(entry.snapshot) })) });
   output.text(entries.length === 0 ? 'No snapshots.' : renderSnapshots(entries, host, output.colours, orphans));
+}
+
+/** A guest's are found without a look at all others. None at all is an answer, none of those asked for is not. */
+async function entriesOf(store: Store, typed: string): Promise<SnapshotEntry[]> {
+  const { listSnapshots } = await import('../snapshot/snapshots.js');
+  const beginning = typed.toLowerCase();
+  const entries = (await listSnapshots(store, isUuid(beginning) ? beginning : undefined)).filter(({ snapshot }) => snapshot.toLowerCase().startsWith(beginning));
+  if (typed === '' || entries.length > 0) return entries;
+  throw new ParsError('missing', `there is no snapshot whose name begins with "${typed}"`, { hint: 'names begin with the UUID of the guest (virsh domuuid NAME); to see all: pars list' });
 }
 
 /** Those of this host whose stub is gone (R28). */

@@ -45,7 +45,7 @@ export function register(command: Command, cli: Cli): void {
     .option('--html <file>', 'write one image\'s report as a self-contained page of HTML')
     .option('--top-files', 'the files that hold most of the clean cache')
     .option('--map', 'with --json: the map of guest memory too')
-    .option('--disks <n>', 'for the losses: disks or DataNodes that copies are spread over', positive, DEFAULT_INPUTS.disks)
+    .option('--disks <n>', 'for the losses: disks or DataNodes that copies are spread over', wholeNumber, DEFAULT_INPUTS.disks)
     .option('--afr <percent>', 'for the losses: share of them that die in a year', positive, 100 * DEFAULT_INPUTS.annualFailureRate)
     .option('--repair-hours <hours>', 'for the losses: from a death until its copies exist again', positive, DEFAULT_INPUTS.repairHours)
     .action((images: string[], options: Options) => cli.run(options, (context) => report(context, images, options)));
@@ -55,6 +55,12 @@ function positive(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && value > 0 && value <= 1e6) return value;
   throw new ParsError('usage', `"${text}" is no positive number`);
+}
+
+function wholeNumber(text: string): number {
+  const value = positive(text);
+  if (Number.isInteger(value)) return value;
+  throw new ParsError('usage', `"${text}" is no whole number`);
 }
 
 type Outcome = ReportOutcome & { exitCode: number };
@@ -119,7 +125,7 @@ async function factsOf(context: Context, path: string, isDomain: boolean, pictur
 }
 
 function inputsOf({ disks, afr, repairHours }: Options): DurabilityInputs {
-  return { ...DEFAULT_INPUTS, disks: Math.round(disks), annualFailureRate: afr / 100, repairHours };
+  return { ...DEFAULT_INPUTS, disks, annualFailureRate: afr / 100, repairHours };
 }
 
 async function showOne({ output }: Context, outcome: Outcome | undefined, warnings: readonly string[], html: string | null): Promise<void> {

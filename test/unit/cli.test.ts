@@ -61,6 +61,16 @@ describe('pars --help', () => {
     for (const option of entry?.shared ?? []) expect(stdout).toContain(`--${option}`);
   });
 
+  it.each([
+    [['help'], 'Usage: pars [options] [command]'],
+    [['help', 'list'], 'Usage: pars list [options]'],
+    [['help', 'store'], 'Usage: pars store [options] [command]'],
+    [['help', 'store', 'init'], '--allow-same-device'],
+    [['store', 'help', 'init'], '--allow-same-device'],
+  ])('%j is help about what it names', async (argv, text) => {
+    expect(await pars(...argv)).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(text) as string });
+  });
+
   it('is no error into a pipe that nobody reads', () => {
     const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
     const { status, stderr } = spawnSync('bash', ['-c', '"$@" | true; exit "${PIPESTATUS[0]}"', 'bash', process.execPath, program, '--help'], { encoding: 'utf8' });
@@ -81,6 +91,11 @@ describe('wrong use', () => {
     [['list', '--jsn'], /unknown option '--jsn'/],
     [['show'], /missing required argument/],
     [['store', 'int'], /unknown command 'int'/],
+    [['help', 'bogus'], /unknown command 'bogus'/],
+    [['help', 'store', 'bogus'], /unknown command 'store bogus'/],
+    [['help', 'list', 'more'], /unknown command 'list more'/],
+    [['report', '/nowhere', '--disks', '0.4'], /"0.4" is no whole number/],
+    [['report', '/nowhere', '--disks', '0'], /"0" is no positive number/],
     [['list'], /no store is configured/],
     [['list', '--store', 'ftp://x'], /"ftp:\/\/x" is not the URL of a store[^]*known: local:/],
     [['offload', '--pending', '--keep-local'], /--pending frees the images it stores, and --keep-local frees none[^]*pars offload --keep-local IMAGE/],
@@ -204,6 +219,17 @@ describe('a store and its snapshots', () => {
     expect((await pars('show', manifest.snapshot.slice(0, 10), '--store', url)).stdout).toMatch(/CLASS +PAGES +IN IMAGE +COPIES +STORED/);
     expect(JSON.parse((await pars('show', manifest.snapshot, '--store', url, '--json')).stdout)).toMatchObject({ state: 'committed', manifest });
     expect((await pars('show', 'fff', '--store', url)).exitCode).toBe(EXIT_CODES.missing);
+  });
+
+  it('list takes the beginning of a name; none that begins so is missing, none at all an answer', async () => {
+    for (const beginning of [manifest.domain.uuid, manifest.domain.uuid.slice(0, 6).toUpperCase(), manifest.snapshot]) {
+      expect(await pars('list', beginning, '--store', url)).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(manifest.snapshot) as string });
+    }
+    for (const beginning of ['fff', 'web', '99999999-2222-3333-4444-555555555555']) {
+      expect(await pars('list', beginning, '--store', url)).toMatchObject({ exitCode: EXIT_CODES.missing, stdout: '', stderr: expect.stringContaining(`no snapshot whose name begins with "${beginning}"`) as string });
+    }
+    await pars('rm', manifest.snapshot, '--store', url, '--force', '--owner', manifest.owner.machineId);
+    expect(await pars('list', '--store', url)).toMatchObject({ exitCode: 0, stdout: 'No snapshots.\n' });
   });
 
   it('takes the store from the configuration', async () => {
