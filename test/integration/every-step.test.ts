@@ -3,7 +3,7 @@
  * the image, the host's notes): the image is an image or a stub that works, every committed snapshot is whole, and after the next offload and a prune nothing is left over.
  */
 import { forgetProcess, stopAfter } from '../support/stopping.js';
-import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, utimes, writeFile, type FileHandle } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -115,8 +115,17 @@ async function expectSound(): Promise<void> {
   expect(await expectSnapshotsWhole()).toBeGreaterThanOrEqual(state === 'stub' ? 1 : 0);
 }
 
+/** A fragment is young until then: somebody may be writing it. */
+async function aDayPasses(): Promise<void> {
+  const then = new Date(Date.now() - 25 * 3_600_000);
+  for (const directory of directories) {
+    for (const name of await readdir(directory, { recursive: true })) await utimes(join(directory, name), then, then);
+  }
+}
+
 /** Nothing but what one offloaded image needs, in the store and among the host's notes. */
 async function expectNothingLeft(images = 1): Promise<void> {
+  await aDayPasses();
   await prune(place(), { yes: true });
   expect(await listSnapshots(store())).toHaveLength(images);
   const files = (await Promise.all([...directories, stateDir].map((directory) => readdir(directory, { recursive: true })))).flat();
