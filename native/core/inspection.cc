@@ -116,17 +116,6 @@ void assume_critical(const MigrationStream& stream, const std::vector<Segment>& 
   }
 }
 
-/// Tries every kernel that passed and takes the first reading that proves itself.
-Reading believe(const GuestRam& ram, const LiveKernelResult& live, uint64_t vcpus, uint64_t head_end, const ReadingWitness& witness) {
-  Reading last = disbelieve(live.problem);
-  for (const LiveKernel& kernel : live.kernels) {
-    Reading reading = read_kernel(ram, kernel, vcpus, head_end, witness);
-    if (reading.problem.empty()) return reading;
-    last = std::move(reading);
-  }
-  return last;
-}
-
 void count_page(Bytes image, const FillCandidates& fills, PageLocation at, ClassCount& count) {
   count.pages++;
   if (at == kZeroPage) {
@@ -177,7 +166,8 @@ void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& st
     out.reason = "the vCPUs' registers cannot be read: " + vcpus.error().what;
     return;
   }
-  Reading reading = believe(ram, prove_live_kernel(ram, *vcpus), vcpus->size(), head_end, options.witness);
+  const LiveKernelResult live = prove_live_kernel(ram, *vcpus);
+  Reading reading = live.kernel ? read_kernel(ram, *live.kernel, vcpus->size(), head_end, options.witness) : disbelieve(live.problem);
   out.reason = reading.problem;
   if (!out.reason.empty()) return;
   out.introspected = true;

@@ -6,11 +6,13 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "core/kernel_image.hh"
+#include "core/page_array.hh"
+
 namespace pars {
 
 namespace {
 
-constexpr uint64_t kImageMap = 0xffffffff80000000;      // __START_KERNEL_map
 constexpr uint64_t kTableAddress = 0x000ffffffffff000;  // CR3 bits 12..51: drops PCID and LAM
 constexpr uint64_t kAccessedDirty = 0x60;
 constexpr uint64_t kLa57 = 1ull << 12;                  // CR4
@@ -30,10 +32,11 @@ std::string_view text_of(Bytes page) {
   return text.substr(0, text.find('\0'));
 }
 
-/// Payloads that begin with OSRELEASE= and are what guest RAM holds now (a later record may have replaced them), by text, at most
-/// kMaxTexts of them.
-std::vector<Candidate> current_candidates(const GuestRam& ram) {
+/// Payloads that begin with OSRELEASE= and are what guest RAM holds now (a later record may have replaced them), by text. Nullopt when
+/// there are more than are looked at: whoever planted so many may hide the kernel's own behind them.
+std::optional<std::vector<Candidate>> current_candidates(const GuestRam& ram) {
   std::vector<uint64_t> wanted = ram.stream().vmcoreinfo;
+  if (wanted.size() >= kMaxVmcoreinfo) return std::nullopt;
   std::sort(wanted.begin(), wanted.end());
   std::vector<Candidate> found;
   std::unordered_map<std::string_view, size_t> known;
@@ -48,7 +51,7 @@ std::vector<Candidate> current_candidates(const GuestRam& ram) {
       const std::string_view text = text_of(page);
       auto place = known.find(text);
       if (place == known.end()) {
-        if (found.size() == kMaxTexts) continue;
+        if (found.size() == kMaxTexts) return std::nullopt;
         place = known.emplace(text, found.size()).first;
         found.push_back({page, {}});
       }
@@ -112,50 +115,10 @@ std::string check_symbols(const KernelMemory& memory, const Vmcoreinfo& info, ui
     auto va = info.symbol(name);
     if (!va || !in_image(*va, image_bytes(info)) || !memory.translate(*va)) return std::string(name) + " is outside the kernel image";
   }
-  auto nodes = info.symbol("node_data");
-  if (!nodes) nodes = info.symbol("contig_page_data");
-  if (!nodes || !in_image(*nodes, image_bytes(info))) return "the node data is outside the kernel image";
+  auto table = info.symbol("node_data"), single = info.symbol("contig_page_data");  // no kernel has both
+  auto nodes = table ? table : single;
+  if (!nodes || (table && single) || !in_image(*nodes, image_bytes(info))) return "the node data is outside the kernel image";
   return "";
-}
-
-/// The kernel's BTF lies in the read-only part of its image. Nothing found elsewhere counts: the page cache holds other kernels' files.
-std::optional<Btf> btf_at(const KernelMemory& memory, uint64_t va) {
-  uint8_t header[24];
-  if (!memory.read(va, header, sizeof header)) return std::nullopt;
-  const uint64_t bytes = Btf::blob_bytes({header, sizeof header});
-  if (bytes < (256u << 10)) return std::nullopt;
-  for (uint64_t at = va & ~(kPageSize - 1); at < va + bytes; at += kPageSize) {
-    const TableEntry entry = memory.walk(at);
-    if (!entry.present || entry.writable) return std::nullopt;
-  }
-  std::vector<uint8_t> blob(bytes);
-  if (!memory.read(va, blob.data(), bytes)) return std::nullopt;
-  auto btf = Btf::parse(std::move(blob));
-  return btf ? std::optional(std::move(*btf)) : std::nullopt;
-}
-
-constexpr uint32_t kBtfMagic = 0x0001eb9f;
-constexpr int kMaxBtfTries = 64;
-
-KernelBtf find_btf(const KernelMemory& memory, uint64_t bytes) {
-  int tries = 0;
-  for (uint64_t va = kImageMap; va < kImageMap + bytes;) {
-    const TableEntry entry = memory.walk(va);
-    if (!entry.present || entry.writable) {
-      const uint64_t next = (va & ~(entry.bytes - 1)) + entry.bytes;
-      if (next <= va) break;  // a missing entry reaches to the end of the address space
-      va = next;
-      continue;
-    }
-    const uint8_t* page = memory.ram().page(entry.gpa);
-    for (uint32_t i = 0; page && i < kPageSize; i += 4) {
-      if (load_le<uint32_t>(page + i) != kBtfMagic) continue;
-      if (++tries > kMaxBtfTries) return {};
-      if (auto btf = btf_at(memory, va + i)) return {std::make_shared<const Btf>(std::move(*btf)), va + i};
-    }
-    va += kPageSize;
-  }
-  return {};
 }
 
 /// OSRELEASE must be what the running kernel calls itself: init_uts_ns.name.release.
@@ -166,32 +129,32 @@ bool names_itself(const KernelMemory& memory, const Vmcoreinfo& info, const Btf&
   return text && *text == info.release();
 }
 
+/// VMCOREINFO leads to the page array by an address in ordinary memory, which a process's text can have lead to memory of its own.
+std::string check_page_array(const KernelImage& image, const Vmcoreinfo& info, const KernelLayout& layout) {
+  std::string problem;
+  const auto base = PageArray::base(*image.memory, info, layout, problem);
+  if (base && *base != image.page_array) problem = "the struct page array is not where the kernel keeps it";
+  return problem;
+}
+
 struct Judged {
   std::optional<LiveKernel> kernel;
   std::string problem;
 };
 
-/// The kernel image behind one set of page tables: found once, however many VMCOREINFO notes claim it.
-struct Image {
-  std::shared_ptr<const KernelMemory> memory;
-  KernelBtf btf;
-};
-
+/// The kernel images behind the vCPUs' page tables: each looked through once, however many VMCOREINFO texts claim it.
 class Images {
  public:
   explicit Images(const GuestRam& ram) : ram_(ram) {}
-  const Image& at(uint64_t top_table, bool five_levels, uint64_t bytes) {
+  const KernelImage& at(uint64_t top_table, bool five_levels, uint64_t bytes) {
     auto [entry, fresh] = images_.try_emplace({top_table, five_levels, bytes});
-    if (fresh) {
-      entry->second.memory = std::make_shared<KernelMemory>(ram_, top_table, five_levels);
-      entry->second.btf = find_btf(*entry->second.memory, bytes);
-    }
+    if (fresh) entry->second = look_through_image(std::make_shared<KernelMemory>(ram_, top_table, five_levels), bytes);
     return entry->second;
   }
 
  private:
   const GuestRam& ram_;
-  std::map<std::tuple<uint64_t, bool, uint64_t>, Image> images_;
+  std::map<std::tuple<uint64_t, bool, uint64_t>, KernelImage> images_;
 };
 
 Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcoreinfo& info, Images& images) {
@@ -204,7 +167,7 @@ Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcorein
   const bool five_levels = info.number("pgtable_l5_enabled").value_or(0) != 0;
   const Tables tables = live_tables(ram, vcpus, swapper, five_levels);
   if (!tables.problem.empty()) return {std::nullopt, tables.problem};
-  const Image& image = images.at(tables.top, five_levels, image_bytes(info));
+  const KernelImage& image = images.at(tables.top, five_levels, image_bytes(info));
   const std::shared_ptr<const KernelMemory>& memory = image.memory;
   if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty()) return {std::nullopt, why};
   const std::shared_ptr<const Btf>& btf = image.btf.types;
@@ -212,30 +175,34 @@ Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcorein
   if (!names_itself(*memory, info, *btf)) return {std::nullopt, "OSRELEASE is not what the kernel calls itself"};
   LayoutResult layout = resolve_layout(*btf, info);
   if (!layout.layout) return {std::nullopt, layout.problem};
+  if (auto why = check_page_array(image, info, *layout.layout); !why.empty()) return {std::nullopt, why};
   return {LiveKernel{std::string(info.release()), info, memory, *layout.layout, image.btf, {}}, ""};
 }
 
 }  // namespace
 
 LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus) {
-  LiveKernelResult out;
   if (vcpus.empty()) return {{}, "the device state holds no vCPU"};
+  auto candidates = current_candidates(ram);
+  if (!candidates) return {{}, "guest RAM holds too many pages that look like VMCOREINFO"};
+  std::optional<LiveKernel> found;
+  std::string problem = "no Linux kernel's VMCOREINFO is in guest RAM";
   Images images(ram);
-  uint64_t seen = 0;
-  for (Candidate& candidate : current_candidates(ram)) {
+  for (Candidate& candidate : *candidates) {
     auto info = Vmcoreinfo::parse(candidate.page);
     if (!info) continue;
-    seen++;
     Judged judged = judge(ram, vcpus, *info, images);
     if (!judged.kernel) {
-      out.problem = judged.problem;
+      problem = judged.problem;
       continue;
     }
-    judged.kernel->vmcoreinfo_gpas = std::move(candidate.gpas);
-    out.kernels.push_back(std::move(*judged.kernel));
+    // In copies of the same text nothing can differ. Of two texts one is forged, and nothing tells which.
+    if (found) return {{}, "two different VMCOREINFO texts agree with the running kernel"};
+    found = std::move(judged.kernel);
+    found->vmcoreinfo_gpas = std::move(candidate.gpas);
   }
-  if (seen == 0) out.problem = "no Linux kernel's VMCOREINFO is in guest RAM";
-  return out;
+  if (found) problem.clear();
+  return {std::move(found), problem};
 }
 
 }  // namespace pars

@@ -25,8 +25,8 @@ struct LiveKernel {
 };
 
 struct LiveKernelResult {
-  std::vector<LiveKernel> kernels;  ///< every VMCOREINFO that passed; the page array decides between them
-  std::string problem;              ///< why there is none
+  std::optional<LiveKernel> kernel;
+  std::string problem;  ///< why there is none
 };
 
 LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus);

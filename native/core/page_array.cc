@@ -11,12 +11,14 @@ namespace {
 // page-aligned in every kernel, so all twelve low bits can be dropped.
 constexpr uint64_t kSectionFlags = 0xfff;
 constexpr uint64_t kSectionPresent = 1, kSectionHasMap = 2;
+constexpr int64_t kMinSectionBits = 24;  // x86-64 has 27
 
 struct SectionTable {
   uint64_t root;
   uint64_t per_root;
   uint64_t roots;
   uint32_t section_bytes, map_at;
+  uint64_t pages;  ///< of a section
 };
 
 /// section_mem_map of one section; 0 when it is not there.
@@ -28,10 +30,7 @@ uint64_t section_map(const KernelMemory& memory, const SectionTable& t, uint64_t
   return (map & kSectionPresent) && (map & kSectionHasMap) ? map & ~kSectionFlags : 0;
 }
 
-}  // namespace
-
-std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
-                                         std::string& problem) {
+std::optional<SectionTable> section_table(const Vmcoreinfo& info, const KernelLayout& layout, std::string& problem) {
   const auto fail = [&](const char* why) {
     problem = why;
     return std::nullopt;
@@ -42,26 +41,46 @@ std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcor
   if (!root || !bits || !roots) return fail("VMCOREINFO names no mem_section");
   if (layout.page.bytes != kStructPageBytes) return fail("struct page is not 64 bytes");
   const uint32_t section_bytes = layout.section.section_bytes;
-  if (*bits < 20 || *bits > 40 || section_bytes == 0 || section_bytes > kPageSize) return fail("the section size makes no sense");
-  const SectionTable table{*root, kPageSize / section_bytes, *roots, section_bytes, layout.section.section_mem_map};
+  if (*bits < kMinSectionBits || *bits > 40 || section_bytes == 0 || section_bytes > kPageSize) return fail("the section size makes no sense");
+  return SectionTable{*root, kPageSize / section_bytes, *roots, section_bytes, layout.section.section_mem_map, 1ull << (*bits - 12)};
+}
+
+}  // namespace
+
+std::optional<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout, std::string& problem) {
+  const auto table = section_table(info, layout, problem);
+  if (!table) return std::nullopt;
+  for (uint64_t section = 0; section * table->pages < memory.ram().end_pfn(); section++)
+    if (const uint64_t base = section_map(memory, *table, section)) return base;
+  problem = "mem_section leads to no struct page";
+  return std::nullopt;
+}
+
+std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
+                                         std::string& problem) {
+  const auto base = PageArray::base(memory, info, layout, problem);
+  if (!base) return std::nullopt;
+  const SectionTable table = *section_table(info, layout, problem);
   PageArray array;
   array.layout_ = &layout.page;
-  const uint64_t end_pfn = memory.ram().end_pfn(), section_pages = 1ull << (*bits - 12);
+  array.base_ = *base;
+  const uint64_t end_pfn = memory.ram().end_pfn();
   array.chunks_.assign((end_pfn + kPerChunk - 1) / kPerChunk, nullptr);
   array.homes_.assign(array.chunks_.size(), 0);
-  for (uint64_t first = 0; first < end_pfn; first += section_pages) {
-    const uint64_t base = section_map(memory, table, first / section_pages);
-    if (base == 0) continue;
-    if (array.base_ != 0 && array.base_ != base) return fail("the struct page array is not linear");
-    array.base_ = base;
-    for (uint64_t pfn = first; pfn < std::min(first + section_pages, end_pfn); pfn += kPerChunk) {
-      const TableEntry entry = memory.walk(base + pfn * kStructPageBytes);
+  for (uint64_t first = 0; first < end_pfn; first += table.pages) {
+    const uint64_t map = section_map(memory, table, first / table.pages);
+    if (map == 0) continue;
+    if (map != *base) {
+      problem = "the struct page array is not linear";
+      return std::nullopt;
+    }
+    for (uint64_t pfn = first; pfn < std::min(first + table.pages, end_pfn); pfn += kPerChunk) {
+      const TableEntry entry = memory.walk(*base + pfn * kStructPageBytes);
       if (!entry.present) continue;
       array.chunks_[pfn / kPerChunk] = memory.ram().page(entry.gpa);
       array.homes_[pfn / kPerChunk] = entry.gpa & ~(kPageSize - 1);
     }
   }
-  if (array.base_ == 0) return fail("mem_section leads to no struct page");
   return array;
 }
 

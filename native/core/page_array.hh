@@ -34,6 +34,8 @@ class StructPage {
 
 class PageArray {
  public:
+  /// Where the array begins: the address that the first section there is tells. `problem` says why there is none.
+  static std::optional<uint64_t> base(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout, std::string& problem);
   /// Walks mem_section; `problem` says why there is no array.
   static std::optional<PageArray> find(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
                                        std::string& problem);

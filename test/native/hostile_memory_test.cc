@@ -94,6 +94,33 @@ TEST_CASE("hostile VMCOREINFO: a thousand notes that nearly pass") {
   CHECK(look_in_time(g).expendable_pages() == honest);
 }
 
+TEST_CASE("hostile VMCOREINFO: more texts than are looked at, behind which the genuine one may hide") {
+  const auto plant = [](Guest& g, uint64_t texts) {
+    const uint64_t first = g.take(4096);
+    for (uint64_t i = 0; i < texts; i++) g.write_note(first + i, {{"OSRELEASE", kRelease}, {"CRASHTIME", std::to_string(i)}});
+  };
+  Guest few({.cells = {32 * kMiB}});
+  plant(few, 4095);
+  CHECK(few.look().reason == "");
+  Guest many({.cells = {32 * kMiB}});
+  plant(many, 4096);
+  check_refused(many);
+}
+
+TEST_CASE("hostile VMCOREINFO: thousands of texts that agree with the kernel up to their page array") {
+  Guest g({.cells = {32 * kMiB}});
+  for (uint64_t i = 0; i < 20; i++) g.add_free(3000 + 2 * i, 0);
+  const uint64_t first = g.take(4096), honest = g.look().expendable_pages();
+  CHECK(honest >= 20);
+  for (uint64_t i = 0; i < 4000; i++) {
+    Kernel::Note note = g.note;
+    for (auto& line : note)
+      if (line.first == "SYMBOL(mem_section)") line.second = "ffff8880" + std::to_string(10000000 + i * 1000);
+    g.write_note(first + i, note);
+  }
+  CHECK(look_in_time(g).expendable_pages() == honest);
+}
+
 TEST_CASE("hostile BTF: offsets outside, counts without end, sizes that divide by nothing") {
   const auto with = [](const char* type, const char* field, uint32_t offset, FieldType of = {}) {
     KernelTypes types = linux_6_12();

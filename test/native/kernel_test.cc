@@ -166,13 +166,13 @@ TEST_CASE("R2: a VMCOREINFO that no vCPU's page tables bear out is not believed"
   const GuestRam ram = guest.ram();
   const Vcpu elsewhere{0, 1ull << 31, 12 * kPageSize, 0, 0};
   const auto result = prove_live_kernel(ram, {elsewhere});
-  CHECK(result.kernels.empty());
+  CHECK_FALSE(result.kernel.has_value());
   CHECK(result.problem.find("something else") != std::string::npos);
   const Vcpu user_half{0, 1ull << 31, 11 * kPageSize, 0, 0};  // PTI: the page below is the kernel's half
   CHECK(prove_live_kernel(ram, {user_half}).problem == "swapper_pg_dir is not where phys_base says");
   const Vcpu no_paging{0, 0, 10 * kPageSize, 0, 0};
   CHECK(prove_live_kernel(ram, {no_paging}).problem == "no vCPU has paging on");
-  CHECK(prove_live_kernel(ram, {}).kernels.empty());
+  CHECK_FALSE(prove_live_kernel(ram, {}).kernel.has_value());
 }
 
 TEST_CASE("R7: what cannot be proven is kernel, page by page, and says why") {

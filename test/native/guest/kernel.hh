@@ -12,7 +12,7 @@ namespace pars::test {
 
 /// Frames of the lowest 16 MiB and what they are for.
 namespace frame {
-inline constexpr uint64_t kNote = 15, kImage = 256, kData = 340, kSwapper = 344, kImageEnd = 352, kTables = 384, kTablesEnd = 448,
+inline constexpr uint64_t kNote = 15, kImage = 256, kRegions = 339, kData = 340, kSwapper = 344, kImageEnd = 352, kTables = 384, kTablesEnd = 448,
                           kProcess = 448, kForgery = 450, kHeap = 512, kHeapEnd = 640, kStructPages = 640, kTaken = 768;
 }  // namespace frame
 inline constexpr uint64_t kImageVa = kImageMap + 0x1000000;
@@ -185,6 +185,13 @@ class Kernel {
     write_note(frame::kNote, note);
   }
 
+  /// An address as the text has it.
+  static std::string hex(uint64_t v) {
+    char out[17];
+    std::snprintf(out, sizeof out, "%016lx", static_cast<unsigned long>(v));
+    return out;
+  }
+
   // --- the look inside
 
   Seen look(uint64_t head_end = kPage, const InspectOptions& asked = {}) {
@@ -268,6 +275,7 @@ class Kernel {
 
   void write_image() {
     memory.fill(frame::kImage);
+    for (uint64_t i = 0; uint64_t base : {kDirectMap, kVmalloc, kVmemmap}) memory.put(frame::kRegions * kPage + 512 + 8 * i++, base, 8);
     const std::vector<uint8_t> blob = BtfWriter(types).blob(options.btf_bytes);
     memory.write(btf_frame * kPage + 8, blob.data(), blob.size());  // aligned to nothing larger than a word, as the real one
     const uint64_t uts = image_va(frame::kData) + 512, nodes = image_va(frame::kData) + 1024;
@@ -278,12 +286,6 @@ class Kernel {
             {"NUMBER(SECTION_SIZE_BITS)", std::to_string(kSectionBits)}, {"NUMBER(KERNEL_IMAGE_SIZE)", "1073741824"},
             {"SIZE(page)", "64"}, {"OFFSET(page.flags)", "0"}, {"OFFSET(page._refcount)", "52"}};
     if (!types.enums.contains("pagetype")) note.push_back({"NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)", "-129"}), note.push_back({"NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)", "-257"});
-  }
-
-  static std::string hex(uint64_t v) {
-    char out[17];
-    std::snprintf(out, sizeof out, "%016lx", static_cast<unsigned long>(v));
-    return out;
   }
 
   void add_sections() {

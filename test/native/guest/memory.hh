@@ -11,7 +11,7 @@
 namespace pars::test {
 
 inline constexpr uint64_t kPage = 4096, kMiB = 1ull << 20, kGiB = 1ull << 30;
-inline constexpr uint64_t kDirectMap = 0xffff888000000000, kVmemmap = 0xffffea0000000000, kImageMap = 0xffffffff80000000;
+inline constexpr uint64_t kDirectMap = 0xffff888000000000, kVmalloc = 0xffffc90000000000, kVmemmap = 0xffffeb4000000000, kImageMap = 0xffffffff80000000;
 inline constexpr uint64_t kPresent = 1, kWritable = 2, kAccessed = 0x20, kLargePage = 0x80;
 
 /// RAM as an image holds it: a page that was never written has no bytes there.
