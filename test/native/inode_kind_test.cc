@@ -39,6 +39,19 @@ TEST_CASE("R12: only files of btrfs's subvolumes are expendable, not its caches 
   CHECK(std::string(facts_of(Reason::inode_kind).rule) == "R12");
 }
 
+TEST_CASE("R12: a btrfs that remembers beside its pages what is up to date is critical") {
+  KernelTypes linux_6_0 = linux_6_1();
+  linux_6_0.structs["extent_io_tree"] = {40, {{"state", 0}, {"owner", 24, {1}}, {"track_uptodate", 25, {1}}}};
+  for (const auto& [types, reason] : {std::pair(linux_6_1(), Reason::btrfs_mark), std::pair(linux_6_0, Reason::file_system_types)}) {
+    PrivateGuest g(types);
+    const File file = g.make_private_file("btrfs", 12);
+    const uint64_t marked = g.add_marked(file, 64, 0).pfn, plain = g.add_folio(file, 65);
+    CHECK(why_of(g, marked) == reason);
+    CHECK(expendable(g.look().at(plain)) == (reason == Reason::btrfs_mark));
+    CHECK(g.look().at(marked) == (reason == Reason::btrfs_mark ? PageClass::clean_cache : PageClass::other_cache));
+  }
+}
+
 TEST_CASE("R12: realtime files of XFS are critical") {
   for (const auto& [kernel, types] : kKernels)
     for (uint64_t flags : {0, 1, 2, 3, 0x8000, 0x8001}) {
