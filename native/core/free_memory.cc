@@ -76,29 +76,42 @@ std::optional<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, 
 
 using Counts = std::map<std::pair<size_t, uint32_t>, int64_t>;  // (zone, order) -> blocks
 
-/// The zone of a block; zones that overlap (movable beside normal) would make the sum ambiguous, so that is an error.
-std::optional<size_t> zone_of(const std::vector<Zone>& zones, const FreeBlock& block) {
-  std::optional<size_t> found;
-  for (size_t i = 0; i < zones.size(); i++) {
-    if (block.pfn < zones[i].start || block.pfn + (1ull << block.order) > zones[i].end) continue;
-    if (found) return std::nullopt;
-    found = i;
+/// The zones of blocks that are asked for in ascending order. Zones that overlap (movable beside normal) would make the sum ambiguous,
+/// so a block in two of them is in none.
+class ZoneFinder {
+ public:
+  /// `zones`: ascending by start.
+  explicit ZoneFinder(const std::vector<Zone>& zones) : zones_(zones) {}
+  std::optional<size_t> find(const FreeBlock& block) {
+    while (next_ < zones_.size() && zones_[next_].start <= block.pfn) begun_.push_back(next_++);
+    std::erase_if(begun_, [&](size_t i) { return zones_[i].end <= block.pfn; });
+    std::optional<size_t> found;
+    for (size_t i : begun_) {
+      if (block.pfn + (1ull << block.order) > zones_[i].end) continue;
+      if (found) return std::nullopt;
+      found = i;
+    }
+    return found;
   }
-  return found;
-}
+
+ private:
+  const std::vector<Zone>& zones_;
+  std::vector<size_t> begun_;  // and not yet ended
+  size_t next_ = 0;
+};
 
 /// Frames met on the free lists of one zone and order: each must be a marked block of that order inside the zone.
 struct Lists {
   const KernelMemory& memory;
   const KernelLayout& layout;
   const PageArray& array;
+  uint64_t steps_left;  ///< over all lists: a block is on one
 
   /// Marks listed blocks; false when a list leads out of the page array or does not end.
-  bool walk(uint64_t list_head, uint32_t order, const Zone& zone, std::vector<bool>& listed, const std::vector<FreeBlock>& blocks) const {
-    uint64_t node = memory.u64(list_head).value_or(0);
-    for (uint64_t steps = 0; node != list_head; steps++) {
+  bool walk(uint64_t list_head, uint32_t order, const Zone& zone, std::vector<bool>& listed, const std::vector<FreeBlock>& blocks) {
+    for (uint64_t node = memory.u64(list_head).value_or(0); node != list_head;) {
       auto pfn = array.frame(node - layout.page.list);
-      if (!pfn || *pfn < zone.start || *pfn >= zone.end || steps > blocks.size()) return false;
+      if (!pfn || *pfn < zone.start || *pfn >= zone.end || steps_left-- == 0) return false;
       auto at = std::lower_bound(blocks.begin(), blocks.end(), *pfn, [](const FreeBlock& b, uint64_t p) { return b.pfn < p; });
       if (at != blocks.end() && at->pfn == *pfn && at->order == order) listed[at - blocks.begin()] = true;
       node = array.at(*pfn)->list_next();
@@ -124,16 +137,18 @@ FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, 
   std::string problem;
   auto blocks = marked_blocks(layout, array, slack, problem);
   if (!blocks) return refuse(problem);
-  const std::vector<Zone> zones = read_zones(memory, info, layout.zone);
+  std::vector<Zone> zones = read_zones(memory, info, layout.zone);
   if (zones.empty()) return refuse("the node data leads to no memory zone");
+  std::sort(zones.begin(), zones.end(), [](const Zone& a, const Zone& b) { return a.start < b.start; });
+  ZoneFinder finder(zones);
   Counts marked, counted;
   for (const FreeBlock& block : *blocks) {
-    auto zone = zone_of(zones, block);
+    auto zone = finder.find(block);
     if (!zone) return refuse("the free block at frame " + std::to_string(block.pfn) + " lies in no zone, or in two");
     marked[{*zone, block.order}]++;
   }
   std::vector<bool> listed(blocks->size(), false);
-  const Lists lists{memory, layout, array};
+  Lists lists{memory, layout, array, 2 * (blocks->size() + slack)};
   for (size_t i = 0; i < zones.size(); i++) {
     for (uint32_t order = 0; order < layout.zone.orders; order++) {
       const uint64_t area = zones[i].va + layout.zone.free_area + uint64_t{order} * layout.zone.free_area_bytes;

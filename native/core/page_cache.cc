@@ -115,21 +115,24 @@ std::optional<Reason> PageCache::judge_btrfs_inode(uint64_t host, const FileSyst
 }
 
 /// A kernel too old to tell its modules' types has realtime files on a device of their own only.
-std::optional<Reason> PageCache::judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own) const {
+std::optional<Reason> PageCache::judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own) {
   if (!own.xfs) return layout_.folios ? Reason::file_system_types : judge_one_device(sb);
   const auto flags = memory_.u16(host - own.xfs->inode + own.xfs->flags);
   if (!flags) return Reason::file_unreadable;
   return *flags & kXfsRealtime ? std::optional(Reason::inode_kind) : std::nullopt;
 }
 
-std::optional<Reason> PageCache::judge_one_device(uint64_t sb) const {
+std::optional<Reason> PageCache::judge_one_device(uint64_t sb) {
   if (!layout_.devices) return Reason::file_system_types;
   const auto device = memory_.u64(sb + layout_.sb_bdev), info = memory_.u64(sb + layout_.devices->sb_info);
   if (!device || !info) return Reason::file_unreadable;
-  const auto all = held_devices(memory_.u64(*device - layout_.devices->device_in_pair + layout_.devices->inode_in_pair + layout_.inode_sb));
-  const auto own = [&](const HeldDevice& h) { return h.device == *device; };
-  const auto other = [&](const HeldDevice& h) { return h.device != *device && (h.holder == sb || h.holder == *info); };
-  if (std::none_of(all.begin(), all.end(), own) || std::any_of(all.begin(), all.end(), other)) return Reason::inode_kind;
+  const auto device_sb = memory_.u64(*device - layout_.devices->device_in_pair + layout_.devices->inode_in_pair + layout_.inode_sb);
+  if (!devices_) devices_ = read_devices(device_sb.value_or(0));
+  if (devices_->file_system != device_sb || !devices_->devices.contains(*device)) return Reason::inode_kind;
+  for (uint64_t holder : {sb, *info}) {
+    const auto held = devices_->holdings.find(holder);
+    if (held != devices_->holdings.end() && (held->second.several || held->second.device != *device)) return Reason::inode_kind;
+  }
   return std::nullopt;
 }
 
@@ -161,29 +164,36 @@ std::optional<Reason> PageCache::judge_disk(uint64_t block_device) const {
 /// btrfs spreads a file over several devices, and its super block names none. Who holds them is the super block (since 6.16) or the
 /// file system's type, and then those of other btrfs are looked at, too.
 std::optional<Reason> PageCache::judge_btrfs(uint64_t sb, uint64_t type) {
-  if (!devices_) devices_ = held_devices(layout_.devices ? block_device_file_system() : std::nullopt);
+  if (!devices_) devices_ = read_devices(layout_.devices ? block_device_file_system().value_or(0) : 0);
   bool any = false;
-  for (const auto& [holder, device] : *devices_) {
-    if (holder != sb && holder != type) continue;
-    if (const auto doubt = judge_disk(device)) return doubt;
+  for (uint64_t holder : {sb, type}) {
+    const auto held = devices_->holdings.find(holder);
+    if (held == devices_->holdings.end()) continue;
+    if (held->second.doubt) return held->second.doubt;
     any = true;
   }
   return any ? std::nullopt : std::optional(Reason::no_block_device);
 }
 
-/// Every block device that somebody holds, from the list of the inodes of their file system; none when the list does not end.
-std::vector<PageCache::HeldDevice> PageCache::held_devices(std::optional<uint64_t> device_sb) const {
-  if (!device_sb || file_system_name(*device_sb) != "bdev") return {};
-  std::vector<HeldDevice> held;
+/// From the list of the inodes of their file system; none when the list does not end.
+PageCache::HeldDevices PageCache::read_devices(uint64_t device_sb) const {
+  HeldDevices held{device_sb, {}, {}};
+  if (file_system_name(device_sb) != "bdev") return held;
   const BlockDevicesLayout& d = *layout_.devices;
-  const uint64_t head = *device_sb + d.sb_inodes;
+  const uint64_t head = device_sb + d.sb_inodes;
   uint64_t link = memory_.u64(head).value_or(0);
   for (uint64_t steps = 0; link != head; steps++) {
     const uint64_t device = link - d.inode_link - d.inode_in_pair + d.device_in_pair;
     const auto holder = memory_.u64(device + d.holder), next = memory_.u64(link);
-    if (steps == kMaxBlockDevices || !holder || !next) return {};
-    if (*holder != 0) held.push_back({*holder, device});
+    if (steps == kMaxBlockDevices || !holder || !next) return {device_sb, {}, {}};
     link = *next;
+    if (*holder == 0) continue;
+    held.devices.insert(device);
+    const auto doubt = judge_disk(device);
+    auto [at, first] = held.holdings.try_emplace(*holder, Holding{device, false, doubt});
+    if (first) continue;
+    at->second.several = true;
+    if (!at->second.doubt) at->second.doubt = doubt;
   }
   return held;
 }

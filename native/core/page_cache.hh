@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "core/file_system_types.hh"
@@ -38,8 +39,17 @@ class PageCache {
   const std::vector<uint64_t>& proofs() const { return proofs_; }
 
  private:
-  struct HeldDevice {
-    uint64_t holder, device;
+  /// Of one holder: its first device, and why what lies on any of its disks is not expendable.
+  struct Holding {
+    uint64_t device;
+    bool several;
+    std::optional<Reason> doubt;
+  };
+  /// The block devices that somebody holds.
+  struct HeldDevices {
+    uint64_t file_system;  ///< super block of the kernel's own file system of block devices; 0: not found
+    std::unordered_set<uint64_t> devices;
+    std::unordered_map<uint64_t, Holding> holdings;  ///< by holder
   };
   CachedFile judge(uint64_t mapping);
   std::optional<Reason> judge_inode(uint64_t mapping, uint64_t host, CachedFile& file);
@@ -49,10 +59,10 @@ class PageCache {
   std::optional<Reason> judge_btrfs(uint64_t sb, uint64_t type);
   std::optional<Reason> judge_kind(uint64_t host, uint64_t sb, CachedFile& file);
   std::optional<Reason> judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file) const;
-  std::optional<Reason> judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own) const;
-  std::optional<Reason> judge_one_device(uint64_t sb) const;
+  std::optional<Reason> judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own);
+  std::optional<Reason> judge_one_device(uint64_t sb);
   const FileSystemTypes& own_types(uint64_t type);
-  std::vector<HeldDevice> held_devices(std::optional<uint64_t> device_sb) const;
+  HeldDevices read_devices(uint64_t device_sb) const;
   std::optional<uint64_t> block_device_file_system() const;
   std::optional<std::string> file_system_name(uint64_t sb) const;
   void walk_tree(uint64_t mapping);
@@ -66,7 +76,7 @@ class PageCache {
   ModuleTypes& modules_;
   std::unordered_map<uint64_t, CachedFile> files_;
   std::unordered_map<uint64_t, FileSystemTypes> own_types_;  ///< by file_system_type
-  std::optional<std::vector<HeldDevice>> devices_;  ///< read when first asked for
+  std::optional<HeldDevices> devices_;  ///< read when first asked for, and once: a kernel has one list of them
   std::vector<bool> in_tree_;
   std::vector<uint64_t> proofs_;
   uint64_t nodes_left_;

@@ -224,6 +224,31 @@ TEST_CASE("hostile files: address spaces, inodes and super blocks that point at 
   CHECK_FALSE(expendable(look_in_time(stranger).at(stranger.small[0])));
 }
 
+TEST_CASE("hostile files: thousands on a file system of one device, beside a list of as many devices as can be") {
+  Guest g({.types = linux_5_10(), .cells = {32 * kMiB}});
+  for (uint64_t i = 0; i < 20; i++) g.add_free(3000 + 2 * i, 0);
+  const File file = g.make_file("xfs", "vdc");
+  constexpr uint64_t kFiles = 4000, kDevices = 65000;
+  const uint64_t list = g.take(128) * kPage, inodes = g.take(1024) * kPage, pages = g.take(4096);
+  for (uint64_t i = 0; i < kDevices; i++) g.memory.put(list + 8 * i, kDirectMap + list + 8 * (i + 1), 8);
+  g.memory.put(list + 8 * kDevices, g.list_of_devices(), 8);
+  g.set_word(g.list_of_devices(), kDirectMap + list);
+  std::vector<uint8_t> inode(g.types.bytes("inode"));
+  g.memory.page(g.gpa(file.inode) / kPage);
+  for (uint64_t i = 0; i < inode.size(); i++) inode[i] = uint8_t(g.memory.get(g.gpa(file.inode) + i, 1));
+  for (uint64_t i = 0; i < kFiles; i++) {
+    const uint64_t at = inodes + i * inode.size(), mapping = kDirectMap + at + g.types.offset("inode", "i_data");
+    g.memory.write(at, inode.data(), inode.size());
+    g.set("address_space", mapping, "host", kDirectMap + at);
+    g.flag(pages + i, "PG_lru"), g.flag(pages + i, "PG_uptodate"), g.set_page(pages + i, "mapping", mapping), g.memory.fill(pages + i);
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const Seen seen = g.look();
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));  // a list for every file takes longer by far
+  CHECK(seen.reason == "");
+  CHECK(seen.count(Reason::inode_kind) == kFiles);
+}
+
 TEST_CASE("hostile trees: every slot leads back up, at every depth") {
   Guest g;
   const uint64_t root = g.word(g.root_slot(g.ext4.mapping));
@@ -250,6 +275,24 @@ TEST_CASE("hostile zones: nodes and lists without end") {
     const uint64_t table = g.image_va(frame::kData) + 1024, node = g.word(table);
     g.say("LENGTH(node_data)", "18446744073709551615");
     for (uint64_t i = 0; i < 300; i++) g.set_word(table + 8 * i, node);
+    check_refused(g);
+  }
+  SUBCASE("a node without free blocks a thousand times, whose lists are as long as can be") {
+    Guest g({.cells = {32 * kMiB}});
+    for (uint64_t i = 0; i < 200; i++) g.add_free(2048 + 2 * i, 0);
+    const uint64_t node = g.make("pglist_data"), zone = node + g.types.offset("pglist_data", "node_zones"), table = g.image_va(frame::kData) + 2048;
+    g.set("zone", g.zones[1].va, "spanned_pages", 6144 - 1024);
+    g.set("zone", zone, "zone_start_pfn", 6144), g.set("zone", zone, "spanned_pages", 2048);
+    for (uint64_t list = 0; list < kOrders * kMigrateTypes; list++) {
+      const uint64_t head = zone + g.types.offset("zone", "free_area") + list / kMigrateTypes * g.types.bytes("free_area") + list % kMigrateTypes * 16;
+      g.set_word(head, head), g.set_word(head + 8, head);
+      for (uint64_t i = 0; i < 40; i++) g.push(head, g.page_va(6144 + list * 40 + i) + g.types.offset("page", "buddy_list"));
+    }
+    g.set_word(table, g.word(g.image_va(frame::kData) + 1024));
+    g.say("SYMBOL(node_data)", Kernel::hex(table).c_str());
+    CHECK(g.look().reason == "");
+    for (uint64_t i = 1; i < 256; i++) g.set_word(table + 8 * i, node);
+    g.say("LENGTH(node_data)", "256");
     check_refused(g);
   }
   SUBCASE("zones that wrap around") {
