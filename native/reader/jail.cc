@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
@@ -25,6 +26,8 @@ namespace {
 // The range systemd uses for dynamic users: no account and no file belongs to it.
 constexpr uid_t kFirstUid = 61184, kUids = 4336;
 constexpr uint64_t kDataBase = 8ull << 30;  // virtual; page indexes are reserved whole and touched lazily
+// Processor time, of all threads together: far more than a look inside takes, and the slowest level of zstd packs faster than this.
+constexpr uint64_t kSecondsBase = 3600, kBytesASecond = 512 << 10, kSecondsToDie = 60;
 
 bool close_others() {
   return syscall(SYS_close_range, 5u, ~0u, 0u) == 0 && (close(1) == 0 || errno == EBADF);
@@ -39,6 +42,16 @@ bool drop_identity() {
 bool limit(int resource, uint64_t value) {
   const rlimit bound{value, value};
   return setrlimit(static_cast<__rlimit_resource>(resource), &bound) == 0;
+}
+
+/// A backstop to the bounds of every loop. SIGXCPU ends the process, and SIGKILL one that has made itself deaf to that; a limit that is
+/// stricter already stays.
+bool limit_processor_time(uint64_t image_bytes) {
+  rlimit bound{};
+  if (getrlimit(RLIMIT_CPU, &bound) != 0) return false;
+  const rlim_t seconds = kSecondsBase + image_bytes / kBytesASecond;
+  bound = {std::min(bound.rlim_cur, seconds), std::min(bound.rlim_max, seconds + kSecondsToDie)};
+  return setrlimit(RLIMIT_CPU, &bound) == 0;
 }
 
 /// BPF that allows what is listed and kills the process for anything else.
@@ -113,7 +126,8 @@ std::string enter_jail(uint64_t image_bytes) {
   // After the change of user, which clears it; then the parent must still be there.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) return "the parent is gone";
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0) return "privileges cannot be given up";
-  if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, 5) || !limit(RLIMIT_DATA, kDataBase + image_bytes / 16))
+  if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, 5) || !limit(RLIMIT_DATA, kDataBase + image_bytes / 16) ||
+      !limit_processor_time(image_bytes))
     return "limits cannot be set";
   return filter_calls() ? "" : "system calls cannot be filtered";
 }

@@ -34,6 +34,12 @@ export class ImageError extends ParsError {
   }
 }
 
+/** What to make of the signal that ended the reader. */
+const HINTS: Record<string, string> = {
+  SIGSYS: 'it tried something its jail forbids: the image may be hostile',
+  SIGXCPU: 'it took more processor time than an image of its size needs: nothing was changed, and the image may be hostile',
+};
+
 export interface ReaderOptions {
   signal?: AbortSignal;
   onProgress?: OnProgress;
@@ -123,7 +129,7 @@ export class Reader {
   async #death(): Promise<Error> {
     const { signal, how, said } = await this.#child.ending();
     return new ParsError('internal', `the reader ${how} before it had answered${said}`, {
-      hint: signal === 'SIGSYS' ? 'it tried something its jail forbids: the image may be hostile' : 'nothing was changed; run again, and report it if it repeats',
+      hint: HINTS[signal ?? ''] ?? 'nothing was changed; run again, and report it if it repeats',
     });
   }
 

@@ -1,7 +1,7 @@
 /** The reader's jail, seen from outside (safety rule R1). Needs the test binary jail-test, which is built with everything else. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,10 +25,10 @@ interface Outcome {
   entered: boolean;
 }
 
-function start(action: string, flags = 'r'): ChildProcess {
+function start(action: string, flags = 'r', command = [JAIL_TEST]): ChildProcess {
   const fd = openSync(image, flags);
   try {
-    return spawn(JAIL_TEST, [action], { stdio: ['pipe', 'pipe', 'pipe', fd, 'pipe', 'pipe'] });
+    return spawn(command[0]!, [...command.slice(1), action], { stdio: ['pipe', 'pipe', 'pipe', fd, 'pipe', 'pipe'] });
   } finally {
     closeSync(fd);
   }
@@ -42,8 +42,8 @@ async function entered(child: ChildProcess): Promise<boolean> {
   return String(first[0]) === 'in\n';
 }
 
-async function run(action: string, flags = 'r'): Promise<Outcome> {
-  const child = start(action, flags);
+async function run(action: string, flags?: string, command?: string[]): Promise<Outcome> {
+  const child = start(action, flags, command);
   const exit = once(child, 'exit');
   const inside = await entered(child);
   child.stdin?.end();
@@ -79,6 +79,7 @@ describe('from outside', () => {
     expect(limits).toMatch(/Max file size\s+0\s+0/);
     expect(limits).toMatch(/Max core file size\s+0\s+0/);
     expect(limits).toMatch(/Max data size\s+\d+\s+\d+/);
+    expect(limits).toMatch(/Max cpu time\s+3600\s+3660/);
     child.stdin?.end();
     expect(await exit).toEqual([0, null]);
   });
@@ -123,6 +124,25 @@ describe('what is not', () => {
     const outcome = await run(action);
     expect(outcome.entered).toBe(true);
     expect([10, null]).toContain(outcome.code);
+  });
+});
+
+describe('processor time', () => {
+  const inherited = (limit: string): string[] => ['sh', '-c', `ulimit ${limit}; exec "$0" "$@"`, JAIL_TEST];
+
+  it('that is used up ends the process by SIGXCPU, before an hour where less was given', async () => {
+    expect(await run('spin', 'r', inherited('-S -t 1'))).toEqual({ code: null, signal: 'SIGXCPU', entered: true });
+  });
+
+  it('grows with the image', async () => {
+    truncateSync(image, 100 * 2 ** 30);
+    const child = start('wait');
+    const exit = once(child, 'exit');
+    expect(await entered(child)).toBe(true);
+    expect(readFileSync(`/proc/${child.pid}/limits`, 'utf8')).toMatch(/Max cpu time\s+208400\s+208460/);
+    child.stdin?.end();
+    await exit;
+    truncateSync(image, 24);
   });
 });
 

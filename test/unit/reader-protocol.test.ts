@@ -240,6 +240,12 @@ describe('a reader that dies', () => {
     await expect(probeImage(fd)).rejects.toThrow(signal);
   });
 
+  it('of the time it took is told so', async () => {
+    answer(message(1, IMAGE).subarray(0, 20));
+    stand.script = `cat "$0" >&4; kill -XCPU $$`;
+    await expect(probeImage(fd)).rejects.toMatchObject({ message: expect.stringContaining('SIGXCPU') as string, hint: expect.stringContaining('processor time') as string });
+  });
+
   it('without a word is told with its exit code and what it said', async () => {
     answer();
     stand.script = 'echo it broke >&2; exit 9';

@@ -34,6 +34,12 @@ const std::map<std::string, bool (*)()> kActions = {
        }
        return true;
      }},
+    {"spin",
+     [] {
+       for (volatile bool on = true; on;) {
+       }
+       return true;
+     }},
     {"read-image",
      [] {
        char byte;
