@@ -13,8 +13,6 @@ import type { ImageFile } from './image-file.js';
 const SECTOR = 512;
 
 const noted = z.object({
-  dev: z.string(),
-  ino: z.string(),
   offset: z.int().nonnegative(),
   /** Of the same length: the bytes that make the file a stub, and those that make it an image. */
   stub: z.base64(),
@@ -38,16 +36,14 @@ export class RecordChanges {
 
   /** Makes a durable note of a change that is about to be made; returns what takes the note away when it is on the disk, or was not made. */
   async note(file: ImageFile, { offset, stub, image }: RecordChange): Promise<() => Promise<void>> {
-    const { dev, ino } = await file.identity();
-    const path = join(this.#directory, `${dev}.${ino}.json`);
-    await writeAtomically(path, JSON.stringify({ dev: String(dev), ino: String(ino), offset, stub: stub.toString('base64'), image: image.toString('base64') }));
+    const path = await this.#pathOf(file);
+    await writeAtomically(path, JSON.stringify({ offset, stub: stub.toString('base64'), image: image.toString('base64') }));
     return () => unlink(path).catch(() => {});
   }
 
   /** Makes the file the stub again if a power cut left it between the two; true if it did. The caller has locked it for writing. */
   async mend(file: ImageFile): Promise<boolean> {
-    const { dev, ino } = await file.identity();
-    const path = join(this.#directory, `${dev}.${ino}.json`);
+    const path = await this.#pathOf(file);
     const change = await readChange(path);
     if (change === null) return false;
     const mixed = isMixture(await file.read(change.offset, change.stub.length), change);
@@ -57,6 +53,12 @@ export class RecordChanges {
     }
     await unlink(path).catch(() => {});
     return mixed;
+  }
+
+  /** Named after the file itself: by another path it is the same, and another file by its path is not. */
+  async #pathOf(file: ImageFile): Promise<string> {
+    const { dev, ino } = await file.identity();
+    return join(this.#directory, `${dev}.${ino}.json`);
   }
 }
 

@@ -251,7 +251,7 @@ class Offload {
    * in the very state that it was: any other may be a new save, and the stub of that snapshot lie elsewhere by now.
    */
   async #dropAbandoned(stub: KnownStub, identity: ImageIdentity): Promise<void> {
-    if (stub.imageVersion !== versionOf(identity) || !(await this.#exists(stub.snapshot))) return;
+    if (stub.imageVersion !== versionOf(identity)) return;
     const entry = await findSnapshot(this.#place.store, stub.snapshot);
     if (entry.condition !== 'whole' || entry.state !== 'committed') return;
     await removeSnapshot(this.#place.store, stub.snapshot);

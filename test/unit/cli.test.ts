@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Cli } from '../../src/cli/context.js';
 import { Interruption } from '../../src/cli/interruption.js';
-import { buildProgram, run } from '../../src/cli/program.js';
+import { buildProgram } from '../../src/cli/program.js';
 import { COMMANDS } from '../../src/cli/table.js';
 import { EXIT_CODES, ParsError } from '../../src/errors.js';
 import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
@@ -18,25 +18,7 @@ import { put } from '../contract/store.js';
 import { smallImage } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 import { EVIL_NAME, sampleManifest } from '../support/manifests.js';
-
-interface Ran {
-  exitCode: number;
-  stdout: string;
-  stderr: string;
-}
-
-async function pars(...argv: string[]): Promise<Ran> {
-  const out = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-  const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
-  try {
-    const exitCode = await run(argv);
-    const text = (spy: typeof out): string => spy.mock.calls.map(([chunk]) => String(chunk)).join('');
-    return { exitCode, stdout: text(out), stderr: text(err) };
-  } finally {
-    out.mockRestore();
-    err.mockRestore();
-  }
-}
+import { runPars as pars } from '../support/run-pars.js';
 
 let directory: string;
 

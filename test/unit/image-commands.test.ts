@@ -2,16 +2,10 @@
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { run } from '../../src/cli/program.js';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
-
-interface Ran {
-  exitCode: number;
-  stdout: string;
-  stderr: string;
-}
+import { runPars, type Ran } from '../support/run-pars.js';
 
 let fixture: LocalFixture;
 let root: string;
@@ -29,18 +23,7 @@ afterEach(async () => {
   await fixture.dispose();
 });
 
-async function pars(...argv: string[]): Promise<Ran> {
-  const out = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-  const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
-  try {
-    const exitCode = await run([...argv, '--config', join(root, 'pars.yaml')]);
-    const text = (spy: typeof out): string => spy.mock.calls.map(([chunk]) => String(chunk)).join('');
-    return { exitCode, stdout: text(out), stderr: text(err) };
-  } finally {
-    out.mockRestore();
-    err.mockRestore();
-  }
-}
+const pars = (...argv: string[]): Promise<Ran> => runPars(...argv, '--config', join(root, 'pars.yaml'));
 
 function save(name: string, metadata = ''): string {
   const path = join(saves, `${name}.save`);

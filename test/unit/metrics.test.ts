@@ -4,11 +4,11 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, wri
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { run } from '../../src/cli/program.js';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { countFailure, countHydrate, readLedger } from '../../src/queue/ledger.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
+import { runPars } from '../support/run-pars.js';
 
 const promtool = spawnSync('promtool', ['--version']).status === 0;
 if (!promtool && process.env['CI']) throw new Error('promtool is not there: scripts/install-deps --tests');
@@ -31,14 +31,7 @@ afterEach(async () => {
   await fixture.dispose();
 });
 
-async function pars(...argv: string[]): Promise<number> {
-  const spies = [vi.spyOn(process.stdout, 'write').mockReturnValue(true), vi.spyOn(process.stderr, 'write').mockReturnValue(true)];
-  try {
-    return await run([...argv, '--config', join(root, 'pars.yaml')]);
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
+const pars = async (...argv: string[]): Promise<number> => (await runPars(...argv, '--config', join(root, 'pars.yaml'))).exitCode;
 
 function save(name = 'g'): void {
   writeFileSync(image, smallImage({ xml: domainXml({ name }) }).bytes);
