@@ -10,7 +10,7 @@
     {
       "target_name": "core",
       "type": "static_library",
-      "sources": ["<!@(ls native/core/*.cc)"],
+      "sources": ["<!@(find native/core -name \"*.cc\" | sort)"],
       "cflags": ["-fPIC"]
     },
     {
