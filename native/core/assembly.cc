@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 #include "core/stripe.hh"
 
 namespace pars {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/classify.hh"
-#include "core/device_state.hh"
+#include "core/image/device_state.hh"
 #include "core/free_memory.hh"
 #include "core/guest_ram.hh"
 #include "core/live_kernel.hh"

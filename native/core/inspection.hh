@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/bytes.hh"
-#include "core/domain_xml.hh"
-#include "core/migration_stream.hh"
+#include "core/image/domain_xml.hh"
+#include "core/image/migration_stream.hh"
 #include "core/reading_view.hh"
 #include "core/reason.hh"
 #include "core/recovery.hh"

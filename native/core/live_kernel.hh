@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/btf.hh"
-#include "core/device_state.hh"
+#include "core/image/device_state.hh"
 #include "core/kernel_layout.hh"
 #include "core/kernel_memory.hh"
 #include "core/module_types.hh"

@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "core/domain_xml.hh"
+#include "core/image/domain_xml.hh"
 #include "core/inspection.hh"
 
 namespace pars {

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/device_state.hh"
+#include "core/image/device_state.hh"
 #include "core/page_array.hh"
 #include "core/reason.hh"
 

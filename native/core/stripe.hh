@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/frame.hh"
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 #include "core/page_class.hh"
 #include "core/recovery.hh"
 

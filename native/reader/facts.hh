@@ -2,9 +2,9 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "core/domain_xml.hh"
+#include "core/image/domain_xml.hh"
 #include "core/inspection.hh"
-#include "core/save_image.hh"
+#include "core/image/save_image.hh"
 
 namespace pars::reader {
 

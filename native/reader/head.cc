@@ -9,7 +9,7 @@
 #include <cstring>
 #include <string_view>
 
-#include "core/stream_format.hh"
+#include "core/image/stream_format.hh"
 
 namespace pars::reader {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/bytes.hh"
-#include "core/save_image.hh"
+#include "core/image/save_image.hh"
 
 namespace pars::reader {
 

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "core/ram_walk.hh"
+#include "core/image/ram_walk.hh"
 #include "reader/jail.hh"
 
 namespace pars::reader {

@@ -3,7 +3,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "core/domain_xml.hh"
+#include "core/image/domain_xml.hh"
 #include "core/inspection.hh"
 
 namespace pars::reader {

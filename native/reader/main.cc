@@ -8,8 +8,8 @@
 #include <string>
 
 #include "core/inspection.hh"
-#include "core/mapped_ram.hh"
-#include "core/save_image.hh"
+#include "core/image/mapped_ram.hh"
+#include "core/image/save_image.hh"
 #include "reader/channel.hh"
 #include "reader/facts.hh"
 #include "reader/head.hh"

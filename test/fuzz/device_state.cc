@@ -1,5 +1,5 @@
 // Device sections and the description at their end; the RAM is behind us.
-#include "core/device_state.hh"
+#include "core/image/device_state.hh"
 
 #include <cstdlib>
 

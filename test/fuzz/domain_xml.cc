@@ -1,5 +1,5 @@
 // What libvirt wrote about the guest, and what somebody may have written in its place.
-#include "core/domain_xml.hh"
+#include "core/image/domain_xml.hh"
 
 #include <cstdlib>
 

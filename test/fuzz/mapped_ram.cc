@@ -1,5 +1,5 @@
 // A sparse image's stream from its first byte: bitmaps, places of pages, and stripes that cover all of it.
-#include "core/mapped_ram.hh"
+#include "core/image/mapped_ram.hh"
 
 #include <cstdlib>
 

@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "core/ram_walk.hh"
+#include "core/image/ram_walk.hh"
 #include "stream_compare.hh"
 
 using namespace pars;

@@ -1,5 +1,5 @@
 // The libvirt header, and the XML it leads to.
-#include "core/save_image.hh"
+#include "core/image/save_image.hh"
 
 #include <cstdlib>
 

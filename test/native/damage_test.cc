@@ -8,11 +8,11 @@
 #include <fstream>
 #include <random>
 
-#include "core/device_state.hh"
-#include "core/domain_xml.hh"
-#include "core/mapped_ram.hh"
-#include "core/ram_walk.hh"
-#include "core/save_image.hh"
+#include "core/image/device_state.hh"
+#include "core/image/domain_xml.hh"
+#include "core/image/mapped_ram.hh"
+#include "core/image/ram_walk.hh"
+#include "core/image/save_image.hh"
 #include "image_builder.hh"
 #include "stream_compare.hh"
 

@@ -1,8 +1,8 @@
-#include "core/device_state.hh"
+#include "core/image/device_state.hh"
 
 #include <doctest/doctest.h>
 
-#include "core/device_description.hh"
+#include "core/image/device_description.hh"
 #include "image_builder.hh"
 
 using namespace pars;

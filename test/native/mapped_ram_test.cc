@@ -1,4 +1,4 @@
-#include "core/mapped_ram.hh"
+#include "core/image/mapped_ram.hh"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 
 #include <doctest/doctest.h>
 

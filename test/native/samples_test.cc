@@ -13,9 +13,9 @@
 #include <fstream>
 #include <map>
 
-#include "core/device_state.hh"
-#include "core/domain_xml.hh"
-#include "core/save_image.hh"
+#include "core/image/device_state.hh"
+#include "core/image/domain_xml.hh"
+#include "core/image/save_image.hh"
 #include "stream_compare.hh"
 
 using namespace pars;

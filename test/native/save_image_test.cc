@@ -1,4 +1,4 @@
-#include "core/save_image.hh"
+#include "core/image/save_image.hh"
 
 #include <doctest/doctest.h>
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 
 namespace pars::test {
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 #include "image_builder.hh"
 
 using namespace pars;

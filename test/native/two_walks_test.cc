@@ -6,7 +6,7 @@
 
 #include <random>
 
-#include "core/ram_walk.hh"
+#include "core/image/ram_walk.hh"
 #include "image_builder.hh"
 #include "stream_compare.hh"
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "core/device_state.hh"
+#include "core/image/device_state.hh"
 #include "core/inspection.hh"
 #include "guest/btf_writer.hh"
 #include "guest/memory.hh"

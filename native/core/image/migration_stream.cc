@@ -1,9 +1,9 @@
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 
 #include <pthread.h>
 
-#include "core/mapped_ram.hh"
-#include "core/ram_walk.hh"
+#include "core/image/mapped_ram.hh"
+#include "core/image/ram_walk.hh"
 
 namespace pars {
 namespace {

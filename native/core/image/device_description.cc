@@ -1,4 +1,4 @@
-#include "core/device_description.hh"
+#include "core/image/device_description.hh"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

@@ -1,9 +1,9 @@
-#include "core/stream_format.hh"
+#include "core/image/stream_format.hh"
 
 #include <algorithm>
 #include <cstdio>
 
-#include "core/mapped_ram.hh"
+#include "core/image/mapped_ram.hh"
 
 namespace pars::stream {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/domain_xml.hh"
+#include "core/image/domain_xml.hh"
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "core/image_window.hh"
+#include "core/image/image_window.hh"
 
 #include <time.h>
 #include <unistd.h>

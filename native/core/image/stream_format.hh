@@ -1,7 +1,7 @@
 // The pieces of QEMU's migration stream that every walk shares: what stands before the RAM records, one record, and what
 // stands between two RAM sections. Sources: QEMU migration/savevm.c, migration/ram.c; docs/format.md.
 #pragma once
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 
 namespace pars::stream {
 

@@ -3,7 +3,7 @@
 #pragma once
 #include <atomic>
 
-#include "core/stream_format.hh"
+#include "core/image/stream_format.hh"
 
 namespace pars::stream {
 

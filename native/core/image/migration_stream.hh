@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "core/bytes.hh"
-#include "core/fill.hh"
-#include "core/image_window.hh"
-#include "core/page_index.hh"
+#include "core/image/fill.hh"
+#include "core/image/image_window.hh"
+#include "core/image/page_index.hh"
 #include "core/result.hh"
 
 namespace pars {

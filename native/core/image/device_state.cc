@@ -1,9 +1,9 @@
-#include "core/device_state.hh"
+#include "core/image/device_state.hh"
 
 #include <algorithm>
 
-#include "core/device_description.hh"
-#include "core/stream_format.hh"
+#include "core/image/device_description.hh"
+#include "core/image/stream_format.hh"
 
 namespace pars {
 namespace {

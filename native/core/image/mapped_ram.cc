@@ -1,8 +1,8 @@
-#include "core/mapped_ram.hh"
+#include "core/image/mapped_ram.hh"
 
 #include <bit>
 
-#include "core/ram_walk.hh"
+#include "core/image/ram_walk.hh"
 
 namespace pars {
 namespace {

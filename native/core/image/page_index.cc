@@ -1,4 +1,4 @@
-#include "core/page_index.hh"
+#include "core/image/page_index.hh"
 
 #include <sys/mman.h>
 

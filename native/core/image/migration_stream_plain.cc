@@ -1,7 +1,7 @@
 // The plain twin of the fast walk: one thread, one record at a time, nothing remembered that the answer does not need.
 #include <algorithm>
 
-#include "core/ram_walk.hh"
+#include "core/image/ram_walk.hh"
 
 namespace pars {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/ram_walk.hh"
+#include "core/image/ram_walk.hh"
 
 #include <algorithm>
 

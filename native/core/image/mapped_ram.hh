@@ -2,7 +2,7 @@
 // those places hold a page. A page whose bit is clear is zero, whatever bytes lie there. What comes of it is the page index that a stream of
 // records gives. Source: QEMU migration/ram.c; byte table: docs/format.md, "Sparse images".
 #pragma once
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 
 namespace pars {
 

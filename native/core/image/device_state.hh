@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/bytes.hh"
-#include "core/migration_stream.hh"
+#include "core/image/migration_stream.hh"
 #include "core/result.hh"
 
 namespace pars {
