@@ -3,8 +3,8 @@
 #include <optional>
 #include <string>
 
-#include "core/kernel_layout.hh"
-#include "core/kernel_memory.hh"
+#include "core/kernel/kernel_layout.hh"
+#include "core/kernel/kernel_memory.hh"
 
 namespace pars {
 

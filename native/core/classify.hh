@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/free_memory.hh"
-#include "core/page_array.hh"
+#include "core/kernel/page_array.hh"
 #include "core/page_cache.hh"
 #include "core/reason.hh"
 #include "core/recovery_plan.hh"

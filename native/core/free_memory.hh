@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/page_array.hh"
+#include "core/kernel/page_array.hh"
 
 namespace pars {
 

@@ -5,9 +5,9 @@
 #include "core/classify.hh"
 #include "core/image/device_state.hh"
 #include "core/free_memory.hh"
-#include "core/guest_ram.hh"
-#include "core/live_kernel.hh"
-#include "core/page_array.hh"
+#include "core/kernel/guest_ram.hh"
+#include "core/kernel/live_kernel.hh"
+#include "core/kernel/page_array.hh"
 #include "core/page_cache.hh"
 
 namespace pars {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "core/guest_ram.hh"
+#include "core/kernel/guest_ram.hh"
 
 namespace pars {
 

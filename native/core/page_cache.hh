@@ -6,11 +6,11 @@
 #include <unordered_set>
 #include <vector>
 
-#include "core/file_system_types.hh"
-#include "core/kernel_layout.hh"
-#include "core/kernel_memory.hh"
-#include "core/module_types.hh"
-#include "core/page_array.hh"
+#include "core/kernel/file_system_types.hh"
+#include "core/kernel/kernel_layout.hh"
+#include "core/kernel/kernel_memory.hh"
+#include "core/kernel/module_types.hh"
+#include "core/kernel/page_array.hh"
 #include "core/reason.hh"
 
 namespace pars {

@@ -4,9 +4,9 @@
 #pragma once
 #include <vector>
 
-#include "core/kernel_layout.hh"
-#include "core/kernel_memory.hh"
-#include "core/page_array.hh"
+#include "core/kernel/kernel_layout.hh"
+#include "core/kernel/kernel_memory.hh"
+#include "core/kernel/page_array.hh"
 #include "core/page_cache.hh"
 #include "core/reason.hh"
 

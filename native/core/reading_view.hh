@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/image/device_state.hh"
-#include "core/page_array.hh"
+#include "core/kernel/page_array.hh"
 #include "core/reason.hh"
 
 namespace pars {

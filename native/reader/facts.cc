@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/frame.hh"
-#include "core/guest_ram.hh"
+#include "core/kernel/guest_ram.hh"
 
 namespace pars::reader {
 

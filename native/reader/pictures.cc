@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "core/guest_ram.hh"
+#include "core/kernel/guest_ram.hh"
 
 namespace pars::reader {
 

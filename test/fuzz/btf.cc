@@ -1,10 +1,10 @@
 // A BTF blob, alone and as a module's that continues itself, and all that a kernel's layout and its file systems' ask of it.
-#include "core/btf.hh"
+#include "core/kernel/btf.hh"
 
 #include <cstdlib>
 
-#include "core/file_system_types.hh"
-#include "core/kernel_layout.hh"
+#include "core/kernel/file_system_types.hh"
+#include "core/kernel/kernel_layout.hh"
 
 using namespace pars;
 

@@ -1,7 +1,7 @@
 // Eight pages of RAM that are page tables if the guest says so: four and five levels, from any table, to any address.
 #include <cstdlib>
 
-#include "core/kernel_memory.hh"
+#include "core/kernel/kernel_memory.hh"
 #include "guest/memory.hh"
 
 using namespace pars;

@@ -1,5 +1,5 @@
 // One page of a guest that begins as a VMCOREINFO note does.
-#include "core/vmcoreinfo.hh"
+#include "core/kernel/vmcoreinfo.hh"
 
 #include <algorithm>
 #include <cstdlib>

@@ -6,7 +6,7 @@
 #include <functional>
 #include <random>
 
-#include "core/btf.hh"
+#include "core/kernel/btf.hh"
 #include "guest/guest.hh"
 
 using namespace pars;

@@ -5,12 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "core/btf.hh"
-#include "core/guest_ram.hh"
+#include "core/kernel/btf.hh"
+#include "core/kernel/guest_ram.hh"
 #include "core/inspection.hh"
-#include "core/kernel_memory.hh"
-#include "core/live_kernel.hh"
-#include "core/vmcoreinfo.hh"
+#include "core/kernel/kernel_memory.hh"
+#include "core/kernel/live_kernel.hh"
+#include "core/kernel/vmcoreinfo.hh"
 
 using namespace pars;
 

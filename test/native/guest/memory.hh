@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/guest_ram.hh"
+#include "core/kernel/guest_ram.hh"
 
 namespace pars::test {
 

@@ -1,4 +1,4 @@
-#include "core/live_kernel.hh"
+#include "core/kernel/live_kernel.hh"
 
 #include <algorithm>
 #include <map>
@@ -6,8 +6,8 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "core/kernel_image.hh"
-#include "core/page_array.hh"
+#include "core/kernel/kernel_image.hh"
+#include "core/kernel/page_array.hh"
 
 namespace pars {
 

@@ -1,4 +1,4 @@
-#include "core/kernel_image.hh"
+#include "core/kernel/kernel_image.hh"
 
 namespace pars {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "core/guest_ram.hh"
+#include "core/kernel/guest_ram.hh"
 
 namespace pars {
 

@@ -3,8 +3,8 @@
 #include <optional>
 #include <string>
 
-#include "core/btf.hh"
-#include "core/vmcoreinfo.hh"
+#include "core/kernel/btf.hh"
+#include "core/kernel/vmcoreinfo.hh"
 
 namespace pars {
 

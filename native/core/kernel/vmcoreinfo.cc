@@ -1,4 +1,4 @@
-#include "core/vmcoreinfo.hh"
+#include "core/kernel/vmcoreinfo.hh"
 
 #include <charconv>
 #include <string>

@@ -1,4 +1,4 @@
-#include "core/file_system_types.hh"
+#include "core/kernel/file_system_types.hh"
 
 namespace pars {
 

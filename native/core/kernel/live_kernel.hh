@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "core/btf.hh"
+#include "core/kernel/btf.hh"
 #include "core/image/device_state.hh"
-#include "core/kernel_layout.hh"
-#include "core/kernel_memory.hh"
-#include "core/module_types.hh"
-#include "core/vmcoreinfo.hh"
+#include "core/kernel/kernel_layout.hh"
+#include "core/kernel/kernel_memory.hh"
+#include "core/kernel/module_types.hh"
+#include "core/kernel/vmcoreinfo.hh"
 
 namespace pars {
 

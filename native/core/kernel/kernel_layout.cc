@@ -1,4 +1,4 @@
-#include "core/kernel_layout.hh"
+#include "core/kernel/kernel_layout.hh"
 
 namespace pars {
 

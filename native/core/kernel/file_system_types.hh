@@ -2,7 +2,7 @@
 #pragma once
 #include <optional>
 
-#include "core/btf.hh"
+#include "core/kernel/btf.hh"
 
 namespace pars {
 

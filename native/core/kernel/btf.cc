@@ -1,4 +1,4 @@
-#include "core/btf.hh"
+#include "core/kernel/btf.hh"
 
 #include <algorithm>
 #include <cstring>

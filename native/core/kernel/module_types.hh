@@ -9,8 +9,8 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "core/btf.hh"
-#include "core/kernel_memory.hh"
+#include "core/kernel/btf.hh"
+#include "core/kernel/kernel_memory.hh"
 
 namespace pars {
 

@@ -1,4 +1,4 @@
-#include "core/guest_ram.hh"
+#include "core/kernel/guest_ram.hh"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "core/page_array.hh"
+#include "core/kernel/page_array.hh"
 
 #include <algorithm>
 #include <bit>

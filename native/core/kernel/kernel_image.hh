@@ -2,8 +2,8 @@
 #pragma once
 #include <memory>
 
-#include "core/kernel_memory.hh"
-#include "core/module_types.hh"
+#include "core/kernel/kernel_memory.hh"
+#include "core/kernel/module_types.hh"
 
 namespace pars {
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "core/kernel_layout.hh"
-#include "core/kernel_memory.hh"
+#include "core/kernel/kernel_layout.hh"
+#include "core/kernel/kernel_memory.hh"
 
 namespace pars {
 

@@ -1,4 +1,4 @@
-#include "core/module_types.hh"
+#include "core/kernel/module_types.hh"
 
 #include <vector>
 

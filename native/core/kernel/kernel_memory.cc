@@ -1,4 +1,4 @@
-#include "core/kernel_memory.hh"
+#include "core/kernel/kernel_memory.hh"
 
 #include <algorithm>
 
