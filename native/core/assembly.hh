@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/frame.hh"
-#include "core/recovery.hh"
+#include "core/pages/recovery.hh"
 #include "core/run_table.hh"
 
 namespace pars {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/bytes.hh"
-#include "core/page_class.hh"
+#include "core/pages/page_class.hh"
 #include "core/result.hh"
 
 struct ZSTD_CCtx_s;

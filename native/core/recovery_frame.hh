@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/bytes.hh"
-#include "core/recovery.hh"
+#include "core/pages/recovery.hh"
 #include "core/result.hh"
 
 namespace pars {

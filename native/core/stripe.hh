@@ -6,8 +6,8 @@
 
 #include "core/frame.hh"
 #include "core/image/migration_stream.hh"
-#include "core/page_class.hh"
-#include "core/recovery.hh"
+#include "core/pages/page_class.hh"
+#include "core/pages/recovery.hh"
 
 namespace pars {
 

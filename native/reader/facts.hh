@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/image/domain_xml.hh"
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 #include "core/image/save_image.hh"
 
 namespace pars::reader {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/image/domain_xml.hh"
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 
 namespace pars::reader {
 

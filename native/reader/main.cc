@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <string>
 
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 #include "core/image/mapped_ram.hh"
 #include "core/image/save_image.hh"
 #include "reader/channel.hh"

@@ -3,7 +3,7 @@
 #include <array>
 
 #include "core/frame.hh"
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 
 namespace pars::reader {
 

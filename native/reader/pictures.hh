@@ -2,9 +2,9 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "core/explain.hh"
-#include "core/inspection.hh"
-#include "core/memory_map.hh"
+#include "core/pages/explain.hh"
+#include "core/pages/inspection.hh"
+#include "core/pages/memory_map.hh"
 
 namespace pars::reader {
 

@@ -38,7 +38,7 @@ export interface ClassFacts {
   sample: { pages: number; compressedBytes: number } | null;
 }
 
-/** Why pages are of their class: the rule that decided, as native/core/reason.cc names it. */
+/** Why pages are of their class: the rule that decided, as native/core/pages/reason.cc names it. */
 export interface ReasonFacts {
   class: PageClass;
   reason: string;

@@ -1,8 +1,8 @@
 // Pages explained, the largest files, and the map of memory, on a guest made by hand.
 #include <doctest/doctest.h>
 
-#include "core/explain.hh"
-#include "core/memory_map.hh"
+#include "core/pages/explain.hh"
+#include "core/pages/memory_map.hh"
 #include "guest/guest.hh"
 
 using namespace pars;

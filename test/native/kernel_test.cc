@@ -7,7 +7,7 @@
 
 #include "core/kernel/btf.hh"
 #include "core/kernel/guest_ram.hh"
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 #include "core/kernel/kernel_memory.hh"
 #include "core/kernel/live_kernel.hh"
 #include "core/kernel/vmcoreinfo.hh"

@@ -1,7 +1,7 @@
 // Where a recovery may write: into payload of critical pages beyond the image's head, and nowhere else.
 #include <doctest/doctest.h>
 
-#include "core/recovery_plan.hh"
+#include "core/pages/recovery_plan.hh"
 #include "guest/guest.hh"
 
 using namespace pars;

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "core/image/device_state.hh"
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 #include "guest/btf_writer.hh"
 #include "guest/memory.hh"
 #include "image_builder.hh"

@@ -7,8 +7,8 @@
 #include "core/kernel/kernel_layout.hh"
 #include "core/kernel/kernel_memory.hh"
 #include "core/kernel/page_array.hh"
-#include "core/page_cache.hh"
-#include "core/reason.hh"
+#include "core/pages/page_cache.hh"
+#include "core/pages/reason.hh"
 
 namespace pars {
 

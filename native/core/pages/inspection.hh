@@ -8,9 +8,9 @@
 #include "core/bytes.hh"
 #include "core/image/domain_xml.hh"
 #include "core/image/migration_stream.hh"
-#include "core/reading_view.hh"
-#include "core/reason.hh"
-#include "core/recovery.hh"
+#include "core/pages/reading_view.hh"
+#include "core/pages/reason.hh"
+#include "core/pages/recovery.hh"
 
 namespace pars {
 

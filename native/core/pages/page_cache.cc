@@ -1,4 +1,4 @@
-#include "core/page_cache.hh"
+#include "core/pages/page_cache.hh"
 
 #include <algorithm>
 #include <string_view>

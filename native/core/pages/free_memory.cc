@@ -1,4 +1,4 @@
-#include "core/free_memory.hh"
+#include "core/pages/free_memory.hh"
 
 #include <algorithm>
 #include <map>

@@ -1,4 +1,4 @@
-#include "core/memory_map.hh"
+#include "core/pages/memory_map.hh"
 
 #include <algorithm>
 #include <array>

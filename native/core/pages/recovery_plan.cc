@@ -1,4 +1,4 @@
-#include "core/recovery_plan.hh"
+#include "core/pages/recovery_plan.hh"
 
 #include <bit>
 

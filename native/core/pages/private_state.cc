@@ -1,4 +1,4 @@
-#include "core/private_state.hh"
+#include "core/pages/private_state.hh"
 
 namespace pars {
 

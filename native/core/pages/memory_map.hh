@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/image/domain_xml.hh"
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 
 namespace pars {
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/page_class.hh"
+#include "core/pages/page_class.hh"
 
 namespace pars {
 

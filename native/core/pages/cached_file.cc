@@ -1,4 +1,4 @@
-#include "core/cached_file.hh"
+#include "core/pages/cached_file.hh"
 
 namespace pars {
 

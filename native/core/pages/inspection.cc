@@ -1,14 +1,14 @@
-#include "core/inspection.hh"
+#include "core/pages/inspection.hh"
 
 #include <algorithm>
 
-#include "core/classify.hh"
+#include "core/pages/classify.hh"
 #include "core/image/device_state.hh"
-#include "core/free_memory.hh"
+#include "core/pages/free_memory.hh"
 #include "core/kernel/guest_ram.hh"
 #include "core/kernel/live_kernel.hh"
 #include "core/kernel/page_array.hh"
-#include "core/page_cache.hh"
+#include "core/pages/page_cache.hh"
 
 namespace pars {
 

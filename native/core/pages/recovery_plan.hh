@@ -3,8 +3,8 @@
 #pragma once
 #include <vector>
 
-#include "core/private_state.hh"
-#include "core/recovery.hh"
+#include "core/pages/private_state.hh"
+#include "core/pages/recovery.hh"
 
 namespace pars {
 

@@ -3,11 +3,11 @@
 #include <optional>
 #include <vector>
 
-#include "core/free_memory.hh"
+#include "core/pages/free_memory.hh"
 #include "core/kernel/page_array.hh"
-#include "core/page_cache.hh"
-#include "core/reason.hh"
-#include "core/recovery_plan.hh"
+#include "core/pages/page_cache.hh"
+#include "core/pages/reason.hh"
+#include "core/pages/recovery_plan.hh"
 
 namespace pars {
 

@@ -6,7 +6,7 @@
 
 #include "core/image/device_state.hh"
 #include "core/kernel/page_array.hh"
-#include "core/reason.hh"
+#include "core/pages/reason.hh"
 
 namespace pars {
 

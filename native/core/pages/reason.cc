@@ -1,4 +1,4 @@
-#include "core/reason.hh"
+#include "core/pages/reason.hh"
 
 namespace pars {
 

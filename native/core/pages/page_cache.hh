@@ -11,7 +11,7 @@
 #include "core/kernel/kernel_memory.hh"
 #include "core/kernel/module_types.hh"
 #include "core/kernel/page_array.hh"
-#include "core/reason.hh"
+#include "core/pages/reason.hh"
 
 namespace pars {
 

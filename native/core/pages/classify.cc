@@ -1,4 +1,4 @@
-#include "core/classify.hh"
+#include "core/pages/classify.hh"
 
 #include <algorithm>
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "core/cached_file.hh"
-#include "core/reading_view.hh"
+#include "core/pages/cached_file.hh"
+#include "core/pages/reading_view.hh"
 
 namespace pars {
 

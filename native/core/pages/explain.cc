@@ -1,4 +1,4 @@
-#include "core/explain.hh"
+#include "core/pages/explain.hh"
 
 #include <algorithm>
 #include <unordered_map>
