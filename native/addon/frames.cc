@@ -4,10 +4,10 @@
 #include "addon/arguments.hh"
 #include "addon/functions.hh"
 #include "addon/work.hh"
-#include "core/assembly.hh"
-#include "core/frame.hh"
-#include "core/recovery_frame.hh"
-#include "core/stripe.hh"
+#include "core/frames/assembly.hh"
+#include "core/frames/frame.hh"
+#include "core/frames/recovery_frame.hh"
+#include "core/frames/stripe.hh"
 
 namespace pars::addon {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/frame.hh"
+#include "core/frames/frame.hh"
 #include "core/kernel/guest_ram.hh"
 
 namespace pars::reader {

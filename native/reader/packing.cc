@@ -7,8 +7,8 @@
 #include <mutex>
 #include <thread>
 
-#include "core/recovery_frame.hh"
-#include "core/stripe.hh"
+#include "core/frames/recovery_frame.hh"
+#include "core/frames/stripe.hh"
 #include "reader/channel.hh"
 
 namespace pars::reader {

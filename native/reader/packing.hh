@@ -2,7 +2,7 @@
 #pragma once
 #include <array>
 
-#include "core/frame.hh"
+#include "core/frames/frame.hh"
 #include "core/pages/inspection.hh"
 
 namespace pars::reader {

@@ -1,8 +1,8 @@
 // What comes out of a store: a zstd frame, a stripe of frames that do not belong together, the writes of a recovery.
 #include <cstdlib>
 
-#include "core/assembly.hh"
-#include "core/recovery_frame.hh"
+#include "core/frames/assembly.hh"
+#include "core/frames/recovery_frame.hh"
 
 using namespace pars;
 

@@ -4,8 +4,8 @@
 
 #include <random>
 
-#include "core/assembly.hh"
-#include "core/stripe.hh"
+#include "core/frames/assembly.hh"
+#include "core/frames/stripe.hh"
 #include "image_builder.hh"
 
 using namespace pars;

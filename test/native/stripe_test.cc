@@ -1,12 +1,12 @@
-#include "core/stripe.hh"
+#include "core/frames/stripe.hh"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <random>
 
-#include "core/assembly.hh"
-#include "core/recovery_frame.hh"
+#include "core/frames/assembly.hh"
+#include "core/frames/recovery_frame.hh"
 #include "image_builder.hh"
 
 using namespace pars;

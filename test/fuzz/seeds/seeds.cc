@@ -3,8 +3,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "core/frame.hh"
-#include "core/run_table.hh"
+#include "core/frames/frame.hh"
+#include "core/frames/run_table.hh"
 #include "guest/guest.hh"
 #include "image_builder.hh"
 

@@ -1,4 +1,4 @@
-#include "core/recovery_frame.hh"
+#include "core/frames/recovery_frame.hh"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "core/frame.hh"
+#include "core/frames/frame.hh"
 
 #include <zstd.h>
 

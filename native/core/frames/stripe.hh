@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "core/frame.hh"
+#include "core/frames/frame.hh"
 #include "core/image/migration_stream.hh"
 #include "core/pages/page_class.hh"
 #include "core/pages/recovery.hh"

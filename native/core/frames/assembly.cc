@@ -1,9 +1,9 @@
-#include "core/assembly.hh"
+#include "core/frames/assembly.hh"
 
 #include <algorithm>
 
 #include "core/image/migration_stream.hh"
-#include "core/stripe.hh"
+#include "core/frames/stripe.hh"
 
 namespace pars {
 namespace {

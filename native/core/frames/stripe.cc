@@ -1,9 +1,9 @@
-#include "core/stripe.hh"
+#include "core/frames/stripe.hh"
 
 #include <algorithm>
 #include <array>
 
-#include "core/run_table.hh"
+#include "core/frames/run_table.hh"
 
 namespace pars {
 namespace {

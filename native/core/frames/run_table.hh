@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/bytes.hh"
-#include "core/frame.hh"
+#include "core/frames/frame.hh"
 #include "core/result.hh"
 
 namespace pars {

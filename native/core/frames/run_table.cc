@@ -1,4 +1,4 @@
-#include "core/run_table.hh"
+#include "core/frames/run_table.hh"
 
 namespace pars {
 namespace {

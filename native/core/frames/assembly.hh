@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "core/frame.hh"
+#include "core/frames/frame.hh"
 #include "core/pages/recovery.hh"
-#include "core/run_table.hh"
+#include "core/frames/run_table.hh"
 
 namespace pars {
 
