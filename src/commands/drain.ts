@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { parseDuration } from '../policy/config-file.js';
-import { deadlineSignal } from '../deadline.js';
+import { deadlineSignal } from '../system/deadline.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { renderLeft } from '../faces/left.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';

@@ -3,7 +3,7 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { restoreBegin } from '../life/hook.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import { publishMetrics } from './metrics.js';
 import { asJob } from '../queue/jobs.js';
 import { noteRefill } from '../life/note-refill.js';

@@ -7,7 +7,7 @@ import type { SharedOptions } from '../cli/options.js';
 import type { Output } from '../faces/output.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatCount } from '../faces/units.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import { hydrate, type Hydrated } from '../life/hydrate.js';
 import { ImageFile } from '../image/image-file.js';
 import { publishMetrics } from './metrics.js';

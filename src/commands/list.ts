@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
-import { knownHost, type Host } from '../host.js';
+import { knownHost, type Host } from '../system/host.js';
 import { isUuid } from '../snapshot/snapshot-names.js';
 import type { SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';

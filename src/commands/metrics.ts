@@ -1,12 +1,12 @@
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { renderMetrics } from '../faces/prometheus.js';
-import { knownHost } from '../host.js';
+import { knownHost } from '../system/host.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { collectMetrics, type Metric } from '../queue/metrics.js';
 import { openStore } from '../stores/open.js';

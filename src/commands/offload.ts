@@ -13,7 +13,7 @@ import { publishMetrics } from './metrics.js';
 import { renderLeft } from '../faces/left.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes } from '../faces/units.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { asJob } from '../queue/jobs.js';
 import { settleStarts } from '../life/snapshot-life.js';

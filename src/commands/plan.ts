@@ -6,7 +6,7 @@ import { renderPlan } from '../faces/plan.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { makePlan, type Place, type StorePlace, planGuests } from '../report/plan.js';
 import { runningDomains } from '../report/virsh.js';
-import { freeBytes } from '../room.js';
+import { freeBytes } from '../system/disk-space.js';
 
 interface Options extends SharedOptions {
   saveDir: string;

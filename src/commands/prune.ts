@@ -4,7 +4,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../faces/plain.js';
 import { renderTable } from '../faces/table.js';
 import { formatBytes, formatDuration } from '../faces/units.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import { prune, type Pruning, type Verdict } from '../life/prune.js';
 import { settleStarts } from '../life/snapshot-life.js';
 import { StubRegistry } from '../image/stub-registry.js';

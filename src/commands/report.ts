@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import { describeFailure, exitCodeOf } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';

@@ -5,7 +5,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { targetFile } from '../cli/target-file.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatCount } from '../faces/units.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import { ParsError } from '../errors.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { restoreDefined } from '../life/define.js';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { guardRemoval, type RemovalConsent } from '../life/removal.js';
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { knownHost } from '../host.js';
+import { knownHost } from '../system/host.js';
 
 export function register(command: Command, cli: Cli): void {
   command

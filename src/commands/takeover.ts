@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../faces/plain.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import { settleStarts, takeOver } from '../life/snapshot-life.js';
 import { resolveSnapshot } from '../snapshot/snapshots.js';
 import { StubRegistry } from '../image/stub-registry.js';

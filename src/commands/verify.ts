@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
-import { knownHost, thisHost } from '../host.js';
+import { knownHost, thisHost } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import type { Verification } from '../health/verify.js';

@@ -1,12 +1,12 @@
 /** All the looks, in the order in which they depend on each other. Changes nothing that stays. */
 import { open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
-import { thisHost } from '../host.js';
+import { thisHost } from '../system/host.js';
 import type { Config } from '../policy/config.js';
 import { readJobs } from '../queue/jobs.js';
 import { ImageError, probeImage } from '../reader/reader.js';
 import type { Store } from '../stores/store.js';
-import { freeBytes } from '../room.js';
+import { freeBytes } from '../system/disk-space.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
 import { checkHook } from './hook.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from './libvirt.js';

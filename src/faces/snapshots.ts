@@ -1,5 +1,5 @@
 /** Snapshots as people and programs see them. */
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
-import { processStart } from '../process-start.js';
+import type { Host } from '../system/host.js';
+import { processStart } from '../system/process-start.js';
 import { objectPath } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 

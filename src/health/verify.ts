@@ -1,6 +1,6 @@
 /** `pars verify`: what the store still holds of each snapshot, and with --repair what can be made of it. */
 import { ParsError, type ErrorKind } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { repair, type Repair } from './repair.js';
 import { whileLocked } from './repair-lock.js';

@@ -3,7 +3,7 @@
  * capabilities or new privileges, and may write no file (R1); it ends with us.
  */
 import { ParsError } from '../errors.js';
-import { PipedChild } from '../piped-child.js';
+import { PipedChild } from '../system/child-process.js';
 import { PROGRAM_PATH } from './save-format.js';
 
 const PIECE = 1 << 20;

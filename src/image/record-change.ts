@@ -6,7 +6,7 @@
 import { readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 import type { ImageFile } from './image-file.js';
 
 /** What a disk writes whole or not at all; the least there is. */

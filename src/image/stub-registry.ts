@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 import { RecordChanges } from './record-change.js';
 
 export interface KnownStub {

@@ -8,8 +8,8 @@ import { dirname, join } from 'node:path';
 import { ParsError } from '../errors.js';
 import type { OnProgress } from '../progress.js';
 import type { ImageFacts } from '../reader/inspection.js';
-import { diskFull } from '../room.js';
-import { temporaryName } from '../temporary-name.js';
+import { diskFull } from '../system/disk-space.js';
+import { temporaryName } from '../system/temporary-name.js';
 import { Filter } from './filter.js';
 import { commandFor, isCompressed } from './save-format.js';
 

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { access, mkdir, readdir, readFile, readlink, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 import { readJobs } from '../queue/jobs.js';
 import { installProgram, PACKAGE_ROOT, removePrograms } from './program-copy.js';

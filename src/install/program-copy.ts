@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { syncPath, writeAtomically } from '../atomic-file.js';
+import { syncPath, writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 
 export const DEFAULT_PREFIX = '/usr/local/lib/pars';

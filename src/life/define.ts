@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { unlink } from 'node:fs/promises';
 import { moveDisks } from './domain-xml.js';
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import { checkDisksElsewhere } from '../snapshot/disks.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import { restore, type Restored, type RestoreOptions } from './restore.js';

@@ -3,10 +3,10 @@
  * descriptors of our parent and of the parent's children (R18), and refilled in place before the hook answers.
  */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
-import { deadlineSignal } from '../deadline.js';
+import { deadlineSignal } from '../system/deadline.js';
 import { hydrate, type Hydrated, type HydrateOptions } from './hydrate.js';
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import { ImageFile } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
 import { probeImage } from '../reader/reader.js';

@@ -5,7 +5,7 @@
 import type { Losses } from '../snapshot/assemble.js';
 import { checkDisks } from '../snapshot/disks.js';
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import type { ImageFile } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import type { Manifest } from '../snapshot/manifest.js';

@@ -6,9 +6,9 @@
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Retention } from '../policy/config.js';
-import { sweepTemporaries } from '../atomic-file.js';
+import { sweepTemporaries } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import { stubPathsOf, stubTokenAt } from './removal.js';
 import { liveStub } from '../image/live-stubs.js';
 import { guestOf, listSnapshots, MANIFEST_NAME, objectPath, ownerOf, removeSnapshot, stateObject, type SnapshotEntry } from '../snapshot/snapshots.js';

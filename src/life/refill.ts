@@ -8,7 +8,7 @@ import { commandFor, isCompressed, type CompressedFormat } from '../image/save-f
 import type { StubRecord } from '../image/stub.js';
 import type { OnProgress } from '../progress.js';
 import type { ImageFacts, MappedBlock } from '../reader/inspection.js';
-import { diskFull, refuseTightRoom, reserveRoom } from '../room.js';
+import { diskFull, refuseTightRoom, reserveRoom } from '../system/disk-space.js';
 import { assemble, filledBytes, outputBytes, type Losses } from '../snapshot/assemble.js';
 import { assembleInOrder } from '../snapshot/assemble-in-order.js';
 import { assembleMapped } from '../snapshot/mapped-sink.js';

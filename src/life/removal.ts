@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';
 import { STUB_MAGIC } from '../image/stub.js';

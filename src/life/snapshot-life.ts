@@ -1,6 +1,6 @@
 /** What happens to a snapshot after it is stored: stubbed, woken by a host, consumed by a start (R25, R27). */
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { listSnapshots, ownerOf, readManifest, readState, readTakeover, stateObject, takeoverObject, takeoversIn, type State } from '../snapshot/snapshots.js';
 import { encodeStateRecord, readStateRecord, type StateRecord } from '../snapshot/state-record.js';

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import type { ErrorKind } from '../errors.js';
-import { tellSystem } from '../system-log.js';
+import { tellSystem } from '../system/system-log.js';
 import { appendLine, readLines } from './kept-lines.js';
 
 export interface Failure {

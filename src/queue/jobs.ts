@@ -5,9 +5,9 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError, type ErrorKind } from '../errors.js';
-import { processStart } from '../process-start.js';
+import { processStart } from '../system/process-start.js';
 import { noteFailure } from './failures.js';
 import { countFailure } from './ledger.js';
 

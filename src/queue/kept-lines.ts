@@ -1,6 +1,6 @@
 /** A file of one JSON value a line, of which the last hundred or so are kept. */
 import { appendFile, readFile, stat } from 'node:fs/promises';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 
 const KEPT = 100;
 const LONGEST_FILE = 256 << 10;

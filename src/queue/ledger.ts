@@ -5,7 +5,7 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { writeAtomically } from '../atomic-file.js';
+import { writeAtomically } from '../system/atomic-file.js';
 import type { ErrorKind } from '../errors.js';
 import { native } from '../native.js';
 import type { PageClass } from '../page-classes.js';

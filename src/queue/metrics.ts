@@ -2,7 +2,7 @@
 import { hostStatus } from './host-status.js';
 import { readLedger, type GuestLedger, type Ledger } from './ledger.js';
 import { PAGE_CLASSES } from '../page-classes.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import { listSnapshots, ownerOf, STATES, type SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 

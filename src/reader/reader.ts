@@ -6,7 +6,7 @@ import { ParsError } from '../errors.js';
 import type { ImageFacts, InspectionFacts } from './inspection.js';
 import { builtBinary } from '../native.js';
 import { EXPENDABLE, FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
-import { PipedChild } from '../piped-child.js';
+import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
 import { badAnswer, imageFacts, inspectionFacts } from './reader-answers.js';
 import { StripeMemory, type StripeBlock } from './stripe-memory.js';

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { recordDisks } from './disks.js';
 import { ParsError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Host } from '../system/host.js';
 import { encodeIndex, type IndexStripe } from './index-table.js';
 import type { ImageFacts, InspectionFacts } from '../reader/inspection.js';
 import type { Manifest, ManifestObject } from './manifest.js';

@@ -4,7 +4,7 @@ import { posix } from 'node:path';
 import { ParsError } from '../errors.js';
 import { native } from '../native.js';
 import { type CallOptions, type FileStatus, WebHdfsClient } from '../webhdfs/index.js';
-import { temporaryName } from '../temporary-name.js';
+import { temporaryName } from '../system/temporary-name.js';
 import { hdfsError, isHdfs } from './hdfs-errors.js';
 import type { HdfsAddress } from './hdfs-url.js';
 

@@ -1,5 +1,5 @@
 /** What killed writers leave in HDFS, and how old things are, by the NameNode's clock: the one its files' times are from. */
-import { isTemporary, temporaryName } from '../temporary-name.js';
+import { isTemporary, temporaryName } from '../system/temporary-name.js';
 import { DIRECTORY_MODE, type HdfsFiles } from './hdfs-files.js';
 import { MAX_DEPTH } from './store.js';
 

@@ -1,6 +1,6 @@
 /** What killed writers leave in a local store, and how old things are. The clock is this host's, as the files' times are. */
 import { join } from 'node:path';
-import { isTemporary } from '../temporary-name.js';
+import { isTemporary } from '../system/temporary-name.js';
 import { diskError, type Files, isMissing, removeEmptyParents } from './local-files.js';
 import { MAX_DEPTH } from './store.js';
 

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Native } from '../native.js';
 import { ParsError } from '../errors.js';
-import { temporaryName } from '../temporary-name.js';
+import { temporaryName } from '../system/temporary-name.js';
 import { diskError, type Files, isMissing, openNew, removeEmptyParents, syncDirectory, syncParents } from './local-files.js';
 import { readMarker } from './local-marker.js';
 import { MARKER_FILE } from './marker.js';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ParsError } from '../../src/errors.js';
 import { native } from '../../src/native.js';
-import { processStart } from '../../src/process-start.js';
+import { processStart } from '../../src/system/process-start.js';
 import { readFailures } from '../../src/queue/failures.js';
 import { hostStatus } from '../../src/queue/host-status.js';
 import { asJob, JobRecord, readJobs } from '../../src/queue/jobs.js';

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { native } from '../../src/native.js';
-import { processStart } from '../../src/process-start.js';
+import { processStart } from '../../src/system/process-start.js';
 import { offload } from '../../src/life/offload.js';
 import { presetPolicy } from '../../src/policy/policy.js';
 import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';

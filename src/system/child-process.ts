@@ -3,7 +3,7 @@ import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
-import { native } from './native.js';
+import { native } from '../native.js';
 
 const MAX_STDERR = 2048;
 

@@ -1,7 +1,7 @@
 /** Room on a file system, made sure of before the first byte is written. */
 import { statfs } from 'node:fs/promises';
-import { ParsError } from './errors.js';
-import { native } from './native.js';
+import { ParsError } from '../errors.js';
+import { native } from '../native.js';
 
 /** What is free on the file system of `path` for those who are not root. */
 export async function freeBytes(path: string): Promise<number> {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { ParsError } from './errors.js';
+import { ParsError } from '../errors.js';
 
 /** Who this host is: what snapshots record as their owner (R27). */
 export interface Host {

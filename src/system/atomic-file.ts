@@ -1,7 +1,7 @@
 /** Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of the directory. */
 import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { diskFull } from './room.js';
+import { diskFull } from './disk-space.js';
 import { isTemporary, temporaryName } from './temporary-name.js';
 
 /** Writes `data` to `path`, making its directory if need be. Throws 'no-space' for a full disk. */
