@@ -5,7 +5,7 @@ import { EXIT_CODES, ParsError } from '../errors.js';
 import { renderPlan } from '../faces/plan.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { makePlan, type Place, type StorePlace, planGuests } from '../report/plan.js';
-import { runningDomains } from '../report/virsh.js';
+import { runningDomains } from '../libvirt/domains.js';
 import { freeBytes } from '../system/disk-space.js';
 
 interface Options extends SharedOptions {

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { commandFor, isCompressed } from '../image/save-format.js';
-import { runVirsh } from '../virsh.js';
+import { runVirsh } from '../libvirt/virsh.js';
 import { type Check, failure, ok, warning } from './check.js';
 
 /** The oldest that hooks and images were tried with. */

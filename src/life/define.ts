@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { unlink } from 'node:fs/promises';
-import { moveDisks } from './domain-xml.js';
+import { moveDisks } from '../libvirt/domain-xml.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import { checkDisksElsewhere } from '../snapshot/disks.js';
@@ -14,7 +14,7 @@ import { claimByForce, claimWaking, refuseConsumed } from './snapshot-life.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
-import { defineGuest, guestState, savedXml, setSavedXml } from './virsh.js';
+import { defineGuest, guestState, savedXml, setSavedXml } from '../libvirt/guest.js';
 
 export interface DefinePlace {
   store: Store;

@@ -17,7 +17,7 @@ import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { policyByName, type Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
 import { ImageError, PackSession, probeImage } from '../reader/reader.js';
-import { memorySnapshotOf } from './memory-snapshots.js';
+import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { markState, settleStarts } from './snapshot-life.js';
 import { findSnapshot, newSnapshotName, readManifest, readState, removeSnapshot } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';

@@ -4,7 +4,7 @@ import { presetPolicy, PRESETS, type Policy } from '../policy/policy.js';
 import type { ReaderOptions } from '../reader/reader.js';
 import { reportOn } from './report.js';
 import { domainName, domainUuid, lookAtRunning } from './running-domain.js';
-import { virsh } from './virsh.js';
+import { virsh } from '../libvirt/domains.js';
 import { PAGE_BYTES } from '../page-classes.js';
 
 /** A stub keeps the head of its image. */

@@ -11,7 +11,7 @@ import { type LiveGuest, mapLiveGuest } from '../reader/pictures.js';
 import type { ReaderOptions } from '../reader/reader.js';
 import { isUuid } from '../snapshot/snapshot-names.js';
 import type { ReportFacts } from './report.js';
-import { virsh } from './virsh.js';
+import { virsh } from '../libvirt/domains.js';
 
 const PID_DIR = '/run/libvirt/qemu';
 /** What QEMU writes of a page: its record's word and the page; of a zero page the word and one byte. */

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { memorySnapshotOf } from '../../src/life/memory-snapshots.js';
+import { memorySnapshotOf } from '../../src/libvirt/memory-snapshots.js';
 import { offload, type Offloaded } from '../../src/life/offload.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { policyByName } from '../../src/policy/policy.js';

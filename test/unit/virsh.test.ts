@@ -3,8 +3,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { guestState, savedXml } from '../../src/life/virsh.js';
-import { runningDomains, virsh } from '../../src/report/virsh.js';
+import { guestState, savedXml } from '../../src/libvirt/guest.js';
+import { runningDomains, virsh } from '../../src/libvirt/domains.js';
 
 let bin: string;
 

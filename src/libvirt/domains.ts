@@ -1,6 +1,6 @@
 /** What libvirt says of domains, by virsh: read only. Nothing here goes through the hook, or changes a domain. */
 import { ParsError } from '../errors.js';
-import { notAsked, runVirsh, type VirshFailure, virshSaid } from '../virsh.js';
+import { notAsked, runVirsh, type VirshFailure, virshSaid } from './virsh.js';
 
 const TIMEOUT_MS = 60_000;
 

@@ -1,7 +1,7 @@
 /** libvirt's own client, on the system's libvirt. Never from a hook: libvirt waits for those, and would wait for itself. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { ParsError } from './errors.js';
+import { ParsError } from '../errors.js';
 
 export const LIBVIRT_URI = 'qemu:///system';
 const MAX_OUTPUT_BYTES = 64 << 20;

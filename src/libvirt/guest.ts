@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ParsError } from '../errors.js';
-import { LIBVIRT_URI, notAsked, runVirsh, type VirshFailure, virshSaid } from '../virsh.js';
+import { LIBVIRT_URI, notAsked, runVirsh, type VirshFailure, virshSaid } from './virsh.js';
 
 async function virsh(...args: string[]): Promise<string> {
   try {
