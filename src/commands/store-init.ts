@@ -3,8 +3,8 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../faces/plain.js';
 import { ParsError } from '../errors.js';
-import type { HdfsInitResult } from '../stores/hdfs-init.js';
-import type { InitResult } from '../stores/local-init.js';
+import type { HdfsInitResult } from '../stores/hdfs/init.js';
+import type { InitResult } from '../stores/local/init.js';
 
 interface Options extends SharedOptions {
   allowSameDevice?: boolean;
@@ -27,7 +27,7 @@ async function init(context: Context, options: Options): Promise<void> {
 }
 
 async function initLocal(context: Context, url: string, path: string, options: Options): Promise<void> {
-  const { initLocalStore } = await import('../stores/local-init.js');
+  const { initLocalStore } = await import('../stores/local/init.js');
   const result = await initLocalStore(path, {
     allowSameDevice: options.allowSameDevice ?? false,
     ...(options.replace === undefined ? {} : { replace: options.replace }),
@@ -41,7 +41,7 @@ async function initHdfs(context: Context, url: string, { allowSameDevice, replac
   if (allowSameDevice || replace !== undefined) {
     throw new ParsError('usage', '--allow-same-device and --replace are for stores in local directories', { hint: 'HDFS places its copies itself' });
   }
-  const { initHdfsStore } = await import('../stores/hdfs-init.js');
+  const { initHdfsStore } = await import('../stores/hdfs/init.js');
   const result = await initHdfsStore(url, context.signal);
   context.output.json({ url, ...result });
   context.output.text(describeHdfs(result));

@@ -20,9 +20,9 @@ export function parseStoreUrl(url: string): { scheme: StoreScheme; rest: string 
 export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
   const { scheme, rest } = parseStoreUrl(url);
   if (scheme !== 'local') {
-    const { HdfsStore } = await import('./hdfs.js');
+    const { HdfsStore } = await import('./hdfs/hdfs-store.js');
     return new HdfsStore(url, options);
   }
-  const { LocalStore } = await import('./local.js');
+  const { LocalStore } = await import('./local/local-store.js');
   return LocalStore.fromPath(rest, options);
 }

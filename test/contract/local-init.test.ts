@@ -2,9 +2,9 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { LocalStore } from '../../src/stores/local.js';
-import { type Files, nodeFiles } from '../../src/stores/local-files.js';
-import { initLocalStore } from '../../src/stores/local-init.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
+import { type Files, nodeFiles } from '../../src/stores/local/files.js';
+import { initLocalStore } from '../../src/stores/local/init.js';
 import { plainDisk } from '../support/disk-primitives.js';
 import { diskFailure, failing } from '../support/local-store.js';
 import { failure } from './store.js';

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
-import { LocalStore } from '../../src/stores/local.js';
-import { type Files, nodeFiles } from '../../src/stores/local-files.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
+import { type Files, nodeFiles } from '../../src/stores/local/files.js';
 import { plainDisk } from '../support/disk-primitives.js';
 import { copiesOf, diskFailure, failing, filesIn, flipByte, type LocalFixture, localFixture, PLACES } from '../support/local-store.js';
 import { failure, put, sha256, storeContract } from './store.js';
@@ -295,7 +295,7 @@ describe('a local store', () => {
 
   it('shows nothing of an upload that was killed', async () => {
     const script = `
-      import { LocalStore } from ${JSON.stringify(join(process.cwd(), 'src/stores/local.ts'))};
+      import { LocalStore } from ${JSON.stringify(join(process.cwd(), 'src/stores/local/local-store.ts'))};
       import { plainDisk } from ${JSON.stringify(join(process.cwd(), 'test/support/disk-primitives.ts'))};
       const store = LocalStore.fromPath(${JSON.stringify(fixture.path)}, { disk: plainDisk });
       const writer = await store.create('g/s/x', { copies: 3, critical: true });

@@ -21,8 +21,8 @@ import { asJob } from '../../src/queue/jobs.js';
 import { offloadPending } from '../../src/queue/pending.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
-import { LocalStore } from '../../src/stores/local.js';
-import { initLocalStore } from '../../src/stores/local-init.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
+import { initLocalStore } from '../../src/stores/local/init.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 
 const HOST = { machineId: '0'.repeat(32), host: 'test' };

@@ -1,8 +1,8 @@
 /** The store in HDFS against a real cluster: one NameNode, three DataNodes with addresses of their own. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { HdfsStore } from '../../src/stores/hdfs.js';
-import { initHdfsStore } from '../../src/stores/hdfs-init.js';
+import { HdfsStore } from '../../src/stores/hdfs/hdfs-store.js';
+import { initHdfsStore } from '../../src/stores/hdfs/init.js';
 import { nameNodesOf, upload } from '../../src/webhdfs/index.js';
 import { failure, put, storeContract } from '../contract/store.js';
 import { HdfsCluster } from '../support/hdfs-cluster.js';

@@ -13,7 +13,7 @@ import { StubRegistry } from '../../src/image/stub-registry.js';
 import { hydrate } from '../../src/life/hydrate.js';
 import { restore } from '../../src/life/restore.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
-import { LocalStore } from '../../src/stores/local.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
 import { rawImage } from '../support/compressed.js';
 import { fixtureImage, sparseFixtureImage } from '../support/fixture-image.js';
 

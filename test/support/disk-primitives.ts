@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { fstatSync, readSync } from 'node:fs';
-import type { DiskPrimitives } from '../../src/stores/local-writer.js';
+import type { DiskPrimitives } from '../../src/stores/local/writer.js';
 
 function short(hash: ReturnType<typeof createHash>): string {
   return hash.digest('hex').slice(0, 32);

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { native } from '../../src/native.js';
-import { HdfsFiles } from '../../src/stores/hdfs-files.js';
+import { HdfsFiles } from '../../src/stores/hdfs/files.js';
 import type { StoredObject } from '../../src/stores/store.js';
 import type { BlockLocation, FileStatus, WebHdfsOptions } from '../../src/webhdfs/index.js';
 

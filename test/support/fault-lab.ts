@@ -14,7 +14,7 @@ import { restore } from '../../src/life/restore.js';
 import { policyByName } from '../../src/policy/policy.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { listSnapshots, readManifest, removeSnapshot } from '../../src/snapshot/snapshots.js';
-import { initHdfsStore } from '../../src/stores/hdfs-init.js';
+import { initHdfsStore } from '../../src/stores/hdfs/init.js';
 import { openStore } from '../../src/stores/open.js';
 import type { Store } from '../../src/stores/store.js';
 import { nameNodesOf, upload, WebHdfsClient } from '../../src/webhdfs/index.js';

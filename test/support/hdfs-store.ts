@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { StoreFixture } from '../contract/store.js';
-import { HdfsStore } from '../../src/stores/hdfs.js';
-import { initHdfsStore } from '../../src/stores/hdfs-init.js';
+import { HdfsStore } from '../../src/stores/hdfs/hdfs-store.js';
+import { initHdfsStore } from '../../src/stores/hdfs/init.js';
 import { nameNodesOf, WebHdfsClient } from '../../src/webhdfs/index.js';
 import type { HdfsCluster } from './hdfs-cluster.js';
 

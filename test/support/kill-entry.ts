@@ -9,7 +9,7 @@ import { hydrate } from '../../src/life/hydrate.js';
 import { ImageFile } from '../../src/image/image-file.js';
 import { offload } from '../../src/life/offload.js';
 import { policyByName } from '../../src/policy/policy.js';
-import { initLocalStore } from '../../src/stores/local-init.js';
+import { initLocalStore } from '../../src/stores/local/init.js';
 import { openStore } from '../../src/stores/open.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 

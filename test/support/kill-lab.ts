@@ -10,7 +10,7 @@ import { ImageFile } from '../../src/image/image-file.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { restore } from '../../src/life/restore.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
-import { initLocalStore } from '../../src/stores/local-init.js';
+import { initLocalStore } from '../../src/stores/local/init.js';
 import { openStore } from '../../src/stores/open.js';
 import type { Store } from '../../src/stores/store.js';
 import { rawImage } from './compressed.js';

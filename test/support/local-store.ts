@@ -3,10 +3,10 @@ import { mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { StoreFixture } from '../contract/store.js';
-import { LocalStore } from '../../src/stores/local.js';
-import { type Files, nodeFiles } from '../../src/stores/local-files.js';
-import { initLocalStore } from '../../src/stores/local-init.js';
-import type { DiskPrimitives } from '../../src/stores/local-writer.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
+import { type Files, nodeFiles } from '../../src/stores/local/files.js';
+import { initLocalStore } from '../../src/stores/local/init.js';
+import type { DiskPrimitives } from '../../src/stores/local/writer.js';
 import { plainDisk } from './disk-primitives.js';
 
 export const PLACES = 3;

@@ -5,7 +5,7 @@ import { packName, isStored, type IndexFrame } from '../../src/snapshot/index-ta
 import { EXPENDABLE, FRAME_FILL, PAGE_CLASSES } from '../../src/page-classes.js';
 import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
 import { objectPath, readManifest } from '../../src/snapshot/snapshots.js';
-import { LocalStore } from '../../src/stores/local.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
 
 /** What was there to lose, and what was lost. */
 export interface Half {

@@ -7,8 +7,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ParsError } from '../../src/errors.js';
-import { LocalStore } from '../../src/stores/local.js';
-import { initLocalStore } from '../../src/stores/local-init.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
+import { initLocalStore } from '../../src/stores/local/init.js';
 import { plainDisk } from './disk-primitives.js';
 
 const root = process.argv[2] ?? '';

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
-import { inspectObject, mendObject } from '../../src/stores/hdfs-health.js';
+import { inspectObject, mendObject } from '../../src/stores/hdfs/health.js';
 import type { ObjectHealth, StoredObject } from '../../src/stores/store.js';
 import { failure } from '../contract/store.js';
 import { type Conduct, FakeHdfs } from '../support/fake-hdfs.js';

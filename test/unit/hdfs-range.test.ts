@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ErrorKind } from '../../src/errors.js';
-import { ObjectReader, SilentNodes } from '../../src/stores/hdfs-range.js';
+import { ObjectReader, SilentNodes } from '../../src/stores/hdfs/object-reader.js';
 import { readRange } from '../../src/webhdfs/index.js';
 import { failure } from '../contract/store.js';
 import { type Conduct, FakeHdfs } from '../support/fake-hdfs.js';

@@ -1,6 +1,6 @@
 /** Who receives what has one copy: the NameNode is played, for its choice is chance. */
 import { describe, expect, it } from 'vitest';
-import { Spread } from '../../src/stores/hdfs-spread.js';
+import { Spread } from '../../src/stores/hdfs/placement.js';
 import type { OfferReceiver, Redirect } from '../../src/webhdfs/index.js';
 
 const NOBODY: ReadonlySet<string> = new Set();

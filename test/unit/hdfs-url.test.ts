@@ -3,7 +3,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
-import { parseHdfsUrl } from '../../src/stores/hdfs-url.js';
+import { parseHdfsUrl } from '../../src/stores/hdfs/url.js';
 
 describe('the URL of a store in HDFS', () => {
   it('names NameNodes and a directory', () => {

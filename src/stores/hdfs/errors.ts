@@ -1,6 +1,6 @@
 /** What HDFS answers, as errors of ours: what is wrong, and what to do about it. */
-import { ParsError, type ErrorKind } from '../errors.js';
-import { WebHdfsError, type WebHdfsFailure } from '../webhdfs/index.js';
+import { ParsError, type ErrorKind } from '../../errors.js';
+import { WebHdfsError, type WebHdfsFailure } from '../../webhdfs/index.js';
 
 const MEANING: Record<Exclude<WebHdfsFailure, 'aborted'>, { kind: ErrorKind; hint?: string }> = {
   missing: { kind: 'missing' },

@@ -1,25 +1,25 @@
 /** A store in HDFS, over WebHDFS: an object is a file with as many copies as its class asks for, on as many DataNodes. */
 import { createHash } from 'node:crypto';
-import { ParsError } from '../errors.js';
-import { native, type Native } from '../native.js';
-import { parseCoding } from './coding.js';
-import { unavailableParts } from './hdfs-available.js';
-import { prepareCoding } from './hdfs-coding.js';
-import { HdfsFiles } from './hdfs-files.js';
-import { inspectObject, mendObject, notProven, proveCopies } from './hdfs-health.js';
-import { trustWarnings } from './hdfs-init.js';
-import { type HdfsMarker, readMarker } from './hdfs-marker.js';
-import { countNodes, type Nodes } from './hdfs-nodes.js';
-import { quotaRoom } from './hdfs-quota.js';
-import { ObjectReader, SilentNodes } from './hdfs-range.js';
-import { Spread } from './hdfs-spread.js';
-import { NameNodeClock, sweepBelow } from './hdfs-sweep.js';
-import { type Receivers, sendSmall } from './hdfs-upload.js';
-import { parseHdfsUrl } from './hdfs-url.js';
-import { HdfsWriter } from './hdfs-writer.js';
-import { MARKER_FILE } from './marker.js';
-import { checkObjectName } from './names.js';
-import { MAX_WHOLE_BYTES, type ObjectHealth, type ObjectTerms, type ObjectWriter, type Store, type StoredObject, type StoreOptions, type StoreStatus, type Stretch } from './store.js';
+import { ParsError } from '../../errors.js';
+import { native, type Native } from '../../native.js';
+import { parseCoding } from '../coding.js';
+import { unavailableParts } from './unavailable.js';
+import { prepareCoding } from './coding.js';
+import { HdfsFiles } from './files.js';
+import { inspectObject, mendObject, notProven, proveCopies } from './health.js';
+import { trustWarnings } from './init.js';
+import { type HdfsMarker, readMarker } from './marker.js';
+import { countNodes, type Nodes } from './nodes.js';
+import { quotaRoom } from './quota.js';
+import { ObjectReader, SilentNodes } from './object-reader.js';
+import { Spread } from './placement.js';
+import { NameNodeClock, sweepBelow } from './sweep.js';
+import { type Receivers, sendSmall } from './upload.js';
+import { parseHdfsUrl } from './url.js';
+import { HdfsWriter } from './writer.js';
+import { MARKER_FILE } from '../marker.js';
+import { checkObjectName } from '../names.js';
+import { MAX_WHOLE_BYTES, type ObjectHealth, type ObjectTerms, type ObjectWriter, type Store, type StoredObject, type StoreOptions, type StoreStatus, type Stretch } from '../store.js';
 
 export interface HdfsStoreOptions extends StoreOptions {
   /** For tests without the addon. */

@@ -1,8 +1,8 @@
 /** The marker of a store's directory: what tells it from the empty mount point of a disk that is not there (R22). */
 import { join } from 'node:path';
-import { ParsError } from '../errors.js';
-import { DIRECTORY_MODE, FILE_MODE, type Files, isMissing, syncDirectory } from './local-files.js';
-import { MARKER_FILE, MARKER_FORMAT } from './marker.js';
+import { ParsError } from '../../errors.js';
+import { DIRECTORY_MODE, FILE_MODE, type Files, isMissing, syncDirectory } from './files.js';
+import { MARKER_FILE, MARKER_FORMAT } from '../marker.js';
 
 export interface Marker {
   format: typeof MARKER_FORMAT;

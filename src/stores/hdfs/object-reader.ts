@@ -2,12 +2,12 @@
  * Reads an object front to back, block by block, each from a DataNode that has it. Frames are asked for in the order in which they lie,
  * some left out, so one stream a block serves many of them: a range of its own for each would cost the DataNodes several times as much.
  */
-import { ParsError } from '../errors.js';
-import { NEVER_REACHED, openRange, transferNames, WebHdfsError, type BlockLocation } from '../webhdfs/index.js';
-import { parseCoding, piecesOf } from './coding.js';
-import { blocksOf } from './hdfs-blocks.js';
-import { hdfsError } from './hdfs-errors.js';
-import type { HdfsFiles } from './hdfs-files.js';
+import { ParsError } from '../../errors.js';
+import { NEVER_REACHED, openRange, transferNames, WebHdfsError, type BlockLocation } from '../../webhdfs/index.js';
+import { parseCoding, piecesOf } from '../coding.js';
+import { blocksOf } from './blocks.js';
+import { hdfsError } from './errors.js';
+import type { HdfsFiles } from './files.js';
 
 /** Bytes read for nothing rather than to open a new stream, which costs a DataNode about as much. */
 const SKIP_BYTES = 4 << 20;

@@ -1,10 +1,10 @@
 /** Makes copies of an object from one that is good: after a disk was replaced, or a copy decayed. */
 import { join } from 'node:path';
-import { ParsError } from '../errors.js';
-import { diskError, type Files } from './local-files.js';
-import { type Attempt, isAttempt } from './local-reader.js';
-import { CopyWriter, type DiskPrimitives } from './local-writer.js';
-import type { StoredObject } from './store.js';
+import { ParsError } from '../../errors.js';
+import { diskError, type Files } from './files.js';
+import { type Attempt, isAttempt } from './reader.js';
+import { CopyWriter, type DiskPrimitives } from './writer.js';
+import type { StoredObject } from '../store.js';
 
 const CHUNK_BYTES = 4 << 20;
 

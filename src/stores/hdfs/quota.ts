@@ -1,7 +1,7 @@
 /** Quotas of the directories a store lies in. */
 import { posix } from 'node:path';
-import type { ContentSummary } from '../webhdfs/index.js';
-import type { HdfsFiles } from './hdfs-files.js';
+import type { ContentSummary } from '../../webhdfs/index.js';
+import type { HdfsFiles } from './files.js';
 
 /** Which quota does not leave so many bytes and another name; null when all do. */
 export async function exceededQuota(files: HdfsFiles, bytes: number): Promise<string | null> {

@@ -3,11 +3,11 @@
  * finds no room for its block says only that every DataNode of the pipeline is bad. So the cluster is asked what it was.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { WebHdfsError } from '../webhdfs/index.js';
-import { isHdfs } from './hdfs-errors.js';
-import type { HdfsFiles } from './hdfs-files.js';
-import { countNodes } from './hdfs-nodes.js';
-import { exceededQuota } from './hdfs-quota.js';
+import { WebHdfsError } from '../../webhdfs/index.js';
+import { isHdfs } from './errors.js';
+import type { HdfsFiles } from './files.js';
+import { countNodes } from './nodes.js';
+import { exceededQuota } from './quota.js';
 
 /** Two heartbeats, three seconds apart by default, and some time for what they tell; ms. */
 const HEARTBEATS_MS = 8_000;

@@ -1,7 +1,7 @@
 /** What killed writers leave in HDFS, and how old things are, by the NameNode's clock: the one its files' times are from. */
-import { isTemporary, temporaryName } from '../system/temporary-name.js';
-import { DIRECTORY_MODE, type HdfsFiles } from './hdfs-files.js';
-import { MAX_DEPTH } from './store.js';
+import { isTemporary, temporaryName } from '../../system/temporary-name.js';
+import { DIRECTORY_MODE, type HdfsFiles } from './files.js';
+import { MAX_DEPTH } from '../store.js';
 
 /** An upload may take long, and its temporary files with it: none is ever taken away younger than that. */
 export const MIN_SWEEP_MS = 24 * 3_600_000;

@@ -1,10 +1,10 @@
 /** Makes directories a store, once, and gives a replaced disk its marker back. Writes nothing before all is checked (R22). */
 import { dirname, join } from 'node:path';
-import { ParsError } from '../errors.js';
-import { diskError, DIRECTORY_MODE, type Files, isMissing, nodeFiles, syncDirectory } from './local-files.js';
-import { type Marker, readMarker, writeMarker } from './local-marker.js';
-import { MARKER_FILE, MARKER_FORMAT, newStoreId } from './marker.js';
-import { parseDirectories } from './local-places.js';
+import { ParsError } from '../../errors.js';
+import { diskError, DIRECTORY_MODE, type Files, isMissing, nodeFiles, syncDirectory } from './files.js';
+import { type Marker, readMarker, writeMarker } from './marker.js';
+import { MARKER_FILE, MARKER_FORMAT, newStoreId } from '../marker.js';
+import { parseDirectories } from './locations.js';
 
 export interface InitOptions {
   /** Copies on one device are lost together: only when asked for. */

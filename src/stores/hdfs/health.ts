@@ -1,12 +1,12 @@
 /** What HDFS holds of an object: copies that the NameNode knows to be good and alive, and when they are read, those that were read to the end. */
-import { ParsError } from '../errors.js';
-import type { BlockLocation, FileStatus } from '../webhdfs/index.js';
-import type { Native } from '../native.js';
-import { parseCoding } from './coding.js';
-import { awaitPieces, blocksOf, placeOfBlock, type Stand, standOf } from './hdfs-blocks.js';
-import { CopiesReader } from './hdfs-copies.js';
-import type { HdfsFiles } from './hdfs-files.js';
-import type { CopyFault, ObjectHealth, StoredObject } from './store.js';
+import { ParsError } from '../../errors.js';
+import type { BlockLocation, FileStatus } from '../../webhdfs/index.js';
+import type { Native } from '../../native.js';
+import { parseCoding } from '../coding.js';
+import { awaitPieces, blocksOf, placeOfBlock, type Stand, standOf } from './blocks.js';
+import { CopiesReader } from './copies-reader.js';
+import type { HdfsFiles } from './files.js';
+import type { CopyFault, ObjectHealth, StoredObject } from '../store.js';
 
 type NewHash = Native['newHash'];
 

@@ -2,11 +2,11 @@
  * Writes an object to HDFS: under a temporary name, checked, renamed. What fits into one small block is kept until the end, for only then
  * is it known to be small; everything else goes out as it comes, with a bounded amount waiting.
  */
-import type { Native } from '../native.js';
-import { ParsError } from '../errors.js';
-import { FILE_MODE, type HdfsFiles } from './hdfs-files.js';
-import { beginUpload, type HdfsUpload, type Receivers, SMALL_BYTES, type UploadTerms } from './hdfs-upload.js';
-import type { ObjectTerms, ObjectWriter, StoredObject } from './store.js';
+import type { Native } from '../../native.js';
+import { ParsError } from '../../errors.js';
+import { FILE_MODE, type HdfsFiles } from './files.js';
+import { beginUpload, type HdfsUpload, type Receivers, SMALL_BYTES, type UploadTerms } from './upload.js';
+import type { ObjectTerms, ObjectWriter, StoredObject } from '../store.js';
 
 /** What may wait for the network before the caller is asked to. */
 const MAX_PENDING_BYTES = 4 << 20;

@@ -2,11 +2,11 @@
  * Reads every copy of every block of an object: round by round the object's bytes, each time from copies that were not read yet. HDFS moves
  * copies meanwhile, so the NameNode is asked right before each read what to read, and right after it what became of it.
  */
-import type { Native } from '../native.js';
-import { openRange, readRange, WebHdfsError, type BlockLocation } from '../webhdfs/index.js';
-import { blocksOf, placeOfBlock, standOf } from './hdfs-blocks.js';
-import type { HdfsFiles } from './hdfs-files.js';
-import type { CopyFault, StoredObject } from './store.js';
+import type { Native } from '../../native.js';
+import { openRange, readRange, WebHdfsError, type BlockLocation } from '../../webhdfs/index.js';
+import { blocksOf, placeOfBlock, standOf } from './blocks.js';
+import type { HdfsFiles } from './files.js';
+import type { CopyFault, StoredObject } from '../store.js';
 
 /** Of a block whose copies move on and on, some stay unread, and do not count. */
 const MAX_ROUNDS = 32;

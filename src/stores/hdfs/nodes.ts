@@ -1,6 +1,6 @@
 /** How many DataNodes a cluster has, and how much room: what the NameNode shows of itself beside WebHDFS. */
 import { z } from 'zod';
-import type { HdfsFiles } from './hdfs-files.js';
+import type { HdfsFiles } from './files.js';
 
 export interface Nodes {
   live: number;

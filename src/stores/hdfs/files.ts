@@ -1,12 +1,12 @@
 /** Files and directories of a store in HDFS: the few operations the rest is made of, with errors of ours. */
 import { setMaxListeners } from 'node:events';
 import { posix } from 'node:path';
-import { ParsError } from '../errors.js';
-import { native } from '../native.js';
-import { type CallOptions, type FileStatus, WebHdfsClient } from '../webhdfs/index.js';
-import { temporaryName } from '../system/temporary-name.js';
-import { hdfsError, isHdfs } from './hdfs-errors.js';
-import type { HdfsAddress } from './hdfs-url.js';
+import { ParsError } from '../../errors.js';
+import { native } from '../../native.js';
+import { type CallOptions, type FileStatus, WebHdfsClient } from '../../webhdfs/index.js';
+import { temporaryName } from '../../system/temporary-name.js';
+import { hdfsError, isHdfs } from './errors.js';
+import type { HdfsAddress } from './url.js';
 
 export const FILE_MODE = '600';
 export const DIRECTORY_MODE = '700';

@@ -1,9 +1,9 @@
 /** The marker of a store in HDFS: what tells its directory from another cluster's of the same name (R22). */
 import { z } from 'zod';
-import { ParsError } from '../errors.js';
-import type { HdfsFiles } from './hdfs-files.js';
-import { ObjectReader, SilentNodes } from './hdfs-range.js';
-import { MARKER_FILE, MARKER_FORMAT, newStoreId } from './marker.js';
+import { ParsError } from '../../errors.js';
+import type { HdfsFiles } from './files.js';
+import { ObjectReader, SilentNodes } from './object-reader.js';
+import { MARKER_FILE, MARKER_FORMAT, newStoreId } from '../marker.js';
 
 const MAX_MARKER_BYTES = 65_536;
 

@@ -1,8 +1,8 @@
 /** What killed writers leave in a local store, and how old things are. The clock is this host's, as the files' times are. */
 import { join } from 'node:path';
-import { isTemporary } from '../system/temporary-name.js';
-import { diskError, type Files, isMissing, removeEmptyParents } from './local-files.js';
-import { MAX_DEPTH } from './store.js';
+import { isTemporary } from '../../system/temporary-name.js';
+import { diskError, type Files, isMissing, removeEmptyParents } from './files.js';
+import { MAX_DEPTH } from '../store.js';
 
 /** Milliseconds since the file was last written; null when it is not there. A time in the future is no age at all. */
 export async function ageOf(files: Files, path: string): Promise<number | null> {

@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ParsError } from '../errors.js';
-import { type Files, isMissing } from './local-files.js';
-import { type Absence, describeAbsences } from './local-places.js';
-import { type CopyFault, MAX_WHOLE_BYTES, type StoredObject } from './store.js';
+import { ParsError } from '../../errors.js';
+import { type Files, isMissing } from './files.js';
+import { type Absence, describeAbsences } from './locations.js';
+import { type CopyFault, MAX_WHOLE_BYTES, type StoredObject } from '../store.js';
 
 /** Why a copy could not be used. */
 type Fault = CopyFault['fault'];

@@ -1,6 +1,6 @@
 /** Data of one copy is spread over the DataNodes: together on one it would be lost together. */
-import type { BlockLocation, OfferReceiver, Redirect } from '../webhdfs/index.js';
-import type { StoredObject } from './store.js';
+import type { BlockLocation, OfferReceiver, Redirect } from '../../webhdfs/index.js';
+import type { StoredObject } from '../store.js';
 
 /** The NameNode offers one receiver at a time, at random: of so many offers the emptiest is taken. */
 const OFFERS = 16;

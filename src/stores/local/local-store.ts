@@ -1,16 +1,16 @@
 /** A store in local directories, each meant to be a disk of its own. Copies of an object lie in different directories. */
 import { join } from 'node:path';
-import { ParsError } from '../errors.js';
-import { native } from '../native.js';
-import { diskError, type Files, isMissing, nodeFiles, removeEmptyParents, syncDirectory } from './local-files.js';
-import { MARKER_FILE } from './marker.js';
-import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './local-places.js';
-import { mendCopies } from './local-mend.js';
-import { ageOf, sweepDirectory } from './local-sweep.js';
-import { type Attempt, CopyError, distinctContents, isAttempt, noGoodCopy, notProven, readProven, readSmallFile, tryCopy } from './local-reader.js';
-import { CopyWriter, DiskGone, type DiskPrimitives, LocalWriter } from './local-writer.js';
-import { checkObjectName } from './names.js';
-import type { CopyFault, ObjectHealth, ObjectWriter, Store, StoredObject, StoreOptions, StoreStatus } from './store.js';
+import { ParsError } from '../../errors.js';
+import { native } from '../../native.js';
+import { diskError, type Files, isMissing, nodeFiles, removeEmptyParents, syncDirectory } from './files.js';
+import { MARKER_FILE } from '../marker.js';
+import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './locations.js';
+import { mendCopies } from './repair.js';
+import { ageOf, sweepDirectory } from './sweep.js';
+import { type Attempt, CopyError, distinctContents, isAttempt, noGoodCopy, notProven, readProven, readSmallFile, tryCopy } from './reader.js';
+import { CopyWriter, DiskGone, type DiskPrimitives, LocalWriter } from './writer.js';
+import { checkObjectName } from '../names.js';
+import type { CopyFault, ObjectHealth, ObjectWriter, Store, StoredObject, StoreOptions, StoreStatus } from '../store.js';
 
 export interface LocalStoreOptions extends StoreOptions {
   /** For tests: file operations that fail. */

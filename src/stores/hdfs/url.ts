@@ -4,8 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { ParsError } from '../errors.js';
-import { nameNodesOf, type WebHdfsOptions } from '../webhdfs/index.js';
+import { ParsError } from '../../errors.js';
+import { nameNodesOf, type WebHdfsOptions } from '../../webhdfs/index.js';
 
 export interface HdfsAddress {
   /** The URL as it is shown and recorded. */

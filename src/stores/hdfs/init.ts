@@ -1,10 +1,10 @@
 /** Makes a directory in HDFS a store, once. Writes nothing before all is checked (R22). */
-import { ParsError } from '../errors.js';
-import { DIRECTORY_MODE, FILE_MODE, HdfsFiles } from './hdfs-files.js';
-import { encodeMarker, newMarker, readMarker, type HdfsMarker } from './hdfs-marker.js';
-import { parseHdfsUrl } from './hdfs-url.js';
-import { sendSmall } from './hdfs-upload.js';
-import { MARKER_FILE } from './marker.js';
+import { ParsError } from '../../errors.js';
+import { DIRECTORY_MODE, FILE_MODE, HdfsFiles } from './files.js';
+import { encodeMarker, newMarker, readMarker, type HdfsMarker } from './marker.js';
+import { parseHdfsUrl } from './url.js';
+import { sendSmall } from './upload.js';
+import { MARKER_FILE } from '../marker.js';
 
 export interface HdfsInitResult {
   storeId: string;

@@ -1,10 +1,10 @@
 /** The directories of a local store, and which of them can be used now. */
 import { createHash } from 'node:crypto';
 import { isAbsolute, normalize } from 'node:path';
-import { ParsError } from '../errors.js';
-import { type Files, isMissing } from './local-files.js';
-import { type Marker, readMarker } from './local-marker.js';
-import { MARKER_FILE } from './marker.js';
+import { ParsError } from '../../errors.js';
+import { type Files, isMissing } from './files.js';
+import { type Marker, readMarker } from './marker.js';
+import { MARKER_FILE } from '../marker.js';
 
 export interface Place {
   directory: string;

@@ -1,13 +1,13 @@
 /** Writes an object to several directories at once: temporary names, fsync, length check, rename, fsync of the directories. */
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { Native } from '../native.js';
-import { ParsError } from '../errors.js';
-import { temporaryName } from '../system/temporary-name.js';
-import { diskError, type Files, isMissing, openNew, removeEmptyParents, syncDirectory, syncParents } from './local-files.js';
-import { readMarker } from './local-marker.js';
-import { MARKER_FILE } from './marker.js';
-import type { ObjectWriter, StoredObject } from './store.js';
+import type { Native } from '../../native.js';
+import { ParsError } from '../../errors.js';
+import { temporaryName } from '../../system/temporary-name.js';
+import { diskError, type Files, isMissing, openNew, removeEmptyParents, syncDirectory, syncParents } from './files.js';
+import { readMarker } from './marker.js';
+import { MARKER_FILE } from '../marker.js';
+import type { ObjectWriter, StoredObject } from '../store.js';
 
 /** What a writer may have in memory for its slowest copy before it asks to wait. */
 const MAX_PENDING_BYTES = 8 << 20;

@@ -1,8 +1,8 @@
 /** Where the blocks of a file lie, as the NameNode sees it: copies in effect, and how they are spread. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BlockLocation } from '../webhdfs/index.js';
-import { parseCoding, piecesOf } from './coding.js';
-import type { HdfsFiles } from './hdfs-files.js';
+import type { BlockLocation } from '../../webhdfs/index.js';
+import { parseCoding, piecesOf } from '../coding.js';
+import type { HdfsFiles } from './files.js';
 
 /** Blocks are closed before every DataNode has told the NameNode of its copy, and a pipeline that lost one goes on with fewer. */
 export const COPIES_WAIT_MS = 60_000;

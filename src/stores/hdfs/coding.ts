@@ -1,7 +1,7 @@
 /** The tree of a coding: a directory that carries the policy, which every file below it takes on. */
-import { ParsError } from '../errors.js';
-import { isHdfs } from './hdfs-errors.js';
-import type { HdfsFiles } from './hdfs-files.js';
+import { ParsError } from '../../errors.js';
+import { isHdfs } from './errors.js';
+import type { HdfsFiles } from './files.js';
 
 /** Makes it if need be; throws, with what the cluster says, when the cluster does not have the coding enabled. */
 export async function prepareCoding(files: HdfsFiles, coding: string): Promise<void> {

@@ -1,7 +1,7 @@
 /** The file operations a local store makes, in one place so that tests can let each of them fail. */
 import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { ParsError, type ErrorKind } from '../errors.js';
+import { ParsError, type ErrorKind } from '../../errors.js';
 
 export type Files = Pick<typeof fs, 'chmod' | 'link' | 'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'rmdir' | 'stat' | 'statfs' | 'unlink'>;
 

@@ -1,10 +1,10 @@
 /** One file on its way into HDFS: created, sent, checked against what the cluster says it has. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ParsError } from '../errors.js';
-import { sameChecksum, Upload, type ChooseReceiver, type CreateOptions, type FileChecksum, type Uploaded } from '../webhdfs/index.js';
-import { hdfsError, isHdfs } from './hdfs-errors.js';
-import type { HdfsFiles } from './hdfs-files.js';
-import { refusalBehind } from './hdfs-refusal.js';
+import { ParsError } from '../../errors.js';
+import { sameChecksum, Upload, type ChooseReceiver, type CreateOptions, type FileChecksum, type Uploaded } from '../../webhdfs/index.js';
+import { hdfsError, isHdfs } from './errors.js';
+import type { HdfsFiles } from './files.js';
+import { refusalBehind } from './refusal.js';
 
 export const SMALL_BYTES = 1 << 20;
 /** Quota is charged a whole block for each copy while it is written, so blocks of small files are small: the least a NameNode allows by default. */

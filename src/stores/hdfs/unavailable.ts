@@ -2,12 +2,12 @@
  * What cannot be had now, asked before a restore begins. The NameNode hands out DataNodes that are dead for minutes after they died, so
  * a little is read for each set of DataNodes that some block has its copies on: what is silent then is left out of all further reads.
  */
-import { ParsError } from '../errors.js';
-import { parseCoding } from './coding.js';
-import { blocksOf, standOf } from './hdfs-blocks.js';
-import type { HdfsFiles } from './hdfs-files.js';
-import { ObjectReader, type SilentNodes } from './hdfs-range.js';
-import type { Stretch } from './store.js';
+import { ParsError } from '../../errors.js';
+import { parseCoding } from '../coding.js';
+import { blocksOf, standOf } from './blocks.js';
+import type { HdfsFiles } from './files.js';
+import { ObjectReader, type SilentNodes } from './object-reader.js';
+import type { Stretch } from '../store.js';
 
 /** Sets of DataNodes that are tried; on a large cluster nearly every block has one of its own, and then reading itself must tell. */
 const MAX_PROBES = 256;
