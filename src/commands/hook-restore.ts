@@ -5,7 +5,7 @@ import { ParsError } from '../errors.js';
 import { restoreBegin } from '../life/hook.js';
 import { thisHost } from '../system/host.js';
 import { publishMetrics } from './metrics.js';
-import { asJob } from '../queue/jobs.js';
+import { asJob } from '../journal/jobs.js';
 import { noteRefill } from '../life/note-refill.js';
 import { openStore } from '../stores/open.js';
 import type { Store } from '../stores/store.js';

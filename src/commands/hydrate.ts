@@ -11,7 +11,7 @@ import { thisHost } from '../system/host.js';
 import { hydrate, type Hydrated } from '../life/hydrate.js';
 import { ImageFile } from '../image/image-file.js';
 import { publishMetrics } from './metrics.js';
-import { asJob } from '../queue/jobs.js';
+import { asJob } from '../journal/jobs.js';
 import { noteRefill } from '../life/note-refill.js';
 import { StubRegistry } from '../image/stub-registry.js';
 

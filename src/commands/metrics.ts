@@ -8,7 +8,7 @@ import { ParsError } from '../errors.js';
 import { renderMetrics } from '../faces/prometheus.js';
 import { knownHost } from '../system/host.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
-import { collectMetrics, type Metric } from '../queue/metrics.js';
+import { collectMetrics, type Metric } from '../status/metrics.js';
 import { openStore } from '../stores/open.js';
 import { version } from '../version.js';
 

@@ -4,11 +4,11 @@ import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES } from '../errors.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatDuration } from '../faces/units.js';
-import { hostStatus, type HostStatus } from '../queue/host-status.js';
+import { hostStatus, type HostStatus } from '../status/host-status.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
-import type { Failure } from '../queue/failures.js';
-import type { Job } from '../queue/jobs.js';
-import { lossInWords, type NotedLoss } from '../queue/losses.js';
+import type { Failure } from '../journal/failures.js';
+import type { Job } from '../journal/jobs.js';
+import { lossInWords, type NotedLoss } from '../journal/losses.js';
 
 interface Options extends SharedOptions {
   saveDir: string;

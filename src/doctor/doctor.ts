@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { thisHost } from '../system/host.js';
 import type { Config } from '../policy/config.js';
-import { readJobs } from '../queue/jobs.js';
+import { readJobs } from '../journal/jobs.js';
 import { ImageError, probeImage } from '../reader/reader.js';
 import type { Store } from '../stores/store.js';
 import { freeBytes } from '../system/disk-space.js';

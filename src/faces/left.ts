@@ -1,5 +1,5 @@
 /** The managed saves that stay whole, as people see them. */
-import type { WholeSave } from '../queue/host-status.js';
+import type { WholeSave } from '../status/host-status.js';
 import { plain } from './plain.js';
 import { formatBytes } from './units.js';
 

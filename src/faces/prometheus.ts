@@ -1,5 +1,5 @@
 /** Metrics in Prometheus' text format, as node_exporter's textfile collector reads it. */
-import type { Metric, Sample } from '../queue/metrics.js';
+import type { Metric, Sample } from '../status/metrics.js';
 
 /** Metrics without a sample are left out. */
 export function renderMetrics(metrics: readonly Metric[]): string {

@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
-import { readJobs } from '../queue/jobs.js';
+import { readJobs } from '../journal/jobs.js';
 import { installProgram, PACKAGE_ROOT, removePrograms } from './program-copy.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';

@@ -1,7 +1,7 @@
 /** What this host remembers of a refill, whoever asked for it: in its job, among the losses, and in the ledger of each guest. */
-import type { JobRecord } from '../queue/jobs.js';
-import { countHydrate } from '../queue/ledger.js';
-import { noteLosses } from '../queue/losses.js';
+import type { JobRecord } from '../journal/jobs.js';
+import { countHydrate } from '../journal/ledger.js';
+import { noteLosses } from '../journal/losses.js';
 import type { Hydrated } from './hydrate.js';
 
 /** `began`: when it did, in milliseconds since the epoch. */

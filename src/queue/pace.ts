@@ -3,7 +3,7 @@
  * of this host is being woken. Starts come before offloads.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readJobs } from './jobs.js';
+import { readJobs } from '../journal/jobs.js';
 
 export interface PaceOptions {
   stateDir: string;

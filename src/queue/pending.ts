@@ -6,12 +6,12 @@ import { mkdir, open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../errors.js';
-import { dueImage, savesIn, wholeSave, type WholeSave } from './host-status.js';
+import { dueImage, savesIn, wholeSave, type WholeSave } from '../status/host-status.js';
 import { ImageFile } from '../image/image-file.js';
-import { readJobs } from './jobs.js';
+import { readJobs } from '../journal/jobs.js';
 import { native } from '../native.js';
 
-export type { WholeSave } from './host-status.js';
+export type { WholeSave } from '../status/host-status.js';
 
 export interface PendingWork {
   stateDir: string;

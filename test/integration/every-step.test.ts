@@ -17,7 +17,7 @@ import { markState } from '../../src/life/snapshot-life.js';
 import { ImageFile } from '../../src/image/image-file.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { policyByName } from '../../src/policy/policy.js';
-import { asJob } from '../../src/queue/jobs.js';
+import { asJob } from '../../src/journal/jobs.js';
 import { offloadPending } from '../../src/queue/pending.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { NotedLoss } from '../../src/queue/losses.js';
+import type { NotedLoss } from '../../src/journal/losses.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { nameNodesOf, WebHdfsClient } from '../../src/webhdfs/index.js';
 import { expectSound } from '../support/guest-judge.js';

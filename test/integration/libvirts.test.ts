@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFile, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { HostStatus } from '../../src/queue/host-status.js';
+import type { HostStatus } from '../../src/status/host-status.js';
 import type { MappedBlock } from '../../src/reader/inspection.js';
 import { bitmapBytes } from '../../src/reader/mapped-blocks.js';
 import type { ImageReport } from '../../src/report/report.js';

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { exit, hrtime } from 'node:process';
 import type { Guest } from './lab.js';
 import { ParsHost, STUB_LIMIT, bytesOnDisk } from './pars-host.js';
-import type { HostStatus } from '../../src/queue/host-status.js';
+import type { HostStatus } from '../../src/status/host-status.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { renderTable } from '../../src/faces/table.js';
 import { formatBytes } from '../../src/faces/units.js';

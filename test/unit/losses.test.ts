@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { lossInWords, noteLosses, readLosses } from '../../src/queue/losses.js';
+import { lossInWords, noteLosses, readLosses } from '../../src/journal/losses.js';
 
 const refill = (unexpected: number) => ({ image: '/saves/a.save', domain: 'a', snapshot: 'u/t', losses: { byPolicy: 7, unexpected, recovered: unexpected } });
 let stateDir: string;

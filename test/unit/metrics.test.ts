@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { countFailure, countHydrate, readLedger } from '../../src/queue/ledger.js';
+import { countFailure, countHydrate, readLedger } from '../../src/journal/ledger.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 import { runPars } from '../support/run-pars.js';
@@ -115,7 +115,7 @@ describe('the ledger', () => {
   it('loses no count when several processes count at once', async () => {
     const state = join(root, 'state');
     await countFailure(state, 'offload', 'busy');
-    const script = `const { countFailure } = await import(${JSON.stringify(resolve('dist/queue/ledger.js'))}); for (let i = 0; i < 5; i++) await countFailure(${JSON.stringify(state)}, 'offload', 'busy');`;
+    const script = `const { countFailure } = await import(${JSON.stringify(resolve('dist/journal/ledger.js'))}); for (let i = 0; i < 5; i++) await countFailure(${JSON.stringify(state)}, 'offload', 'busy');`;
     const counting = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
     for (let i = 0; i < 5; i++) await countFailure(state, 'offload', 'busy');
     await counting;

@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import type { ErrorKind } from '../errors.js';
 import { tellSystem } from '../system/system-log.js';
-import { appendLine, readLines } from './kept-lines.js';
+import { appendLine, readLines } from './json-lines.js';
 
 export interface Failure {
   time: string;

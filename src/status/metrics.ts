@@ -1,6 +1,6 @@
 /** What monitoring is told of this host: its queue, what became of its guests' images, and the store as far as it can be reached. */
 import { hostStatus } from './host-status.js';
-import { readLedger, type GuestLedger, type Ledger } from './ledger.js';
+import { readLedger, type GuestLedger, type Ledger } from '../journal/ledger.js';
 import { PAGE_CLASSES } from '../page-classes.js';
 import type { Host } from '../system/host.js';
 import { listSnapshots, ownerOf, STATES, type SnapshotEntry } from '../snapshot/snapshots.js';
