@@ -8,11 +8,11 @@ import type { Output } from '../faces/output.js';
 import { plain } from '../faces/plain.js';
 import { formatBytes, formatCount } from '../faces/units.js';
 import { thisHost } from '../system/host.js';
-import { hydrate, type Hydrated } from '../life/hydrate.js';
+import { hydrate, type Hydrated } from '../lifecycle/hydrate.js';
 import { ImageFile } from '../image/image-file.js';
 import { publishMetrics } from './metrics.js';
 import { asJob } from '../journal/jobs.js';
-import { noteRefill } from '../life/note-refill.js';
+import { noteRefill } from '../queue/note-refill.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {

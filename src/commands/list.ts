@@ -36,7 +36,7 @@ async function entriesOf(store: Store, typed: string): Promise<SnapshotEntry[]> 
 
 /** Those of this host whose stub is gone (R28). */
 async function orphansAmong(entries: readonly SnapshotEntry[], host: Host | null, stateDir: string): Promise<Set<string>> {
-  const { isOrphaned } = await import('../life/prune.js');
+  const { isOrphaned } = await import('../lifecycle/prune.js');
   const registry = new StubRegistry(stateDir);
   const orphaned = await Promise.all(entries.map((entry) => isOrphaned(entry, host, { registry })));
   return new Set(entries.filter((_, i) => orphaned[i]).map(({ snapshot }) => snapshot));

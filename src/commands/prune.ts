@@ -5,8 +5,8 @@ import { plain } from '../faces/plain.js';
 import { renderTable } from '../faces/table.js';
 import { formatBytes, formatDuration } from '../faces/units.js';
 import { thisHost } from '../system/host.js';
-import { prune, type Pruning, type Verdict } from '../life/prune.js';
-import { settleStarts } from '../life/snapshot-life.js';
+import { prune, type Pruning, type Verdict } from '../lifecycle/prune.js';
+import { settleStarts } from '../lifecycle/claims.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {

@@ -8,9 +8,9 @@ import { formatBytes, formatCount } from '../faces/units.js';
 import { thisHost } from '../system/host.js';
 import { ParsError } from '../errors.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
-import { restoreDefined } from '../life/define.js';
-import { restoreToFile } from '../life/restore.js';
-import { settleStarts } from '../life/snapshot-life.js';
+import { restoreDefined } from '../lifecycle/restore-defined.js';
+import { restoreToFile } from '../lifecycle/restore.js';
+import { settleStarts } from '../lifecycle/claims.js';
 import { resolveSnapshot } from '../snapshot/snapshots.js';
 import { StubRegistry } from '../image/stub-registry.js';
 

@@ -3,7 +3,7 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { thisHost } from '../system/host.js';
 import { StubRegistry } from '../image/stub-registry.js';
-import { guardRemoval, type RemovalConsent } from '../life/removal.js';
+import { guardRemoval, type RemovalConsent } from '../lifecycle/removal.js';
 
 interface Options extends SharedOptions {
   force?: boolean;

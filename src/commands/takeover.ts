@@ -3,7 +3,7 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../faces/plain.js';
 import { thisHost } from '../system/host.js';
-import { settleStarts, takeOver } from '../life/snapshot-life.js';
+import { settleStarts, takeOver } from '../lifecycle/claims.js';
 import { resolveSnapshot } from '../snapshot/snapshots.js';
 import { StubRegistry } from '../image/stub-registry.js';
 

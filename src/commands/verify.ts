@@ -47,7 +47,7 @@ async function verify(context: Context, typed: string | undefined, options: Opti
 async function anew(context: Context): Promise<(manifest: Manifest) => Promise<string | null>> {
   const { stateDir } = await context.config();
   return async (manifest) => {
-    const { storeAnew } = await import('../life/store-anew.js');
+    const { storeAnew } = await import('../lifecycle/store-again.js');
     return storeAnew(manifest, { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir) }, context.signal);
   };
 }

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ParsError, type ErrorKind } from '../../src/errors.js';
-import type { Offloaded } from '../../src/life/offload.js';
+import type { Offloaded } from '../../src/lifecycle/offload.js';
 import { FaultLab } from '../support/fault-lab.js';
 import { HdfsCluster } from '../support/hdfs-cluster.js';
 import { emptyDisks, fillDisks, pipelineOf } from '../support/hdfs-pipeline.js';

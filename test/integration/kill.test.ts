@@ -8,7 +8,7 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { OFFLOAD_STEPS } from '../../src/life/offload.js';
+import { OFFLOAD_STEPS } from '../../src/lifecycle/offload.js';
 import { compressImage } from '../support/compressed.js';
 import { smallImage, sparseImage } from '../support/image-builder.js';
 import { buildEntry, KillLab } from '../support/kill-lab.js';

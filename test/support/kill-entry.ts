@@ -5,9 +5,9 @@
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { ParsError } from '../../src/errors.js';
-import { hydrate } from '../../src/life/hydrate.js';
+import { hydrate } from '../../src/lifecycle/hydrate.js';
 import { ImageFile } from '../../src/image/image-file.js';
-import { offload } from '../../src/life/offload.js';
+import { offload } from '../../src/lifecycle/offload.js';
 import { policyByName } from '../../src/policy/policy.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import { openStore } from '../../src/stores/open.js';

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { ImageFile } from '../../src/image/image-file.js';
 import { probeImage } from '../../src/reader/reader.js';
-import { restore } from '../../src/life/restore.js';
+import { restore } from '../../src/lifecycle/restore.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import { openStore } from '../../src/stores/open.js';

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ImageFile } from '../../src/image/image-file.js';
-import { restore } from '../../src/life/restore.js';
+import { restore } from '../../src/lifecycle/restore.js';
 import { unpackImage } from '../../src/image/unpacked.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { explainPages, lookInside, StubFound } from '../../src/report/image-report.js';

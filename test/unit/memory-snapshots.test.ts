@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { memorySnapshotOf } from '../../src/libvirt/memory-snapshots.js';
-import { offload, type Offloaded } from '../../src/life/offload.js';
+import { offload, type Offloaded } from '../../src/lifecycle/offload.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { policyByName } from '../../src/policy/policy.js';
 import { failure } from '../contract/store.js';

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
 import { ImageFile } from '../../src/image/image-file.js';
 import { encodeStub } from '../../src/image/stub.js';
-import { openStub } from '../../src/life/stub-check.js';
+import { openStub } from '../../src/lifecycle/stub-check.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { listSnapshots, stateObject } from '../../src/snapshot/snapshots.js';
 import { failure } from '../contract/store.js';

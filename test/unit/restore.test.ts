@@ -2,7 +2,7 @@
 import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { restoreToFile } from '../../src/life/restore.js';
+import { restoreToFile } from '../../src/lifecycle/restore.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
 import { imageFixture, type ImageFixture } from '../support/image-fixture.js';
 

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { decodeManifest, encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
-import { guardRemoval, isStubOf } from '../../src/life/removal.js';
+import { guardRemoval, isStubOf } from '../../src/lifecycle/removal.js';
 import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, nextSequence, objectPath, readManifest, readState, removeSnapshot, resolveSnapshot, stateObject } from '../../src/snapshot/snapshots.js';
 import type { Store } from '../../src/stores/store.js';
 import { encodeStub } from '../../src/image/stub.js';

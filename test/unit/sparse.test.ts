@@ -2,7 +2,7 @@
 import { closeSync, ftruncateSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { restore } from '../../src/life/restore.js';
+import { restore } from '../../src/lifecycle/restore.js';
 import { presetPolicy } from '../../src/policy/policy.js';
 import { faultOfBlocks } from '../../src/reader/mapped-blocks.js';
 import { explainPages, lookInside, StubFound } from '../../src/report/image-report.js';

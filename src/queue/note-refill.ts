@@ -2,7 +2,7 @@
 import type { JobRecord } from '../journal/jobs.js';
 import { countHydrate } from '../journal/ledger.js';
 import { noteLosses } from '../journal/losses.js';
-import type { Hydrated } from './hydrate.js';
+import type { Hydrated } from '../lifecycle/hydrate.js';
 
 /** `began`: when it did, in milliseconds since the epoch. */
 export async function noteRefill(stateDir: string, job: JobRecord | null, { domain, image, manifest, losses, hydrated, bytes }: Hydrated, began: number): Promise<void> {

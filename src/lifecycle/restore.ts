@@ -10,7 +10,7 @@ import { diskFull, refuseTightRoom, reserveRoom } from '../system/disk-space.js'
 import { native } from '../native.js';
 import type { OnProgress } from '../progress.js';
 import type { MappedBlock } from '../reader/inspection.js';
-import { refuseConsumed } from './snapshot-life.js';
+import { refuseConsumed } from './claims.js';
 import { assembleMapped } from '../snapshot/mapped-sink.js';
 import { changesOfDisks, type RecordedDisk } from '../snapshot/disks.js';
 import { SnapshotSource } from '../snapshot/snapshot-source.js';

@@ -18,7 +18,7 @@ import { policyByName, type Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
 import { ImageError, PackSession, probeImage } from '../reader/reader.js';
 import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
-import { markState, settleStarts } from './snapshot-life.js';
+import { markState, settleStarts } from './claims.js';
 import { findSnapshot, newSnapshotName, readManifest, readState, removeSnapshot } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 import { agreeWithStub, openStub } from './stub-check.js';

@@ -12,7 +12,7 @@ import type { Manifest } from '../snapshot/manifest.js';
 import type { OnProgress } from '../progress.js';
 import { probeImage } from '../reader/reader.js';
 import { refill, type RefillStep } from './refill.js';
-import { claimByForce, claimWaking, refuseConsumed, settleStarts } from './snapshot-life.js';
+import { claimByForce, claimWaking, refuseConsumed, settleStarts } from './claims.js';
 import type { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';

@@ -10,7 +10,7 @@ import type { Host } from '../system/host.js';
 import { checkDisksElsewhere } from '../snapshot/disks.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import { restore, type Restored, type RestoreOptions } from './restore.js';
-import { claimByForce, claimWaking, refuseConsumed } from './snapshot-life.js';
+import { claimByForce, claimWaking, refuseConsumed } from './claims.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
