@@ -1,7 +1,7 @@
 /** What a command works with: configuration, store, policy, output, progress, and a signal that says stop. */
 import type { Config } from '../policy/config.js';
 import { ParsError } from '../errors.js';
-import { Output } from '../faces/output.js';
+import { Output } from '../ui/output.js';
 import type { Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
 import type { Store } from '../stores/store.js';
@@ -48,7 +48,7 @@ export class Context {
   /** Draws bars on a terminal; does nothing elsewhere, with --quiet or with --json. */
   async progress(): Promise<OnProgress> {
     if (!this.output.wantsProgress) return () => {};
-    const { progressBars } = await import('../faces/progress.js');
+    const { progressBars } = await import('../ui/progress.js');
     const bars = progressBars(process.stderr);
     this.#closers.push(() => bars.stop());
     return bars.update;

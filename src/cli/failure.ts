@@ -1,6 +1,6 @@
 /** Errors as people and programs see them. */
 import { EXIT_CODES, ParsError } from '../errors.js';
-import type { Output } from '../faces/output.js';
+import type { Output } from '../ui/output.js';
 
 export interface Failure {
   kind: string;

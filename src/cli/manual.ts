@@ -4,7 +4,7 @@ import { Cli } from './context.js';
 import { buildProgram } from './program.js';
 import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
 import { EXIT_CODES, type ErrorKind } from '../errors.js';
-import { EXIT_MEANINGS } from '../faces/exit-codes.js';
+import { EXIT_MEANINGS } from '../ui/exit-codes.js';
 import { shellWord } from '../install/install.js';
 
 /** One command as it is registered: with its arguments and options. */

@@ -1,8 +1,8 @@
 /** Builds the command line from the table, loading only the command that is called. */
 import { Command, CommanderError } from 'commander';
 import { ParsError } from '../errors.js';
-import { exitCodeTable } from '../faces/exit-codes.js';
-import { Output } from '../faces/output.js';
+import { exitCodeTable } from '../ui/exit-codes.js';
+import { Output } from '../ui/output.js';
 import { version } from '../version.js';
 import { Cli } from './context.js';
 import { exitCodeOf, printError } from './failure.js';

@@ -4,8 +4,8 @@ import type { SharedOptions } from '../cli/options.js';
 import { verdictOf } from '../doctor/check.js';
 import { type DoctorPlaces, examine } from '../doctor/doctor.js';
 import { EXIT_CODES } from '../errors.js';
-import { renderChecks } from '../faces/doctor.js';
-import { formatBytes } from '../faces/units.js';
+import { renderChecks } from '../ui/doctor.js';
+import { formatBytes } from '../ui/units.js';
 import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR } from '../install/install.js';
 
 type Options = SharedOptions & DoctorPlaces;

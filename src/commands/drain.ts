@@ -4,7 +4,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { parseDuration } from '../policy/config-file.js';
 import { deadlineSignal } from '../system/deadline.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
-import { renderLeft } from '../faces/left.js';
+import { renderLeft } from '../ui/remaining.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { drainQueue } from './offload.js';
 

@@ -18,7 +18,7 @@ export function register(command: Command, cli: Cli): void {
 async function list(context: Context, beginning = ''): Promise<void> {
   const { output } = context;
   const entries = await entriesOf(await context.store(), beginning);
-  const { renderSnapshots, snapshotJson } = await import('../faces/snapshots.js');
+  const { renderSnapshots, snapshotJson } = await import('../ui/snapshots.js');
   const host = knownHost();
   const orphans = await orphansAmong(entries, host, (await context.config()).stateDir);
   output.json({ snapshots: entries.map((entry) => ({ ...snapshotJson(entry, host), orphan: orphans.has(entry.snapshot) })) });

@@ -5,7 +5,7 @@ import { writeAtomically } from '../system/atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
-import { renderMetrics } from '../faces/prometheus.js';
+import { renderMetrics } from '../ui/prometheus.js';
 import { knownHost } from '../system/host.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { collectMetrics, type Metric } from '../status/metrics.js';

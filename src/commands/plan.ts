@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
-import { renderPlan } from '../faces/plan.js';
+import { renderPlan } from '../ui/plan.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { makePlan, type Place, type StorePlace, planGuests } from '../report/plan.js';
 import { runningDomains } from '../libvirt/domains.js';

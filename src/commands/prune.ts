@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { plain } from '../faces/plain.js';
-import { renderTable } from '../faces/table.js';
-import { formatBytes, formatDuration } from '../faces/units.js';
+import { plain } from '../ui/plain.js';
+import { renderTable } from '../ui/table.js';
+import { formatBytes, formatDuration } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
 import { prune, type Pruning, type Verdict } from '../lifecycle/prune.js';
 import { settleStarts } from '../lifecycle/claims.js';

@@ -6,9 +6,9 @@ import { describeFailure, exitCodeOf } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
 import { targetFile } from '../cli/target-file.js';
 import { ParsError } from '../errors.js';
-import type { Output } from '../faces/output.js';
-import { plain } from '../faces/plain.js';
-import { terminalWidth } from '../faces/terminal-map.js';
+import type { Output } from '../ui/output.js';
+import { plain } from '../ui/plain.js';
+import { terminalWidth } from '../ui/terminal-map.js';
 import { lookInside, StubFound } from '../report/image-report.js';
 import { DEFAULT_SAVE_DIR } from '../install/install.js';
 import { DEFAULT_INPUTS, type DurabilityInputs } from '../report/durability.js';
@@ -132,12 +132,12 @@ async function showOne({ output }: Context, outcome: Outcome | undefined, warnin
   if (!outcome) return;
   output.json(jsonOf(outcome, warnings));
   if ('report' in outcome && html !== null) await writeHtml(html, outcome.report, output);
-  else if ('report' in outcome) output.text((await import('../faces/report.js')).renderReport(outcome.report, output.colours, terminalWidth(process.stdout)));
+  else if ('report' in outcome) output.text((await import('../ui/report.js')).renderReport(outcome.report, output.colours, terminalWidth(process.stdout)));
   else if (!output.isJson) output.failure(plain(outcome.error.message), outcome.error.hint);
 }
 
 async function writeHtml(path: string, report: ImageReport, output: Output): Promise<void> {
-  const { renderHtml } = await import('../faces/html/report-html.js');
+  const { renderHtml } = await import('../ui/html/report-html.js');
   await writeAtomically(path, renderHtml(report, new Date()));
   output.text(`Wrote ${plain(path)}.`);
 }
@@ -146,8 +146,8 @@ async function showMany(context: Context, outcomes: readonly Outcome[], csv: boo
   const { output } = context;
   const total = reportTotal(outcomes);
   output.json({ images: outcomes.map((outcome) => jsonOf(outcome, [])), total });
-  if (csv) return output.text((await import('../faces/report-csv.js')).renderCsv(outcomes));
-  const { renderLines } = await import('../faces/report-lines.js');
+  if (csv) return output.text((await import('../ui/report-csv.js')).renderCsv(outcomes));
+  const { renderLines } = await import('../ui/report-lines.js');
   output.text(renderLines(outcomes, total, (await context.policy()).name, output.colours));
 }
 

@@ -16,7 +16,7 @@ async function show(context: Context, typed: string): Promise<void> {
   const store = await context.store();
   const entry = await findSnapshot(store, await resolveSnapshot(store, typed));
   if (entry.condition === 'unreadable') throw entry.error;
-  const { renderSnapshot, snapshotJson } = await import('../faces/snapshots.js');
+  const { renderSnapshot, snapshotJson } = await import('../ui/snapshots.js');
   const host = knownHost();
   output.json({ ...snapshotJson(entry, host), manifest: entry.condition === 'whole' ? entry.manifest : null });
   output.text(renderSnapshot(entry, host, output.colours));

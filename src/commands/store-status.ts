@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES } from '../errors.js';
-import { plain } from '../faces/plain.js';
-import { formatBytes } from '../faces/units.js';
+import { plain } from '../ui/plain.js';
+import { formatBytes } from '../ui/units.js';
 
 export function register(command: Command, cli: Cli): void {
   command
@@ -16,7 +16,7 @@ async function status(context: Context): Promise<number> {
   const found = await (await context.store()).status();
   output.json(found);
   if (!output.isJson) {
-    const { renderPairs } = await import('../faces/table.js');
+    const { renderPairs } = await import('../ui/table.js');
     const pairs = [
       ['store', plain(found.url)],
       ['id', found.storeId],

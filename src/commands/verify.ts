@@ -53,7 +53,7 @@ async function anew(context: Context): Promise<(manifest: Manifest) => Promise<s
 }
 
 async function show({ output }: Context, found: readonly Verification[]): Promise<void> {
-  const { renderVerification, verificationJson } = await import('../faces/verification.js');
+  const { renderVerification, verificationJson } = await import('../ui/verification.js');
   output.json({ snapshots: found.map(verificationJson) });
   output.text(found.length === 0 ? 'No snapshots.' : found.map((verification) => renderVerification(verification, output.colours)).join('\n'));
 }

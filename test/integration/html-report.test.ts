@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { renderHtml } from '../../src/faces/html/report-html.js';
-import { formatBytes, formatCount } from '../../src/faces/units.js';
+import { renderHtml } from '../../src/ui/html/report-html.js';
+import { formatBytes, formatCount } from '../../src/ui/units.js';
 import { EVIL, richReport } from '../support/rich-report.js';
 
 const CHROMIUM = process.env['PARS_CHROMIUM'] ?? '/usr/bin/chromium';

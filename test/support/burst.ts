@@ -5,9 +5,9 @@ import type { Guest } from './lab.js';
 import { ParsHost, STUB_LIMIT, bytesOnDisk } from './pars-host.js';
 import type { HostStatus } from '../../src/status/host-status.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
-import { renderTable } from '../../src/faces/table.js';
-import { formatBytes } from '../../src/faces/units.js';
-import { coloursFor } from '../../src/faces/colours.js';
+import { renderTable } from '../../src/ui/table.js';
+import { formatBytes } from '../../src/ui/units.js';
+import { coloursFor } from '../../src/ui/colours.js';
 
 interface Row {
   guest: Guest;

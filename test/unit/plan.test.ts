@@ -1,7 +1,7 @@
 /** Will it fit: sums against room; and what QEMU's monitor says of memory and registers. */
 import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';
-import { renderPlan } from '../../src/faces/plan.js';
+import { renderPlan } from '../../src/ui/plan.js';
 import { makePlan, type PlannedGuest } from '../../src/report/plan.js';
 import { findRam, parseRamBlocks, parseRegisters } from '../../src/report/running-domain.js';
 

@@ -1,7 +1,7 @@
 import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';
-import { renderReport } from '../../src/faces/report.js';
-import { formatBytes, formatCount, formatDuration, formatShare } from '../../src/faces/units.js';
+import { renderReport } from '../../src/ui/report.js';
+import { formatBytes, formatCount, formatDuration, formatShare } from '../../src/ui/units.js';
 import type { ClassFacts, InspectionFacts } from '../../src/reader/inspection.js';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
 import { customPolicy, presetPolicy } from '../../src/policy/policy.js';

@@ -2,7 +2,7 @@
 import pc from 'picocolors';
 import { afterEach, describe, expect, it } from 'vitest';
 import { pageRange } from '../../src/commands/explain.js';
-import { renderMap, terminalWidth } from '../../src/faces/terminal-map.js';
+import { renderMap, terminalWidth } from '../../src/ui/terminal-map.js';
 import type { MemoryMap } from '../../src/reader/pictures.js';
 
 const MAP: MemoryMap = {

@@ -16,7 +16,7 @@ import { storeAnew } from '../../src/lifecycle/store-again.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import type { ObjectWriter, Store, StoredObject } from '../../src/stores/store.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
-import { verificationJson } from '../../src/faces/verification.js';
+import { verificationJson } from '../../src/ui/verification.js';
 import { isStored } from '../../src/snapshot/index-table.js';
 import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/health/verify.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
