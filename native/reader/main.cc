@@ -16,7 +16,7 @@
 #include "reader/jail.hh"
 #include "reader/live_ram.hh"
 #include "reader/packing.hh"
-#include "reader/pictures.hh"
+#include "reader/page_map.hh"
 
 namespace pars::reader {
 

@@ -3,7 +3,7 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { renderExplanation } from '../ui/explain.js';
-import { MAX_EXPLAINED } from '../reader/pictures.js';
+import { MAX_EXPLAINED } from '../reader/page-map.js';
 import { explainPages } from '../report/image-report.js';
 import { PAGE_BYTES } from '../page-classes.js';
 

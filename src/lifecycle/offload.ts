@@ -10,7 +10,7 @@ import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { unpackImage } from '../image/unpacked.js';
-import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-lead.js';
+import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-preamble.js';
 import { finishStub, makeStub, type MakeStubOptions, type StubOutcome, type StubStep } from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
-import { explainImage, type Explanation, mapImage } from '../reader/pictures.js';
+import { explainImage, type Explanation, mapImage } from '../reader/page-map.js';
 import { probeImage, type ReaderOptions, reportImage } from '../reader/reader.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';

@@ -1,5 +1,5 @@
 /** The report on an image: what the guest's memory consists of, and what each policy would store of it. A dry run. */
-import type { FileShare, MemoryMap } from '../reader/pictures.js';
+import type { FileShare, MemoryMap } from '../reader/page-map.js';
 import type { ClassFacts, ImageFacts, InspectionFacts } from '../reader/inspection.js';
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { presetPolicy, PRESETS, type Policy } from '../policy/policy.js';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { ParsError } from '../errors.js';
 import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import type { ClassFacts, DomainFacts, ImageFacts, InspectionFacts } from '../reader/inspection.js';
-import { type LiveGuest, mapLiveGuest } from '../reader/pictures.js';
+import { type LiveGuest, mapLiveGuest } from '../reader/page-map.js';
 import type { ReaderOptions } from '../reader/reader.js';
 import { isUuid } from '../snapshot/snapshot-names.js';
 import type { ReportFacts } from './report.js';

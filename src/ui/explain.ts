@@ -1,6 +1,6 @@
 /** Pages explained, and the files of the cache, as text. */
 import { EXPENDABLE, PAGE_BYTES } from '../page-classes.js';
-import type { CachedFile, Explanation, ExplainedPage, FileShare } from '../reader/pictures.js';
+import type { CachedFile, Explanation, ExplainedPage, FileShare } from '../reader/page-map.js';
 import type { Colours } from './colours.js';
 import { plain } from './plain.js';
 import { renderPairs, renderTable } from './table.js';

@@ -1,6 +1,6 @@
 /** The memory map in a terminal: a letter a cell, as many as fit; colours only where the terminal has them. */
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
-import type { MemoryMap } from '../reader/pictures.js';
+import type { MemoryMap } from '../reader/page-map.js';
 import type { Colours } from './colours.js';
 import { formatBytes } from './units.js';
 

@@ -2,7 +2,7 @@
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
 import { presetPolicy } from '../../src/policy/policy.js';
 import type { InspectionFacts } from '../../src/reader/inspection.js';
-import type { MemoryMap } from '../../src/reader/pictures.js';
+import type { MemoryMap } from '../../src/reader/page-map.js';
 import { type ImageReport, type ReportFacts, reportOn } from '../../src/report/report.js';
 
 export const EVIL = `</script><img src=x onerror=alert(1)> "&'é \u001b[2J`;

@@ -3,7 +3,7 @@ import pc from 'picocolors';
 import { afterEach, describe, expect, it } from 'vitest';
 import { pageRange } from '../../src/commands/explain.js';
 import { renderMap, terminalWidth } from '../../src/ui/terminal-map.js';
-import type { MemoryMap } from '../../src/reader/pictures.js';
+import type { MemoryMap } from '../../src/reader/page-map.js';
 
 const MAP: MemoryMap = {
   cellPages: 256,

@@ -1,4 +1,4 @@
-#include "reader/pictures.hh"
+#include "reader/page_map.hh"
 
 #include <cstdio>
 
