@@ -1,18 +1,46 @@
 import tseslint from 'typescript-eslint';
 
-/** The rooms of src, in the order data goes through them: each knows only those before it. What lies in src itself is known to all. */
+/**
+ * The rooms of src, in the order data goes through them: each knows only those before it. What lies in src
+ * itself is known to all.
+ */
 const ROOMS = [
-  'system', 'policy', 'webhdfs', 'libvirt', 'reader', 'stores', 'snapshot', 'image', 'journal', 'health', 'report',
-  'lifecycle', 'status', 'queue', 'install', 'doctor', 'ui', 'cli', 'commands',
+  'system',
+  'policy',
+  'webhdfs',
+  'libvirt',
+  'reader',
+  'stores',
+  'snapshot',
+  'image',
+  'journal',
+  'health',
+  'report',
+  'lifecycle',
+  'status',
+  'queue',
+  'install',
+  'doctor',
+  'ui',
+  'cli',
+  'commands',
 ];
 
 const forbid = (files, ...patterns) => ({
   files,
-  rules: { 'no-restricted-imports': ['error', { patterns: patterns.map(([regex, message]) => ({ regex, message })) }] },
+  rules: {
+    'no-restricted-imports': [
+      'error',
+      { patterns: patterns.map(([regex, message]) => ({ regex, message })) },
+    ],
+  },
 });
 
 const rooms = ROOMS.slice(0, -2).map((room, i) =>
-  forbid([`src/${room}/**/*.ts`], [`^(\\.\\./)+(${ROOMS.slice(i + 1).join('|')})/`, `"${room}" comes before them: data goes one way`]),
+  forbid(
+    [`src/${room}/**/*.ts`],
+    [`^(\\.\\./)+(${ROOMS.slice(i + 1).join('|')})/`, `"${room}" comes before them: data goes one way`],
+  ),
 );
 
 export default tseslint.config(
@@ -27,5 +55,8 @@ export default tseslint.config(
   },
   { ...forbid(['src/*.ts'], ['^\\./.*/', 'what every room knows knows no room']), ignores: ['src/cli.ts'] },
   ...rooms,
-  forbid(['src/webhdfs/**/*.ts'], ['^\\.\\./', 'the WebHDFS client is usable without the rest: it knows its own folder only']),
+  forbid(
+    ['src/webhdfs/**/*.ts'],
+    ['^\\.\\./', 'the WebHDFS client is usable without the rest: it knows its own folder only'],
+  ),
 );

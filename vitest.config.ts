@@ -3,7 +3,8 @@ import { defineConfig } from 'vitest/config';
 /** Two projects: what runs anywhere in seconds, and what boots guests. */
 export default defineConfig({
   test: {
-    // Two files at a time on any machine: each brings its own libvirtd, store and cluster, and a guest under emulation keeps one core busy.
+    // Two files at a time on any machine: each brings its own libvirtd, store and cluster, and a guest under
+    // emulation keeps one core busy.
     maxWorkers: 2,
     minWorkers: 1,
     projects: [

@@ -1,16 +1,32 @@
 #!/usr/bin/env node
 /**
- * What a guest's image costs in HDFS, and how long it takes there and back, beside `hdfs dfs`: npm run bench:hdfs [-- IMAGE [--rounds N] [--markdown FILE]]
- * IMAGE: a libvirt save image of 1 GiB or more (4 for the memory to count); without one the laboratory makes that of a guest that has read
- * real system files. All of it runs on a cluster of five DataNodes of its own, on one disk, in one run; times are the best of N rounds (2), turn by turn.
- * Needs root, and room for five images of that size.
+ * What a guest's image costs in HDFS, and how long it takes there and back, beside `hdfs dfs`: npm run
+ * bench:hdfs [-- IMAGE [--rounds N] [--markdown FILE]] IMAGE: a libvirt save image of 1 GiB or more (4 for
+ * the memory to count); without one the laboratory makes that of a guest that has read real system files. All
+ * of it runs on a cluster of five DataNodes of its own, on one disk, in one run; times are the best of N
+ * rounds (2), turn by turn. Needs root, and room for five images of that size.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { about, GIB, guestBytes, markdownTable, memoryLimit, memoryRow, PARS, peakMemory, row, sampleImage, settleIn, table, timed, workDirectory } from './measure.js';
+import {
+  about,
+  GIB,
+  guestBytes,
+  markdownTable,
+  memoryLimit,
+  memoryRow,
+  PARS,
+  peakMemory,
+  row,
+  sampleImage,
+  settleIn,
+  table,
+  timed,
+  workDirectory,
+} from './measure.js';
 
 const HDFS = resolve(import.meta.dirname, 'hdfs');
 const CODING = 'RS-3-2-1024k';
@@ -24,13 +40,23 @@ const POLICIES = {
   'minimal, critical in RS-3-2': '{base: minimal, critical: rs-3-2}',
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: 'string', default: '2' }, markdown: { type: 'string' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string', default: '2' }, markdown: { type: 'string' } },
+});
 const rounds = Number(values.rounds);
 const original = positionals[0] ?? sampleImage();
 const work = workDirectory((directory) => {
-  if (existsSync(join(directory, 'hdfs', 'cluster'))) execFileSync(HDFS, ['-C', join(directory, 'hdfs'), 'down']);
+  if (existsSync(join(directory, 'hdfs', 'cluster')))
+    execFileSync(HDFS, ['-C', join(directory, 'hdfs'), 'down']);
 });
-const [cluster, image, packed, fetched, config] = ['hdfs', 'guest.save', 'guest.save.zst', 'fetched.save', 'pars.yaml'].map((name) => join(work, name));
+const [cluster, image, packed, fetched, config] = [
+  'hdfs',
+  'guest.save',
+  'guest.save.zst',
+  'fetched.save',
+  'pars.yaml',
+].map((name) => join(work, name));
 
 /** The command `hdfs`, as its own script would start it. */
 const hdfs = (...args) => timed(HDFS, ['-C', cluster, 'exec', ...args], { PARS_HDFS_PLAIN_CLIENT: '1' });
@@ -40,15 +66,23 @@ const best = (times) => Math.min(...times);
 
 /** Not our child: one that has ended would wait for us to notice, while we wait for `down`. */
 function start() {
-  execFileSync(HDFS, ['-C', cluster, 'up', String(DATA_NODES), '--owner', String(process.pid)], { stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync(HDFS, ['-C', cluster, 'up', String(DATA_NODES), '--owner', String(process.pid)], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   return execFileSync(HDFS, ['-C', cluster, 'url'], { encoding: 'utf8' }).trim();
 }
 
 const url = start();
 
-/** An operation that the NameNode answers by itself; on a connection of its own: while a child is waited for nobody sees one end. */
+/**
+ * An operation that the NameNode answers by itself; on a connection of its own: while a child is waited for
+ * nobody sees one end.
+ */
 async function ask(method, path, op, query = '') {
-  const response = await fetch(`${url.replace('webhdfs:', 'http:')}/webhdfs/v1${path}?op=${op}&user.name=root${query}`, { method, headers: { connection: 'close' } });
+  const response = await fetch(
+    `${url.replace('webhdfs:', 'http:')}/webhdfs/v1${path}?op=${op}&user.name=root${query}`,
+    { method, headers: { connection: 'close' } },
+  );
   if (!response.ok) throw new Error(`${op} ${path}: ${await response.text()}`);
   return response.json().catch(() => null);
 }
@@ -59,9 +93,12 @@ const spaceOf = async (path) => (await ask('GET', path, 'GETCONTENTSUMMARY')).Co
 /** Makes the cluster empty, and waits until the DataNodes have deleted what they had. */
 async function empty() {
   const { FileStatuses } = await ask('GET', '/', 'LISTSTATUS');
-  for (const { pathSuffix } of FileStatuses.FileStatus) await ask('DELETE', `/${pathSuffix}`, 'DELETE', '&recursive=true');
-  const used = () => Number(execFileSync('du', ['-sm', join(cluster, 'state')], { encoding: 'utf8' }).split('\t')[0]);
-  for (const deadline = Date.now() + DELETED_MS; used() > 256; await sleep(500)) if (Date.now() > deadline) throw new Error('the DataNodes do not delete');
+  for (const { pathSuffix } of FileStatuses.FileStatus)
+    await ask('DELETE', `/${pathSuffix}`, 'DELETE', '&recursive=true');
+  const used = () =>
+    Number(execFileSync('du', ['-sm', join(cluster, 'state')], { encoding: 'utf8' }).split('\t')[0]);
+  for (const deadline = Date.now() + DELETED_MS; used() > 256; await sleep(500))
+    if (Date.now() > deadline) throw new Error('the DataNodes do not delete');
   execFileSync('sync');
 }
 
@@ -102,17 +139,36 @@ async function spaceOfPut(file, coding) {
 
 function spaceTable(found) {
   const names = {
-    'put raw': 'hdfs dfs -put, raw image, 3 copies', 'put raw RS-3-2': 'hdfs dfs -put, raw image, RS-3-2',
-    'put zstd': 'hdfs dfs -put, zstd -1 of it, 3 copies', 'put zstd RS-3-2': 'hdfs dfs -put, zstd -1 of it, RS-3-2',
-    'replicate-all': 'pars, replicate-all', pars: 'pars, pars', lean: 'pars, lean', minimal: 'pars, minimal',
-    'lean, critical in RS-3-2': 'pars, lean, critical in RS-3-2', 'minimal, critical in RS-3-2': 'pars, minimal, critical in RS-3-2',
+    'put raw': 'hdfs dfs -put, raw image, 3 copies',
+    'put raw RS-3-2': 'hdfs dfs -put, raw image, RS-3-2',
+    'put zstd': 'hdfs dfs -put, zstd -1 of it, 3 copies',
+    'put zstd RS-3-2': 'hdfs dfs -put, zstd -1 of it, RS-3-2',
+    'replicate-all': 'pars, replicate-all',
+    pars: 'pars, pars',
+    lean: 'pars, lean',
+    minimal: 'pars, minimal',
+    'lean, critical in RS-3-2': 'pars, lean, critical in RS-3-2',
+    'minimal, critical in RS-3-2': 'pars, minimal, critical in RS-3-2',
   };
-  const cells = Object.entries(names).filter(([name]) => name in found).map(([name, what]) => [what, (found[name] / GIB).toFixed(2), `${((100 * found[name]) / found['put raw']).toFixed(1)} %`]);
+  const cells = Object.entries(names)
+    .filter(([name]) => name in found)
+    .map(([name, what]) => [
+      what,
+      (found[name] / GIB).toFixed(2),
+      `${((100 * found[name]) / found['put raw']).toFixed(1)} %`,
+    ]);
   return markdownTable([['stored as', 'GiB over all copies', 'of the raw image, 3 copies'], ...cells]);
 }
 
 async function times() {
-  const taken = { put: [], get: [], durable: [], lean: { offload: [], hydrate: [] }, minimal: { offload: [], hydrate: [] }, spaces: {} };
+  const taken = {
+    put: [],
+    get: [],
+    durable: [],
+    lean: { offload: [], hydrate: [] },
+    minimal: { offload: [], hydrate: [] },
+    spaces: {},
+  };
   for (let i = 0; i < rounds; i++) {
     await directory('put');
     settle();
@@ -149,7 +205,10 @@ async function memory() {
   const limit = memoryLimit(guestBytes(original));
   const peak = (...args) => peakMemory(PARS[0], [PARS[1], ...args, '--config', config]);
   fresh('lean');
-  return [memoryRow('offload, lean', await peak('offload', image), limit), memoryRow('hydrate, lean', await peak('hydrate', image), limit)];
+  return [
+    memoryRow('offload, lean', await peak('offload', image), limit),
+    memoryRow('hydrate, lean', await peak('hydrate', image), limit),
+  ];
 }
 
 function timeRows({ put, get, durable, lean, minimal }) {
@@ -158,7 +217,8 @@ function timeRows({ put, get, durable, lean, minimal }) {
     row('offload, minimal', 'the same', best(minimal.offload), best(put), 0.167),
     row('hydrate, lean', 'hdfs dfs -get', best(lean.hydrate), best(get), 1),
     row('hydrate, minimal', 'the same', best(minimal.hydrate), best(get), 0.333),
-    // A stub may only go once the image is on the disk (R17): what an admin who waits for that too would need.
+    // A stub may only go once the image is on the disk (R17): what an admin who waits for that too would
+    // need.
     row('hydrate, lean', 'hdfs dfs -get, sync', best(lean.hydrate), best(durable), 1),
     row('hydrate, minimal', 'the same', best(minimal.hydrate), best(durable), 0.333),
   ];
@@ -191,7 +251,11 @@ a hydration when the whole image is on the disk; \`-put\` compares nothing, \`-g
 ${table(rows)}
 `;
   if (values.markdown) {
-    writeFileSync(values.markdown, `# Pars beside hdfs dfs\n\nMade by \`npm run bench:hdfs -- --markdown ${values.markdown}\`. How to set a store in HDFS up is in the [README](../README.md#in-hdfs).\n\n${text}`);
+    writeFileSync(
+      values.markdown,
+      `# Pars beside hdfs dfs\n\nMade by \`npm run bench:hdfs -- --markdown ${values.markdown}\`. How `
+        + `to set a store in HDFS up is in the [README](../README.md#in-hdfs).\n\n${text}`,
+    );
   }
   return text;
 }

@@ -1,17 +1,35 @@
 #!/usr/bin/env node
 /**
- * Speed and memory beside what an admin would do by hand, in one run: npm run bench [-- IMAGE [--rounds N] [--markdown FILE]]
- * IMAGE: a libvirt save image, 4 GiB or more; without one the laboratory makes the image of a guest that has read real system files.
- * Everything is read from the page cache, and everything lies on one disk. Each figure is the best of N rounds (3), taken turn by turn.
+ * Speed and memory beside what an admin would do by hand, in one run: npm run bench [-- IMAGE [--rounds N]
+ * [--markdown FILE]] IMAGE: a libvirt save image, 4 GiB or more; without one the laboratory makes the image
+ * of a guest that has read real system files. Everything is read from the page cache, and everything lies on
+ * one disk. Each figure is the best of N rounds (3), taken turn by turn.
  */
 import { copyFileSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { about, guestBytes, memoryLimit, memoryRow, PARS, peakMemory, row, sampleImage, settleIn, table, timed, workDirectory } from './measure.js';
+import {
+  about,
+  guestBytes,
+  memoryLimit,
+  memoryRow,
+  PARS,
+  peakMemory,
+  row,
+  sampleImage,
+  settleIn,
+  table,
+  timed,
+  workDirectory,
+} from './measure.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '3' }, markdown: { type: 'string' }, only: { type: 'string' } },
+  options: {
+    rounds: { type: 'string', default: '3' },
+    markdown: { type: 'string' },
+    only: { type: 'string' },
+  },
 });
 const rounds = Number(values.rounds);
 const original = positionals[0] ?? sampleImage();
@@ -35,7 +53,10 @@ function prepare(policy) {
     mkdirSync(disk);
   }
   copyFileSync(original, image);
-  writeFileSync(config, `store: local:${disks.join(',')}\npolicy: ${policy}\nstate_dir: ${join(work, 'state')}\n`);
+  writeFileSync(
+    config,
+    `store: local:${disks.join(',')}\npolicy: ${policy}\nstate_dir: ${join(work, 'state')}\n`,
+  );
   pars('store', 'init', '--allow-same-device');
   settle();
 }
@@ -55,7 +76,12 @@ function baseline() {
   const [store, fetch, durable] = [[], [], []];
   for (let i = 0; i < rounds; i++) {
     prepare('lean');
-    store.push(shell(`zstd -q -1 -T2 ${image} -o ${packed}; cp ${packed} ${disks[1]}; cp ${packed} ${disks[2]}; sync; cmp ${packed} ${disks[1]}/guest.save.zst; cmp ${packed} ${disks[2]}/guest.save.zst`));
+    store.push(
+      shell(
+        `zstd -q -1 -T2 ${image} -o ${packed}; cp ${packed} ${disks[1]}; cp ${packed} ${disks[2]}; `
+          + `sync; cmp ${packed} ${disks[1]}/guest.save.zst; cmp ${packed} ${disks[2]}/guest.save.zst`,
+      ),
+    );
     rmSync(image);
     settle();
     fetch.push(shell(`zstd -q -d ${packed} -o ${image}`));
@@ -101,7 +127,8 @@ if (wants('place')) {
     row('offload, minimal', 'the same', minimal.offload, hand.store, 0.5),
     row('hydrate, lean', 'zstd -d', lean.hydrate, hand.fetch, 1),
     row('hydrate, minimal', 'zstd -d', minimal.hydrate, hand.fetch, 0.5),
-    // A stub may only go once the image is on the disk (R17): what an admin who waits for that too would need.
+    // A stub may only go once the image is on the disk (R17): what an admin who waits for that too would
+    // need.
     row('hydrate, lean', 'zstd -d, sync', lean.hydrate, hand.durable, 1),
     row('hydrate, minimal', 'zstd -d, sync', minimal.hydrate, hand.durable, 0.5),
   );
@@ -109,5 +136,10 @@ if (wants('place')) {
 if (wants('memory')) rows.push(...(await memory()));
 const text = `${about(statSync(original).size)}; best of ${rounds}\n\n${table(rows)}\n`;
 console.log(text);
-if (values.markdown) writeFileSync(values.markdown, `# Benchmarks\n\nMade by \`npm run bench -- --markdown ${values.markdown}\`. Ratios below 1 mean that Pars takes less than the baseline.\n\n${text}`);
+if (values.markdown)
+  writeFileSync(
+    values.markdown,
+    `# Benchmarks\n\nMade by \`npm run bench -- --markdown ${values.markdown}\`. Ratios below 1 mean `
+      + `that Pars takes less than the baseline.\n\n${text}`,
+  );
 process.exitCode = rows.every((r) => r.holds) ? 0 : 1;

@@ -1,4 +1,6 @@
-/** What the benchmarks share: time and memory of a command, the sample image, and tables of what was found. */
+/**
+ * What the benchmarks share: time and memory of a command, the sample image, and tables of what was found.
+ */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
@@ -11,17 +13,25 @@ export const GIB = 2 ** 30;
 /** How the program is started. */
 export const PARS = [process.execPath, join(ROOT, 'dist/cli.js')];
 
-/** The image of a guest with 5 GiB of RAM that has read real system files; the laboratory makes it when it is not there. */
+/**
+ * The image of a guest with 5 GiB of RAM that has read real system files; the laboratory makes it when it is
+ * not there.
+ */
 export function sampleImage() {
   const images = process.env.PARS_LAB_IMAGES ?? '/var/tmp/pars-lab/images';
   const path = join(images, `${SAMPLE}.save`);
-  if (!existsSync(path)) execFileSync(join(ROOT, 'test/support/lab/sample-images'), [SAMPLE], { stdio: ['ignore', 'inherit', 'inherit'] });
+  if (!existsSync(path))
+    execFileSync(join(ROOT, 'test/support/lab/sample-images'), [SAMPLE], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
   return path;
 }
 
 /** A directory that is gone when this process ends. `before` is called first. */
 export function workDirectory(before = () => {}) {
-  const work = mkdtempSync(join(process.env.PARS_BENCH_DIR ?? (existsSync('/var/tmp') ? '/var/tmp' : tmpdir()), 'pars-bench.'));
+  const work = mkdtempSync(
+    join(process.env.PARS_BENCH_DIR ?? (existsSync('/var/tmp') ? '/var/tmp' : tmpdir()), 'pars-bench.'),
+  );
   process.on('exit', () => {
     before(work);
     rmSync(work, { recursive: true, force: true });
@@ -38,12 +48,17 @@ export function timed(command, args, env = {}) {
 }
 
 /**
- * All that was written is on the disk, so that none of it is still on its way while others are timed; and as much memory as an image of so
- * many bytes needs is at hand: a virtual machine's host may have taken free memory back, and to get it again takes longer than to write the image.
+ * All that was written is on the disk, so that none of it is still on its way while others are timed; and as
+ * much memory as an image of so many bytes needs is at hand: a virtual machine's host may have taken free
+ * memory back, and to get it again takes longer than to write the image.
  */
 export function settleIn(work, bytes) {
   const scratch = join(work, 'scratch');
-  execFileSync('dd', ['if=/dev/zero', `of=${scratch}`, 'bs=8M', `count=${Math.ceil((bytes * 1.25) / 2 ** 23)}`], { stdio: 'ignore' });
+  execFileSync(
+    'dd',
+    ['if=/dev/zero', `of=${scratch}`, 'bs=8M', `count=${Math.ceil((bytes * 1.25) / 2 ** 23)}`],
+    { stdio: 'ignore' },
+  );
   rmSync(scratch);
   execFileSync('sync');
 }
@@ -62,9 +77,14 @@ export async function peakMemory(command, args) {
 function memoryOf(pid) {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    const own = ['RssAnon', 'RssShmem'].reduce((sum, key) => sum + Number(status.match(new RegExp(`${key}:\\s+(\\d+)`))?.[1] ?? 0) * 1024, 0);
+    const own = ['RssAnon', 'RssShmem'].reduce(
+      (sum, key) => sum + Number(status.match(new RegExp(`${key}:\\s+(\\d+)`))?.[1] ?? 0) * 1024,
+      0,
+    );
     const threads = readdirSync(`/proc/${pid}/task`);
-    const children = threads.flatMap((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').trim().split(' ').filter(Boolean));
+    const children = threads.flatMap((thread) =>
+      readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').trim().split(' ').filter(Boolean),
+    );
     return children.reduce((sum, child) => sum + memoryOf(child), own);
   } catch {
     return 0;
@@ -73,38 +93,65 @@ function memoryOf(pid) {
 
 /** Bytes of RAM of the guest in an image. */
 export function guestBytes(image) {
-  const json = execFileSync(PARS[0], [PARS[1], 'report', image, '--json'], { encoding: 'utf8', maxBuffer: 64 << 20 });
+  const json = execFileSync(PARS[0], [PARS[1], 'report', image, '--json'], {
+    encoding: 'utf8',
+    maxBuffer: 64 << 20,
+  });
   return JSON.parse(json).ram.pages * 4096;
 }
 
 /** What memory may be taken for a guest of that size. */
-export const memoryLimit = (bytes) => 300e6 + 16 * Math.max(0, bytes - 4 * GIB) / 4096;
+export const memoryLimit = (bytes) => 300e6 + (16 * Math.max(0, bytes - 4 * GIB)) / 4096;
 
 /** A line of a table of times: ours may be `limit` times theirs. */
 export function row(what, against, ours, theirs, limit) {
-  return { what, against, ours: `${ours.toFixed(2)} s`, theirs: `${theirs.toFixed(2)} s`, ratio: (ours / theirs).toFixed(2), limit: `<= ${limit}`, holds: ours / theirs <= limit };
+  return {
+    what,
+    against,
+    ours: `${ours.toFixed(2)} s`,
+    theirs: `${theirs.toFixed(2)} s`,
+    ratio: (ours / theirs).toFixed(2),
+    limit: `<= ${limit}`,
+    holds: ours / theirs <= limit,
+  };
 }
 
 export function memoryRow(what, bytes, limit) {
   return {
-    what: `memory of ${what}`, against: '300 MB at 4 GiB', ours: `${Math.round(bytes / 1e6)} MB`, theirs: `${Math.round(limit / 1e6)} MB`,
-    ratio: (bytes / limit).toFixed(2), limit: '<= 1', holds: bytes <= limit,
+    what: `memory of ${what}`,
+    against: '300 MB at 4 GiB',
+    ours: `${Math.round(bytes / 1e6)} MB`,
+    theirs: `${Math.round(limit / 1e6)} MB`,
+    ratio: (bytes / limit).toFixed(2),
+    limit: '<= 1',
+    holds: bytes <= limit,
   };
 }
 
 export function table(rows) {
   const head = ['what', 'baseline', 'Pars', 'baseline', 'ratio', 'target', 'holds'];
-  return markdownTable([head, ...rows.map((r) => [r.what, r.against, r.ours, r.theirs, r.ratio, r.limit, r.holds ? 'yes' : 'NO'])]);
+  return markdownTable([
+    head,
+    ...rows.map((r) => [r.what, r.against, r.ours, r.theirs, r.ratio, r.limit, r.holds ? 'yes' : 'NO']),
+  ]);
 }
 
 /** The first line is the head. */
 export function markdownTable(cells) {
   const widths = cells[0].map((_, i) => Math.max(...cells.map((line) => line[i].length)));
   const line = (words) => `| ${words.map((word, i) => word.padEnd(widths[i])).join(' | ')} |`;
-  return [line(cells[0]), `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`, ...cells.slice(1).map(line)].join('\n');
+  return [
+    line(cells[0]),
+    `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`,
+    ...cells.slice(1).map(line),
+  ].join('\n');
 }
 
 /** Where and with what it was measured. */
 export function about(bytes) {
-  return `${new Date().toISOString().slice(0, 10)}; image of ${(bytes / GIB).toFixed(2)} GiB; ${cpus().length} cores (${cpus()[0].model.trim()}), ${Math.round(totalmem() / GIB)} GiB of RAM, Linux ${release()}, Node ${process.version}`;
+  return (
+    `${new Date().toISOString().slice(0, 10)}; image of ${(bytes / GIB).toFixed(2)} GiB; `
+    + `${cpus().length} cores (${cpus()[0].model.trim()}), ${Math.round(totalmem() / GIB)} GiB of RAM, `
+    + `Linux ${release()}, Node ${process.version}`
+  );
 }

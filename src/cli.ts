@@ -7,7 +7,10 @@ const argv = process.argv.slice(2);
 if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
   process.stdout.write(`${version()}\n`);
 } else {
-  const [{ run }, { ignoreClosedPipe }] = await Promise.all([import('./cli/program.js'), import('./ui/output.js')]);
+  const [{ run }, { ignoreClosedPipe }] = await Promise.all([
+    import('./cli/program.js'),
+    import('./ui/output.js'),
+  ]);
   ignoreClosedPipe();
   process.exitCode = await run(argv);
 }

@@ -1,5 +1,6 @@
 /**
- * Errors typed by what the caller can do about them, mapped to exit codes in one place (docs: README, "Exit codes").
+ * Errors typed by what the caller can do about them, mapped to exit codes in one place (docs: README, "Exit
+ * codes").
  */
 export type ErrorKind =
   | 'usage' //        the command line or the configuration is wrong

@@ -15,30 +15,48 @@ export interface StripeFrame {
   data: Buffer | null;
   /** Bytes when decompressed, from the index. */
   rawBytes: number;
-  /** For lost frames: 'packed' turns the records into zero records, 'in-place' keeps them with zero payloads. */
+  /**
+   * For lost frames: 'packed' turns the records into zero records, 'in-place' keeps them with zero payloads.
+   */
   lost: 'packed' | 'in-place' | null;
 }
 
 /** A change to one byte of the original image: byte = (byte & ~mask) | value. */
 export interface Native {
   /**
-   * Rebuilds one stripe. `writes`: the recovery writes that fall into it, 10 bytes each as in a recovery frame, offsets in the original image.
-   * `into`: memory for it, of which the answer is a view; not to be touched until then. Without it the answer has memory of its own.
+   * Rebuilds one stripe. `writes`: the recovery writes that fall into it, 10 bytes each as in a recovery
+   * frame, offsets in the original image. `into`: memory for it, of which the answer is a view; not to be
+   * touched until then. Without it the answer has memory of its own.
    */
-  assembleStripe(stripe: { imageOffset: number; imageBytes: number; frames: StripeFrame[]; writes: Buffer; into?: Buffer }): Promise<Buffer>;
+  assembleStripe(stripe: {
+    imageOffset: number;
+    imageBytes: number;
+    frames: StripeFrame[];
+    writes: Buffer;
+    into?: Buffer;
+  }): Promise<Buffer>;
   /** Decompresses one frame of known size. */
   decompress(data: Buffer, rawBytes: number): Promise<Buffer>;
   /** Compresses one frame (content size recorded). */
   compress(data: Buffer, level: number): Promise<Buffer>;
 
-  /** Reads a whole file from the disk, past the page cache where the file system allows it; 128-bit XXH3 in hex, and its length. */
+  /**
+   * Reads a whole file from the disk, past the page cache where the file system allows it; 128-bit XXH3 in
+   * hex, and its length.
+   */
   hashFileUncached(fd: number): Promise<{ xxh3: string; bytes: number }>;
   /** A running XXH3-128 over what a writer has written. */
   newHash(): { update(data: Buffer): void; digest(): string };
-  /** CRC32Cs of a stream's successive 512 bytes, four big-endian bytes each: `update` answers those of the chunks that its data ends, `end` that of a short one. */
+  /**
+   * CRC32Cs of a stream's successive 512 bytes, four big-endian bytes each: `update` answers those of the
+   * chunks that its data ends, `end` that of a short one.
+   */
   newChunkSums(): { update(data: Buffer): Buffer; end(): Buffer };
 
-  /** fcntl(F_SETLEASE, F_WRLCK). False when somebody else has the file open. SIGIO is ignored in this process from then on. */
+  /**
+   * fcntl(F_SETLEASE, F_WRLCK). False when somebody else has the file open. SIGIO is ignored in this process
+   * from then on.
+   */
   takeWriteLease(fd: number): boolean;
   /** True while the lease is held and nobody has asked for it back. */
   leaseHeld(fd: number): boolean;
@@ -54,7 +72,10 @@ export interface Native {
   startWriteback(fd: number, offset: number, bytes: number): void;
   /** A blocking pipe; the write end is handed to a child, the read end is read with readFully. */
   pipe(): { readFd: number; writeFd: number };
-  /** Fills `into` from a pipe and answers how many bytes it has; fewer only at the pipe's end. `into` is not to be touched until then. */
+  /**
+   * Fills `into` from a pipe and answers how many bytes it has; fewer only at the pipe's end. `into` is not
+   * to be touched until then.
+   */
   readFully(fd: number, into: Buffer): Promise<number>;
 }
 

@@ -1,7 +1,17 @@
 /** The classes of guest pages, in the order and with the numbers that snapshots store (docs/format.md). */
 export const PAGE_CLASSES = [
-  'kernel', 'free', 'clean-cache', 'mapped-cache', 'dirty-cache', 'other-cache',
-  'anon', 'shmem', 'slab', 'page-table', 'offline', 'device',
+  'kernel',
+  'free',
+  'clean-cache',
+  'mapped-cache',
+  'dirty-cache',
+  'other-cache',
+  'anon',
+  'shmem',
+  'slab',
+  'page-table',
+  'offline',
+  'device',
 ] as const;
 
 export type PageClass = (typeof PAGE_CLASSES)[number];

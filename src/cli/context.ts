@@ -37,7 +37,9 @@ export class Context {
   async storeUrl(): Promise<string> {
     const { store } = await this.config();
     if (store !== null) return store;
-    throw new ParsError('usage', 'no store is configured', { hint: 'give --store URL, or put "store: URL" into /etc/pars/pars.yaml' });
+    throw new ParsError('usage', 'no store is configured', {
+      hint: 'give --store URL, or put "store: URL" into /etc/pars/pars.yaml',
+    });
   }
 
   /** The configured store, opened once and closed when the command ends. */
@@ -73,7 +75,9 @@ export class Context {
   }
 }
 
-/** What command modules get: a way to run their work inside a context, with errors printed and exit codes set. */
+/**
+ * What command modules get: a way to run their work inside a context, with errors printed and exit codes set.
+ */
 export class Cli {
   exitCode = 0;
 

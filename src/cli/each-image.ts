@@ -1,4 +1,7 @@
-/** The images named in one call: each has its turn, one that fails does not keep the others from theirs, and --json is one document. */
+/**
+ * The images named in one call: each has its turn, one that fails does not keep the others from theirs, and
+ * --json is one document.
+ */
 import type { Context } from './context.js';
 import { describeFailure, exitCodeOf, printError } from './failure.js';
 
@@ -8,8 +11,15 @@ export interface Answer {
   say(): void;
 }
 
-/** Works on each image in turn; the exit code is that of the first that failed. A signal ends all; the error of the only image is thrown. */
-export async function eachImage({ output, signal }: Context, images: readonly string[], work: (image: string) => Promise<Answer>): Promise<number> {
+/**
+ * Works on each image in turn; the exit code is that of the first that failed. A signal ends all; the error
+ * of the only image is thrown.
+ */
+export async function eachImage(
+  { output, signal }: Context,
+  images: readonly string[],
+  work: (image: string) => Promise<Answer>,
+): Promise<number> {
   const answers: object[] = [];
   let exitCode = 0;
   for (const image of images) {

@@ -9,16 +9,19 @@ export interface Failure {
 }
 
 /**
- * The parts of any thrown thing that are shown; with a `subject`, an image mostly, it is named: who reads an image knows no path. A defect
- * of ours keeps its stack in PARS_DEBUG.
+ * The parts of any thrown thing that are shown; with a `subject`, an image mostly, it is named: who reads an
+ * image knows no path. A defect of ours keeps its stack in PARS_DEBUG.
  */
 export function describeFailure(error: unknown, subject?: string): Failure {
   const failure = partsOf(error);
-  return subject === undefined || failure.message.includes(subject) ? failure : { ...failure, message: `${subject}: ${failure.message}` };
+  return subject === undefined || failure.message.includes(subject)
+    ? failure
+    : { ...failure, message: `${subject}: ${failure.message}` };
 }
 
 function partsOf(error: unknown): Failure {
-  if (error instanceof ParsError) return { kind: error.kind, message: error.message, hint: error.hint ?? null };
+  if (error instanceof ParsError)
+    return { kind: error.kind, message: error.message, hint: error.hint ?? null };
   if (error instanceof Error) return { kind: 'internal', message: error.message, hint: null };
   return { kind: 'internal', message: String(error), hint: null };
 }

@@ -28,7 +28,10 @@ export async function run(argv: readonly string[]): Promise<number> {
 /** The whole program; commands that `argv` does not call are there by name and summary only. */
 export async function buildProgram(argv: readonly string[], cli: Cli): Promise<Command> {
   const program = new Command('pars')
-    .description('Keeps memory snapshots of libvirt guests safe and cheap: stores each class of pages as often as it deserves.')
+    .description(
+      'Keeps memory snapshots of libvirt guests safe and cheap: stores each class of pages as often as '
+        + 'it deserves.',
+    )
     .version(version())
     .exitOverride()
     .configureOutput({ outputError: () => {} })
@@ -36,28 +39,47 @@ export async function buildProgram(argv: readonly string[], cli: Cli): Promise<C
     .addHelpText('after', `\n${exitCodeTable()}`);
   const groups = addGroups(program);
   const words = calledWords(argv);
-  for (const entry of COMMANDS) await addCommand(groups.get(entry.words.slice(0, -1).join(' ')) ?? program, entry, words, cli);
+  for (const entry of COMMANDS)
+    await addCommand(groups.get(entry.words.slice(0, -1).join(' ')) ?? program, entry, words, cli);
   return program;
 }
 
 function addGroups(program: Command): Map<string, Command> {
-  return new Map(Object.entries(GROUPS).map(([name, summary]) => [name, program.command(name).description(summary)]));
+  return new Map(
+    Object.entries(GROUPS).map(([name, summary]) => [name, program.command(name).description(summary)]),
+  );
 }
 
-async function addCommand(parent: Command, entry: CommandEntry, words: readonly string[], cli: Cli): Promise<void> {
-  const command = parent.command(entry.words.at(-1) ?? '', { hidden: entry.hidden ?? false }).summary(entry.summary).description(entry.summary);
+async function addCommand(
+  parent: Command,
+  entry: CommandEntry,
+  words: readonly string[],
+  cli: Cli,
+): Promise<void> {
+  const command = parent
+    .command(entry.words.at(-1) ?? '', { hidden: entry.hidden ?? false })
+    .summary(entry.summary)
+    .description(entry.summary);
   if (!entry.words.every((word, i) => words[i] === word)) return;
   addSharedOptions(command, entry.shared);
   (await entry.load()).register(command, cli);
 }
 
-/** "pars help store init" asks what "pars store init --help" does. commander's own answer knows one word, and says nothing to those it does not know. */
+/**
+ * "pars help store init" asks what "pars store init --help" does. commander's own answer knows one word, and
+ * says nothing to those it does not know.
+ */
 function withoutHelpWord(argv: readonly string[]): readonly string[] {
   const at = argv.findIndex((word) => !Object.hasOwn(GROUPS, word));
   if (argv[at] !== 'help') return argv;
   const words = argv.filter((word, i) => i !== at && !word.startsWith('-'));
   const name = words.join(' ');
-  if (name !== '' && !Object.hasOwn(GROUPS, name) && !COMMANDS.some((entry) => entry.words.join(' ') === name)) throw new ParsError('usage', `unknown command '${name}'`, { hint: 'see: pars --help' });
+  if (
+    name !== ''
+    && !Object.hasOwn(GROUPS, name)
+    && !COMMANDS.some((entry) => entry.words.join(' ') === name)
+  )
+    throw new ParsError('usage', `unknown command '${name}'`, { hint: 'see: pars --help' });
   return [...words, '--help'];
 }
 
@@ -69,9 +91,12 @@ function isHelp(error: unknown): boolean {
   return error instanceof CommanderError && error.exitCode === 0;
 }
 
-/** commander says "error: unknown option '--x'\n(Did you mean --y?)". Bare "pars" has shown its help by then. */
+/**
+ * commander says "error: unknown option '--x'\n(Did you mean --y?)". Bare "pars" has shown its help by then.
+ */
 function usageError(error: CommanderError): ParsError {
-  if (error.code === 'commander.help') return new ParsError('usage', 'no command given', { hint: 'see: pars --help' });
+  if (error.code === 'commander.help')
+    return new ParsError('usage', 'no command given', { hint: 'see: pars --help' });
   const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n');
   return new ParsError('usage', message, { hint: suggestion?.replace(/[()]/g, '') ?? 'see: pars --help' });
 }

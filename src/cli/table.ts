@@ -1,4 +1,7 @@
-/** All commands: their place, their one line of help, and how to load them. Only the one that is run is loaded. */
+/**
+ * All commands: their place, their one line of help, and how to load them. Only the one that is run is
+ * loaded.
+ */
 import type { Command } from 'commander';
 import type { Cli } from './context.js';
 import type { SharedOption } from './options.js';
@@ -28,25 +31,127 @@ export const GROUPS: Record<string, string> = {
 };
 
 export const COMMANDS: readonly CommandEntry[] = [
-  { words: ['report'], summary: 'say what an image holds and what each policy would store; changes nothing', shared: ALL, load: () => import('../commands/report.js') },
-  { words: ['explain'], summary: 'say why a page of a guest is of its class, and which file it belongs to', shared: OUTPUT, load: () => import('../commands/explain.js') },
-  { words: ['plan'], summary: 'say whether saves of the running guests would fit, here and in the store', shared: ALL, load: () => import('../commands/plan.js') },
-  { words: ['doctor'], summary: 'check this host: configuration, hook, libvirt, store, room; say what to do', shared: STORE, load: () => import('../commands/doctor.js') },
-  { words: ['offload'], summary: 'store an image, prove it, and leave a stub in its place', shared: ALL, load: () => import('../commands/offload.js') },
-  { words: ['drain'], summary: 'offload what is still whole before the host goes down; say what stays', shared: ALL, load: () => import('../commands/drain.js') },
-  { words: ['hydrate'], summary: 'turn a stub back into an image, in place', shared: STORE, load: () => import('../commands/hydrate.js') },
-  { words: ['restore'], summary: 'write the image of a snapshot to a new file', shared: STORE, load: () => import('../commands/restore.js') },
-  { words: ['list'], summary: 'list the snapshots in the store', shared: STORE, load: () => import('../commands/list.js') },
+  {
+    words: ['report'],
+    summary: 'say what an image holds and what each policy would store; changes nothing',
+    shared: ALL,
+    load: () => import('../commands/report.js'),
+  },
+  {
+    words: ['explain'],
+    summary: 'say why a page of a guest is of its class, and which file it belongs to',
+    shared: OUTPUT,
+    load: () => import('../commands/explain.js'),
+  },
+  {
+    words: ['plan'],
+    summary: 'say whether saves of the running guests would fit, here and in the store',
+    shared: ALL,
+    load: () => import('../commands/plan.js'),
+  },
+  {
+    words: ['doctor'],
+    summary: 'check this host: configuration, hook, libvirt, store, room; say what to do',
+    shared: STORE,
+    load: () => import('../commands/doctor.js'),
+  },
+  {
+    words: ['offload'],
+    summary: 'store an image, prove it, and leave a stub in its place',
+    shared: ALL,
+    load: () => import('../commands/offload.js'),
+  },
+  {
+    words: ['drain'],
+    summary: 'offload what is still whole before the host goes down; say what stays',
+    shared: ALL,
+    load: () => import('../commands/drain.js'),
+  },
+  {
+    words: ['hydrate'],
+    summary: 'turn a stub back into an image, in place',
+    shared: STORE,
+    load: () => import('../commands/hydrate.js'),
+  },
+  {
+    words: ['restore'],
+    summary: 'write the image of a snapshot to a new file',
+    shared: STORE,
+    load: () => import('../commands/restore.js'),
+  },
+  {
+    words: ['list'],
+    summary: 'list the snapshots in the store',
+    shared: STORE,
+    load: () => import('../commands/list.js'),
+  },
   { words: ['show'], summary: 'show one snapshot', shared: STORE, load: () => import('../commands/show.js') },
-  { words: ['verify'], summary: 'read what the store holds, say what is missing or corrupt, repair it', shared: STORE, load: () => import('../commands/verify.js') },
-  { words: ['rm'], summary: 'remove a snapshot from the store', shared: STORE, load: () => import('../commands/rm.js') },
-  { words: ['prune'], summary: 'remove what no guest needs any more: consumed, orphaned, out of retention; a dry run without --yes', shared: STORE, load: () => import('../commands/prune.js') },
-  { words: ['takeover'], summary: "make another host's snapshot this host's, to wake it here", shared: STORE, load: () => import('../commands/takeover.js') },
-  { words: ['status'], summary: 'show what offloads are due, running or failed, and why', shared: STORE, load: () => import('../commands/status.js') },
-  { words: ['metrics'], summary: "print metrics in Prometheus' text format", shared: STORE, load: () => import('../commands/metrics.js') },
-  { words: ['store', 'init'], summary: 'mark the directories of a store as ours; once', shared: STORE, load: () => import('../commands/store-init.js') },
-  { words: ['store', 'status'], summary: 'check the store: places, room, warnings', shared: STORE, load: () => import('../commands/store-status.js') },
-  { words: ['hooks', 'install'], summary: 'install the libvirt hook', shared: STORE, load: () => import('../commands/hooks-install.js') },
-  { words: ['hooks', 'uninstall'], summary: 'take the libvirt hook away', shared: OUTPUT, load: () => import('../commands/hooks-uninstall.js') },
-  { words: ['hook-restore'], summary: 'what the installed hook runs; not for people', shared: STORE, hidden: true, load: () => import('../commands/hook-restore.js') },
+  {
+    words: ['verify'],
+    summary: 'read what the store holds, say what is missing or corrupt, repair it',
+    shared: STORE,
+    load: () => import('../commands/verify.js'),
+  },
+  {
+    words: ['rm'],
+    summary: 'remove a snapshot from the store',
+    shared: STORE,
+    load: () => import('../commands/rm.js'),
+  },
+  {
+    words: ['prune'],
+    summary:
+      'remove what no guest needs any more: consumed, orphaned, out of retention; a dry run without --yes',
+    shared: STORE,
+    load: () => import('../commands/prune.js'),
+  },
+  {
+    words: ['takeover'],
+    summary: "make another host's snapshot this host's, to wake it here",
+    shared: STORE,
+    load: () => import('../commands/takeover.js'),
+  },
+  {
+    words: ['status'],
+    summary: 'show what offloads are due, running or failed, and why',
+    shared: STORE,
+    load: () => import('../commands/status.js'),
+  },
+  {
+    words: ['metrics'],
+    summary: "print metrics in Prometheus' text format",
+    shared: STORE,
+    load: () => import('../commands/metrics.js'),
+  },
+  {
+    words: ['store', 'init'],
+    summary: 'mark the directories of a store as ours; once',
+    shared: STORE,
+    load: () => import('../commands/store-init.js'),
+  },
+  {
+    words: ['store', 'status'],
+    summary: 'check the store: places, room, warnings',
+    shared: STORE,
+    load: () => import('../commands/store-status.js'),
+  },
+  {
+    words: ['hooks', 'install'],
+    summary: 'install the libvirt hook',
+    shared: STORE,
+    load: () => import('../commands/hooks-install.js'),
+  },
+  {
+    words: ['hooks', 'uninstall'],
+    summary: 'take the libvirt hook away',
+    shared: OUTPUT,
+    load: () => import('../commands/hooks-uninstall.js'),
+  },
+  {
+    words: ['hook-restore'],
+    summary: 'what the installed hook runs; not for people',
+    shared: STORE,
+    hidden: true,
+    load: () => import('../commands/hook-restore.js'),
+  },
 ];

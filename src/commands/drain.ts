@@ -15,7 +15,11 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Offload every managed save that is still whole, the largest first, before the host goes down; then say what stays on its disk. Exits with 8 when something does, also an image that cannot be read or whose guest says no. An offload that the deadline interrupts leaves its image whole.')
+    .description(
+      'Offload every managed save that is still whole, the largest first, before the host goes down; '
+        + 'then say what stays on its disk. Exits with 8 when something does, also an image that cannot be '
+        + 'read or whose guest says no. An offload that the deadline interrupts leaves its image whole.',
+    )
     .option('--deadline <duration>', 'stop after this long, e.g. 90s or 5m', '5m')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .action((options: Options) => cli.run(options, (context) => drain(context, options)));
@@ -23,10 +27,20 @@ export function register(command: Command, cli: Cli): void {
 
 async function drain(context: Context, options: Options): Promise<number> {
   const ms = parseDuration(options.deadline);
-  if (ms === null) throw new ParsError('usage', `"${options.deadline}" is not a duration`, { hint: 'e.g. --deadline 90s, --deadline 5m' });
-  const outcome = await drainQueue(context, options, { signal: deadlineSignal(ms, context.signal), hurry: true });
+  if (ms === null)
+    throw new ParsError('usage', `"${options.deadline}" is not a duration`, {
+      hint: 'e.g. --deadline 90s, --deadline 5m',
+    });
+  const outcome = await drainQueue(context, options, {
+    signal: deadlineSignal(ms, context.signal),
+    hurry: true,
+  });
   context.output.json(outcome);
   const { offloaded, left } = outcome;
-  context.output.text(left.length === 0 ? `Offloaded ${offloaded.length} images; no managed save is left on this host's disk.` : `Offloaded ${offloaded.length} images. These stay on this host's disk only:\n${renderLeft(left)}`);
+  context.output.text(
+    left.length === 0
+      ? `Offloaded ${offloaded.length} images; no managed save is left on this host's disk.`
+      : `Offloaded ${offloaded.length} images. These stay on this host's disk only:\n${renderLeft(left)}`,
+  );
   return left.length === 0 ? 0 : EXIT_CODES.busy;
 }

@@ -13,16 +13,27 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Say why pages of a guest are of their class: the fields read, the rule that decided, and the file that a page of the cache belongs to. Changes nothing.')
+    .description(
+      'Say why pages of a guest are of their class: the fields read, the rule that decided, and the '
+        + 'file that a page of the cache belongs to. Changes nothing.',
+    )
     .argument('<image>', 'a libvirt save image')
-    .requiredOption('--page <gpa>', 'guest-physical address, or a range FIRST-LAST of them, hex (0x...) or decimal')
-    .action((image: string, options: Options) => cli.run(options, (context) => explain(context, image, options)));
+    .requiredOption(
+      '--page <gpa>',
+      'guest-physical address, or a range FIRST-LAST of them, hex (0x...) or decimal',
+    )
+    .action((image: string, options: Options) =>
+      cli.run(options, (context) => explain(context, image, options)),
+    );
 }
 
 async function explain(context: Context, image: string, { page }: Options): Promise<void> {
   const { first, pages } = pageRange(page);
   const explanation = await explainPages(image, first, pages, { signal: context.signal });
-  if (explanation.pages.every((shown) => shown.class === null)) throw new ParsError('missing', `${page} is outside the guest's RAM`, { hint: 'the memory map of "pars report --html" shows where RAM lies' });
+  if (explanation.pages.every((shown) => shown.class === null))
+    throw new ParsError('missing', `${page} is outside the guest's RAM`, {
+      hint: 'the memory map of "pars report --html" shows where RAM lies',
+    });
   context.output.json({ image, ...explanation });
   context.output.text(renderExplanation(explanation, context.output.colours));
 }
@@ -31,10 +42,16 @@ async function explain(context: Context, image: string, { page }: Options): Prom
 export function pageRange(text: string): { first: number; pages: number } {
   const [from, to = from, ...more] = text.split('-').map(address);
   if (from === undefined || to === undefined || Number.isNaN(from + to) || more.length > 0 || to < from) {
-    throw new ParsError('usage', `"${text}" is no guest-physical address or range`, { hint: 'e.g. --page 0x1f400000, or --page 0x1000-0x3fff' });
+    throw new ParsError('usage', `"${text}" is no guest-physical address or range`, {
+      hint: 'e.g. --page 0x1f400000, or --page 0x1000-0x3fff',
+    });
   }
-  const first = Math.floor(from / PAGE_BYTES), pages = Math.floor(to / PAGE_BYTES) - first + 1;
-  if (pages > MAX_EXPLAINED) throw new ParsError('usage', `"${text}" are ${pages} pages`, { hint: `at most ${MAX_EXPLAINED} pages are explained at once` });
+  const first = Math.floor(from / PAGE_BYTES),
+    pages = Math.floor(to / PAGE_BYTES) - first + 1;
+  if (pages > MAX_EXPLAINED)
+    throw new ParsError('usage', `"${text}" are ${pages} pages`, {
+      hint: `at most ${MAX_EXPLAINED} pages are explained at once`,
+    });
   return { first, pages };
 }
 

@@ -16,11 +16,14 @@ export function register(command: Command, cli: Cli): void {
     .description('What the installed hook runs before libvirt resumes a guest; not for people.')
     .argument('<uuid>', "the guest's UUID; empty when the hook could not tell")
     .argument('<pid>', "the process id of libvirt's daemon")
-    .action((uuid: string, pid: string, options: SharedOptions) => cli.run({ ...options, quiet: true }, (context) => wake(context, uuid, Number(pid))));
+    .action((uuid: string, pid: string, options: SharedOptions) =>
+      cli.run({ ...options, quiet: true }, (context) => wake(context, uuid, Number(pid))),
+    );
 }
 
 async function wake(context: Context, uuid: string, parentPid: number): Promise<void> {
-  if (uuid === '' || !Number.isInteger(parentPid)) throw new ParsError('usage', 'the hook was not told which guest is to be resumed');
+  if (uuid === '' || !Number.isInteger(parentPid))
+    throw new ParsError('usage', 'the hook was not told which guest is to be resumed');
   const { hook, stateDir } = await context.config();
   const url = await context.storeUrl();
   const host = thisHost();
@@ -28,17 +31,23 @@ async function wake(context: Context, uuid: string, parentPid: number): Promise<
   const began = Date.now();
   const opened: Store[] = [];
   const work = restoreBegin({
-    domainUuid: uuid, parentPid, registry, host, times: hook, signal: context.signal,
+    domainUuid: uuid,
+    parentPid,
+    registry,
+    host,
+    times: hook,
+    signal: context.signal,
     openStore: async (signal) => {
       const store = await openStore(url, { signal });
       opened.push(store);
       return store;
     },
-    asJob: (image, refill) => asJob(stateDir, 'hydrate', image, async (job) => {
-      const done = await refill();
-      await noteRefill(stateDir, job, done, began);
-      return done;
-    }),
+    asJob: (image, refill) =>
+      asJob(stateDir, 'hydrate', image, async (job) => {
+        const done = await refill();
+        await noteRefill(stateDir, job, done, began);
+        return done;
+      }),
   }).catch(async (error: unknown) => {
     // A start that succeeds is not held up for this: the queue's worker, or its timer, writes them soon.
     await publishMetrics(context);

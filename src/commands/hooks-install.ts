@@ -14,7 +14,10 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Let libvirt call pars: after "virsh managedsave" the image is offloaded in the background, before a start its stub is refilled. Run it again after an update of pars.')
+    .description(
+      'Let libvirt call pars: after "virsh managedsave" the image is offloaded in the background, '
+        + 'before a start its stub is refilled. Run it again after an update of pars.',
+    )
     .option('--prefix <dir>', 'where a copy of the program goes', DEFAULT_PREFIX)
     .option('--hooks-dir <dir>', "libvirt's directory of hooks", DEFAULT_HOOKS_DIR)
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
@@ -26,13 +29,22 @@ async function install(context: Context, options: Options): Promise<void> {
   // A hook without a store that works would only fail later, when nobody looks.
   await refuseThinStore(await context.store(), policy);
   const changes = await installHook({
-    prefix: options.prefix, hooksDir: resolve(options.hooksDir), saveDir: resolve(options.saveDir), stateDir, programOptions: passedOn(options),
+    prefix: options.prefix,
+    hooksDir: resolve(options.hooksDir),
+    saveDir: resolve(options.saveDir),
+    stateDir,
+    programOptions: passedOn(options),
   });
   context.output.json({ changes });
-  context.output.text(changes.map((change) => `${change[0]?.toUpperCase() ?? ''}${change.slice(1)}.`).join('\n'));
+  context.output.text(
+    changes.map((change) => `${change[0]?.toUpperCase() ?? ''}${change.slice(1)}.`).join('\n'),
+  );
 }
 
 /** What was said here must hold for the hook too, from any directory. */
 function passedOn({ config, store }: SharedOptions): string[] {
-  return [...(config === undefined ? [] : ['--config', resolve(config)]), ...(store === undefined ? [] : ['--store', store])];
+  return [
+    ...(config === undefined ? [] : ['--config', resolve(config)]),
+    ...(store === undefined ? [] : ['--store', store]),
+  ];
 }

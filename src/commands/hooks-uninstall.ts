@@ -13,7 +13,10 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Take the hook and the copies of the program away. Refused while this host has stubs, which could not be started any more.')
+    .description(
+      'Take the hook and the copies of the program away. Refused while this host has stubs, which could '
+        + 'not be started any more.',
+    )
     .option('--prefix <dir>', 'where the copies of the program are', DEFAULT_PREFIX)
     .option('--hooks-dir <dir>', "libvirt's directory of hooks", DEFAULT_HOOKS_DIR)
     .option('--force', 'although there are stubs: refill each by hand before its start')
@@ -22,8 +25,15 @@ export function register(command: Command, cli: Cli): void {
 
 async function uninstall(context: Context, options: Options): Promise<void> {
   const { stateDir } = await context.config();
-  const changes = await uninstallHook({ prefix: options.prefix, hooksDir: resolve(options.hooksDir), stateDir, force: options.force ?? false });
+  const changes = await uninstallHook({
+    prefix: options.prefix,
+    hooksDir: resolve(options.hooksDir),
+    stateDir,
+    force: options.force ?? false,
+  });
   context.output.json({ changes });
   const sentences = changes.map((change) => `${change[0]?.toUpperCase() ?? ''}${change.slice(1)}.`);
-  context.output.text(sentences.length === 0 ? 'Nothing to do: no hook of pars is installed.' : sentences.join('\n'));
+  context.output.text(
+    sentences.length === 0 ? 'Nothing to do: no hook of pars is installed.' : sentences.join('\n'),
+  );
 }

@@ -24,41 +24,72 @@ const LOCK_WAIT_MS = 10_000;
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Turn stubs back into images, in place. Killed at any instant, the file is still a stub. Does nothing to a whole image. With --json, one object for one image, and {"images": [...]} for several.')
+    .description(
+      'Turn stubs back into images, in place. Killed at any instant, the file is still a stub. Does '
+        + 'nothing to a whole image. With --json, one object for one image, and {"images": [...]} for '
+        + 'several.',
+    )
     .argument('<image...>', 'stubs')
     .option('--force', 'although the guest was started since, or another host has woken it')
     .option('--accept-changed-disks', "although the guest's disks were written since")
-    .action((images: string[], options: Options) => cli.run(options, (context) => hydrateAll(context, images, options)));
+    .action((images: string[], options: Options) =>
+      cli.run(options, (context) => hydrateAll(context, images, options)),
+    );
 }
 
 async function hydrateAll(context: Context, images: string[], options: Options): Promise<number> {
   const { stateDir } = await context.config();
   try {
-    return await eachImage(context, images, async (image) => answer(context, await hydrateAsJob(context, resolve(image), options, stateDir)));
+    return await eachImage(context, images, async (image) =>
+      answer(context, await hydrateAsJob(context, resolve(image), options, stateDir)),
+    );
   } finally {
     await publishMetrics(context);
   }
 }
 
-async function hydrateAsJob(context: Context, path: string, options: Options, stateDir: string): Promise<Hydrated> {
+async function hydrateAsJob(
+  context: Context,
+  path: string,
+  options: Options,
+  stateDir: string,
+): Promise<Hydrated> {
   await refuseNoImage(path, context.signal);
   const began = Date.now();
-  return asJob(stateDir, 'hydrate', path, async (job) => {
-    const done = await hydratePath(context, path, options, stateDir);
-    await noteRefill(stateDir, job, done, began);
-    return done;
-  }, { byHand: true });
+  return asJob(
+    stateDir,
+    'hydrate',
+    path,
+    async (job) => {
+      const done = await hydratePath(context, path, options, stateDir);
+      await noteRefill(stateDir, job, done, began);
+      return done;
+    },
+    { byHand: true },
+  );
 }
 
-async function hydratePath(context: Context, path: string, options: Options, stateDir: string): Promise<Hydrated> {
+async function hydratePath(
+  context: Context,
+  path: string,
+  options: Options,
+  stateDir: string,
+): Promise<Hydrated> {
   const host = thisHost();
   const registry = new StubRegistry(stateDir);
   const image = await ImageFile.open(path);
   try {
-    return await hydrate(image, { store: () => context.store(), host, registry }, {
-      force: options.force ?? false, acceptChangedDisks: options.acceptChangedDisks ?? false, lockWaitMs: LOCK_WAIT_MS,
-      signal: context.signal, onProgress: await context.progress(),
-    });
+    return await hydrate(
+      image,
+      { store: () => context.store(), host, registry },
+      {
+        force: options.force ?? false,
+        acceptChangedDisks: options.acceptChangedDisks ?? false,
+        lockWaitMs: LOCK_WAIT_MS,
+        signal: context.signal,
+        onProgress: await context.progress(),
+      },
+    );
   } finally {
     await image.close();
   }
@@ -67,7 +98,15 @@ async function hydratePath(context: Context, path: string, options: Options, sta
 function answer({ output }: Context, done: Hydrated): Answer {
   const { image, hydrated, manifest, bytes, losses } = done;
   return {
-    json: { image, hydrated, snapshot: manifest?.snapshot ?? null, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered },
+    json: {
+      image,
+      hydrated,
+      snapshot: manifest?.snapshot ?? null,
+      bytes,
+      pagesLostByPolicy: losses.byPolicy,
+      pagesLostUnexpectedly: losses.unexpected,
+      pagesRecovered: losses.recovered,
+    },
     say: () => tell(output, done),
   };
 }
@@ -75,6 +114,14 @@ function answer({ output }: Context, done: Hydrated): Answer {
 function tell(output: Output, { image, hydrated, manifest, bytes, losses }: Hydrated): void {
   if (!hydrated) return output.text(`${plain(image)} is whole: nothing to do.`);
   output.text(`${plain(image)} is an image again, ${formatBytes(bytes)}, from ${manifest?.snapshot ?? ''}.`);
-  if (losses.byPolicy > 0) output.text(`${formatCount(losses.byPolicy)} expendable pages were not stored; the guest reads what it needs of them from its disks.`);
-  if (losses.unexpected > 0) output.warning(`${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were recovered; the guest does without them, but look at the store: pars verify`);
+  if (losses.byPolicy > 0)
+    output.text(
+      `${formatCount(losses.byPolicy)} expendable pages were not stored; the guest reads what it needs `
+        + `of them from its disks.`,
+    );
+  if (losses.unexpected > 0)
+    output.warning(
+      `${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were `
+        + `recovered; the guest does without them, but look at the store: pars verify`,
+    );
 }

@@ -12,7 +12,9 @@ export function register(command: Command, cli: Cli): void {
   command
     .description('List the snapshots in the store, those of one guest together, oldest first.')
     .argument('[beginning]', 'only those whose name begins so: the UUID of a guest, or the beginning of it')
-    .action((beginning: string | undefined, options: SharedOptions) => cli.run(options, (context) => list(context, beginning)));
+    .action((beginning: string | undefined, options: SharedOptions) =>
+      cli.run(options, (context) => list(context, beginning)),
+    );
 }
 
 async function list(context: Context, beginning = ''): Promise<void> {
@@ -21,21 +23,38 @@ async function list(context: Context, beginning = ''): Promise<void> {
   const { renderSnapshots, snapshotJson } = await import('../ui/snapshots.js');
   const host = knownHost();
   const orphans = await orphansAmong(entries, host, (await context.config()).stateDir);
-  output.json({ snapshots: entries.map((entry) => ({ ...snapshotJson(entry, host), orphan: orphans.has(entry.snapshot) })) });
-  output.text(entries.length === 0 ? 'No snapshots.' : renderSnapshots(entries, host, output.colours, orphans));
+  output.json({
+    snapshots: entries.map((entry) => ({
+      ...snapshotJson(entry, host),
+      orphan: orphans.has(entry.snapshot),
+    })),
+  });
+  output.text(
+    entries.length === 0 ? 'No snapshots.' : renderSnapshots(entries, host, output.colours, orphans),
+  );
 }
 
-/** A guest's are found without a look at all others. None at all is an answer, none of those asked for is not. */
+/**
+ * A guest's are found without a look at all others. None at all is an answer, none of those asked for is not.
+ */
 async function entriesOf(store: Store, typed: string): Promise<SnapshotEntry[]> {
   const { listSnapshots } = await import('../snapshot/snapshots.js');
   const beginning = typed.toLowerCase();
-  const entries = (await listSnapshots(store, isUuid(beginning) ? beginning : undefined)).filter(({ snapshot }) => snapshot.toLowerCase().startsWith(beginning));
+  const entries = (await listSnapshots(store, isUuid(beginning) ? beginning : undefined)).filter(
+    ({ snapshot }) => snapshot.toLowerCase().startsWith(beginning),
+  );
   if (typed === '' || entries.length > 0) return entries;
-  throw new ParsError('missing', `there is no snapshot whose name begins with "${typed}"`, { hint: 'names begin with the UUID of the guest (virsh domuuid NAME); to see all: pars list' });
+  throw new ParsError('missing', `there is no snapshot whose name begins with "${typed}"`, {
+    hint: 'names begin with the UUID of the guest (virsh domuuid NAME); to see all: pars list',
+  });
 }
 
 /** Those of this host whose stub is gone (R28). */
-async function orphansAmong(entries: readonly SnapshotEntry[], host: Host | null, stateDir: string): Promise<Set<string>> {
+async function orphansAmong(
+  entries: readonly SnapshotEntry[],
+  host: Host | null,
+  stateDir: string,
+): Promise<Set<string>> {
   const { isOrphaned } = await import('../lifecycle/prune.js');
   const registry = new StubRegistry(stateDir);
   const orphaned = await Promise.all(entries.map((entry) => isOrphaned(entry, host, { registry })));

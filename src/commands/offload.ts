@@ -37,34 +37,82 @@ const LEVEL = 1;
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Store an image, prove that the store holds it, and leave a stub in its place, which frees its room. Killed or overtaken by a start, it leaves the image whole. Does nothing to a stub. With --json, one object for one image, and {"images": [...]} for several.')
+    .description(
+      'Store an image, prove that the store holds it, and leave a stub in its place, which frees its '
+        + 'room. Killed or overtaken by a start, it leaves the image whole. Does nothing to a stub. With '
+        + '--json, one object for one image, and {"images": [...]} for several.',
+    )
     .argument('[image...]', 'libvirt save images (virsh managedsave, virsh save)')
-    .option('--pending', 'all managed saves that are still whole, a few at a time, the oldest first or the largest while room is short; leaves them to another pars that does so already; exits with 8 when one of them, or one that cannot be read, is left')
-    .option('--save-dir <dir>', "with --pending: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
+    .option(
+      '--pending',
+      'all managed saves that are still whole, a few at a time, the oldest first or the largest while '
+        + 'room is short; leaves them to another pars that does so already; exits with 8 when one of them, '
+        + 'or one that cannot be read, is left',
+    )
+    .option(
+      '--save-dir <dir>',
+      "with --pending: libvirt's directory of managed-save images",
+      DEFAULT_SAVE_DIR,
+    )
     .option('--keep-local', 'store it only; the image stays as it is (not with --pending)')
-    .option('--force', "offload the image of a guest whose metadata says no, or the memory of one of libvirt's own snapshots (not with --pending)")
-    .option('--managed-save', `the images are managed saves, which a start consumes (default: those in ${DEFAULT_SAVE_DIR})`)
-    .action((images: string[], options: Options) => cli.run(options, (context) => (options.pending ? offloadAllPending(context, images, options) : offloadAll(context, images, options))));
+    .option(
+      '--force',
+      "offload the image of a guest whose metadata says no, or the memory of one of libvirt's own "
+        + 'snapshots (not with --pending)',
+    )
+    .option(
+      '--managed-save',
+      `the images are managed saves, which a start consumes (default: those in ${DEFAULT_SAVE_DIR})`,
+    )
+    .action((images: string[], options: Options) =>
+      cli.run(options, (context) =>
+        options.pending ? offloadAllPending(context, images, options) : offloadAll(context, images, options),
+      ),
+    );
 }
 
 async function offloadAllPending(context: Context, images: string[], options: Options): Promise<number> {
   refuseWithPending(images, options);
-  const { worked, offloaded, left } = await drainQueue(context, { ...options, saveDir: options.saveDir ?? DEFAULT_SAVE_DIR }, { signal: context.signal, hurry: false });
+  const { worked, offloaded, left } = await drainQueue(
+    context,
+    { ...options, saveDir: options.saveDir ?? DEFAULT_SAVE_DIR },
+    { signal: context.signal, hurry: false },
+  );
   context.output.json({ worked, offloaded, left });
-  context.output.text(left.length === 0 ? `Offloaded ${offloaded.length} images, 0 left.` : `Offloaded ${offloaded.length} images, ${left.length} left:\n${renderLeft(left)}`);
+  context.output.text(
+    left.length === 0
+      ? `Offloaded ${offloaded.length} images, 0 left.`
+      : `Offloaded ${offloaded.length} images, ${left.length} left:\n${renderLeft(left)}`,
+  );
   if (!worked && left.some(isDue)) context.output.text('Another pars works on them.');
-  return left.some((save) => save.condition === 'unreadable' || (worked && isDue(save))) ? EXIT_CODES.busy : 0;
+  return left.some((save) => save.condition === 'unreadable' || (worked && isDue(save)))
+    ? EXIT_CODES.busy
+    : 0;
 }
 
 function isDue({ condition }: WholeSave): boolean {
   return condition === 'due';
 }
 
-/** The queue is for images that are to become stubs. One that is only stored would stay in it, and be stored anew by every run. */
+/**
+ * The queue is for images that are to become stubs. One that is only stored would stay in it, and be stored
+ * anew by every run.
+ */
 function refuseWithPending(images: readonly string[], { keepLocal, force }: Options): void {
-  if (images.length > 0) throw new ParsError('usage', '--pending finds the images by itself', { hint: 'name images, or give --pending, not both' });
-  if (keepLocal) throw new ParsError('usage', '--pending frees the images it stores, and --keep-local frees none', { hint: 'to store images and keep them, name them: pars offload --keep-local IMAGE...' });
-  if (force) throw new ParsError('usage', '--pending takes no image whose guest says no, so there is nothing to force', { hint: 'name the image: pars offload --force IMAGE' });
+  if (images.length > 0)
+    throw new ParsError('usage', '--pending finds the images by itself', {
+      hint: 'name images, or give --pending, not both',
+    });
+  if (keepLocal)
+    throw new ParsError('usage', '--pending frees the images it stores, and --keep-local frees none', {
+      hint: 'to store images and keep them, name them: pars offload --keep-local IMAGE...',
+    });
+  if (force)
+    throw new ParsError(
+      'usage',
+      '--pending takes no image whose guest says no, so there is nothing to force',
+      { hint: 'name the image: pars offload --force IMAGE' },
+    );
 }
 
 interface Haste {
@@ -74,7 +122,11 @@ interface Haste {
 }
 
 /** Works the queue of managed saves off; failures of single images are reported, and stay in the queue. */
-export async function drainQueue(context: Context, options: Options & { saveDir: string }, { signal, hurry }: Haste): Promise<PendingOutcome> {
+export async function drainQueue(
+  context: Context,
+  options: Options & { saveDir: string },
+  { signal, hurry }: Haste,
+): Promise<PendingOutcome> {
   const { openStore } = await import('../stores/open.js');
   const store = await openOrPublish(context, openStore);
   const { stateDir, queue } = await context.config();
@@ -83,7 +135,14 @@ export async function drainQueue(context: Context, options: Options & { saveDir:
   const pace = new Pace({ stateDir, bandwidth: hurry ? null : queue.bandwidth, signal });
   const offloadNext = async (image: string): Promise<boolean> => {
     try {
-      const { stub, domain } = await offloadAsJob(context, image, place, { ...options, managedSave: true }, signal, pace);
+      const { stub, domain } = await offloadAsJob(
+        context,
+        image,
+        place,
+        { ...options, managedSave: true },
+        signal,
+        pace,
+      );
       context.output.note(`offloaded ${plain(domain)}: ${plain(image)}`);
       return stub;
     } catch (error) {
@@ -93,10 +152,20 @@ export async function drainQueue(context: Context, options: Options & { saveDir:
     }
   };
   try {
-    // Guests started since the last run: the store knows soon which memory is not to be woken again, also when there is nothing to offload.
-    await settleStarts(store, place.registry, place.host).catch((error: unknown) => context.output.warning(`starts of guests could not be noted in the store: ${plain((error as Error).message)}`));
+    // Guests started since the last run: the store knows soon which memory is not to be woken again, also
+    // when there is nothing to offload.
+    await settleStarts(store, place.registry, place.host).catch((error: unknown) =>
+      context.output.warning(
+        `starts of guests could not be noted in the store: ${plain((error as Error).message)}`,
+      ),
+    );
     return await offloadPending({
-      stateDir, saveDir, offload: offloadNext, signal, concurrency: queue.concurrency, patient: hurry,
+      stateDir,
+      saveDir,
+      offload: offloadNext,
+      signal,
+      concurrency: queue.concurrency,
+      patient: hurry,
       largestFirst: async () => hurry || (await isShortOfRoom(saveDir, queue.freeSpaceFloor)),
     });
   } finally {
@@ -122,9 +191,11 @@ async function isShortOfRoom(directory: string, floor: QueueLimits['freeSpaceFlo
 }
 
 async function offloadAll(context: Context, images: string[], options: Options): Promise<number> {
-  if (images.length === 0) throw new ParsError('usage', 'no image is named', { hint: 'name images, or give --pending' });
+  if (images.length === 0)
+    throw new ParsError('usage', 'no image is named', { hint: 'name images, or give --pending' });
   const { openStore } = await import('../stores/open.js');
-  // Not the context's store: that one stops working when a signal comes, and what was stored must be removed then.
+  // Not the context's store: that one stops working when a signal comes, and what was stored must be removed
+  // then.
   const store = await openOrPublish(context, openStore);
   try {
     const place = { store, host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
@@ -142,33 +213,86 @@ async function offloadAll(context: Context, images: string[], options: Options):
 }
 
 /** `pace`: the queue's; what comes without one was asked for by hand. */
-async function offloadAsJob(context: Context, image: string, place: OffloadPlace, options: Options, signal: AbortSignal, pace?: Pace): Promise<Offloaded> {
+async function offloadAsJob(
+  context: Context,
+  image: string,
+  place: OffloadPlace,
+  options: Options,
+  signal: AbortSignal,
+  pace?: Pace,
+): Promise<Offloaded> {
   const { policy, stateDir } = await context.config();
   const onProgress = await context.progress();
   const began = Date.now();
-  return asJob(stateDir, 'offload', resolve(image), async (job) => {
-    const done = await offload(image, place, {
-      policy, policyIsFixed: options.policy !== undefined, keepLocal: options.keepLocal ?? false, force: options.force ?? false,
-      managedSave: options.managedSave ?? resolve(image).startsWith(`${DEFAULT_SAVE_DIR}/`),
-      leaseWaitMs: LEASE_WAIT_MS, level: LEVEL, signal, onProgress, ...(pace && { pace: (bytes) => pace.take(bytes) }),
-    });
-    await job?.update({ domain: done.domain, snapshot: done.snapshot });
-    if (!done.alreadyStub) await count(stateDir, done, began);
-    return done;
-  }, { byHand: pace === undefined });
+  return asJob(
+    stateDir,
+    'offload',
+    resolve(image),
+    async (job) => {
+      const done = await offload(image, place, {
+        policy,
+        policyIsFixed: options.policy !== undefined,
+        keepLocal: options.keepLocal ?? false,
+        force: options.force ?? false,
+        managedSave: options.managedSave ?? resolve(image).startsWith(`${DEFAULT_SAVE_DIR}/`),
+        leaseWaitMs: LEASE_WAIT_MS,
+        level: LEVEL,
+        signal,
+        onProgress,
+        ...(pace && { pace: (bytes) => pace.take(bytes) }),
+      });
+      await job?.update({ domain: done.domain, snapshot: done.snapshot });
+      if (!done.alreadyStub) await count(stateDir, done, began);
+      return done;
+    },
+    { byHand: pace === undefined },
+  );
 }
 
 async function count(stateDir: string, done: Offloaded, began: number): Promise<void> {
-  const { domainUuid: uuid, domain: name, snapshot, imageBytes, storedBytes, freedBytes, criticalCopies, classBytes: classes } = done;
+  const {
+    domainUuid: uuid,
+    domain: name,
+    snapshot,
+    imageBytes,
+    storedBytes,
+    freedBytes,
+    criticalCopies,
+    classBytes: classes,
+  } = done;
   const now = Date.now();
-  await countOffload(stateDir, { uuid, name }, { time: new Date(now).toISOString(), seconds: (now - began) / 1000, snapshot, imageBytes, storedBytes, freedBytes, criticalCopies, classes });
+  await countOffload(
+    stateDir,
+    { uuid, name },
+    {
+      time: new Date(now).toISOString(),
+      seconds: (now - began) / 1000,
+      snapshot,
+      imageBytes,
+      storedBytes,
+      freedBytes,
+      criticalCopies,
+      classes,
+    },
+  );
 }
 
 function describe(result: Offloaded): string {
   const name = plain(result.image);
-  if (result.alreadyStub) return `${name} is a stub already (${result.snapshot})${result.freedBytes > 0 ? `; freed ${formatBytes(result.freedBytes)} it still held` : ''}.`;
-  const stored = `Stored ${name} as ${result.snapshot}: ${formatBytes(result.storedBytes)} over all copies, policy ${result.policy}.`;
-  const blind = result.introspected ? '' : `\nThe guest was not introspected, so every page is critical: ${plain(result.reason ?? 'unknown reason')}.`;
-  const freed = result.stub ? `\nThe image is a stub now: ${formatBytes(result.freedBytes)} freed.` : '\nThe image stays as it is.';
+  if (result.alreadyStub)
+    return (
+      `${name} is a stub already `
+      + `(${result.snapshot})${result.freedBytes > 0 ? `; freed ${formatBytes(result.freedBytes)} it still held` : ''}.`
+    );
+  const stored =
+    `Stored ${name} as ${result.snapshot}: ${formatBytes(result.storedBytes)} over all `
+    + `copies, policy ${result.policy}.`;
+  const blind = result.introspected
+    ? ''
+    : `\nThe guest was not introspected, so every page is critical: `
+      + `${plain(result.reason ?? 'unknown reason')}.`;
+  const freed = result.stub
+    ? `\nThe image is a stub now: ${formatBytes(result.freedBytes)} freed.`
+    : '\nThe image stays as it is.';
   return `${stored}${blind}${freed}`;
 }

@@ -15,19 +15,25 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Say whether saves of running guests would fit: on the local disk at their peak (libvirt writes the whole image first), and in the store under each policy. ' +
-        'Reads the guests\' memory in place and stops nothing. Exits with 7 when something does not fit, so that it can gate a maintenance script.',
+      'Say whether saves of running guests would fit: on the local disk at their peak (libvirt writes the whole image first), and in the store under each policy. '
+        + "Reads the guests' memory in place and stops nothing. Exits with 7 when something does not "
+        + 'fit, so that it can gate a maintenance script.',
     )
     .argument('[domain...]', 'names or UUIDs of running domains (default: all that run)')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
-    .action((domains: string[], options: Options) => cli.run(options, (context) => plan(context, domains, options)));
+    .action((domains: string[], options: Options) =>
+      cli.run(options, (context) => plan(context, domains, options)),
+    );
 }
 
 async function plan(context: Context, named: readonly string[], { saveDir }: Options): Promise<number> {
   const policy = await context.policy();
   const domains = named.length > 0 ? named : await runningDomains();
   const progress = domains.length > 1 ? await context.progress() : () => {};
-  const guests = await planGuests(domains, policy, { signal: context.signal, onGuest: (done) => progress({ phase: 'reading', done, total: domains.length, unit: 'images' }) });
+  const guests = await planGuests(domains, policy, {
+    signal: context.signal,
+    onGuest: (done) => progress({ phase: 'reading', done, total: domains.length, unit: 'images' }),
+  });
   const made = makePlan(guests, policy.name, await saveRoom(saveDir), await storeRoom(context));
   context.output.json(made);
   context.output.text(renderPlan(made, context.output.colours));
@@ -36,7 +42,10 @@ async function plan(context: Context, named: readonly string[], { saveDir }: Opt
 
 async function saveRoom(saveDir: string): Promise<Place> {
   const free = await freeBytes(saveDir).catch((cause: unknown) => {
-    throw new ParsError('missing', `there is no ${saveDir}`, { hint: 'name the directory of managed saves with --save-dir', cause });
+    throw new ParsError('missing', `there is no ${saveDir}`, {
+      hint: 'name the directory of managed saves with --save-dir',
+      cause,
+    });
   });
   return { where: saveDir, freeBytes: free };
 }

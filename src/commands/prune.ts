@@ -14,19 +14,32 @@ interface Options extends SharedOptions {
 }
 
 const WHY: Record<Verdict['reason'], string> = {
-  consumed: 'its guest was started from it', orphan: 'its stub is gone', fragment: 'an upload that nobody finished', retention: 'beyond keep_last and max_age',
+  consumed: 'its guest was started from it',
+  orphan: 'its stub is gone',
+  fragment: 'an upload that nobody finished',
+  retention: 'beyond keep_last and max_age',
 };
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description("Remove this host's snapshots that no guest needs any more: consumed ones after retention.consumed, orphans and fragments after retention.orphan_grace, stored copies beyond retention.keep_last and retention.max_age. Says what it would do; does it with --yes.")
+    .description(
+      "Remove this host's snapshots that no guest needs any more: consumed ones after "
+        + 'retention.consumed, orphans and fragments after retention.orphan_grace, stored copies beyond '
+        + 'retention.keep_last and retention.max_age. Says what it would do; does it with --yes.',
+    )
     .option('--yes', 'do it')
     .action((options: Options) => cli.run(options, (context) => pruneStore(context, options.yes ?? false)));
 }
 
 async function pruneStore(context: Context, yes: boolean): Promise<void> {
   const { retention, stateDir } = await context.config();
-  const place = { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir), retention, stateDir };
+  const place = {
+    store: await context.store(),
+    host: thisHost(),
+    registry: new StubRegistry(stateDir),
+    retention,
+    stateDir,
+  };
   await settleStarts(place.store, place.registry, place.host);
   const result = await prune(place, { yes });
   context.output.json({ dryRun: !yes, ...result });
@@ -36,10 +49,22 @@ async function pruneStore(context: Context, yes: boolean): Promise<void> {
 function render({ output }: Context, { verdicts, removed, leftovers }: Pruning, yes: boolean): string {
   const due = verdicts.filter(({ dueInMs }) => dueInMs === 0);
   const bytes = formatBytes(due.reduce((sum, { storedBytes }) => sum + storedBytes, 0));
-  const files = leftovers === 0 ? '' : ` ${leftovers} leftover files of killed uploads ${yes ? 'are removed' : 'would go'} too.`;
-  const sum = yes ? `Removed ${removed.length} snapshots, ${bytes}.${files}` : `${due.length} snapshots, ${bytes}, would be removed.${files}${due.length > 0 || leftovers > 0 ? ' To do it: pars prune --yes' : ''}`;
+  const files =
+    leftovers === 0
+      ? ''
+      : ` ${leftovers} leftover files of killed uploads ${yes ? 'are removed' : 'would go'} too.`;
+  const sum = yes
+    ? `Removed ${removed.length} snapshots, ${bytes}.${files}`
+    : `${due.length} snapshots, ${bytes}, would be `
+      + `removed.${files}${due.length > 0 || leftovers > 0 ? ' To do it: pars prune --yes' : ''}`;
   if (verdicts.length === 0) return sum;
-  const rows = verdicts.map((verdict) => [verdict.snapshot, plain(verdict.domain ?? ''), WHY[verdict.reason], whenDue(verdict, yes), formatBytes(verdict.storedBytes)]);
+  const rows = verdicts.map((verdict) => [
+    verdict.snapshot,
+    plain(verdict.domain ?? ''),
+    WHY[verdict.reason],
+    whenDue(verdict, yes),
+    formatBytes(verdict.storedBytes),
+  ]);
   return `${renderTable([{ heading: 'SNAPSHOT' }, { heading: 'GUEST' }, { heading: 'WHY' }, { heading: 'WHEN' }, { heading: 'STORED', align: 'right' }], rows, output.colours)}\n${sum}`;
 }
 

@@ -34,21 +34,46 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Say what save images hold, class by class, and what each policy would store of them. A dry run: nothing is changed. ' +
-        'Several images, or a directory of them, give one line each and a total. With --json, one object for one image, and {"images": [...], "total": {...}} for several.',
+      'Say what save images hold, class by class, and what each policy would store of them. A dry run: nothing is changed. '
+        + 'Several images, or a directory of them, give one line each and a total. With --json, one '
+        + 'object for one image, and {"images": [...], "total": {...}} for several.',
     )
-    .argument('[image...]', 'libvirt save images, directories of managed saves (*.save), stubs, or snapshots in the store (a name, or a guest\'s UUID for its latest)')
+    .argument(
+      '[image...]',
+      'libvirt save images, directories of managed saves (*.save), stubs, or snapshots in the store (a '
+        + "name, or a guest's UUID for its latest)",
+    )
     .option('--all', 'all managed saves of this host')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images, for --all", DEFAULT_SAVE_DIR)
     .option('--csv', 'a row for each guest')
-    .option('--domain <name>', 'a running domain instead of an image: its memory is read in place, and every figure is an estimate')
-    .option('--html <file>', 'write one image\'s report as a self-contained page of HTML')
+    .option(
+      '--domain <name>',
+      'a running domain instead of an image: its memory is read in place, and every figure is an estimate',
+    )
+    .option('--html <file>', "write one image's report as a self-contained page of HTML")
     .option('--top-files', 'the files that hold most of the clean cache')
     .option('--map', 'with --json: the map of guest memory too')
-    .option('--disks <n>', 'for the losses: disks or DataNodes that copies are spread over', wholeNumber, DEFAULT_INPUTS.disks)
-    .option('--afr <percent>', 'for the losses: share of them that die in a year', positive, 100 * DEFAULT_INPUTS.annualFailureRate)
-    .option('--repair-hours <hours>', 'for the losses: from a death until its copies exist again', positive, DEFAULT_INPUTS.repairHours)
-    .action((images: string[], options: Options) => cli.run(options, (context) => report(context, images, options)));
+    .option(
+      '--disks <n>',
+      'for the losses: disks or DataNodes that copies are spread over',
+      wholeNumber,
+      DEFAULT_INPUTS.disks,
+    )
+    .option(
+      '--afr <percent>',
+      'for the losses: share of them that die in a year',
+      positive,
+      100 * DEFAULT_INPUTS.annualFailureRate,
+    )
+    .option(
+      '--repair-hours <hours>',
+      'for the losses: from a death until its copies exist again',
+      positive,
+      DEFAULT_INPUTS.repairHours,
+    )
+    .action((images: string[], options: Options) =>
+      cli.run(options, (context) => report(context, images, options)),
+    );
 }
 
 function positive(text: string): number {
@@ -68,21 +93,39 @@ type Outcome = ReportOutcome & { exitCode: number };
 async function report(context: Context, named: readonly string[], options: Options): Promise<number> {
   const { output } = context;
   if (options.csv && output.isJson) throw new ParsError('usage', '--csv and --json exclude each other');
-  if (options.domain !== undefined && (named.length > 0 || options.all)) throw new ParsError('usage', '--domain is about one running domain', { hint: 'report on images by themselves' });
-  const { paths, found } = options.domain === undefined ? await reportSources(named, options.all ? options.saveDir : null) : { paths: [options.domain], found: false };
+  if (options.domain !== undefined && (named.length > 0 || options.all))
+    throw new ParsError('usage', '--domain is about one running domain', {
+      hint: 'report on images by themselves',
+    });
+  const { paths, found } =
+    options.domain === undefined
+      ? await reportSources(named, options.all ? options.saveDir : null)
+      : { paths: [options.domain], found: false };
   const single = paths.length === 1 && !found && !options.csv;
-  if (options.html !== undefined && !single) throw new ParsError('usage', '--html is about one image', { hint: 'name the image; --csv and --json take several' });
+  if (options.html !== undefined && !single)
+    throw new ParsError('usage', '--html is about one image', {
+      hint: 'name the image; --csv and --json take several',
+    });
   const html = options.html === undefined ? null : await targetFile('--html', options.html);
   if (options.afr >= 100) throw new ParsError('usage', `--afr ${options.afr}: not all disks die every year`);
-  const [warnings, outcomes] = await Promise.all([storeWarnings(context), lookAtAll(context, paths, options, single)]);
+  const [warnings, outcomes] = await Promise.all([
+    storeWarnings(context),
+    lookAtAll(context, paths, options, single),
+  ]);
   if (single) await showOne(context, outcomes[0], warnings, html);
   else await showMany(context, outcomes, options.csv ?? false);
-  for (const warning of single && outcomes[0] && 'error' in outcomes[0] ? [] : warnings) output.note(plain(warning));
+  for (const warning of single && outcomes[0] && 'error' in outcomes[0] ? [] : warnings)
+    output.note(plain(warning));
   return outcomes.find(({ exitCode }) => exitCode !== 0)?.exitCode ?? 0;
 }
 
 /** One after another: each look inside uses all cores by itself. */
-async function lookAtAll(context: Context, paths: readonly string[], options: Options, single: boolean): Promise<Outcome[]> {
+async function lookAtAll(
+  context: Context,
+  paths: readonly string[],
+  options: Options,
+  single: boolean,
+): Promise<Outcome[]> {
   const progress = paths.length > 1 ? await context.progress() : () => {};
   const total = Math.max(1, paths.length);
   const outcomes: Outcome[] = [];
@@ -94,7 +137,12 @@ async function lookAtAll(context: Context, paths: readonly string[], options: Op
 }
 
 /** One that fails does not keep the others from their turn. A wrong configuration and a signal end all. */
-async function lookAtOne(context: Context, path: string, options: Options, single: boolean): Promise<Outcome> {
+async function lookAtOne(
+  context: Context,
+  path: string,
+  options: Options,
+  single: boolean,
+): Promise<Outcome> {
   // The reader works in a process of its own: everything else is loaded meanwhile.
   const inText = single && !context.output.isJson;
   const wants = { map: inText || options.map, files: options.topFiles || options.html !== undefined };
@@ -112,14 +160,20 @@ async function lookAtOne(context: Context, path: string, options: Options, singl
 }
 
 /** A domain, a snapshot in the store, an image; of a stub what the store has of it. */
-async function factsOf(context: Context, path: string, isDomain: boolean, pictures: boolean): Promise<ReportFacts> {
+async function factsOf(
+  context: Context,
+  path: string,
+  isDomain: boolean,
+  pictures: boolean,
+): Promise<ReportFacts> {
   const { signal } = context;
   if (isDomain) return lookAtRunning(path, { signal });
   if (isStoredName(path) && !existsSync(path)) return storedFacts(await context.store(), path);
   try {
     return await lookInside(path, { signal, pictures });
   } catch (error) {
-    if (!(error instanceof StubFound) || error.snapshot === null || (await context.config()).store === null) throw error;
+    if (!(error instanceof StubFound) || error.snapshot === null || (await context.config()).store === null)
+      throw error;
     return storedFacts(await context.store(), error.snapshot, path);
   }
 }
@@ -128,11 +182,23 @@ function inputsOf({ disks, afr, repairHours }: Options): DurabilityInputs {
   return { ...DEFAULT_INPUTS, disks, annualFailureRate: afr / 100, repairHours };
 }
 
-async function showOne({ output }: Context, outcome: Outcome | undefined, warnings: readonly string[], html: string | null): Promise<void> {
+async function showOne(
+  { output }: Context,
+  outcome: Outcome | undefined,
+  warnings: readonly string[],
+  html: string | null,
+): Promise<void> {
   if (!outcome) return;
   output.json(jsonOf(outcome, warnings));
   if ('report' in outcome && html !== null) await writeHtml(html, outcome.report, output);
-  else if ('report' in outcome) output.text((await import('../ui/report.js')).renderReport(outcome.report, output.colours, terminalWidth(process.stdout)));
+  else if ('report' in outcome)
+    output.text(
+      (await import('../ui/report.js')).renderReport(
+        outcome.report,
+        output.colours,
+        terminalWidth(process.stdout),
+      ),
+    );
   else if (!output.isJson) output.failure(plain(outcome.error.message), outcome.error.hint);
 }
 
@@ -152,7 +218,9 @@ async function showMany(context: Context, outcomes: readonly Outcome[], csv: boo
 }
 
 function jsonOf(outcome: Outcome, warnings: readonly string[]): object {
-  return 'report' in outcome ? { ...outcome.report, warnings } : { image: { path: outcome.path }, error: outcome.error };
+  return 'report' in outcome
+    ? { ...outcome.report, warnings }
+    : { image: { path: outcome.path }, error: outcome.error };
 }
 
 /** What is wrong with the store concerns whoever plans with it; the report itself needs none. */

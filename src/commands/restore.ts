@@ -26,42 +26,99 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Write the image of a snapshot to a new file, whole or not at all. If every class was stored, it is the original byte for byte; of an image that libvirt had compressed, the raw one it stood for; one saved as sparse stays so, and needs libvirt 11.2. With --define the guest itself comes to a host that has never seen it: the snapshot is claimed for this host, its image becomes a managed save, and the guest is defined from the XML in it, so that "virsh start" resumes it here.',
+      'Write the image of a snapshot to a new file, whole or not at all. If every class was stored, it '
+        + 'is the original byte for byte; of an image that libvirt had compressed, the raw one it stood '
+        + 'for; one saved as sparse stays so, and needs libvirt 11.2. With --define the guest itself comes '
+        + 'to a host that has never seen it: the snapshot is claimed for this host, its image becomes a '
+        + 'managed save, and the guest is defined from the XML in it, so that "virsh start" resumes it here.',
     )
     .argument('<snapshot>', 'its name, the beginning of it, or the UUID of a guest for its latest')
     .option('--to <file>', 'the file to write, in a directory that is there')
     .option('--define', 'put the image where libvirt looks for it, and define its guest')
-    .option('--set-disk <target=path>', 'with --define: a disk is elsewhere here, e.g. vda=/srv/web.qcow2; may be given several times', setDisk, new Map())
-    .option('--accept-changed-disks', "with --define: although the guest's disks are not here, or were written since")
+    .option(
+      '--set-disk <target=path>',
+      'with --define: a disk is elsewhere here, e.g. vda=/srv/web.qcow2; may be given several times',
+      setDisk,
+      new Map(),
+    )
+    .option(
+      '--accept-changed-disks',
+      "with --define: although the guest's disks are not here, or were written since",
+    )
     .option('--save-dir <dir>', "with --define: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .option('--force', 'write over a file that is there, and although the guest was started since')
-    .action((snapshot: string, options: Options) => cli.run(options, (context) => restoreOne(context, snapshot, options)));
+    .action((snapshot: string, options: Options) =>
+      cli.run(options, (context) => restoreOne(context, snapshot, options)),
+    );
 }
 
 async function restoreOne(context: Context, typed: string, options: Options): Promise<void> {
-  if ((options.to === undefined) === !options.define) throw new ParsError('usage', 'say where the image goes', { hint: 'give --to FILE or --define, one of them' });
+  if ((options.to === undefined) === !options.define)
+    throw new ParsError('usage', 'say where the image goes', {
+      hint: 'give --to FILE or --define, one of them',
+    });
   const to = options.to === undefined ? null : await targetFile('--to', options.to);
-  if (to !== null && options.setDisk.size > 0) throw new ParsError('usage', '--set-disk changes the guest that --define defines; --to writes the image as it was', { hint: 'leave --set-disk out, or give --define in place of --to' });
-  const place = { store: await context.store(), host: thisHost(), registry: new StubRegistry((await context.config()).stateDir), saveDir: resolve(options.saveDir) };
+  if (to !== null && options.setDisk.size > 0)
+    throw new ParsError(
+      'usage',
+      '--set-disk changes the guest that --define defines; --to writes the image as it was',
+      { hint: 'leave --set-disk out, or give --define in place of --to' },
+    );
+  const place = {
+    store: await context.store(),
+    host: thisHost(),
+    registry: new StubRegistry((await context.config()).stateDir),
+    saveDir: resolve(options.saveDir),
+  };
   await settleStarts(place.store, place.registry, place.host);
   const snapshot = await resolveSnapshot(place.store, typed);
   const how = { force: options.force ?? false, signal: context.signal, onProgress: await context.progress() };
-  const { image, bytes, losses, changedDisks } = to === null
-    ? { ...(await restoreDefined(place, snapshot, { ...how, moved: options.setDisk, acceptChangedDisks: options.acceptChangedDisks ?? false })), changedDisks: [] }
-    : await restoreToFile(place.store, snapshot, to, how);
+  const { image, bytes, losses, changedDisks } =
+    to === null
+      ? {
+          ...(await restoreDefined(place, snapshot, {
+            ...how,
+            moved: options.setDisk,
+            acceptChangedDisks: options.acceptChangedDisks ?? false,
+          })),
+          changedDisks: [],
+        }
+      : await restoreToFile(place.store, snapshot, to, how);
   const { output } = context;
-  output.json({ snapshot, image, bytes, pagesLostByPolicy: losses.byPolicy, pagesLostUnexpectedly: losses.unexpected, pagesRecovered: losses.recovered, changedDisks });
+  output.json({
+    snapshot,
+    image,
+    bytes,
+    pagesLostByPolicy: losses.byPolicy,
+    pagesLostUnexpectedly: losses.unexpected,
+    pagesRecovered: losses.recovered,
+    changedDisks,
+  });
   output.text(`Wrote ${plain(image)}, ${formatBytes(bytes)}, from ${snapshot}.`);
   if (options.define) output.text('Its guest is defined here: "virsh start" resumes it.');
-  if (changedDisks.length > 0) output.warning(`the guest's disks are not what they were when its memory was saved: ${changedDisks.map(plain).join('; ')}; put them back before "virsh restore", or it damages their file systems`);
-  if (losses.unexpected > 0) output.warning(`${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were recovered; look at the store: pars verify`);
+  if (changedDisks.length > 0)
+    output.warning(
+      `the guest's disks are not what they were when its memory was saved: `
+        + `${changedDisks.map(plain).join('; ')}; put them back before "virsh restore", or it damages their `
+        + `file systems`,
+    );
+  if (losses.unexpected > 0)
+    output.warning(
+      `${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were `
+        + `recovered; look at the store: pars verify`,
+    );
   const lost = losses.byPolicy + losses.unexpected;
-  if (lost > 0) output.text(`${formatCount(lost)} expendable pages are not in it; the guest reads what it needs of them from its disks.`);
+  if (lost > 0)
+    output.text(
+      `${formatCount(lost)} expendable pages are not in it; the guest reads what it needs of them from `
+        + `its disks.`,
+    );
 }
 
 function setDisk(text: string, earlier: Map<string, string>): Map<string, string> {
   const [target = '', ...rest] = text.split('=');
   const path = rest.join('=');
-  if (target === '' || !path.startsWith('/')) throw new InvalidArgumentError('expected a disk and an absolute path, like vda=/srv/web.qcow2.');
+  if (target === '' || !path.startsWith('/'))
+    throw new InvalidArgumentError('expected a disk and an absolute path, like vda=/srv/web.qcow2.');
   return new Map([...earlier, [target, path]]);
 }

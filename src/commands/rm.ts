@@ -12,18 +12,26 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Remove a snapshot from the store. Refused for another host\'s, for one that a stub on this host needs, and for fragments, unless forced.')
+    .description(
+      "Remove a snapshot from the store. Refused for another host's, for one that a stub on this host "
+        + 'needs, and for fragments, unless forced.',
+    )
     .argument('<snapshot>', 'its name; the beginning is enough')
     .option('--force', 'remove it although a stub needs it, or although it is a fragment')
     .option('--owner <machine-id>', 'with --force: remove the snapshot of that other host')
-    .action((snapshot: string, options: Options) => cli.run(options, (context) => remove(context, snapshot, options)));
+    .action((snapshot: string, options: Options) =>
+      cli.run(options, (context) => remove(context, snapshot, options)),
+    );
 }
 
 async function remove(context: Context, typed: string, options: Options): Promise<void> {
   const { findSnapshot, removeSnapshot, resolveSnapshot } = await import('../snapshot/snapshots.js');
   const store = await context.store();
   const snapshot = await resolveSnapshot(store, typed);
-  const consent: RemovalConsent = { force: options.force ?? false, ...(options.owner === undefined ? {} : { owner: options.owner }) };
+  const consent: RemovalConsent = {
+    force: options.force ?? false,
+    ...(options.owner === undefined ? {} : { owner: options.owner }),
+  };
   const place = { host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
   await guardRemoval(await findSnapshot(store, snapshot), place, consent);
   await removeSnapshot(store, snapshot);

@@ -13,7 +13,10 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Mark the directories of a store as ours, once: local ones, or one in HDFS. A directory without the mark counts as a disk that is not there, and is never written.')
+    .description(
+      'Mark the directories of a store as ours, once: local ones, or one in HDFS. A directory without '
+        + 'the mark counts as a disk that is not there, and is never written.',
+    )
     .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
     .option('--replace <dir>', 'give an empty directory of the store, whose disk was replaced, its mark back')
     .action((options: Options) => cli.run(options, (context) => init(context, options)));
@@ -34,12 +37,17 @@ async function initLocal(context: Context, url: string, path: string, options: O
   });
   context.output.json({ url, ...result });
   context.output.text(describe(result));
-  if (options.replace !== undefined) context.output.note('Snapshots that had a copy there have one copy less now; to make copies again: pars verify --repair');
+  if (options.replace !== undefined)
+    context.output.note(
+      'Snapshots that had a copy there have one copy less now; to make copies again: pars verify --repair',
+    );
 }
 
 async function initHdfs(context: Context, url: string, { allowSameDevice, replace }: Options): Promise<void> {
   if (allowSameDevice || replace !== undefined) {
-    throw new ParsError('usage', '--allow-same-device and --replace are for stores in local directories', { hint: 'HDFS places its copies itself' });
+    throw new ParsError('usage', '--allow-same-device and --replace are for stores in local directories', {
+      hint: 'HDFS places its copies itself',
+    });
   }
   const { initHdfsStore } = await import('../stores/hdfs/init.js');
   const result = await initHdfsStore(url, context.signal);
@@ -49,11 +57,18 @@ async function initHdfs(context: Context, url: string, { allowSameDevice, replac
 }
 
 function describeHdfs({ storeId, directory, marked }: HdfsInitResult): string {
-  return `${marked ? `Set up ${plain(directory)} in HDFS` : 'Nothing to do: set up already'}.\nStore ${storeId}.`;
+  return (
+    `${marked ? `Set up ${plain(directory)} in HDFS` : 'Nothing to do: set up already'}.\nStore `
+    + `${storeId}.`
+  );
 }
 
 function describe({ storeId, directories, marked, allowSameDevice }: InitResult): string {
-  const what = marked.length === 0 ? 'Nothing to do: set up already' : `Set up ${marked.map(plain).join(', ')}`;
+  const what =
+    marked.length === 0 ? 'Nothing to do: set up already' : `Set up ${marked.map(plain).join(', ')}`;
   const shared = allowSameDevice ? '\nCopies may lie on one device, and are lost together with it.' : '';
-  return `${what}.\nStore ${storeId}, ${directories.length} ${directories.length === 1 ? 'directory' : 'directories'}.${shared}`;
+  return (
+    `${what}.\nStore ${storeId}, ${directories.length} `
+    + `${directories.length === 1 ? 'directory' : 'directories'}.${shared}`
+  );
 }

@@ -7,7 +7,10 @@ import { formatBytes } from '../ui/units.js';
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('Check the store: which of its places can be used now, how much room there is, and what else to know. Fails with "unreachable" when a place is missing.')
+    .description(
+      'Check the store: which of its places can be used now, how much room there is, and what else to '
+        + 'know. Fails with "unreachable" when a place is missing.',
+    )
     .action((options: SharedOptions) => cli.run(options, status));
 }
 
@@ -21,7 +24,10 @@ async function status(context: Context): Promise<number> {
       ['store', plain(found.url)],
       ['id', found.storeId],
       ['places', `${found.usablePlaces} of ${found.places} usable`],
-      ['room', found.freeBytes === null ? 'not known' : `${formatBytes(found.freeBytes)} free, all places together`],
+      [
+        'room',
+        found.freeBytes === null ? 'not known' : `${formatBytes(found.freeBytes)} free, all places together`,
+      ],
     ] as const;
     output.text(renderPairs(pairs, output.colours));
     for (const warning of found.warnings) output.warning(plain(warning));

@@ -9,9 +9,15 @@ import { StubRegistry } from '../image/stub-registry.js';
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description("Make a snapshot that another host owns or has claimed this host's, so that its guest can be woken here. Be sure that the guest does not run there: nothing here can see that. The other host needs a takeover of its own to wake it again.")
+    .description(
+      "Make a snapshot that another host owns or has claimed this host's, so that its guest can be "
+        + 'woken here. Be sure that the guest does not run there: nothing here can see that. The other host '
+        + 'needs a takeover of its own to wake it again.',
+    )
     .argument('<snapshot>', 'its name, the beginning of it, or the UUID of a guest for its latest')
-    .action((snapshot: string, options: SharedOptions) => cli.run(options, (context) => takeover(context, snapshot)));
+    .action((snapshot: string, options: SharedOptions) =>
+      cli.run(options, (context) => takeover(context, snapshot)),
+    );
 }
 
 async function takeover(context: Context, typed: string): Promise<void> {
@@ -22,5 +28,9 @@ async function takeover(context: Context, typed: string): Promise<void> {
   context.output.json(result);
   const { machineId, host: name, since } = result.before;
   const held = since === null ? 'stored by' : `held since ${plain(since)} by`;
-  context.output.text(result.taken ? `${result.snapshot} is this host's now; it was ${held} ${plain(name)} (${machineId}).` : `${result.snapshot} is this host's already.`);
+  context.output.text(
+    result.taken
+      ? `${result.snapshot} is this host's now; it was ${held} ${plain(name)} (${machineId}).`
+      : `${result.snapshot} is this host's already.`,
+  );
 }

@@ -15,26 +15,50 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Read what the store holds of a snapshot, or of all, and say what is missing, corrupt or there too seldom. Exits with 0 when all is sound, 9 when critical data is lost, 5 when copies are corrupt, 4 when copies are missing, 6 when places cannot be reached.',
+      'Read what the store holds of a snapshot, or of all, and say what is missing, corrupt or there '
+        + 'too seldom. Exits with 0 when all is sound, 9 when critical data is lost, 5 when copies are '
+        + 'corrupt, 4 when copies are missing, 6 when places cannot be reached.',
     )
-    .argument('[snapshot]', "its name, the beginning of it, or the UUID of a guest for its latest; all when left out")
-    .option('--percent <n>', 'read only that share of the data, and of the rest see that it is there', percent, 100)
+    .argument(
+      '[snapshot]',
+      'its name, the beginning of it, or the UUID of a guest for its latest; all when left out',
+    )
+    .option(
+      '--percent <n>',
+      'read only that share of the data, and of the rest see that it is there',
+      percent,
+      100,
+    )
     .option('--repair', 'make copies again from good ones, and give up expendable pages that are in no copy')
-    .action((snapshot: string | undefined, options: Options) => cli.run(options, (context) => verify(context, snapshot, options)));
+    .action((snapshot: string | undefined, options: Options) =>
+      cli.run(options, (context) => verify(context, snapshot, options)),
+    );
 }
 
 async function verify(context: Context, typed: string | undefined, options: Options): Promise<number> {
   const { findSnapshot, listSnapshots, resolveSnapshot } = await import('../snapshot/snapshots.js');
   const { verifySnapshot, verdictOf, worstOf } = await import('../health/verify.js');
   const store = await context.store();
-  const entries = typed === undefined ? await listSnapshots(store) : [await findSnapshot(store, await resolveSnapshot(store, typed))];
-  if (typed !== undefined && entries[0]?.condition === 'incomplete') throw new ParsError('missing', `${entries[0].snapshot} has no manifest: it is no snapshot, but what is left of one`);
+  const entries =
+    typed === undefined
+      ? await listSnapshots(store)
+      : [await findSnapshot(store, await resolveSnapshot(store, typed))];
+  if (typed !== undefined && entries[0]?.condition === 'incomplete')
+    throw new ParsError(
+      'missing',
+      `${entries[0].snapshot} has no manifest: it is no snapshot, but what is left of one`,
+    );
   const found: Verification[] = [];
   const onProgress = await context.progress();
   const storeAnew = await anew(context);
   for (const entry of entries) {
     const verification = await verifySnapshot(store, entry, {
-      percent: options.percent, repair: options.repair ?? false, host: knownHost(), signal: context.signal, onProgress, storeAnew,
+      percent: options.percent,
+      repair: options.repair ?? false,
+      host: knownHost(),
+      signal: context.signal,
+      onProgress,
+      storeAnew,
     });
     if (verification) found.push(verification);
   }
@@ -48,18 +72,27 @@ async function anew(context: Context): Promise<(manifest: Manifest) => Promise<s
   const { stateDir } = await context.config();
   return async (manifest) => {
     const { storeAnew } = await import('../lifecycle/store-again.js');
-    return storeAnew(manifest, { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir) }, context.signal);
+    return storeAnew(
+      manifest,
+      { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir) },
+      context.signal,
+    );
   };
 }
 
 async function show({ output }: Context, found: readonly Verification[]): Promise<void> {
   const { renderVerification, verificationJson } = await import('../ui/verification.js');
   output.json({ snapshots: found.map(verificationJson) });
-  output.text(found.length === 0 ? 'No snapshots.' : found.map((verification) => renderVerification(verification, output.colours)).join('\n'));
+  output.text(
+    found.length === 0
+      ? 'No snapshots.'
+      : found.map((verification) => renderVerification(verification, output.colours)).join('\n'),
+  );
 }
 
 function percent(text: string): number {
   const value = Number(text);
-  if (text.trim() === '' || !(value >= 0 && value <= 100)) throw new InvalidArgumentError('expected a number from 0 to 100.');
+  if (text.trim() === '' || !(value >= 0 && value <= 100))
+    throw new InvalidArgumentError('expected a number from 0 to 100.');
   return value;
 }

@@ -34,7 +34,14 @@ export async function checked(name: string, look: () => Promise<Check | Check[]>
   } catch (error) {
     const kind = error instanceof ParsError ? error.kind : 'internal';
     const hint = error instanceof ParsError ? error.hint : undefined;
-    return [failure(name, kind, error instanceof Error ? error.message : String(error), hint ?? 'run again, and report it if it repeats')];
+    return [
+      failure(
+        name,
+        kind,
+        error instanceof Error ? error.message : String(error),
+        hint ?? 'run again, and report it if it repeats',
+      ),
+    ];
   }
 }
 

@@ -29,11 +29,19 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
   const checks = await checked('config', async () => checkConfig(await tools.config()));
   checks.push(...(await checked('host', async () => ok('host', `machine-id ${thisHost().machineId}`))));
   checks.push(...(await checked('reader', checkReader)));
-  checks.push(...(await checked('libvirt', checkVersions)), ...(await checked('save format', () => checkSaveFormat(places.qemuConf))));
+  checks.push(
+    ...(await checked('libvirt', checkVersions)),
+    ...(await checked('save format', () => checkSaveFormat(places.qemuConf))),
+  );
   const config = await tools.config().catch(() => null);
   if (config !== null) {
     checks.push(...(await checked('hook', () => checkHook(places.hooksDir, config.stateDir))));
-    if (config.store !== null) checks.push(...(await checked('store', async () => checkStore(await tools.store(), config.policy, tools.formatBytes))));
+    if (config.store !== null)
+      checks.push(
+        ...(await checked('store', async () =>
+          checkStore(await tools.store(), config.policy, tools.formatBytes),
+        )),
+      );
     checks.push(...(await checked('offloads', () => checkJobs(config.stateDir))));
   }
   checks.push(...(await checked('save room', () => checkSaveRoom(places.saveDir, tools.formatBytes))));
@@ -42,26 +50,57 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
 }
 
 function checkConfig({ file, store, policy }: Config): Check {
-  if (store === null) return failure('config', 'usage', file === null ? 'there is no configuration, so no store' : `${file} names no store`, 'put "store: URL" into /etc/pars/pars.yaml, e.g. store: local:/srv/d1,/srv/d2,/srv/d3');
-  if (file === null) return warning('config', `no configuration file; store ${store} from the command line`, 'put it into /etc/pars/pars.yaml: the hook reads that');
+  if (store === null)
+    return failure(
+      'config',
+      'usage',
+      file === null ? 'there is no configuration, so no store' : `${file} names no store`,
+      'put "store: URL" into /etc/pars/pars.yaml, e.g. store: local:/srv/d1,/srv/d2,/srv/d3',
+    );
+  if (file === null)
+    return warning(
+      'config',
+      `no configuration file; store ${store} from the command line`,
+      'put it into /etc/pars/pars.yaml: the hook reads that',
+    );
   return ok('config', `${file}: store ${store}, policy ${policy.name}`);
 }
 
 /** It must start in its jail, and call an empty file what it is. */
 async function checkReader(): Promise<Check> {
-  const nothing = await open('/proc/self/cmdline', 'r').then(async (handle) => ({ handle, error: await probeImage(handle.fd).then(() => null, (error: unknown) => error) }));
+  const nothing = await open('/proc/self/cmdline', 'r').then(async (handle) => ({
+    handle,
+    error: await probeImage(handle.fd).then(
+      () => null,
+      (error: unknown) => error,
+    ),
+  }));
   await nothing.handle.close();
   if (nothing.error instanceof ImageError) return ok('reader', 'starts in its jail');
   throw nothing.error ?? new ParsError('internal', 'the reader takes an empty file for an image');
 }
 
 async function checkJobs(stateDir: string): Promise<Check> {
-  const failed = (await readJobs(stateDir)).filter(({ state }) => state === 'failed' || state === 'interrupted');
-  return failed.length === 0 ? ok('offloads', 'none has failed') : warning('offloads', `${failed.length} failed or were interrupted`, 'see why: pars status; go on with: pars offload --pending');
+  const failed = (await readJobs(stateDir)).filter(
+    ({ state }) => state === 'failed' || state === 'interrupted',
+  );
+  return failed.length === 0
+    ? ok('offloads', 'none has failed')
+    : warning(
+        'offloads',
+        `${failed.length} failed or were interrupted`,
+        'see why: pars status; go on with: pars offload --pending',
+      );
 }
 
 async function checkSaveRoom(saveDir: string, formatBytes: (bytes: number) => string): Promise<Check> {
   const free = await freeBytes(saveDir).catch(() => null);
-  if (free === null) return failure('save room', 'missing', `there is no ${saveDir}`, 'name the directory of managed saves with --save-dir');
+  if (free === null)
+    return failure(
+      'save room',
+      'missing',
+      `there is no ${saveDir}`,
+      'name the directory of managed saves with --save-dir',
+    );
   return room('save room', free, saveDir, formatBytes);
 }

@@ -8,40 +8,83 @@ const INSTALL = 'run: pars hooks install';
 export async function checkHook(hooksDir: string, stateDir: string): Promise<Check[]> {
   const path = await hookPath(hooksDir);
   const text = await readFile(path, 'utf8').catch(() => null);
-  if (text === null) return [failure('hook', 'missing', `there is no hook at ${path}, so saves are not offloaded and stubs do not start`, INSTALL)];
-  if (!(await isOurs(path))) return [failure('hook', 'refused', `${path} is somebody else's hook`, 'move it to qemu.d beside ours (libvirt 6.5), then run: pars hooks install')];
+  if (text === null)
+    return [
+      failure(
+        'hook',
+        'missing',
+        `there is no hook at ${path}, so saves are not offloaded and stubs do not start`,
+        INSTALL,
+      ),
+    ];
+  if (!(await isOurs(path)))
+    return [
+      failure(
+        'hook',
+        'refused',
+        `${path} is somebody else's hook`,
+        'move it to qemu.d beside ours (libvirt 6.5), then run: pars hooks install',
+      ),
+    ];
   const broken = await brokenPart(path, text);
-  if (broken !== null) return [failure('hook', 'missing', broken, `${INSTALL} (a stub on this host does not start until then)`)];
+  if (broken !== null)
+    return [failure('hook', 'missing', broken, `${INSTALL} (a stub on this host does not start until then)`)];
   return [ok('hook', path), await checkLive(path, stateDir)];
 }
 
 /** What the hook needs and has not: it must be executable, and so must what it calls. */
 async function brokenPart(path: string, text: string): Promise<string | null> {
   if (!(await executable(path))) return `${path} is not executable, so libvirt does not run it`;
-  const words = Object.fromEntries([...text.matchAll(/^(node|program|reader)='(.*)'$/gm)].map(([, name, word]) => [name, word?.replaceAll("'\\''", "'")]));
-  for (const name of ['node', 'reader']) if (!(await executable(words[name] ?? ''))) return `the hook calls ${words[name] ?? 'nothing'}, which is not there or not executable`;
+  const words = Object.fromEntries(
+    [...text.matchAll(/^(node|program|reader)='(.*)'$/gm)].map(([, name, word]) => [
+      name,
+      word?.replaceAll("'\\''", "'"),
+    ]),
+  );
+  for (const name of ['node', 'reader'])
+    if (!(await executable(words[name] ?? '')))
+      return `the hook calls ${words[name] ?? 'nothing'}, which is not there or not executable`;
   const program = words['program'] ?? '';
-  return (await access(program).then(() => true, () => false)) ? null : `the hook calls ${program}, which is not there`;
+  return (await access(program).then(
+    () => true,
+    () => false,
+  ))
+    ? null
+    : `the hook calls ${program}, which is not there`;
 }
 
 /** A daemon knows of a hook that was there when it started, or when it was last told to look (SIGHUP). */
 async function checkLive(path: string, stateDir: string): Promise<Check> {
   const daemons = await runningDaemons();
-  if (daemons.length === 0) return ok('hook live', 'no libvirt daemon is running: it sees the hook when it starts');
+  if (daemons.length === 0)
+    return ok('hook live', 'no libvirt daemon is running: it sees the hook when it starts');
   const reload = await lastReload(stateDir);
   const written = (await stat(path)).mtimeMs;
   for (const { name, pid } of daemons) {
     if (reload?.hook === path && reload.daemons.includes(await daemonId(pid))) continue;
     const began = (await stat(`/proc/${pid}`).catch(() => null))?.ctimeMs ?? Infinity;
-    if (began < written) return warning('hook live', `${name} (${pid}) has been running since before the hook was written, and may not know of it`, `tell it to look: kill -HUP ${pid} (${INSTALL.replace('run: ', '')} does that too)`);
+    if (began < written)
+      return warning(
+        'hook live',
+        `${name} (${pid}) has been running since before the hook was written, and may not know of it`,
+        `tell it to look: kill -HUP ${pid} (${INSTALL.replace('run: ', '')} does that too)`,
+      );
   }
   return ok('hook live', daemons.map(({ name, pid }) => `${name} (${pid})`).join(', '));
 }
 
 async function lastReload(stateDir: string): Promise<Reload | null> {
-  return readFile(reloadPath(stateDir), 'utf8').then((text) => JSON.parse(text) as Reload, () => null).catch(() => null);
+  return readFile(reloadPath(stateDir), 'utf8')
+    .then(
+      (text) => JSON.parse(text) as Reload,
+      () => null,
+    )
+    .catch(() => null);
 }
 
 async function executable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(() => true, () => false);
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
 }

@@ -12,16 +12,37 @@ export async function checkVersions(): Promise<Check[]> {
   const output = await runVirsh(['version'], { timeoutMs: 60_000 }).catch((error: Error) => error);
   if (output instanceof Error) {
     const why = (output as Error & { stderr?: string }).stderr?.trim() || output.message;
-    return [failure('libvirt', 'unreachable', `virsh cannot ask libvirt: ${why.split('\n')[0] ?? ''}`, 'start libvirtd (or virtqemud), and run this as root')];
+    return [
+      failure(
+        'libvirt',
+        'unreachable',
+        `virsh cannot ask libvirt: ${why.split('\n')[0] ?? ''}`,
+        'start libvirtd (or virtqemud), and run this as root',
+      ),
+    ];
   }
-  return [versionOf('libvirt', /Using API: \S+ ([\d.]+)/.exec(output) ?? /Using library: libvirt ([\d.]+)/.exec(output)), versionOf('qemu', /hypervisor: QEMU ([\d.]+)/.exec(output))];
+  return [
+    versionOf(
+      'libvirt',
+      /Using API: \S+ ([\d.]+)/.exec(output) ?? /Using library: libvirt ([\d.]+)/.exec(output),
+    ),
+    versionOf('qemu', /hypervisor: QEMU ([\d.]+)/.exec(output)),
+  ];
 }
 
 function versionOf(name: keyof typeof OLDEST, match: RegExpExecArray | null): Check {
-  if (!match?.[1]) return warning(name, 'its version is not known', 'run "virsh version" and see what it says');
-  const [major = 0, minor = 0] = match[1].split('.').map(Number), [oldest, oldestMinor] = OLDEST[name];
+  if (!match?.[1])
+    return warning(name, 'its version is not known', 'run "virsh version" and see what it says');
+  const [major = 0, minor = 0] = match[1].split('.').map(Number),
+    [oldest, oldestMinor] = OLDEST[name];
   const isOld = major < oldest || (major === oldest && minor < oldestMinor);
-  return isOld ? warning(name, `${match[1]} is older than what Pars was tried with (${oldest}.${oldestMinor})`, 'try one guest with "pars offload --keep-local" before you rely on it') : ok(name, match[1]);
+  return isOld
+    ? warning(
+        name,
+        `${match[1]} is older than what Pars was tried with (${oldest}.${oldestMinor})`,
+        'try one guest with "pars offload --keep-local" before you rely on it',
+      )
+    : ok(name, match[1]);
 }
 
 export async function checkSaveFormat(confFile: string): Promise<Check> {
@@ -31,19 +52,40 @@ export async function checkSaveFormat(confFile: string): Promise<Check> {
   if (format === 'sparse') return ok('save format', 'sparse: images are looked into');
   if (isCompressed(format)) {
     const [program] = commandFor(format, 'unpack');
-    return ok('save format', `${format}: images are unpacked beside themselves while they are offloaded, and woken at the pace of ${program}`);
+    return ok(
+      'save format',
+      `${format}: images are unpacked beside themselves while they are offloaded, and woken at the pace `
+        + `of ${program}`,
+    );
   }
-  return warning('save format', `save_image_format = "${format}": such images are not looked into or thinned`, `set save_image_format = "raw" in ${confFile}, then restart libvirtd; it applies to the next save`);
+  return warning(
+    'save format',
+    `save_image_format = "${format}": such images are not looked into or thinned`,
+    `set save_image_format = "raw" in ${confFile}, then restart libvirtd; it applies to the next save`,
+  );
 }
 
 /** Our hook runs as a child of libvirtd, within whatever confines that. */
 export async function checkConfinement(root = '/'): Promise<Check> {
   const read = (path: string): Promise<string> => readFile(join(root, path), 'utf8').catch(() => '');
   if ((await read('sys/fs/selinux/enforce')).trim() === '1')
-    return warning('confinement', 'SELinux is enforcing: the hook runs in the domain of libvirtd', 'after the first save look for denials (ausearch -m avc -ts recent); label the program and the store so that libvirtd may use them');
+    return warning(
+      'confinement',
+      'SELinux is enforcing: the hook runs in the domain of libvirtd',
+      'after the first save look for denials (ausearch -m avc -ts recent); label the program and the '
+        + 'store so that libvirtd may use them',
+    );
   const profiles = await read('sys/kernel/security/apparmor/profiles');
-  if (!/^(libvirtd|virtqemud|\/usr\/sbin\/(?:libvirtd|virtqemud)) \(enforce\)/m.test(profiles)) return ok('confinement', 'nothing confines libvirtd');
+  if (!/^(libvirtd|virtqemud|\/usr\/sbin\/(?:libvirtd|virtqemud)) \(enforce\)/m.test(profiles))
+    return ok('confinement', 'nothing confines libvirtd');
   const local = `${await read('etc/apparmor.d/local/usr.sbin.libvirtd')}${await read('etc/apparmor.d/local/usr.sbin.virtqemud')}`;
-  if (local.includes('pars')) return ok('confinement', 'AppArmor confines libvirtd, and a local rule names pars');
-  return warning('confinement', 'AppArmor confines libvirtd, and with it the hook', 'if a save is not offloaded look for denials in the kernel log; allow the program with "/usr/local/lib/pars/** rmUx," in /etc/apparmor.d/local/usr.sbin.libvirtd, then: systemctl reload apparmor');
+  if (local.includes('pars'))
+    return ok('confinement', 'AppArmor confines libvirtd, and a local rule names pars');
+  return warning(
+    'confinement',
+    'AppArmor confines libvirtd, and with it the hook',
+    'if a save is not offloaded look for denials in the kernel log; allow the program with '
+      + '"/usr/local/lib/pars/** rmUx," in /etc/apparmor.d/local/usr.sbin.libvirtd, then: systemctl reload '
+      + 'apparmor',
+  );
 }

@@ -1,4 +1,7 @@
-/** The store: can it be reached, does it take as many copies as the policy wants and give them back, what does it warn of. */
+/**
+ * The store: can it be reached, does it take as many copies as the policy wants and give them back, what does
+ * it warn of.
+ */
 import { randomBytes } from 'node:crypto';
 import type { Policy } from '../policy/policy.js';
 import type { ObjectTerms, Store } from '../stores/store.js';
@@ -8,35 +11,64 @@ const PROBE_BYTES = 4096;
 /** Below this a save of any guest is in danger. */
 const LITTLE = 4 * 2 ** 30;
 
-export async function checkStore(store: Store, policy: Policy, formatBytes: (bytes: number) => string): Promise<Check[]> {
+export async function checkStore(
+  store: Store,
+  policy: Policy,
+  formatBytes: (bytes: number) => string,
+): Promise<Check[]> {
   const status = await store.status();
   const places = `${store.url}: ${status.usablePlaces} of ${status.places} places usable`;
   const checks = [
-    status.usablePlaces < status.places ? failure('store', 'unreachable', places, status.warnings[0] ?? 'see: pars store status') : ok('store', places),
+    status.usablePlaces < status.places
+      ? failure('store', 'unreachable', places, status.warnings[0] ?? 'see: pars store status')
+      : ok('store', places),
     ...status.warnings.map((text) => warning('store', text, 'see: pars store status')),
   ];
   await writeAndRead(store, { copies: policy.criticalCopies, critical: true });
   checks.push(ok('store writable', `wrote ${policy.criticalCopies} copies, proved them, removed them`));
   const { coding } = policy;
-  if (coding !== undefined) checks.push(...(await checked('erasure coding', () => checkCoding(store, coding))));
-  checks.push(status.freeBytes === null ? warning('store room', 'the store does not say what room it has', 'look at it there: hdfs dfs -df') : room('store room', status.freeBytes, 'all places together', formatBytes));
+  if (coding !== undefined)
+    checks.push(...(await checked('erasure coding', () => checkCoding(store, coding))));
+  checks.push(
+    status.freeBytes === null
+      ? warning('store room', 'the store does not say what room it has', 'look at it there: hdfs dfs -df')
+      : room('store room', status.freeBytes, 'all places together', formatBytes),
+  );
   return checks;
 }
 
-export function room(name: string, freeBytes: number, where: string, formatBytes: (bytes: number) => string): Check {
+export function room(
+  name: string,
+  freeBytes: number,
+  where: string,
+  formatBytes: (bytes: number) => string,
+): Check {
   const found = `${formatBytes(freeBytes)} free, ${where}`;
-  return freeBytes < LITTLE ? warning(name, found, 'see what the next saves need with: pars plan') : ok(name, found);
+  return freeBytes < LITTLE
+    ? warning(name, found, 'see what the next saves need with: pars plan')
+    : ok(name, found);
 }
 
-/** The policy wants critical data coded: the store can, its servers are enough, and a coded object is proved. */
+/**
+ * The policy wants critical data coded: the store can, its servers are enough, and a coded object is proved.
+ */
 async function checkCoding(store: Store, coding: string): Promise<Check> {
-  if (!store.refuseCoding) return failure('erasure coding', 'refused', `${store.url} keeps copies only, and the policy wants ${coding}`, 'name copies of critical classes in the policy, or a store in HDFS');
+  if (!store.refuseCoding)
+    return failure(
+      'erasure coding',
+      'refused',
+      `${store.url} keeps copies only, and the policy wants ${coding}`,
+      'name copies of critical classes in the policy, or a store in HDFS',
+    );
   await store.refuseCoding(coding);
   await writeAndRead(store, { copies: 1, critical: true, coding });
   return ok('erasure coding', `wrote an object as ${coding}, proved it, removed it`);
 }
 
-/** A small object, the way critical data is stored: what cannot be proved here cannot be proved of a snapshot either. */
+/**
+ * A small object, the way critical data is stored: what cannot be proved here cannot be proved of a snapshot
+ * either.
+ */
 async function writeAndRead(store: Store, terms: ObjectTerms): Promise<void> {
   const name = `pars-doctor-${randomBytes(8).toString('hex')}`;
   try {

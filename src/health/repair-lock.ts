@@ -1,6 +1,7 @@
 /**
- * One repair of a snapshot at a time, over all hosts: `repair-lock-N` in the snapshot, created exclusively (docs/format.md). Two would each
- * write an index and a manifest, and the later one would name objects that the earlier one has removed.
+ * One repair of a snapshot at a time, over all hosts: `repair-lock-N` in the snapshot, created exclusively
+ * (docs/format.md). Two would each write an index and a manifest, and the later one would name objects that
+ * the earlier one has removed.
  */
 import { z } from 'zod';
 import { ParsError } from '../errors.js';
@@ -14,18 +15,33 @@ const NAME = /^repair-lock-(\d{1,6})$/;
 const ABANDONED_MS = 86_400_000;
 const COPIES = 1;
 
-const schema = z.object({ machineId: z.string(), host: z.string(), time: z.string(), pid: z.int(), processStart: z.string() });
+const schema = z.object({
+  machineId: z.string(),
+  host: z.string(),
+  time: z.string(),
+  pid: z.int(),
+  processStart: z.string(),
+});
 type Lock = z.infer<typeof schema>;
 
-/** Does `work` while no other repair of the snapshot is under way; throws 'busy', naming the other, if one is. */
-export async function whileLocked<T>(store: Store, snapshot: string, host: Host | null, work: () => Promise<T>): Promise<T> {
+/**
+ * Does `work` while no other repair of the snapshot is under way; throws 'busy', naming the other, if one is.
+ */
+export async function whileLocked<T>(
+  store: Store,
+  snapshot: string,
+  host: Host | null,
+  work: () => Promise<T>,
+): Promise<T> {
   const earlier = await locksOf(store, snapshot);
   for (const name of earlier) await refuseHeld(store, snapshot, name, host);
   const mine = `repair-lock-${1 + Math.max(0, ...earlier.map(numberOf))}`;
-  if (!(await store.createExclusive(objectPath(snapshot, mine), encode(host), { copies: COPIES }))) throw busy(snapshot, null);
+  if (!(await store.createExclusive(objectPath(snapshot, mine), encode(host), { copies: COPIES })))
+    throw busy(snapshot, null);
   try {
     // Who found the locks of killed repairs at another moment may have counted on from another number.
-    for (const name of await locksOf(store, snapshot)) if (name !== mine && !earlier.includes(name)) throw busy(snapshot, await read(store, snapshot, name));
+    for (const name of await locksOf(store, snapshot))
+      if (name !== mine && !earlier.includes(name)) throw busy(snapshot, await read(store, snapshot, name));
     for (const name of earlier) await remove(store, snapshot, name);
     return await work();
   } finally {
@@ -43,7 +59,8 @@ function numberOf(name: string): number {
 
 async function refuseHeld(store: Store, snapshot: string, name: string, host: Host | null): Promise<void> {
   const lock = await read(store, snapshot, name);
-  if (lock !== null && (await isHeld(store, objectPath(snapshot, name), lock, host))) throw busy(snapshot, lock);
+  if (lock !== null && (await isHeld(store, objectPath(snapshot, name), lock, host)))
+    throw busy(snapshot, lock);
 }
 
 /** On this host the process tells; a lock of this very process is one it could not remove. */
@@ -54,10 +71,15 @@ async function isHeld(store: Store, object: string, lock: Lock, host: Host | nul
   return age === undefined || age < ABANDONED_MS;
 }
 
-/** Null when it is gone, or cannot be read: a repair that is killed while it locks leaves nothing that makes sense. */
+/**
+ * Null when it is gone, or cannot be read: a repair that is killed while it locks leaves nothing that makes
+ * sense.
+ */
 async function read(store: Store, snapshot: string, name: string): Promise<Lock | null> {
   try {
-    return schema.parse(JSON.parse((await store.readWhole(objectPath(snapshot, name), () => true)).toString()));
+    return schema.parse(
+      JSON.parse((await store.readWhole(objectPath(snapshot, name), () => true)).toString()),
+    );
   } catch (error) {
     if (error instanceof ParsError && error.kind === 'unreachable') throw error;
     return null;
@@ -70,12 +92,21 @@ async function remove(store: Store, snapshot: string, name: string): Promise<voi
 
 function encode(host: Host | null): Buffer {
   const lock: Lock = {
-    machineId: host?.machineId ?? '', host: host?.host ?? '', time: new Date().toISOString(), pid: process.pid, processStart: processStart(process.pid) ?? '',
+    machineId: host?.machineId ?? '',
+    host: host?.host ?? '',
+    time: new Date().toISOString(),
+    pid: process.pid,
+    processStart: processStart(process.pid) ?? '',
   };
   return Buffer.from(`${JSON.stringify(lock)}\n`);
 }
 
 function busy(snapshot: string, lock: Lock | null): ParsError {
-  const who = lock === null ? '' : `: ${lock.host} (${lock.machineId}), process ${lock.pid}, since ${lock.time}`;
-  return new ParsError('busy', `${snapshot} is being repaired right now by another pars${who}`, { hint: 'try again when it is through; a lock whose process is gone, or of another host and a day old, does not count' });
+  const who =
+    lock === null ? '' : `: ${lock.host} (${lock.machineId}), process ${lock.pid}, since ${lock.time}`;
+  return new ParsError('busy', `${snapshot} is being repaired right now by another pars${who}`, {
+    hint:
+      'try again when it is through; a lock whose process is gone, or of another host and a day '
+      + 'old, does not count',
+  });
 }

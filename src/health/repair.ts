@@ -1,11 +1,18 @@
 /**
- * Brings a snapshot back to what its policy asks for: copies made from copies, packs put together from frames that survive in different
- * copies, and expendable frames that are in no copy given up. New objects first, the manifest after them, old objects last: killed at
- * any instant, the snapshot is one that was whole before or one that is whole after.
+ * Brings a snapshot back to what its policy asks for: copies made from copies, packs put together from frames
+ * that survive in different copies, and expendable frames that are in no copy given up. New objects first,
+ * the manifest after them, old objects last: killed at any instant, the snapshot is one that was whole before
+ * or one that is whole after.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { ParsError } from '../errors.js';
-import { encodeIndex, noDigest, packName, type IndexFrame, type IndexStripe } from '../snapshot/index-table.js';
+import {
+  encodeIndex,
+  noDigest,
+  packName,
+  type IndexFrame,
+  type IndexStripe,
+} from '../snapshot/index-table.js';
 import type { Manifest, ManifestObject } from '../snapshot/manifest.js';
 import { encodeManifest } from '../snapshot/manifest-codec.js';
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from '../page-classes.js';
@@ -26,10 +33,16 @@ export interface Repair {
   failed: { name: string; error: ParsError }[];
 }
 
-/** How long copies are waited for, of all objects together: a store that makes them by itself makes them at the same time. */
+/**
+ * How long copies are waited for, of all objects together: a store that makes them by itself makes them at
+ * the same time.
+ */
 const MEND_WAIT_MS = 60_000;
 
-/** Repairs what `health` found. `mayDrop`: expendable frames that are lost may be given up (the owner's to decide, R27). */
+/**
+ * Repairs what `health` found. `mayDrop`: expendable frames that are lost may be given up (the owner's to
+ * decide, R27).
+ */
 export async function repair(store: Store, health: SnapshotHealth, mayDrop: boolean): Promise<Repair> {
   return new Repairing(store, health).run(mayDrop);
 }
@@ -47,7 +60,8 @@ class Repairing {
 
   async run(mayDrop: boolean): Promise<Repair> {
     const { findings } = this.#health;
-    for (const finding of findings.filter(({ condition }) => condition === 'thin')) await this.#attempt(finding.name, () => this.#thicken(finding));
+    for (const finding of findings.filter(({ condition }) => condition === 'thin'))
+      await this.#attempt(finding.name, () => this.#thicken(finding));
     const dropped = mayDrop ? findings.filter((finding) => this.#canDrop(finding)) : [];
     if (dropped.length > 0) await this.#attempt(MANIFEST_NAME, () => this.#drop(dropped));
     return this.#result;
@@ -77,15 +91,24 @@ class Repairing {
   /** A pack is its frames, one after another: what comes out is the old pack, or nothing is published. */
   async #rebuild({ name, object }: ObjectFinding): Promise<void> {
     const source = await this.#source();
-    const writer = await this.#store.create(object.name, { copies: object.copies, critical: true, coding: object.coding });
+    const writer = await this.#store.create(object.name, {
+      copies: object.copies,
+      critical: true,
+      coding: object.coding,
+    });
     try {
       let bytes = 0;
       for (const frame of framesOf(source.stripes, name)) {
-        if (frame.offset !== bytes) throw new ParsError('corrupt', `${name} holds more than its frames, so it cannot be put together from them`);
+        if (frame.offset !== bytes)
+          throw new ParsError(
+            'corrupt',
+            `${name} holds more than its frames, so it cannot be put together from them`,
+          );
         await writer.write(await source.read(frame));
         bytes += frame.bytes;
       }
-      if (bytes !== object.bytes) throw new ParsError('corrupt', `the frames of ${name} make ${bytes} bytes, it had ${object.bytes}`);
+      if (bytes !== object.bytes)
+        throw new ParsError('corrupt', `the frames of ${name} make ${bytes} bytes, it had ${object.bytes}`);
       await this.#store.verify(await writer.close());
     } catch (error) {
       await writer.abort();
@@ -95,10 +118,15 @@ class Repairing {
 
   #canDrop({ condition, critical, lost }: ObjectFinding): boolean {
     if (condition !== 'lost' || critical || lost.length === 0) return false;
-    return (this.#health.stripes ?? []).every((stripe) => stripe.frames.every((frame) => !lost.includes(frame) || canLose(frame, stripe)));
+    return (this.#health.stripes ?? []).every((stripe) =>
+      stripe.frames.every((frame) => !lost.includes(frame) || canLose(frame, stripe)),
+    );
   }
 
-  /** Frames that survive move to new packs; the others become frames that are not stored, as under a policy of 0 copies. */
+  /**
+   * Frames that survive move to new packs; the others become frames that are not stored, as under a policy of
+   * 0 copies.
+   */
   async #drop(findings: readonly ObjectFinding[]): Promise<void> {
     const source = await this.#source();
     const moved = new Map<IndexFrame, IndexFrame>();
@@ -107,15 +135,25 @@ class Repairing {
       const pack = await this.#repack(source, finding, moved, objects);
       if (pack !== null) objects.push(pack);
     }
-    const stripes = source.stripes.map((stripe) => ({ ...stripe, frames: stripe.frames.map((frame) => moved.get(frame) ?? frame) }));
+    const stripes = source.stripes.map((stripe) => ({
+      ...stripe,
+      frames: stripe.frames.map((frame) => moved.get(frame) ?? frame),
+    }));
     const gone = new Set([...findings.map(({ name }) => name), this.#health.manifest.index.name]);
     await this.#commit(stripes, objects, gone, pagesOf(findings.flatMap(({ lost }) => lost)));
   }
 
-  async #repack(source: SnapshotSource, { name, lost, object }: ObjectFinding, moved: Map<IndexFrame, IndexFrame>, taken: readonly ManifestObject[]): Promise<ManifestObject | null> {
-    const isLost = (frame: IndexFrame): boolean => lost.some((one) => one.pack === frame.pack && one.kind === frame.kind && one.offset === frame.offset);
+  async #repack(
+    source: SnapshotSource,
+    { name, lost, object }: ObjectFinding,
+    moved: Map<IndexFrame, IndexFrame>,
+    taken: readonly ManifestObject[],
+  ): Promise<ManifestObject | null> {
+    const isLost = (frame: IndexFrame): boolean =>
+      lost.some((one) => one.pack === frame.pack && one.kind === frame.kind && one.offset === frame.offset);
     const frames = framesOf(source.stripes, name);
-    for (const frame of frames.filter(isLost)) moved.set(frame, { ...frame, pack: 0, offset: 0, bytes: 0, sha256: noDigest() });
+    for (const frame of frames.filter(isLost))
+      moved.set(frame, { ...frame, pack: 0, offset: 0, bytes: 0, sha256: noDigest() });
     const kept = frames.filter((frame) => !isLost(frame));
     const [first] = kept;
     if (first === undefined) return null;
@@ -135,28 +173,55 @@ class Repairing {
     const names = new Set([...this.#health.manifest.objects, ...taken].map(({ name }) => name));
     let number = 0;
     while (names.has(packName(kind, number))) number++;
-    if (number > 0xffff) throw new ParsError('refused', `no number is free for another pack of ${PAGE_CLASSES[kind] ?? 'skeleton'} data`);
+    if (number > 0xffff)
+      throw new ParsError(
+        'refused',
+        `no number is free for another pack of ${PAGE_CLASSES[kind] ?? 'skeleton'} data`,
+      );
     return number;
   }
 
-  async #commit(stripes: IndexStripe[], added: readonly ManifestObject[], gone: ReadonlySet<string>, droppedPages: number): Promise<void> {
+  async #commit(
+    stripes: IndexStripe[],
+    added: readonly ManifestObject[],
+    gone: ReadonlySet<string>,
+    droppedPages: number,
+  ): Promise<void> {
     const { manifest } = this.#health;
     const index = encodeIndex(stripes);
     const name = `index-${randomBytes(4).toString('hex')}`;
     const stored = await this.#write(name, manifest.policy.criticalCopies, true, (write) => write(index));
-    const objects = [...manifest.objects.filter((object) => !gone.has(object.name)), ...added, entryOf(name, stored)];
+    const objects = [
+      ...manifest.objects.filter((object) => !gone.has(object.name)),
+      ...added,
+      entryOf(name, stored),
+    ];
     const next: Manifest = {
-      ...manifest, objects, index: { name, bytes: index.length, sha256: createHash('sha256').update(index).digest('hex') },
-      classes: withStored(manifest, stripes), storedBytes: objects.reduce((sum, object) => sum + bytesKept(object), 0),
-      revision: manifest.revision + 1, droppedPages: manifest.droppedPages + droppedPages,
+      ...manifest,
+      objects,
+      index: { name, bytes: index.length, sha256: createHash('sha256').update(index).digest('hex') },
+      classes: withStored(manifest, stripes),
+      storedBytes: objects.reduce((sum, object) => sum + bytesKept(object), 0),
+      revision: manifest.revision + 1,
+      droppedPages: manifest.droppedPages + droppedPages,
     };
-    await this.#write(MANIFEST_NAME, manifest.policy.criticalCopies, true, (write) => write(encodeManifest(next)));
+    await this.#write(MANIFEST_NAME, manifest.policy.criticalCopies, true, (write) =>
+      write(encodeManifest(next)),
+    );
     this.#result.droppedPages += droppedPages;
     for (const object of gone) await this.#store.remove(objectPath(manifest.snapshot, object));
   }
 
-  async #write(name: string, copies: number, critical: boolean, fill: (write: (data: Buffer) => Promise<void>) => Promise<void>): Promise<StoredObject> {
-    const writer = await this.#store.create(objectPath(this.#health.manifest.snapshot, name), { copies, critical });
+  async #write(
+    name: string,
+    copies: number,
+    critical: boolean,
+    fill: (write: (data: Buffer) => Promise<void>) => Promise<void>,
+  ): Promise<StoredObject> {
+    const writer = await this.#store.create(objectPath(this.#health.manifest.snapshot, name), {
+      copies,
+      critical,
+    });
     try {
       await fill((data) => writer.write(data));
       const object = await writer.close();
@@ -183,9 +248,18 @@ function pagesOf(frames: readonly IndexFrame[]): number {
 
 function withStored(manifest: Manifest, stripes: readonly IndexStripe[]): Manifest['classes'] {
   const frames = stripes.flatMap((stripe) => stripe.frames);
-  const bytesOf = (kind: number): number => frames.reduce((sum, frame) => sum + (frame.kind === kind ? frame.bytes : 0), 0);
+  const bytesOf = (kind: number): number =>
+    frames.reduce((sum, frame) => sum + (frame.kind === kind ? frame.bytes : 0), 0);
   const { copies, coding } = manifest.policy;
-  const kept = (name: PageClass, kind: number): number => bytesKept({ bytes: bytesOf(kind), copies: copies[name], coding: EXPENDABLE.has(name) ? undefined : coding });
-  const entries = PAGE_CLASSES.map((name, kind) => [name, { ...manifest.classes[name], storedBytes: kept(name, kind) }]);
+  const kept = (name: PageClass, kind: number): number =>
+    bytesKept({
+      bytes: bytesOf(kind),
+      copies: copies[name],
+      coding: EXPENDABLE.has(name) ? undefined : coding,
+    });
+  const entries = PAGE_CLASSES.map((name, kind) => [
+    name,
+    { ...manifest.classes[name], storedBytes: kept(name, kind) },
+  ]);
   return Object.fromEntries(entries) as Manifest['classes'];
 }

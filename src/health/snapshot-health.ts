@@ -1,13 +1,19 @@
 /**
- * What is left of a snapshot: every object looked at, and where no copy is whole, every frame of it. Reads, changes nothing;
- * src/repair.ts acts on what is found here.
+ * What is left of a snapshot: every object looked at, and where no copy is whole, every frame of it. Reads,
+ * changes nothing; src/repair.ts acts on what is found here.
  */
 import { ParsError } from '../errors.js';
 import { isStored, packName, type IndexFrame, type IndexStripe } from '../snapshot/index-table.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { decodeManifest } from '../snapshot/manifest-codec.js';
 import { native } from '../native.js';
-import { EXPENDABLE, FRAME_RECOVERY, isExpendableKind, PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import {
+  EXPENDABLE,
+  FRAME_RECOVERY,
+  isExpendableKind,
+  PAGE_CLASSES,
+  type PageClass,
+} from '../page-classes.js';
 import type { OnProgress } from '../progress.js';
 import { isLoss, SnapshotSource } from '../snapshot/snapshot-source.js';
 import { MANIFEST_NAME, objectPath, readManifestBytes } from '../snapshot/snapshots.js';
@@ -17,8 +23,9 @@ import type { ObjectHealth, Store, StoredObject } from '../stores/store.js';
 export type ObjectRole = PageClass | 'skeleton' | 'index' | 'manifest' | 'state';
 
 /**
- * 'sound': as many good copies as there should be. 'thin': every byte can be had, but too few copies are whole. 'unreachable': nothing is
- * known to be lost, but not all can be had now. 'lost': some of it is in no copy.
+ * 'sound': as many good copies as there should be. 'thin': every byte can be had, but too few copies are
+ * whole. 'unreachable': nothing is known to be lost, but not all can be had now. 'lost': some of it is in no
+ * copy.
  */
 export type Condition = 'sound' | 'thin' | 'unreachable' | 'lost';
 
@@ -52,7 +59,11 @@ export interface HealthOptions {
 }
 
 /** Looks at a committed snapshot. Throws when its manifest cannot be had. */
-export async function examine(store: Store, snapshot: string, options: HealthOptions): Promise<SnapshotHealth> {
+export async function examine(
+  store: Store,
+  snapshot: string,
+  options: HealthOptions,
+): Promise<SnapshotHealth> {
   const bytes = await readManifestBytes(store, snapshot);
   const manifest = decodeManifest(bytes, snapshot);
   return new Examination(store, manifest, options).run(bytes);
@@ -72,7 +83,8 @@ class Examination {
 
   async run(manifestBytes: Buffer): Promise<SnapshotHealth> {
     const findings = [await this.#small(MANIFEST_NAME, 'manifest', manifestBytes)];
-    for (const state of await this.#states()) findings.push(await this.#small(state.name, 'state', state.data));
+    for (const state of await this.#states())
+      findings.push(await this.#small(state.name, 'state', state.data));
     this.#source = await SnapshotSource.open(this.#store, this.#manifest).catch((error: unknown) => {
       if (error instanceof ParsError && error.kind !== 'internal') return null;
       throw error;
@@ -85,13 +97,23 @@ class Examination {
   #small(name: string, role: ObjectRole, data: Buffer): Promise<ObjectFinding> {
     const hash = native().newHash();
     hash.update(data);
-    const object = { name: objectPath(this.#manifest.snapshot, name), bytes: data.length, xxh3: hash.digest(), copies: this.#manifest.policy.criticalCopies };
+    const object = {
+      name: objectPath(this.#manifest.snapshot, name),
+      bytes: data.length,
+      xxh3: hash.digest(),
+      copies: this.#manifest.policy.criticalCopies,
+    };
     return this.#finding(name, role, object, true);
   }
 
   async #states(): Promise<{ name: string; data: Buffer }[]> {
-    const names = (await this.#store.list(this.#manifest.snapshot)).filter((name) => name.startsWith('state-'));
-    const read = async (name: string): Promise<{ name: string; data: Buffer }> => ({ name, data: await this.#store.readWhole(objectPath(this.#manifest.snapshot, name), () => true) });
+    const names = (await this.#store.list(this.#manifest.snapshot)).filter((name) =>
+      name.startsWith('state-'),
+    );
+    const read = async (name: string): Promise<{ name: string; data: Buffer }> => ({
+      name,
+      data: await this.#store.readWhole(objectPath(this.#manifest.snapshot, name), () => true),
+    });
     return Promise.all(names.map(read));
   }
 
@@ -104,21 +126,46 @@ class Examination {
     for (const object of objects) {
       this.#options.signal?.throwIfAborted();
       const role = roleOf(object.name);
-      findings.push(await this.#finding(object.name, role, { ...object, name: objectPath(snapshot, object.name) }, role === 'index' || isDue()));
+      findings.push(
+        await this.#finding(
+          object.name,
+          role,
+          { ...object, name: objectPath(snapshot, object.name) },
+          role === 'index' || isDue(),
+        ),
+      );
       done += object.bytes;
       this.#options.onProgress?.({ phase: 'verifying', done, total, unit: 'bytes' });
     }
     return findings;
   }
 
-  async #finding(name: string, role: ObjectRole, object: StoredObject, read: boolean): Promise<ObjectFinding> {
+  async #finding(
+    name: string,
+    role: ObjectRole,
+    object: StoredObject,
+    read: boolean,
+  ): Promise<ObjectFinding> {
     const health = await this.#store.inspect(object, { read });
-    const { condition, lost } = health.good > 0 ? { condition: conditionOf(health), lost: [] } : await this.#withoutCopy(name, health);
-    return { name, role, object, critical: !EXPENDABLE.has(role as PageClass), condition, health, read, lost };
+    const { condition, lost } =
+      health.good > 0 ? { condition: conditionOf(health), lost: [] } : await this.#withoutCopy(name, health);
+    return {
+      name,
+      role,
+      object,
+      critical: !EXPENDABLE.has(role as PageClass),
+      condition,
+      health,
+      read,
+      lost,
+    };
   }
 
   /** No copy is whole. What matters is whether each frame is whole in one of them. */
-  async #withoutCopy(name: string, health: ObjectHealth): Promise<{ condition: Condition; lost: IndexFrame[] }> {
+  async #withoutCopy(
+    name: string,
+    health: ObjectHealth,
+  ): Promise<{ condition: Condition; lost: IndexFrame[] }> {
     let away = health.faults.some(({ fault }) => fault === 'unreachable');
     const frames = framesOf(this.#source?.stripes ?? [], name);
     if (frames.length === 0) return { condition: away ? 'unreachable' : 'lost', lost: [] };
@@ -129,7 +176,11 @@ class Examination {
       if (loss !== null) lost.push(frame);
       away ||= loss === 'unreachable';
     }
-    return lost.length === 0 ? { condition: 'thin', lost } : away ? { condition: 'unreachable', lost: [] } : { condition: 'lost', lost };
+    return lost.length === 0
+      ? { condition: 'thin', lost }
+      : away
+        ? { condition: 'unreachable', lost: [] }
+        : { condition: 'lost', lost };
   }
 
   /** Null for a frame that is whole; one whose servers do not answer is not given up. */
@@ -146,11 +197,16 @@ class Examination {
 
 /** The stored frames of a pack, in the order in which they lie in it. */
 export function framesOf(stripes: readonly IndexStripe[], pack: string): IndexFrame[] {
-  const frames = stripes.flatMap((stripe) => stripe.frames.filter((frame) => isStored(frame) && packName(frame.kind, frame.pack) === pack));
+  const frames = stripes.flatMap((stripe) =>
+    stripe.frames.filter((frame) => isStored(frame) && packName(frame.kind, frame.pack) === pack),
+  );
   return frames.sort((a, b) => a.offset - b.offset);
 }
 
-/** Whether a guest can do without a frame: its class is expendable, and what must then be told to the guest is stored. */
+/**
+ * Whether a guest can do without a frame: its class is expendable, and what must then be told to the guest is
+ * stored.
+ */
 export function canLose(frame: IndexFrame, stripe: IndexStripe): boolean {
   if (!isExpendableKind(frame.kind)) return false;
   return PAGE_CLASSES[frame.kind] === 'free' || stripe.frames.some(({ kind }) => kind === FRAME_RECOVERY);

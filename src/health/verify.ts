@@ -17,16 +17,28 @@ export interface VerifyOptions extends HealthOptions {
 }
 
 /** What is known of a snapshot now: after the repair, if there was one. */
-export type Verification = { snapshot: string; repair: Repair | null; storedAnew: string | null } & ({ health: SnapshotHealth; error: null } | { health: null; error: ParsError });
+export type Verification = { snapshot: string; repair: Repair | null; storedAnew: string | null } & (
+  { health: SnapshotHealth; error: null } | { health: null; error: ParsError }
+);
 
-/** Verifies one snapshot that was listed. One without a manifest does not exist, so nothing of it can be wrong: null. */
-export async function verifySnapshot(store: Store, entry: SnapshotEntry, options: VerifyOptions): Promise<Verification | null> {
+/**
+ * Verifies one snapshot that was listed. One without a manifest does not exist, so nothing of it can be
+ * wrong: null.
+ */
+export async function verifySnapshot(
+  store: Store,
+  entry: SnapshotEntry,
+  options: VerifyOptions,
+): Promise<Verification | null> {
   const { snapshot } = entry;
   if (entry.condition === 'incomplete') return null;
   try {
     const before = await examine(store, snapshot, options);
-    if (!options.repair || isSound(before)) return { snapshot, health: before, error: null, repair: null, storedAnew: null };
-    const done = await whileLocked(store, snapshot, options.host, async () => repair(store, await asItIsNow(store, before, options), await isOwn(store, snapshot, options.host)));
+    if (!options.repair || isSound(before))
+      return { snapshot, health: before, error: null, repair: null, storedAnew: null };
+    const done = await whileLocked(store, snapshot, options.host, async () =>
+      repair(store, await asItIsNow(store, before, options), await isOwn(store, snapshot, options.host)),
+    );
     const after = await examine(store, snapshot, options);
     const storedAnew = isLost(after) ? ((await options.storeAnew?.(after.manifest)) ?? null) : null;
     return { snapshot, health: after, error: null, repair: done, storedAnew };
@@ -37,9 +49,15 @@ export async function verifySnapshot(store: Store, entry: SnapshotEntry, options
 }
 
 /** What was found before the lock was taken, unless another repair has gone through meanwhile. */
-async function asItIsNow(store: Store, before: SnapshotHealth, options: HealthOptions): Promise<SnapshotHealth> {
+async function asItIsNow(
+  store: Store,
+  before: SnapshotHealth,
+  options: HealthOptions,
+): Promise<SnapshotHealth> {
   const { snapshot, revision } = before.manifest;
-  return (await readManifest(store, snapshot)).revision === revision ? before : examine(store, snapshot, options);
+  return (await readManifest(store, snapshot)).revision === revision
+    ? before
+    : examine(store, snapshot, options);
 }
 
 /** Whether a snapshot is this host's now, after what takeovers there were (R27). */
@@ -56,10 +74,17 @@ function isLost({ findings }: SnapshotHealth): boolean {
   return findings.some(({ critical, condition }) => critical && condition === 'lost');
 }
 
-/** The kind of error that says best what is wrong; null when nothing is. The first of these that holds for any object. */
+/**
+ * The kind of error that says best what is wrong; null when nothing is. The first of these that holds for any
+ * object.
+ */
 export function verdictOf({ health, error }: Verification): ErrorKind | null {
   if (health === null) return error.kind;
-  const has = (fault: 'missing' | 'corrupt' | 'unreachable'): boolean => health.findings.some(({ condition, health: seen }) => condition !== 'sound' && seen.faults.some((one) => one.fault === fault));
+  const has = (fault: 'missing' | 'corrupt' | 'unreachable'): boolean =>
+    health.findings.some(
+      ({ condition, health: seen }) =>
+        condition !== 'sound' && seen.faults.some((one) => one.fault === fault),
+    );
   if (isLost(health)) return 'lost';
   if (has('corrupt')) return 'corrupt';
   if (has('unreachable')) return 'unreachable';

@@ -1,6 +1,7 @@
 /**
- * A program that reads one stream and writes another: a compressor at work on guest memory. As root it runs under a user of its own, without network,
- * capabilities or new privileges, and may write no file (R1); it ends with us.
+ * A program that reads one stream and writes another: a compressor at work on guest memory. As root it runs
+ * under a user of its own, without network, capabilities or new privileges, and may write no file (R1); it
+ * ends with us.
  */
 import { ParsError } from '../errors.js';
 import { PipedChild } from '../system/child-process.js';
@@ -17,7 +18,9 @@ export class Filter {
   /** It reads what we give it: that it fails is no fault of an image. */
   readonly #fed: boolean;
 
-  /** `input`: a descriptor to read from, at its present position, or 'pipe' for what is written to the filter. */
+  /**
+   * `input`: a descriptor to read from, at its present position, or 'pipe' for what is written to the filter.
+   */
   constructor(command: readonly string[], input: number | 'pipe', signal?: AbortSignal) {
     this.#name = command[0] ?? '';
     this.#fed = input === 'pipe';
@@ -25,10 +28,25 @@ export class Filter {
     this.#child = new PipedChild(jailed(command), (writeFd) => [input, writeFd, 'pipe'], env, signal);
   }
 
-  /** Gives it more to read; comes back when all of it was taken, so that `data` may be used again. Throws when it has ended. */
+  /**
+   * Gives it more to read; comes back when all of it was taken, so that `data` may be used again. Throws when
+   * it has ended.
+   */
   async write(data: Buffer): Promise<void> {
-    const taken = new Promise<boolean>((resolve) => this.#child.stdin?.write(data, (error) => resolve(!error)));
-    if (!this.#child.ended && (await Promise.race([taken, this.#child.ending().then(() => false, () => false)]))) return;
+    const taken = new Promise<boolean>((resolve) =>
+      this.#child.stdin?.write(data, (error) => resolve(!error)),
+    );
+    if (
+      !this.#child.ended
+      && (await Promise.race([
+        taken,
+        this.#child.ending().then(
+          () => false,
+          () => false,
+        ),
+      ]))
+    )
+      return;
     await this.finish();
     throw new ParsError('internal', `${this.#name} ended before it had read everything`);
   }
@@ -51,7 +69,9 @@ export class Filter {
   async finish(): Promise<void> {
     const { code, how, said } = await this.#child.ending();
     if (code === 0) return;
-    throw new ParsError(this.#fed ? 'internal' : 'corrupt', `${this.#name} ${how}${said}`, { hint: this.#fed ? 'try again' : 'the image is damaged, or still being written; Pars leaves it alone' });
+    throw new ParsError(this.#fed ? 'internal' : 'corrupt', `${this.#name} ${how}${said}`, {
+      hint: this.#fed ? 'try again' : 'the image is damaged, or still being written; Pars leaves it alone',
+    });
   }
 
   /** Ends it, whatever it is doing. Safe twice. */
@@ -65,5 +85,18 @@ function jailed(command: readonly string[]): string[] {
   const limits = ['prlimit', '--fsize=0', '--core=0', '--nofile=64', '--', ...command];
   if (process.getuid?.() !== 0) return [...privileges, '--', ...limits];
   const uid = String(FIRST_UID + (process.pid % UIDS));
-  return ['unshare', '--net', '--ipc', '--', ...privileges, `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all', '--bounding-set=-all', '--', ...limits];
+  return [
+    'unshare',
+    '--net',
+    '--ipc',
+    '--',
+    ...privileges,
+    `--reuid=${uid}`,
+    `--regid=${uid}`,
+    '--clear-groups',
+    '--inh-caps=-all',
+    '--bounding-set=-all',
+    '--',
+    ...limits,
+  ];
 }

@@ -1,6 +1,7 @@
 /**
- * A save image on the disk, opened once and never by path again (R15). All that is done to it is done through this descriptor
- * and those derived from it by /proc, so a file that is renamed over or unlinked meanwhile is never touched by mistake.
+ * A save image on the disk, opened once and never by path again (R15). All that is done to it is done through
+ * this descriptor and those derived from it by /proc, so a file that is renamed over or unlinked meanwhile is
+ * never touched by mistake.
  */
 import { createHash } from 'node:crypto';
 import { constants, type BigIntStats } from 'node:fs';
@@ -34,21 +35,29 @@ export class ImageFile {
   }
 
   /**
-   * Opens a file by its path, once. Symbolic links, anything but regular files, and files with several names are refused.
-   * `durable`: each write is on the disk when it returns, without the rest of the file having to go there too.
+   * Opens a file by its path, once. Symbolic links, anything but regular files, and files with several names
+   * are refused. `durable`: each write is on the disk when it returns, without the rest of the file having to
+   * go there too.
    */
   static async open(path: string, { durable = false } = {}): Promise<ImageFile> {
-    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: unknown) => {
-      throw openError(path, error);
-    });
+    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+      (error: unknown) => {
+        throw openError(path, error);
+      },
+    );
     return checkedFile(new ImageFile(path, handle, durable), handle, 1n);
   }
 
-  /** Opens the file behind another process's descriptor, as the hook must: the path may mean something else by now. */
+  /**
+   * Opens the file behind another process's descriptor, as the hook must: the path may mean something else by
+   * now.
+   */
   static async openDescriptor(pid: number, fd: number, path: string): Promise<ImageFile> {
-    const handle = await open(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
-      throw openError(path, error);
-    });
+    const handle = await open(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK).catch(
+      (error: unknown) => {
+        throw openError(path, error);
+      },
+    );
     return checkedFile(new ImageFile(path, handle, false), handle, null);
   }
 
@@ -67,8 +76,8 @@ export class ImageFile {
   }
 
   /**
-   * Lets go of the read-only descriptor and goes on with the writable one: a write lease is granted only while
-   * the file is open exactly once.
+   * Lets go of the read-only descriptor and goes on with the writable one: a write lease is granted only
+   * while the file is open exactly once.
    */
   async keepOnlyWritable(): Promise<number> {
     const fd = await this.writable();
@@ -79,7 +88,14 @@ export class ImageFile {
   /** What the file is right now. */
   async identity(): Promise<ImageIdentity> {
     const stats = await this.#handle().stat({ bigint: true });
-    return { dev: stats.dev, ino: stats.ino, bytes: stats.size, mtimeNs: stats.mtimeNs, ctimeNs: stats.ctimeNs, nlink: stats.nlink };
+    return {
+      dev: stats.dev,
+      ino: stats.ino,
+      bytes: stats.size,
+      mtimeNs: stats.mtimeNs,
+      ctimeNs: stats.ctimeNs,
+      nlink: stats.nlink,
+    };
   }
 
   /** Bytes the file takes on the disk. */
@@ -102,7 +118,7 @@ export class ImageFile {
   /** SHA-256 of [from, to), hex. */
   async digest(from: number, to: number): Promise<string> {
     const hash = createHash('sha256');
-    for (let at = from; at < to; ) {
+    for (let at = from; at < to;) {
       const piece = await this.read(at, Math.min(CHUNK, to - at));
       if (piece.length === 0) break;
       hash.update(piece);
@@ -113,7 +129,7 @@ export class ImageFile {
 
   /** Writes all of `data` at `offset`. Only after writable(). */
   async write(data: Buffer, offset: number): Promise<void> {
-    for (let done = 0; done < data.length; ) {
+    for (let done = 0; done < data.length;) {
       const { bytesWritten } = await this.#writer().write(data, done, data.length - done, offset + done);
       done += bytesWritten;
     }
@@ -130,7 +146,9 @@ export class ImageFile {
   /** Takes the exclusive lock on the writable descriptor; throws 'busy' when somebody works on the image. */
   async lock(): Promise<void> {
     if (!native().tryLock(await this.writable())) {
-      throw new ParsError('busy', `${this.path} is being offloaded or hydrated by another pars`, { hint: 'see: pars status' });
+      throw new ParsError('busy', `${this.path} is being offloaded or hydrated by another pars`, {
+        hint: 'see: pars status',
+      });
     }
   }
 
@@ -161,9 +179,16 @@ export class ImageFile {
 /** The names of what differs between two looks at a file; empty when it is unchanged. */
 export function changesBetween(before: ImageIdentity, after: ImageIdentity): string[] {
   const names: Record<keyof ImageIdentity, string> = {
-    dev: 'device', ino: 'inode', bytes: 'length', mtimeNs: 'modification time', ctimeNs: 'change time', nlink: 'link count',
+    dev: 'device',
+    ino: 'inode',
+    bytes: 'length',
+    mtimeNs: 'modification time',
+    ctimeNs: 'change time',
+    nlink: 'link count',
   };
-  return (Object.keys(names) as (keyof ImageIdentity)[]).filter((key) => before[key] !== after[key]).map((key) => names[key]);
+  return (Object.keys(names) as (keyof ImageIdentity)[])
+    .filter((key) => before[key] !== after[key])
+    .map((key) => names[key]);
 }
 
 async function checkedFile(file: ImageFile, handle: FileHandle, links: bigint | null): Promise<ImageFile> {
@@ -176,15 +201,28 @@ async function checkedFile(file: ImageFile, handle: FileHandle, links: bigint | 
 function problemOf(path: string, stats: BigIntStats, links: bigint | null): ParsError | null {
   const hint = 'give the path of the save image itself';
   if (!stats.isFile()) return new ParsError('usage', `${path} is not a regular file`, { hint });
-  if (links !== null && stats.nlink !== links) return new ParsError('refused', `${path} has ${stats.nlink} names (hard links)`, { hint });
+  if (links !== null && stats.nlink !== links)
+    return new ParsError('refused', `${path} has ${stats.nlink} names (hard links)`, { hint });
   return null;
 }
 
 function openError(path: string, cause: unknown): ParsError {
   const code = (cause as NodeJS.ErrnoException).code;
   if (code === 'ENOENT') return new ParsError('missing', `there is no ${path}`, { cause });
-  if (code === 'ELOOP') return new ParsError('refused', `${path} is a symbolic link`, { hint: 'give the path of the save image itself', cause });
-  if (code === 'EACCES' || code === 'EPERM') return new ParsError('refused', `${path} may not be opened by this user`, { hint: 'run pars as root', cause });
-  if (code === 'EWOULDBLOCK' || code === 'EAGAIN') return new ParsError('busy', `${path} is being turned into a stub right now`, { hint: 'try again in a few seconds', cause });
+  if (code === 'ELOOP')
+    return new ParsError('refused', `${path} is a symbolic link`, {
+      hint: 'give the path of the save image itself',
+      cause,
+    });
+  if (code === 'EACCES' || code === 'EPERM')
+    return new ParsError('refused', `${path} may not be opened by this user`, {
+      hint: 'run pars as root',
+      cause,
+    });
+  if (code === 'EWOULDBLOCK' || code === 'EAGAIN')
+    return new ParsError('busy', `${path} is being turned into a stub right now`, {
+      hint: 'try again in a few seconds',
+      cause,
+    });
   return new ParsError('internal', `cannot open ${path}: ${(cause as Error).message}`, { cause });
 }

@@ -1,6 +1,6 @@
 /**
- * The one moment in which an image becomes a stub (R15, R17): under a write lease, so that libvirt sees a whole image or a whole
- * stub; on an unchanged file only; the record first, the hole after it.
+ * The one moment in which an image becomes a stub (R15, R17): under a write lease, so that libvirt sees a
+ * whole image or a whole stub; on an unchanged file only; the record first, the hole after it.
  */
 import { ParsError } from '../errors.js';
 import { changesBetween, type ImageFile, type ImageIdentity } from './image-file.js';
@@ -27,16 +27,20 @@ export interface MakeStubOptions extends LeaseOptions {
 
 /** What became of the image. Only of a whole one may the snapshot be dropped. */
 export type StubOutcome =
-  | { state: 'whole'; error: unknown }
-  | { state: 'stub'; freedBytes: number; error: unknown };
+  { state: 'whole'; error: unknown } | { state: 'stub'; freedBytes: number; error: unknown };
 
 const LEASE_POLL_MS = 200;
 
 /**
- * Turns `image` into the stub `record`, if it is still what it was at `identity`. 'busy' when somebody has it open or it has
- * changed. `image` must be open for durable writing.
+ * Turns `image` into the stub `record`, if it is still what it was at `identity`. 'busy' when somebody has it
+ * open or it has changed. `image` must be open for durable writing.
  */
-export async function makeStub(image: ImageFile, identity: ImageIdentity, record: StubRecord, options: MakeStubOptions): Promise<StubOutcome> {
+export async function makeStub(
+  image: ImageFile,
+  identity: ImageIdentity,
+  record: StubRecord,
+  options: MakeStubOptions,
+): Promise<StubOutcome> {
   try {
     return await underLease(image, options, async (fd) => {
       refuseChanged(image, identity, await image.identity());
@@ -52,8 +56,15 @@ export async function makeStub(image: ImageFile, identity: ImageIdentity, record
   }
 }
 
-/** Frees what a stub still holds behind its record, as one does whose offload or hydration was killed; returns the bytes freed. */
-export async function finishStub(image: ImageFile, record: StubRecord, options: LeaseOptions): Promise<number> {
+/**
+ * Frees what a stub still holds behind its record, as one does whose offload or hydration was killed; returns
+ * the bytes freed.
+ */
+export async function finishStub(
+  image: ImageFile,
+  record: StubRecord,
+  options: LeaseOptions,
+): Promise<number> {
   return underLease(image, options, async (fd) => {
     const allocated = await image.allocatedBytes();
     await image.truncate(record.imageBytes);
@@ -63,9 +74,19 @@ export async function finishStub(image: ImageFile, record: StubRecord, options: 
   });
 }
 
-/** Never throws once the file may have been changed: the answer says which of the two it is. A change that failed stays noted: it may be half there. */
-async function replaceByRecord(image: ImageFile, fd: number, record: StubRecord, options: MakeStubOptions): Promise<StubOutcome> {
-  const lead = options.lead ?? Buffer.alloc(0), bytes = Buffer.concat([lead, encodeStub(record)]), from = record.offset - lead.length;
+/**
+ * Never throws once the file may have been changed: the answer says which of the two it is. A change that
+ * failed stays noted: it may be half there.
+ */
+async function replaceByRecord(
+  image: ImageFile,
+  fd: number,
+  record: StubRecord,
+  options: MakeStubOptions,
+): Promise<StubOutcome> {
+  const lead = options.lead ?? Buffer.alloc(0),
+    bytes = Buffer.concat([lead, encodeStub(record)]),
+    from = record.offset - lead.length;
   const before = await image.read(from, bytes.length);
   const forget = await options.changes.note(image, { offset: from, stub: bytes, image: before });
   options.onStep?.('leased');
@@ -86,7 +107,10 @@ async function replaceByRecord(image: ImageFile, fd: number, record: StubRecord,
   }
 }
 
-/** A file system without holes changed nothing but the record's bytes, which can be put back; after any other failure the stub stays. */
+/**
+ * A file system without holes changed nothing but the record's bytes, which can be put back; after any other
+ * failure the stub stays.
+ */
 async function putBack(image: ImageFile, before: Buffer, from: number, error: unknown): Promise<StubOutcome> {
   if ((error as NodeJS.ErrnoException).code !== 'EOPNOTSUPP') return { state: 'stub', freedBytes: 0, error };
   try {
@@ -103,8 +127,15 @@ async function punchBehind(fd: number, record: StubRecord): Promise<void> {
   if (from < record.imageBytes) await native().punchHole(fd, from, record.imageBytes - from);
 }
 
-/** A lease is granted only while nobody else has the file open; whoever opens it meanwhile waits until it is given up. */
-async function underLease<T>(image: ImageFile, options: LeaseOptions, work: (fd: number) => Promise<T>): Promise<T> {
+/**
+ * A lease is granted only while nobody else has the file open; whoever opens it meanwhile waits until it is
+ * given up.
+ */
+async function underLease<T>(
+  image: ImageFile,
+  options: LeaseOptions,
+  work: (fd: number) => Promise<T>,
+): Promise<T> {
   const fd = await image.keepOnlyWritable();
   const end = Date.now() + options.leaseWaitMs;
   while (!native().takeWriteLease(fd)) {
@@ -119,33 +150,50 @@ async function underLease<T>(image: ImageFile, options: LeaseOptions, work: (fd:
   }
 }
 
-/** The file lost its last name at the last moment, and nobody waits to open it: no guest will ever ask for it. */
+/**
+ * The file lost its last name at the last moment, and nobody waits to open it: no guest will ever ask for it.
+ */
 async function isNobodys(image: ImageFile, fd: number): Promise<boolean> {
   return (await image.identity()).nlink === 0n && native().leaseHeld(fd);
 }
 
 function removed(path: string): ParsError {
-  return new ParsError('busy', `${path} was removed while it was being stored: its guest was started, or the save was discarded`);
+  return new ParsError(
+    'busy',
+    `${path} was removed while it was being stored: its guest was started, or the save was discarded`,
+  );
 }
 
 function refuseChanged(image: ImageFile, before: ImageIdentity, now: ImageIdentity): void {
   if (now.nlink === 0n) throw removed(image.path);
   const changes = changesBetween(before, now);
   if (changes.length === 0) return;
-  throw new ParsError('busy', `${image.path} changed while it was being stored (${changes.join(', ')})`, { hint: 'it is whole; offload it again' });
+  throw new ParsError('busy', `${image.path} changed while it was being stored (${changes.join(', ')})`, {
+    hint: 'it is whole; offload it again',
+  });
 }
 
 function inUse(path: string): ParsError {
-  return new ParsError('busy', `${path} is open in another program, so it cannot become a stub now`, { hint: 'it is whole; offload it again when nobody reads it' });
+  return new ParsError('busy', `${path} is open in another program, so it cannot become a stub now`, {
+    hint: 'it is whole; offload it again when nobody reads it',
+  });
 }
 
 function wanted(path: string): ParsError {
-  return new ParsError('busy', `${path} was opened by another program just before it became a stub`, { hint: 'it is whole; if its guest is not starting, offload it again' });
+  return new ParsError('busy', `${path} was opened by another program just before it became a stub`, {
+    hint: 'it is whole; if its guest is not starting, offload it again',
+  });
 }
 
 function noHoles(path: string, cause: unknown): ParsError {
-  return new ParsError('refused', `the file system of ${path} cannot punch holes, so the image cannot become a stub`, {
-    hint: 'store it without freeing it: pars offload --keep-local; or keep saves on ext4, XFS, btrfs or tmpfs',
-    cause,
-  });
+  return new ParsError(
+    'refused',
+    `the file system of ${path} cannot punch holes, so the image cannot become a stub`,
+    {
+      hint:
+        'store it without freeing it: pars offload --keep-local; or keep saves on ext4, XFS, btrfs '
+        + 'or tmpfs',
+      cause,
+    },
+  );
 }

@@ -1,7 +1,8 @@
 /**
- * The moment between image and stub, noted before it comes. The change of a few hundred bytes may span sectors of the disk, and a power cut leave
- * some as they were: a mixture that is neither, and that passes for a whole image where the record's magic is not among what was written. By its
- * note it becomes the stub again, whose snapshot is proved.
+ * The moment between image and stub, noted before it comes. The change of a few hundred bytes may span
+ * sectors of the disk, and a power cut leave some as they were: a mixture that is neither, and that passes
+ * for a whole image where the record's magic is not among what was written. By its note it becomes the stub
+ * again, whose snapshot is proved.
  */
 import { readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -34,14 +35,23 @@ export class RecordChanges {
     this.#directory = join(stateDir, 'changes');
   }
 
-  /** Makes a durable note of a change that is about to be made; returns what takes the note away when it is on the disk, or was not made. */
+  /**
+   * Makes a durable note of a change that is about to be made; returns what takes the note away when it is on
+   * the disk, or was not made.
+   */
   async note(file: ImageFile, { offset, stub, image }: RecordChange): Promise<() => Promise<void>> {
     const path = await this.#pathOf(file);
-    await writeAtomically(path, JSON.stringify({ offset, stub: stub.toString('base64'), image: image.toString('base64') }));
+    await writeAtomically(
+      path,
+      JSON.stringify({ offset, stub: stub.toString('base64'), image: image.toString('base64') }),
+    );
     return () => unlink(path).catch(() => {});
   }
 
-  /** Makes the file the stub again if a power cut left it between the two; true if it did. The caller has locked it for writing. */
+  /**
+   * Makes the file the stub again if a power cut left it between the two; true if it did. The caller has
+   * locked it for writing.
+   */
   async mend(file: ImageFile): Promise<boolean> {
     const path = await this.#pathOf(file);
     const change = await readChange(path);
@@ -73,8 +83,14 @@ async function readChange(path: string): Promise<RecordChange | null> {
 
 /** Some sectors are the stub's, the others the image's. Anything else is another file. */
 function isMixture(found: Buffer, { offset, stub, image }: RecordChange): boolean {
-  if (found.length !== stub.length || stub.length !== image.length || found.equals(stub) || found.equals(image)) return false;
-  for (let at = 0; at < found.length; ) {
+  if (
+    found.length !== stub.length
+    || stub.length !== image.length
+    || found.equals(stub)
+    || found.equals(image)
+  )
+    return false;
+  for (let at = 0; at < found.length;) {
     const end = Math.min(found.length, at + SECTOR - ((offset + at) % SECTOR));
     const is = (side: Buffer): boolean => found.subarray(at, end).equals(side.subarray(at, end));
     if (!is(stub) && !is(image)) return false;

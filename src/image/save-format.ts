@@ -1,6 +1,7 @@
 /**
- * The formats in which libvirt saves QEMU's stream through a compressor (`save_image_format` of qemu.conf). Header and XML stand before it as
- * they are. The programs are those that libvirt itself runs, so they are there wherever it can read such an image.
+ * The formats in which libvirt saves QEMU's stream through a compressor (`save_image_format` of qemu.conf).
+ * Header and XML stand before it as they are. The programs are those that libvirt itself runs, so they are
+ * there wherever it can read such an image.
  */
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +36,9 @@ export function isCompressed(format: string): format is CompressedFormat {
 export function commandFor(format: CompressedFormat, direction: keyof Programs): readonly string[] {
   const command = FORMATS[format][direction];
   if (PROGRAM_PATH.some((directory) => isExecutable(join(directory, command[0])))) return command;
-  throw new ParsError('refused', `the image is saved as ${format}, but ${command[0]} is not installed here`, { hint: `install ${command[0]}: libvirt needs it too to start the guest` });
+  throw new ParsError('refused', `the image is saved as ${format}, but ${command[0]} is not installed here`, {
+    hint: `install ${command[0]}: libvirt needs it too to start the guest`,
+  });
 }
 
 function isExecutable(path: string): boolean {

@@ -1,6 +1,7 @@
 /**
- * What stands before the record in the stub of a compressed image: a whole member of the compressor, which unpacks to a line of text. With nothing to read QEMU would
- * wait for ever, and libvirt with it; what is no migration stream ends the start at once. Part of the format (docs/format.md), so these bytes never change.
+ * What stands before the record in the stub of a compressed image: a whole member of the compressor, which
+ * unpacks to a line of text. With nothing to read QEMU would wait for ever, and libvirt with it; what is no
+ * migration stream ends the start at once. Part of the format (docs/format.md), so these bytes never change.
  */
 import { createHash } from 'node:crypto';
 import type { CompressedFormat } from './save-format.js';
@@ -10,7 +11,8 @@ export const LEAD_BYTES = 1024;
 
 const MEMBERS: Record<CompressedFormat, string> = {
   gzip: 'H4sIAAAAAAACAwvJyCxWAKKSjFSF4pLSJIX8NIXEPIXM3MT0VIXyjPziVIUCILNYIbEoVSEzD6ouH8gBKgxILCrW4wIAPRK7H0MAAAA=',
-  bzip2: 'QlpoOTFBWSZTWYulZJAAAAjTgAAQQAFEADPj3oAgAECVTyJtJkyemiFA00MjJiLU1mypZOpSVGbLyLbgZxyDRsjlxk5RFKTWbI9C8+wuVX8XckU4UJCLpWSQ',
+  bzip2:
+    'QlpoOTFBWSZTWYulZJAAAAjTgAAQQAFEADPj3oAgAECVTyJtJkyemiFA00MjJiLU1mypZOpSVGbLyLbgZxyDRsjlxk5RFKTWbI9C8+wuVX8XckU4UJCLpWSQ',
   xz: '/Td6WFoAAAFpIt42AgAhAQwAAACPmEGc4ABCAD1dACoaCSdkHIePX7KuOy5hK/62bpgi7hi1gSmkO5uYv5dZSuMG2bc9C9HtZgOgdhjSfDouoXisHEmC2u7oAAAAAAAAPRK7HwABVUMQDJ8IkEKZDQEAAAAAAVla',
   lzop: 'iUxaTwANChoKEEAgoAlAAQUDAAANAAAAAGsHMBoAAAAAACVDAiwAAABDAAAAQyJWFzFUaGlzIGlzIHRoZSBzdHViIG9mIGFuIGltYWdlIHdob3NlIHBhZ2VzIGFyZSBpbiB0aGUgc3RvcmUgb2YgUGFycy4KAAAAAA==',
   zstd: 'KLUv/QBozQEAwgMMELDrIORo4bKVqb6WLDh9IAYgnKFoUTVTKWuGvQ2u+uq82iDKJmxRJa69Pq3PPs8IAQBfmSoD',

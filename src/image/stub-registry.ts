@@ -1,6 +1,7 @@
 /**
- * The stubs this host has made, one file each: STATE/stubs/UUID.TOKEN.json. The hook tells by these names alone, without Node,
- * whether a guest that starts is any concern of ours. A stub is still known by its record; this is a list, not the proof.
+ * The stubs this host has made, one file each: STATE/stubs/UUID.TOKEN.json. The hook tells by these names
+ * alone, without Node, whether a guest that starts is any concern of ours. A stub is still known by its
+ * record; this is a list, not the proof.
  */
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,7 +14,10 @@ export interface KnownStub {
   token: string;
   domainUuid: string;
   managedSave: boolean;
-  /** Which file, and which state of it, an offload began with: while the image is that, it never became the stub. */
+  /**
+   * Which file, and which state of it, an offload began with: while the image is that, it never became the
+   * stub.
+   */
   imageVersion?: string;
 }
 
@@ -32,7 +36,14 @@ export class StubRegistry {
   }
 
   async add({ image, snapshot, token, domainUuid, managedSave, imageVersion }: KnownStub): Promise<void> {
-    const stub: KnownStub = { image, snapshot, token, domainUuid, managedSave, ...(imageVersion !== undefined && { imageVersion }) };
+    const stub: KnownStub = {
+      image,
+      snapshot,
+      token,
+      domainUuid,
+      managedSave,
+      ...(imageVersion !== undefined && { imageVersion }),
+    };
     await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
   }
 
@@ -48,7 +59,10 @@ export class StubRegistry {
 
   /** Milliseconds since a stub was noted last. */
   async ageOf(stub: KnownStub): Promise<number> {
-    return stat(this.#path(stub)).then(({ mtimeMs }) => Math.max(0, Date.now() - mtimeMs), () => 0);
+    return stat(this.#path(stub)).then(
+      ({ mtimeMs }) => Math.max(0, Date.now() - mtimeMs),
+      () => 0,
+    );
   }
 
   async knows(domainUuid: string): Promise<boolean> {
@@ -61,10 +75,14 @@ export class StubRegistry {
   }
 
   /**
-   * Hands every guest (or only that one) that the hook saw starting to `consume`, once (R25). A note is set aside first: a start that happens
-   * meanwhile leaves a new one. If `consume` fails, the note stays for the next command.
+   * Hands every guest (or only that one) that the hook saw starting to `consume`, once (R25). A note is set
+   * aside first: a start that happens meanwhile leaves a new one. If `consume` fails, the note stays for the
+   * next command.
    */
-  async settleStarts(only: string | undefined, consume: (domainUuid: string) => Promise<void>): Promise<void> {
+  async settleStarts(
+    only: string | undefined,
+    consume: (domainUuid: string) => Promise<void>,
+  ): Promise<void> {
     for (const name of await readdir(this.#started).catch(() => [])) {
       const uuid = STARTED.exec(name)?.[1];
       if (uuid !== undefined && (only ?? uuid) === uuid) await this.#settle(name, uuid, consume);

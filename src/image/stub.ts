@@ -1,6 +1,7 @@
 /**
- * The stub record: what stands in an image in place of its pages, and leads back to the snapshot (docs/format.md, "Stub").
- * Nothing is ever written into a file unless its record, the manifest and the file itself agree (R16).
+ * The stub record: what stands in an image in place of its pages, and leads back to the snapshot
+ * (docs/format.md, "Stub"). Nothing is ever written into a file unless its record, the manifest and the file
+ * itself agree (R16).
  */
 import { createHash } from 'node:crypto';
 import { ParsError } from '../errors.js';
@@ -68,7 +69,8 @@ export function decodeStub(bytes: Buffer, offset: number): StubRecord | null {
     snapshot,
     storeUrl,
   };
-  if (record.offset !== offset) throw damaged(`it says it stands at ${record.offset}, but was found at ${offset}`);
+  if (record.offset !== offset)
+    throw damaged(`it says it stands at ${record.offset}, but was found at ${offset}`);
   return record;
 }
 
@@ -82,8 +84,9 @@ export interface StubFile {
 }
 
 /**
- * Throws 'refused' unless record, manifest and file are of one offload. `packedBytes` is the length the file gets when hydrated:
- * a hydration that was killed late may have left it so. A compressed image has any length then.
+ * Throws 'refused' unless record, manifest and file are of one offload. `packedBytes` is the length the file
+ * gets when hydrated: a hydration that was killed late may have left it so. A compressed image has any length
+ * then.
  */
 export function checkStub(record: StubRecord, manifest: Manifest, file: StubFile, packedBytes: number): void {
   const expected: [what: string, expected: string | number, found: string | number][] = [
@@ -95,31 +98,49 @@ export function checkStub(record: StubRecord, manifest: Manifest, file: StubFile
     ['place of the record', manifest.image.headEnd, record.offset],
     ['head digest of the record', manifest.image.headDigest, record.headDigest],
     ['head digest of the file', manifest.image.headDigest, file.headDigest],
-    ['length of the file', manifest.image.rawBytes !== undefined || hydratedLength(manifest, file.bytes, packedBytes) ? file.bytes : manifest.image.bytes, file.bytes],
+    [
+      'length of the file',
+      manifest.image.rawBytes !== undefined || hydratedLength(manifest, file.bytes, packedBytes)
+        ? file.bytes
+        : manifest.image.bytes,
+      file.bytes,
+    ],
   ];
   for (const [what, want, found] of expected) {
     if (want !== found) throw disagreement(file.path, what, want, found);
   }
 }
 
-/** A repair that gave pages up makes the image shorter: a hydration that was killed before it left a length in between. */
+/**
+ * A repair that gave pages up makes the image shorter: a hydration that was killed before it left a length in
+ * between.
+ */
 function hydratedLength({ revision, image }: Manifest, bytes: number, packedBytes: number): boolean {
   return bytes === packedBytes || (revision > 0 && bytes > packedBytes && bytes < image.bytes);
 }
 
 function disagreement(path: string, what: string, want: string | number, found: string | number): ParsError {
-  return new ParsError('refused', `${path} is not the stub of its snapshot: ${what} should be ${want}, but is ${found}`, {
-    hint: 'nothing was written; if the snapshot is the right one, write its image with: pars restore SNAPSHOT --to FILE',
-  });
+  return new ParsError(
+    'refused',
+    `${path} is not the stub of its snapshot: ${what} should be ${want}, but is ${found}`,
+    {
+      hint:
+        'nothing was written; if the snapshot is the right one, write its image with: pars restore '
+        + 'SNAPSHOT --to FILE',
+    },
+  );
 }
 
 function checkedBody(bytes: Buffer): Buffer {
   const version = bytes.length < 16 ? 0 : bytes.readUInt32LE(8);
-  if (version !== STUB_VERSION) throw damaged(`its version is ${version}, this program reads ${STUB_VERSION}`);
+  if (version !== STUB_VERSION)
+    throw damaged(`its version is ${version}, this program reads ${STUB_VERSION}`);
   const length = bytes.readUInt32LE(12);
-  if (length < FIXED_BYTES + 4 + DIGEST_BYTES || length > Math.min(bytes.length, MAX_STUB_BYTES)) throw damaged(`its length ${length} cannot be`);
+  if (length < FIXED_BYTES + 4 + DIGEST_BYTES || length > Math.min(bytes.length, MAX_STUB_BYTES))
+    throw damaged(`its length ${length} cannot be`);
   const body = bytes.subarray(0, length - DIGEST_BYTES);
-  if (!sha256(body).equals(bytes.subarray(length - DIGEST_BYTES, length))) throw damaged('its digest does not match');
+  if (!sha256(body).equals(bytes.subarray(length - DIGEST_BYTES, length)))
+    throw damaged('its digest does not match');
   return body;
 }
 

@@ -1,6 +1,7 @@
 /**
- * A compressed image as the raw one it stands for: the same header with the format 0, the same XML, and QEMU's stream as it is. It lies in a file without
- * a name beside the image, which goes away with its descriptor, whatever becomes of us: memory of a guest is written nowhere else (R24).
+ * A compressed image as the raw one it stands for: the same header with the format 0, the same XML, and
+ * QEMU's stream as it is. It lies in a file without a name beside the image, which goes away with its
+ * descriptor, whatever becomes of us: memory of a guest is written nowhere else (R24).
  */
 import { constants, readSync } from 'node:fs';
 import { open, realpath, statfs, unlink, type FileHandle } from 'node:fs/promises';
@@ -24,15 +25,25 @@ export interface UnpackOptions {
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 /** Of the header's fields. */
 const FORMAT_AT = 28;
-/** Live snapshots send pages more than once, but not without end: what unpacks to more than this is made to fill disks. */
+/**
+ * Live snapshots send pages more than once, but not without end: what unpacks to more than this is made to
+ * fill disks.
+ */
 const MOST_TIMES_RAM = 8;
 const MOST_BESIDE_RAM = 1 << 30;
 /** So much of the file system stays free: saves of other guests go there. */
 const SPARE_SHARE = 0.02;
 const LOOK_EVERY = 64 << 20;
 
-/** Unpacks the image `fd` of `path` and returns the raw one, read-only. Throws 'no-space' when there is no room for it beside the image. */
-export async function unpackImage({ fd, path }: { fd: number; path: string }, facts: ImageFacts, options: UnpackOptions = {}): Promise<FileHandle> {
+/**
+ * Unpacks the image `fd` of `path` and returns the raw one, read-only. Throws 'no-space' when there is no
+ * room for it beside the image.
+ */
+export async function unpackImage(
+  { fd, path }: { fd: number; path: string },
+  facts: ImageFacts,
+  options: UnpackOptions = {},
+): Promise<FileHandle> {
   const file = await openNameless(dirname(await realpath(path).catch(() => path)));
   try {
     await file.write(rawHeader(await readHead(fd, facts.streamOffset)), 0, facts.streamOffset, 0);
@@ -59,7 +70,13 @@ function rawHeader(head: Buffer): Buffer {
   return head;
 }
 
-async function unpackStream(fd: number, path: string, file: FileHandle, facts: ImageFacts, options: UnpackOptions): Promise<void> {
+async function unpackStream(
+  fd: number,
+  path: string,
+  file: FileHandle,
+  facts: ImageFacts,
+  options: UnpackOptions,
+): Promise<void> {
   if (!isCompressed(facts.format)) throw new ParsError('internal', `${path} is not compressed`);
   // A description of its own, with a position of its own.
   const source = await open(`/proc/self/fd/${fd}`, constants.O_RDONLY);
@@ -77,16 +94,29 @@ async function unpackStream(fd: number, path: string, file: FileHandle, facts: I
   }
 }
 
-async function keep(pieces: AsyncGenerator<Buffer>, path: string, file: FileHandle, { streamOffset, domain }: ImageFacts, { onProgress, mostBytes }: UnpackOptions): Promise<void> {
+async function keep(
+  pieces: AsyncGenerator<Buffer>,
+  path: string,
+  file: FileHandle,
+  { streamOffset, domain }: ImageFacts,
+  { onProgress, mostBytes }: UnpackOptions,
+): Promise<void> {
   const most = mostBytes ?? MOST_TIMES_RAM * domain.memoryBytes + MOST_BESIDE_RAM;
-  let at = streamOffset, looked = -Infinity;
+  let at = streamOffset,
+    looked = -Infinity;
   for await (const piece of pieces) {
     if (at - looked >= LOOK_EVERY) {
       await refuseCrowding(file, path);
       looked = at;
     }
-    if (at + piece.length > most) throw new ParsError('corrupt', `${path} unpacks to more than ${most} bytes, for a guest of ${domain.memoryBytes}`, { hint: 'it may have been made to fill your disk' });
-    for (let done = 0; done < piece.length; ) done += (await file.write(piece, done, piece.length - done, at + done)).bytesWritten;
+    if (at + piece.length > most)
+      throw new ParsError(
+        'corrupt',
+        `${path} unpacks to more than ${most} bytes, for a guest of ${domain.memoryBytes}`,
+        { hint: 'it may have been made to fill your disk' },
+      );
+    for (let done = 0; done < piece.length;)
+      done += (await file.write(piece, done, piece.length - done, at + done)).bytesWritten;
     at += piece.length;
     onProgress?.({ phase: 'unpacking', done: at, total: domain.memoryBytes, unit: 'bytes' });
   }
@@ -95,12 +125,16 @@ async function keep(pieces: AsyncGenerator<Buffer>, path: string, file: FileHand
 async function refuseCrowding(file: FileHandle, path: string): Promise<void> {
   const { bavail, blocks } = await statfs(`/proc/self/fd/${file.fd}`);
   if (bavail >= blocks * SPARE_SHARE) return;
-  throw new ParsError('no-space', `there is no room to unpack ${path} beside it`, { hint: 'its guest\'s memory is needed there uncompressed for a while: make room on that file system, or set save_image_format = "raw" in /etc/libvirt/qemu.conf' });
+  throw new ParsError('no-space', `there is no room to unpack ${path} beside it`, {
+    hint:
+      "its guest's memory is needed there uncompressed for a while: make room on that file system, "
+      + 'or set save_image_format = "raw" in /etc/libvirt/qemu.conf',
+  });
 }
 
 function skip(fd: number, bytes: number): void {
   const buffer = Buffer.alloc(Math.min(bytes, LOOK_EVERY));
-  for (let left = bytes; left > 0; ) {
+  for (let left = bytes; left > 0;) {
     const read = readSync(fd, buffer, 0, Math.min(left, buffer.length), null);
     if (read === 0) throw new ParsError('corrupt', 'the image ends within its XML');
     left -= read;
@@ -112,7 +146,8 @@ async function openNameless(directory: string): Promise<FileHandle> {
   try {
     return await open(directory, O_TMPFILE | constants.O_RDWR, 0o600);
   } catch (error) {
-    if (!['EOPNOTSUPP', 'EISDIR', 'ENOENT', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? '')) throw unpackError(error, directory);
+    if (!['EOPNOTSUPP', 'EISDIR', 'ENOENT', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      throw unpackError(error, directory);
   }
   const name = join(directory, temporaryName('unpacked'));
   const file = await open(name, 'wx+', 0o600).catch((error: unknown) => {
@@ -125,5 +160,10 @@ async function openNameless(directory: string): Promise<FileHandle> {
 function unpackError(cause: unknown, directory: string): unknown {
   const full = diskFull(cause, directory);
   if (full !== cause) return full;
-  return new ParsError('refused', `a compressed image is unpacked beside it, but nothing can be written in ${directory}: ${(cause as Error).message}`, { hint: 'run pars as root, or copy the image elsewhere', cause });
+  return new ParsError(
+    'refused',
+    `a compressed image is unpacked beside it, but nothing can be written in ${directory}: `
+      + `${(cause as Error).message}`,
+    { hint: 'run pars as root, or copy the image elsewhere', cause },
+  );
 }

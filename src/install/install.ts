@@ -40,7 +40,8 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
   const path = await hookPath(options.hooksDir);
   await refuseForeign(path);
   const changes: string[] = [];
-  for (const name of ['stubs', 'started', 'jobs']) await mkdir(join(options.stateDir, name), { recursive: true, mode: 0o700 });
+  for (const name of ['stubs', 'started', 'jobs'])
+    await mkdir(join(options.stateDir, name), { recursive: true, mode: 0o700 });
   const { directory, copied } = await installProgram(resolve(options.prefix));
   if (copied) changes.push(`copied the program to ${directory}`);
   const text = await hookText(directory, options);
@@ -54,7 +55,10 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
   return changes;
 }
 
-/** Takes the hook and the copied programs away. Refused while this host has stubs (R29), which could not be woken any more. */
+/**
+ * Takes the hook and the copied programs away. Refused while this host has stubs (R29), which could not be
+ * woken any more.
+ */
 export async function uninstallHook(options: UninstallOptions): Promise<string[]> {
   if (!options.force) await refuseWhileNeeded(options);
   const changes: string[] = [];
@@ -71,12 +75,22 @@ export async function uninstallHook(options: UninstallOptions): Promise<string[]
 
 async function refuseWhileNeeded({ stateDir }: UninstallOptions): Promise<void> {
   const running = (await readJobs(stateDir)).find((job) => job.state === 'running');
-  if (running) throw new ParsError('busy', `${running.image} is being worked on (${running.kind})`, { hint: 'wait until "pars status" shows nothing running' });
+  if (running)
+    throw new ParsError('busy', `${running.image} is being worked on (${running.kind})`, {
+      hint: 'wait until "pars status" shows nothing running',
+    });
   const stubs = await liveStubs(new StubRegistry(stateDir));
   if (stubs.length === 0) return;
-  throw new ParsError('refused', `this host has ${stubs.length} stubs that could not be started without the hook: ${stubs.map((stub) => stub.image).join(', ')}`, {
-    hint: 'bring them back first with: pars hydrate IMAGE... (or --force, and hydrate by hand before each start)',
-  });
+  throw new ParsError(
+    'refused',
+    `this host has ${stubs.length} stubs that could not be started without the hook: `
+      + `${stubs.map((stub) => stub.image).join(', ')}`,
+    {
+      hint:
+        'bring them back first with: pars hydrate IMAGE... (or --force, and hydrate by hand before '
+        + 'each start)',
+    },
+  );
 }
 
 async function hookText(program: string, options: InstallOptions): Promise<string> {
@@ -106,20 +120,29 @@ export async function hookPath(hooksDir: string): Promise<string> {
 
 export async function libvirtVersion(): Promise<[major: number, minor: number]> {
   for (const daemon of DAEMONS) {
-    const output = await promisify(execFile)(daemon, ['--version'], { env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` } }).catch(() => null);
+    const output = await promisify(execFile)(daemon, ['--version'], {
+      env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+    }).catch(() => null);
     const match = /(\d+)\.(\d+)\.\d+/.exec(output?.stdout ?? '');
     if (match) return [Number(match[1]), Number(match[2])];
   }
-  throw new ParsError('missing', 'neither libvirtd nor virtqemud is installed here, so there is nothing to hook into', {
-    hint: 'install libvirt (Debian: libvirt-daemon-system), then run this again',
-  });
+  throw new ParsError(
+    'missing',
+    'neither libvirtd nor virtqemud is installed here, so there is nothing to hook into',
+    { hint: 'install libvirt (Debian: libvirt-daemon-system), then run this again' },
+  );
 }
 
 async function refuseForeign(path: string): Promise<void> {
-  const present = await access(path).then(() => true, () => false);
+  const present = await access(path).then(
+    () => true,
+    () => false,
+  );
   if (!present || (await isOurs(path))) return;
   throw new ParsError('refused', `${path} is somebody else's hook, and stays as it is`, {
-    hint: 'with libvirt 6.5 or later several hooks can stand side by side in qemu.d; with an older one, call this program from your hook by hand',
+    hint:
+      'with libvirt 6.5 or later several hooks can stand side by side in qemu.d; with an older one, '
+      + 'call this program from your hook by hand',
   });
 }
 
@@ -144,7 +167,10 @@ export interface Reload {
 
 /** Which daemons have seen the hook since it was written: nothing else tells. */
 async function rememberReload(stateDir: string, hook: string): Promise<void> {
-  const reload: Reload = { hook, daemons: await Promise.all((await runningDaemons()).map(({ pid }) => daemonId(pid))) };
+  const reload: Reload = {
+    hook,
+    daemons: await Promise.all((await runningDaemons()).map(({ pid }) => daemonId(pid))),
+  };
   await writeAtomically(reloadPath(stateDir), `${JSON.stringify(reload)}\n`);
 }
 
@@ -165,7 +191,8 @@ export async function runningDaemons(): Promise<{ name: string; pid: number }[]>
   for (const name of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
     const comm = (await readFile(join('/proc', name, 'comm'), 'utf8').catch(() => '')).trim();
     if (!DAEMONS.some((daemon) => daemon === comm)) continue;
-    if ((await readlink(join('/proc', name, 'ns', 'mnt')).catch(() => '')) === ours) found.push({ name: comm, pid: Number(name) });
+    if ((await readlink(join('/proc', name, 'ns', 'mnt')).catch(() => '')) === ours)
+      found.push({ name: comm, pid: Number(name) });
   }
   return found;
 }

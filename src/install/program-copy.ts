@@ -1,6 +1,7 @@
 /**
- * A copy of this program that the hook can rely on: what it needs and no more, in a directory of its own that is named after
- * its contents, so that an update of the sources never changes what a running guest depends on.
+ * A copy of this program that the hook can rely on: what it needs and no more, in a directory of its own that
+ * is named after its contents, so that an update of the sources never changes what a running guest depends
+ * on.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -20,7 +21,10 @@ const BINARIES = ['build/Release/pars.node', 'build/Release/pars-reader'];
 const MARK = '.pars-program';
 /** Needed to build the addon, not to run it. */
 const BUILD_ONLY = new Set(['node-addon-api']);
-/** Not among our dependencies, but taken along where somebody has installed it: for stores that want a Kerberos ticket. */
+/**
+ * Not among our dependencies, but taken along where somebody has installed it: for stores that want a
+ * Kerberos ticket.
+ */
 const IF_INSTALLED = ['kerberos'];
 
 interface PackageJson {
@@ -30,11 +34,15 @@ interface PackageJson {
   optionalDependencies?: Record<string, string>;
 }
 
-/** Copies the program below `prefix` unless that very program is there already, undamaged; returns its directory. */
+/**
+ * Copies the program below `prefix` unless that very program is there already, undamaged; returns its
+ * directory.
+ */
 export async function installProgram(prefix: string): Promise<{ directory: string; copied: boolean }> {
   const name = await programName(PACKAGE_ROOT);
   const directory = join(prefix, name);
-  if ((await namesIn(directory)).includes(MARK) && (await programName(directory).catch(() => null)) === name) return { directory, copied: false };
+  if ((await namesIn(directory)).includes(MARK) && (await programName(directory).catch(() => null)) === name)
+    return { directory, copied: false };
   const temporary = `${directory}.${process.pid}.tmp`;
   try {
     await mkdir(temporary, { recursive: true, mode: 0o755 });
@@ -49,7 +57,10 @@ export async function installProgram(prefix: string): Promise<{ directory: strin
   return { directory, copied: true };
 }
 
-/** Removes every program copied below `prefix`, and `prefix` if nothing else is in it; returns what was removed. */
+/**
+ * Removes every program copied below `prefix`, and `prefix` if nothing else is in it; returns what was
+ * removed.
+ */
 export async function removePrograms(prefix: string): Promise<string[]> {
   const removed: string[] = [];
   for (const name of await namesIn(prefix)) {
@@ -67,14 +78,18 @@ async function namesIn(directory: string): Promise<string[]> {
 }
 
 async function copyProgram(to: string): Promise<void> {
-  for (const path of ['dist', 'hooks', 'package.json']) await cp(join(PACKAGE_ROOT, path), join(to, path), { recursive: true });
+  for (const path of ['dist', 'hooks', 'package.json'])
+    await cp(join(PACKAGE_ROOT, path), join(to, path), { recursive: true });
   for (const path of BINARIES) {
     await mkdir(dirname(join(to, path)), { recursive: true, mode: 0o755 });
     await cp(join(PACKAGE_ROOT, path), join(to, path));
     await chmod(join(to, path), 0o755);
   }
   for (const directory of await packages()) {
-    await cp(join(PACKAGE_ROOT, 'node_modules', directory), join(to, 'node_modules', directory), { recursive: true, dereference: true });
+    await cp(join(PACKAGE_ROOT, 'node_modules', directory), join(to, 'node_modules', directory), {
+      recursive: true,
+      dereference: true,
+    });
   }
   // A start may depend on it right after a power cut.
   await syncTree(to);
@@ -91,17 +106,28 @@ async function syncTree(directory: string): Promise<void> {
   await syncPath(directory);
 }
 
-/** The packages the program runs with, as paths below node_modules: its dependencies and theirs, of the optional ones those that are there. */
+/**
+ * The packages the program runs with, as paths below node_modules: its dependencies and theirs, of the
+ * optional ones those that are there.
+ */
 async function packages(root = PACKAGE_ROOT): Promise<string[]> {
   const isThere = (name: string): boolean => existsSync(join(root, 'node_modules', name, 'package.json'));
   const found = new Set<string>();
-  const queue = [...Object.keys((await packageJson(root)).dependencies ?? {}), ...IF_INSTALLED.filter(isThere)];
+  const queue = [
+    ...Object.keys((await packageJson(root)).dependencies ?? {}),
+    ...IF_INSTALLED.filter(isThere),
+  ];
   for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
     if (found.has(name) || BUILD_ONLY.has(name)) continue;
     found.add(name);
-    const { dependencies = {}, optionalDependencies = {} } = await packageJson(join(root, 'node_modules', name));
+    const { dependencies = {}, optionalDependencies = {} } = await packageJson(
+      join(root, 'node_modules', name),
+    );
     // npm lists optional ones among the others as well.
-    queue.push(...Object.keys(dependencies).filter((one) => !(one in optionalDependencies)), ...Object.keys(optionalDependencies).filter(isThere));
+    queue.push(
+      ...Object.keys(dependencies).filter((one) => !(one in optionalDependencies)),
+      ...Object.keys(optionalDependencies).filter(isThere),
+    );
   }
   return [...found];
 }
@@ -110,15 +136,23 @@ async function packageJson(directory: string): Promise<PackageJson> {
   try {
     return JSON.parse(await readFile(join(directory, 'package.json'), 'utf8')) as PackageJson;
   } catch (cause) {
-    throw new ParsError('missing', `${directory} has no readable package.json`, { hint: 'run "npm install" in the directory of pars', cause });
+    throw new ParsError('missing', `${directory} has no readable package.json`, {
+      hint: 'run "npm install" in the directory of pars',
+      cause,
+    });
   }
 }
 
-/** Of the program in a directory: its version, and a digest of what it is made of; of the packages it needs only which there are. */
+/**
+ * Of the program in a directory: its version, and a digest of what it is made of; of the packages it needs
+ * only which there are.
+ */
 async function programName(root: string): Promise<string> {
   const { version } = await packageJson(root);
   const hash = createHash('sha256');
-  const files = (await readdir(join(root, 'dist'), { recursive: true }).catch(() => [])).filter((name) => name.endsWith('.js')).sort();
+  const files = (await readdir(join(root, 'dist'), { recursive: true }).catch(() => []))
+    .filter((name) => name.endsWith('.js'))
+    .sort();
   for (const path of [...files.map((name) => `dist/${name}`), 'package.json', 'hooks/qemu', ...BINARIES]) {
     hash.update(path).update(await programFile(join(root, path)));
   }
@@ -130,6 +164,9 @@ async function programFile(path: string): Promise<Buffer> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new ParsError('missing', `${path} is not there: the program is not built`, { hint: 'run "npm run build" first', cause });
+    throw new ParsError('missing', `${path} is not there: the program is not built`, {
+      hint: 'run "npm run build" first',
+      cause,
+    });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * What went wrong on this host, kept when it was made good since: a line of JSON each in STATE/failures.jsonl, the last hundred or so,
- * and a line in the system's log.
+ * What went wrong on this host, kept when it was made good since: a line of JSON each in
+ * STATE/failures.jsonl, the last hundred or so, and a line in the system's log.
  */
 import { join } from 'node:path';
 import type { ErrorKind } from '../errors.js';
@@ -21,7 +21,10 @@ export interface Failure {
 export async function noteFailure(stateDir: string, failure: Failure): Promise<void> {
   const { work, subject, kind, message, hint } = failure;
   const line = `${work} ${subject} failed (${kind}): ${message}${hint === null ? '' : `; ${hint}`}`;
-  await Promise.all([appendLine(pathIn(stateDir), failure).catch(() => {}), tellSystem('err', line).catch(() => {})]);
+  await Promise.all([
+    appendLine(pathIn(stateDir), failure).catch(() => {}),
+    tellSystem('err', line).catch(() => {}),
+  ]);
 }
 
 /** The last failures, the latest first. */

@@ -1,6 +1,7 @@
 /**
- * What this host is doing or did to images, one small file an image and kind of work, so that `pars status` can tell.
- * A job says it runs; that it does is proved by the process it names, so a killed one is shown as interrupted.
+ * What this host is doing or did to images, one small file an image and kind of work, so that `pars status`
+ * can tell. A job says it runs; that it does is proved by the process it names, so a killed one is shown as
+ * interrupted.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile, unlink } from 'node:fs/promises';
@@ -25,7 +26,10 @@ export interface Job {
   began: string;
   ended: string | null;
   error: { kind: ErrorKind; message: string; hint: string | null } | null;
-  /** The process at work, and when it started (clock ticks since boot): a number that was given out again is not it. */
+  /**
+   * The process at work, and when it started (clock ticks since boot): a number that was given out again is
+   * not it.
+   */
   pid: number;
   processStart: string;
 }
@@ -45,8 +49,16 @@ export class JobRecord {
   /** Says that this process works on `image`; replaces what an earlier job of the kind left. */
   static async begin(stateDir: string, kind: JobKind, image: string): Promise<JobRecord> {
     const job: Job = {
-      kind, image, domain: null, snapshot: null, state: 'running', began: new Date().toISOString(), ended: null, error: null,
-      pid: process.pid, processStart: processStart(process.pid) ?? '',
+      kind,
+      image,
+      domain: null,
+      snapshot: null,
+      state: 'running',
+      began: new Date().toISOString(),
+      ended: null,
+      error: null,
+      pid: process.pid,
+      processStart: processStart(process.pid) ?? '',
     };
     const path = jobPath(stateDir, kind, image);
     const record = new JobRecord(path, job, await readFile(path, 'utf8').catch(() => null));
@@ -65,7 +77,12 @@ export class JobRecord {
   }
 
   async fail(error: unknown): Promise<void> {
-    this.#job = { ...this.#job, state: wasStopped(error) ? 'interrupted' : 'failed', ended: new Date().toISOString(), error: describe(error) };
+    this.#job = {
+      ...this.#job,
+      state: wasStopped(error) ? 'interrupted' : 'failed',
+      ended: new Date().toISOString(),
+      error: describe(error),
+    };
     await this.#save();
   }
 
@@ -80,10 +97,17 @@ export class JobRecord {
 }
 
 /**
- * Runs `work` as a job. State that cannot be written does not stop the work: the image matters more than the note about it.
- * `byHand`: a person asked for it, who is told of a mistake in what was typed; that is no failure of this host.
+ * Runs `work` as a job. State that cannot be written does not stop the work: the image matters more than the
+ * note about it. `byHand`: a person asked for it, who is told of a mistake in what was typed; that is no
+ * failure of this host.
  */
-export async function asJob<T>(stateDir: string, kind: JobKind, image: string, work: (record: JobRecord | null) => Promise<T>, { byHand = false } = {}): Promise<T> {
+export async function asJob<T>(
+  stateDir: string,
+  kind: JobKind,
+  image: string,
+  work: (record: JobRecord | null) => Promise<T>,
+  { byHand = false } = {},
+): Promise<T> {
   const record = await JobRecord.begin(stateDir, kind, image).catch(() => null);
   try {
     const result = await work(record);
@@ -96,32 +120,51 @@ export async function asJob<T>(stateDir: string, kind: JobKind, image: string, w
   }
 }
 
-async function noteEnd(record: JobRecord | null, stateDir: string, kind: JobKind, image: string, error: unknown): Promise<void> {
+async function noteEnd(
+  record: JobRecord | null,
+  stateDir: string,
+  kind: JobKind,
+  image: string,
+  error: unknown,
+): Promise<void> {
   await record?.fail(error).catch(() => {});
   if (!wasStopped(error)) await remember(stateDir, kind, image, describe(error));
 }
 
 function describe(error: unknown): NonNullable<Job['error']> {
   const message = error instanceof Error ? error.message : String(error);
-  const [kind, hint] = error instanceof ParsError ? [error.kind, error.hint ?? null] : (['internal', null] as const);
+  const [kind, hint] =
+    error instanceof ParsError ? [error.kind, error.hint ?? null] : (['internal', null] as const);
   return { kind, message, hint };
 }
 
-async function remember(stateDir: string, work: JobKind, subject: string, error: NonNullable<Job['error']>): Promise<void> {
+async function remember(
+  stateDir: string,
+  work: JobKind,
+  subject: string,
+  error: NonNullable<Job['error']>,
+): Promise<void> {
   await countFailure(stateDir, work, error.kind);
   await noteFailure(stateDir, { time: new Date().toISOString(), work, subject, ...error });
 }
 
 /** By a signal or a deadline: nothing is wrong then. */
 function wasStopped(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'AbortError' || error.name === 'TimeoutError' || error.message.startsWith('interrupted by '));
+  return (
+    error instanceof Error
+    && (error.name === 'AbortError'
+      || error.name === 'TimeoutError'
+      || error.message.startsWith('interrupted by '))
+  );
 }
 
 /** All jobs this host remembers, the latest first. */
 export async function readJobs(stateDir: string): Promise<Job[]> {
   const directory = join(stateDir, 'jobs');
   const names = await readdir(directory).catch(() => []);
-  const jobs = await Promise.all(names.filter((name) => /^[a-z0-9-]+\.json$/.test(name)).map((name) => readJob(join(directory, name))));
+  const jobs = await Promise.all(
+    names.filter((name) => /^[a-z0-9-]+\.json$/.test(name)).map((name) => readJob(join(directory, name))),
+  );
   return jobs.filter((job): job is Job => job !== null).sort((a, b) => b.began.localeCompare(a.began));
 }
 
@@ -133,7 +176,8 @@ export async function forgetJob(stateDir: string, kind: JobKind, image: string):
 async function readJob(path: string): Promise<Job | null> {
   try {
     const job = JSON.parse(await readFile(path, 'utf8')) as Job;
-    const gone = job.state === 'running' && (job.processStart === '' || processStart(job.pid) !== job.processStart);
+    const gone =
+      job.state === 'running' && (job.processStart === '' || processStart(job.pid) !== job.processStart);
     return gone ? { ...job, state: 'interrupted' } : job;
   } catch {
     return null;
@@ -141,5 +185,9 @@ async function readJob(path: string): Promise<Job | null> {
 }
 
 function jobPath(stateDir: string, kind: JobKind, image: string): string {
-  return join(stateDir, 'jobs', `${kind}-${createHash('sha256').update(image).digest('hex').slice(0, 24)}.json`);
+  return join(
+    stateDir,
+    'jobs',
+    `${kind}-${createHash('sha256').update(image).digest('hex').slice(0, 24)}.json`,
+  );
 }

@@ -8,13 +8,19 @@ const LONGEST_FILE = 256 << 10;
 export async function appendLine(path: string, value: unknown): Promise<void> {
   const text = await tooLong(path);
   if (text === null) await appendFile(path, `${JSON.stringify(value)}\n`, { mode: 0o600 });
-  else await writeAtomically(path, [...text.split('\n').slice(-KEPT / 2), JSON.stringify(value), ''].join('\n'));
+  else
+    await writeAtomically(path, [...text.split('\n').slice(-KEPT / 2), JSON.stringify(value), ''].join('\n'));
 }
 
 /** The latest first; none when there is no file. A line that a kill cut short does not count. */
 export async function readLines<T>(path: string): Promise<T[]> {
   const text = await readFile(path, 'utf8').catch(() => '');
-  return text.split('\n').map((line) => parse<T>(line)).filter((value) => value !== null).slice(-KEPT).reverse();
+  return text
+    .split('\n')
+    .map((line) => parse<T>(line))
+    .filter((value) => value !== null)
+    .slice(-KEPT)
+    .reverse();
 }
 
 async function tooLong(path: string): Promise<string | null> {

@@ -1,6 +1,6 @@
 /**
- * What this host has done, guest by guest, for monitoring: STATE/ledger.json. Counters only grow. It is a note beside the work, so none of
- * this throws: an image matters more than its statistics.
+ * What this host has done, guest by guest, for monitoring: STATE/ledger.json. Counters only grow. It is a
+ * note beside the work, so none of this throws: an image matters more than its statistics.
  */
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -55,14 +55,22 @@ export async function readLedger(stateDir: string): Promise<Ledger> {
   }
 }
 
-export async function countOffload(stateDir: string, guest: { uuid: string; name: string }, success: OffloadSuccess): Promise<void> {
+export async function countOffload(
+  stateDir: string,
+  guest: { uuid: string; name: string },
+  success: OffloadSuccess,
+): Promise<void> {
   await change(stateDir, (ledger) => {
     const entry = entryOf(ledger, guest);
     Object.assign(entry, { offloads: entry.offloads + 1, offload: success });
   });
 }
 
-export async function countHydrate(stateDir: string, guest: { uuid: string; name: string }, success: Success): Promise<void> {
+export async function countHydrate(
+  stateDir: string,
+  guest: { uuid: string; name: string },
+  success: Success,
+): Promise<void> {
   await change(stateDir, (ledger) => {
     const entry = entryOf(ledger, guest);
     Object.assign(entry, { hydrates: entry.hydrates + 1, hydrate: success });

@@ -1,6 +1,7 @@
 /**
- * Images that were refilled without expendable pages that should have been there: a line of JSON each in STATE/losses.jsonl, and a line in
- * the system's log. A start by libvirt has nobody else to tell: what a hook that succeeds says is heard by nobody.
+ * Images that were refilled without expendable pages that should have been there: a line of JSON each in
+ * STATE/losses.jsonl, and a line in the system's log. A start by libvirt has nobody else to tell: what a hook
+ * that succeeds says is heard by nobody.
  */
 import { join } from 'node:path';
 import type { Losses } from '../snapshot/assemble.js';
@@ -15,11 +16,20 @@ export interface NotedLoss {
   losses: Losses;
 }
 
-/** Notes what a refill lost beyond its policy; nothing when it lost nothing. Never throws: the image is whole, whatever becomes of the note. */
+/**
+ * Notes what a refill lost beyond its policy; nothing when it lost nothing. Never throws: the image is whole,
+ * whatever becomes of the note.
+ */
 export async function noteLosses(stateDir: string, loss: Omit<NotedLoss, 'time'>): Promise<void> {
   if (loss.losses.unexpected === 0) return;
   const noted: NotedLoss = { time: new Date().toISOString(), ...loss };
-  await Promise.all([appendLine(pathIn(stateDir), noted).catch(() => {}), tellSystem('warning', `hydrate ${loss.image}: ${lossInWords(loss.losses)}; see: pars verify ${loss.snapshot}`).catch(() => {})]);
+  await Promise.all([
+    appendLine(pathIn(stateDir), noted).catch(() => {}),
+    tellSystem(
+      'warning',
+      `hydrate ${loss.image}: ${lossInWords(loss.losses)}; see: pars verify ${loss.snapshot}`,
+    ).catch(() => {}),
+  ]);
 }
 
 /** The last ones, the latest first. */
@@ -28,7 +38,10 @@ export function readLosses(stateDir: string): Promise<NotedLoss[]> {
 }
 
 export function lossInWords({ unexpected, byPolicy, recovered }: Losses): string {
-  return `${unexpected} expendable pages were lost, ${byPolicy} were not stored, ${recovered} cached ones of both were recovered: the guest reads those from its disks again`;
+  return (
+    `${unexpected} expendable pages were lost, ${byPolicy} were not stored, ${recovered} cached `
+    + `ones of both were recovered: the guest reads those from its disks again`
+  );
 }
 
 const pathIn = (stateDir: string): string => join(stateDir, 'losses.jsonl');

@@ -2,7 +2,10 @@
 import { DOMParser, XMLSerializer, type Element } from '@xmldom/xmldom';
 import { ParsError } from '../errors.js';
 
-/** The same XML with the disks in `moved` (target to path) at their new places; the rest stays as libvirt wrote it. */
+/**
+ * The same XML with the disks in `moved` (target to path) at their new places; the rest stays as libvirt
+ * wrote it.
+ */
 export function moveDisks(xml: string, moved: ReadonlyMap<string, string>): string {
   if (moved.size === 0) return xml;
   const document = parse(xml);
@@ -15,7 +18,10 @@ export function moveDisks(xml: string, moved: ReadonlyMap<string, string>): stri
     moveDisk(disk, target, path);
   }
   const unknown = [...moved.keys()].filter((target) => !found.has(target));
-  if (unknown.length > 0) throw new ParsError('usage', `the guest has no disk ${unknown.join(', ')}`, { hint: 'see its disks: pars show SNAPSHOT --json' });
+  if (unknown.length > 0)
+    throw new ParsError('usage', `the guest has no disk ${unknown.join(', ')}`, {
+      hint: 'see its disks: pars show SNAPSHOT --json',
+    });
   return new XMLSerializer().serializeToString(document);
 }
 
@@ -34,7 +40,8 @@ function disksOf(domain: Element | null): Element[] {
 function moveDisk(disk: Element, target: string, path: string): void {
   const source = child(disk, 'source');
   const attribute = source?.hasAttribute('file') ? 'file' : source?.hasAttribute('dev') ? 'dev' : null;
-  if (source === null || attribute === null) throw new ParsError('usage', `${target} is no file and no device, so it has no path to set`);
+  if (source === null || attribute === null)
+    throw new ParsError('usage', `${target} is no file and no device, so it has no path to set`);
   source.setAttribute(attribute, path);
 }
 

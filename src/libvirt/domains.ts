@@ -1,4 +1,6 @@
-/** What libvirt says of domains, by virsh: read only. Nothing here goes through the hook, or changes a domain. */
+/**
+ * What libvirt says of domains, by virsh: read only. Nothing here goes through the hook, or changes a domain.
+ */
 import { ParsError } from '../errors.js';
 import { notAsked, runVirsh, type VirshFailure, virshSaid } from './virsh.js';
 
@@ -7,7 +9,9 @@ const TIMEOUT_MS = 60_000;
 /** Runs virsh; `domain` is an argument of its own, whatever its name looks like. */
 export async function virsh(command: string, domain: string | null, ...args: string[]): Promise<string> {
   try {
-    return await runVirsh([command, ...(domain === null ? [] : ['--domain', domain]), ...args], { timeoutMs: TIMEOUT_MS });
+    return await runVirsh([command, ...(domain === null ? [] : ['--domain', domain]), ...args], {
+      timeoutMs: TIMEOUT_MS,
+    });
   } catch (cause) {
     throw virshError(cause as VirshFailure, domain);
   }
@@ -15,14 +19,25 @@ export async function virsh(command: string, domain: string | null, ...args: str
 
 /** UUIDs of the domains that run now. */
 export async function runningDomains(): Promise<string[]> {
-  return (await virsh('list', null, '--uuid')).split('\n').map((line) => line.trim()).filter((line) => line !== '');
+  return (await virsh('list', null, '--uuid'))
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
 }
 
 function virshError(cause: VirshFailure, domain: string | null): ParsError {
   const absent = notAsked(cause);
   if (absent !== null) return absent;
   const said = virshSaid(cause);
-  if (/failed to get domain|Domain not found/i.test(said)) return new ParsError('missing', `there is no domain ${domain ?? ''}`, { hint: 'see: virsh list', cause });
-  if (/domain is not running/i.test(said)) return new ParsError('missing', `the domain ${domain ?? ''} is not running`, { hint: 'report on its image instead: pars report --all', cause });
-  return new ParsError('unreachable', `libvirt does not answer: ${said}`, { hint: 'is libvirtd running, and are you root?', cause });
+  if (/failed to get domain|Domain not found/i.test(said))
+    return new ParsError('missing', `there is no domain ${domain ?? ''}`, { hint: 'see: virsh list', cause });
+  if (/domain is not running/i.test(said))
+    return new ParsError('missing', `the domain ${domain ?? ''} is not running`, {
+      hint: 'report on its image instead: pars report --all',
+      cause,
+    });
+  return new ParsError('unreachable', `libvirt does not answer: ${said}`, {
+    hint: 'is libvirtd running, and are you root?',
+    cause,
+  });
 }

@@ -10,14 +10,23 @@ async function virsh(...args: string[]): Promise<string> {
     return await runVirsh(args);
   } catch (cause) {
     const failure = cause as VirshFailure;
-    throw notAsked(failure) ?? new ParsError('refused', `libvirt: ${virshSaid(failure)}`, { hint: `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`, cause });
+    throw (
+      notAsked(failure)
+      ?? new ParsError('refused', `libvirt: ${virshSaid(failure)}`, {
+        hint: `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`,
+        cause,
+      })
+    );
   }
 }
 
 /** The state of a guest in virsh's words; null when libvirt does not know it. */
 export async function guestState(uuidOrName: string): Promise<string | null> {
   await virsh('version');
-  return virsh('domstate', '--', uuidOrName).then((text) => text.trim(), () => null);
+  return virsh('domstate', '--', uuidOrName).then(
+    (text) => text.trim(),
+    () => null,
+  );
 }
 
 export function savedXml(image: string): Promise<string> {

@@ -1,8 +1,20 @@
-/** What happens to a snapshot after it is stored: stubbed, woken by a host, consumed by a start (R25, R27). */
+/**
+ * What happens to a snapshot after it is stored: stubbed, woken by a host, consumed by a start (R25, R27).
+ */
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
-import { listSnapshots, ownerOf, readManifest, readState, readTakeover, stateObject, takeoverObject, takeoversIn, type State } from '../snapshot/snapshots.js';
+import {
+  listSnapshots,
+  ownerOf,
+  readManifest,
+  readState,
+  readTakeover,
+  stateObject,
+  takeoverObject,
+  takeoversIn,
+  type State,
+} from '../snapshot/snapshots.js';
 import { encodeStateRecord, readStateRecord, type StateRecord } from '../snapshot/state-record.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
@@ -14,22 +26,35 @@ import type { StubRegistry } from '../image/stub-registry.js';
 const COPIES = 1;
 
 /** Notes that a snapshot reached a state; false when that was noted before. */
-export async function markState(store: Store, manifest: Manifest, state: State, host: Host): Promise<boolean> {
-  return store.createExclusive(stateObject(manifest.snapshot, state), encodeStateRecord(host, manifest.token), { copies: COPIES });
+export async function markState(
+  store: Store,
+  manifest: Manifest,
+  state: State,
+  host: Host,
+): Promise<boolean> {
+  return store.createExclusive(
+    stateObject(manifest.snapshot, state),
+    encodeStateRecord(host, manifest.token),
+    { copies: COPIES },
+  );
 }
 
 /** Throws 'refused' for a snapshot whose guest was started from it and has moved on. */
 export async function refuseConsumed(store: Store, manifest: Manifest): Promise<void> {
   if ((await readState(store, manifest.snapshot)) !== 'consumed') return;
-  throw new ParsError('refused', `the guest ${manifest.domain.name} has been started since ${manifest.snapshot} was taken, so its disk has moved on`, {
-    hint: 'resuming this memory would damage its file systems; to write the image all the same: --force',
-  });
+  throw new ParsError(
+    'refused',
+    `the guest ${manifest.domain.name} has been started since ${manifest.snapshot} was taken, so its `
+      + `disk has moved on`,
+    { hint: 'resuming this memory would damage its file systems; to write the image all the same: --force' },
+  );
 }
 
 /**
- * Claims a snapshot for this host before it is woken (R27): the exclusive create decides between two hosts that come at the same time.
- * The same host may claim again; for another host's claim `pars takeover` is needed. A store that can be read but not written keeps no
- * guest from waking on the host that stored it, but no other host may wake it then: nobody could be told of it.
+ * Claims a snapshot for this host before it is woken (R27): the exclusive create decides between two hosts
+ * that come at the same time. The same host may claim again; for another host's claim `pars takeover` is
+ * needed. A store that can be read but not written keeps no guest from waking on the host that stored it, but
+ * no other host may wake it then: nobody could be told of it.
  */
 export async function claimWaking(store: Store, manifest: Manifest, host: Host): Promise<void> {
   const claimed = await markState(store, manifest, 'waking', host).catch((error: unknown) => {
@@ -37,25 +62,32 @@ export async function claimWaking(store: Store, manifest: Manifest, host: Host):
     throw error;
   });
   const holder = await holderOf(store, manifest, claimed ? null : 'waking');
-  if (holder !== null && holder.machineId !== host.machineId) throw claimedElsewhere(manifest.snapshot, holder);
+  if (holder !== null && holder.machineId !== host.machineId)
+    throw claimedElsewhere(manifest.snapshot, holder);
 }
 
 /**
- * Claims a snapshot although another host holds it, or a start has consumed it: what was woken by force is noted like any other wake, so that
- * no third host takes it for free. A store that cannot be written does not stop it: force is for the day when much is broken.
+ * Claims a snapshot although another host holds it, or a start has consumed it: what was woken by force is
+ * noted like any other wake, so that no third host takes it for free. A store that cannot be written does not
+ * stop it: force is for the day when much is broken.
  */
 export async function claimByForce(store: Store, manifest: Manifest, host: Host): Promise<void> {
   try {
     await markState(store, manifest, 'waking', host);
     const holder = await holderOf(store, manifest, 'waking');
-    if (holder?.machineId !== host.machineId) await takeNext(store, manifest, await store.list(manifest.snapshot), host);
+    if (holder?.machineId !== host.machineId)
+      await takeNext(store, manifest, await store.list(manifest.snapshot), host);
   } catch (error) {
     if (!(error instanceof ParsError) || error.kind === 'busy' || error.kind === 'internal') throw error;
   }
 }
 
 /** Who holds a snapshot: the last takeover, else the first claim, if there is one. */
-async function holderOf(store: Store, { snapshot }: Manifest, claim: 'waking' | null): Promise<StateRecord | null> {
+async function holderOf(
+  store: Store,
+  { snapshot }: Manifest,
+  claim: 'waking' | null,
+): Promise<StateRecord | null> {
   const takeover = await readTakeover(store, snapshot, await store.list(snapshot));
   if (takeover !== null || claim === null) return takeover;
   return readStateRecord(store, stateObject(snapshot, claim));
@@ -70,38 +102,66 @@ export interface Takeover {
 }
 
 /**
- * Makes a snapshot this host's: claim and ownership. The caller has been told that the guest must not run elsewhere. 'busy' when
- * another host does the same right now.
+ * Makes a snapshot this host's: claim and ownership. The caller has been told that the guest must not run
+ * elsewhere. 'busy' when another host does the same right now.
  */
 export async function takeOver(store: Store, snapshot: string, host: Host): Promise<Takeover> {
   const manifest = await readManifest(store, snapshot);
   await refuseConsumed(store, manifest);
   const objects = await store.list(snapshot);
   const holder = await holderOf(store, manifest, objects.includes('state-waking') ? 'waking' : null);
-  const before = holder === null ? { ...manifest.owner, since: null } : { machineId: holder.machineId, host: holder.host, since: holder.time };
+  const before =
+    holder === null
+      ? { ...manifest.owner, since: null }
+      : { machineId: holder.machineId, host: holder.host, since: holder.time };
   const owner = (await readTakeover(store, snapshot, objects)) ?? manifest.owner;
-  if (owner.machineId === host.machineId && before.machineId === host.machineId) return { snapshot, taken: false, before };
+  if (owner.machineId === host.machineId && before.machineId === host.machineId)
+    return { snapshot, taken: false, before };
   await takeNext(store, manifest, objects, host);
   return { snapshot, taken: true, before };
 }
 
 /** The takeover after those among `objects`; 'busy' when another host was first. */
-async function takeNext(store: Store, { snapshot, token }: Manifest, objects: readonly string[], host: Host): Promise<void> {
-  const taken = await store.createExclusive(takeoverObject(snapshot, takeoversIn(objects) + 1), encodeStateRecord(host, token), { copies: COPIES });
-  if (!taken) throw new ParsError('busy', `${snapshot} was taken over by another host just now`, { hint: 'see whose it is: pars list' });
+async function takeNext(
+  store: Store,
+  { snapshot, token }: Manifest,
+  objects: readonly string[],
+  host: Host,
+): Promise<void> {
+  const taken = await store.createExclusive(
+    takeoverObject(snapshot, takeoversIn(objects) + 1),
+    encodeStateRecord(host, token),
+    { copies: COPIES },
+  );
+  if (!taken)
+    throw new ParsError('busy', `${snapshot} was taken over by another host just now`, {
+      hint: 'see whose it is: pars list',
+    });
 }
 
 function claimedElsewhere(snapshot: string, { host, machineId, time }: StateRecord): ParsError {
-  return new ParsError('refused', `${snapshot} was claimed by another host: ${host} (${machineId}), ${time}`, {
-    hint: `a guest must not run twice; if it does not run there, and will not be started there: pars takeover ${snapshot}`,
-  });
+  return new ParsError(
+    'refused',
+    `${snapshot} was claimed by another host: ${host} (${machineId}), ${time}`,
+    {
+      hint:
+        `a guest must not run twice; if it does not run there, and will not be started there: pars `
+        + `takeover ${snapshot}`,
+    },
+  );
 }
 
 /**
- * Turns the starts that the hook noted into consumed snapshots: this host's managed saves of the guests that started.
+ * Turns the starts that the hook noted into consumed snapshots: this host's managed saves of the guests that
+ * started.
  * @param guest only the starts of this one, by its UUID
  */
-export async function settleStarts(store: Store, registry: StubRegistry, host: Host, guest?: string): Promise<void> {
+export async function settleStarts(
+  store: Store,
+  registry: StubRegistry,
+  host: Host,
+  guest?: string,
+): Promise<void> {
   await registry.settleStarts(guest, async (uuid) => {
     const known = await registry.all();
     for (const entry of await listSnapshots(store, uuid)) {

@@ -1,4 +1,7 @@
-/** The bytes of an image where its stub record stands: they are written last, so that the file is a stub until then (R17). */
+/**
+ * The bytes of an image where its stub record stands: they are written last, so that the file is a stub until
+ * then (R17).
+ */
 import type { ImageFile } from '../image/image-file.js';
 import type { RecordChanges } from '../image/record-change.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
@@ -24,8 +27,16 @@ export class GuardedRange implements Sink {
     this.#held = Buffer.alloc(before.length);
   }
 
-  /** From `from`, where the record or its lead begins. `bytes`: length of the image that is to be; Infinity while it is not known. */
-  static async around(image: ImageFile, from: number, record: StubRecord, bytes: number): Promise<GuardedRange> {
+  /**
+   * From `from`, where the record or its lead begins. `bytes`: length of the image that is to be; Infinity
+   * while it is not known.
+   */
+  static async around(
+    image: ImageFile,
+    from: number,
+    record: StubRecord,
+    bytes: number,
+  ): Promise<GuardedRange> {
     const before = await image.read(from, Math.min(record.offset + encodeStub(record).length, bytes) - from);
     return new GuardedRange(image, await image.writable(), from, before);
   }
@@ -45,19 +56,28 @@ export class GuardedRange implements Sink {
   }
 
   /**
-   * What was held back, as far as the image of `bytes` bytes reaches, durably. A guest must be able to wake where nothing can be noted: then it is written
-   * all the same, and only a power cut in this very moment would leave what nobody mends.
+   * What was held back, as far as the image of `bytes` bytes reaches, durably. A guest must be able to wake
+   * where nothing can be noted: then it is written all the same, and only a power cut in this very moment
+   * would leave what nobody mends.
    */
   async writeHeld(bytes: number, changes: RecordChanges): Promise<void> {
     const length = Math.min(this.#held.length, Math.max(0, bytes - this.#from));
-    const [stub, image] = [this.#before, this.#held].map((side) => side.subarray(0, length)) as [Buffer, Buffer];
-    const forget = await changes.note(this.#image, { offset: this.#from, stub, image }).catch(() => async () => {});
+    const [stub, image] = [this.#before, this.#held].map((side) => side.subarray(0, length)) as [
+      Buffer,
+      Buffer,
+    ];
+    const forget = await changes
+      .note(this.#image, { offset: this.#from, stub, image })
+      .catch(() => async () => {});
     await this.#image.write(image, this.#from);
     await this.#image.sync();
     await forget();
   }
 
-  /** After a failure: the record, a hole to the original length, and the room given back. As far as the disk lets us. */
+  /**
+   * After a failure: the record, a hole to the original length, and the room given back. As far as the disk
+   * lets us.
+   */
   async backToStub(record: StubRecord): Promise<void> {
     try {
       await this.#image.write(this.#before, this.#from);

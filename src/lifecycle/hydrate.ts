@@ -1,6 +1,7 @@
 /**
- * Turns a stub back into an image, in the same inode (R16, R17). Everything but the record's range is written and synced first,
- * that range last, so at every instant before, the file is a stub that QEMU refuses and we recognise.
+ * Turns a stub back into an image, in the same inode (R16, R17). Everything but the record's range is written
+ * and synced first, that range last, so at every instant before, the file is a stub that QEMU refuses and we
+ * recognise.
  */
 import type { Losses } from '../snapshot/assemble.js';
 import { checkDisks } from '../snapshot/disks.js';
@@ -21,7 +22,16 @@ import { agreeWithStub, openStub } from './stub-check.js';
 import type { StubRecord } from '../image/stub.js';
 
 /** The moments of a hydration that tests stop it at. */
-export const HYDRATE_STEPS = ['probed', 'claimed', 'reserved', 'assembled', 'shortened', 'synced', 'refilled', 'done'] as const;
+export const HYDRATE_STEPS = [
+  'probed',
+  'claimed',
+  'reserved',
+  'assembled',
+  'shortened',
+  'synced',
+  'refilled',
+  'done',
+] as const;
 export type HydrateStep = (typeof HYDRATE_STEPS)[number] & (RefillStep | 'probed' | 'claimed' | 'done');
 
 export interface HydrateOptions {
@@ -56,12 +66,24 @@ const NO_LOSSES: Losses = { byPolicy: 0, unexpected: 0, recovered: 0 };
 const LOCK_POLL_MS = 100;
 
 /** Hydrates the open `image` if it is a stub; a whole image is left as it is. */
-export async function hydrate(image: ImageFile, place: HydratePlace, options: HydrateOptions): Promise<Hydrated> {
+export async function hydrate(
+  image: ImageFile,
+  place: HydratePlace,
+  options: HydrateOptions,
+): Promise<Hydrated> {
   await lockWithin(image, options);
   await place.registry.changes.mend(image);
   const facts = await probeImage(image.fd, options.signal ? { signal: options.signal } : {});
   options.onStep?.('probed');
-  if (facts.stubRecord === null) return { hydrated: false, image: image.path, domain: facts.domain, manifest: null, bytes: facts.bytes, losses: NO_LOSSES };
+  if (facts.stubRecord === null)
+    return {
+      hydrated: false,
+      image: image.path,
+      domain: facts.domain,
+      manifest: null,
+      bytes: facts.bytes,
+      losses: NO_LOSSES,
+    };
   const record = openStub(facts, image.path);
   const store = await place.store();
   await settleOwnStarts(store, facts, place, options);
@@ -69,15 +91,32 @@ export async function hydrate(image: ImageFile, place: HydratePlace, options: Hy
   await source.survey();
   await guardLife(store, source.manifest, facts, place.host, options);
   // Known here, wherever it was made: the hook notes the start that consumes it.
-  await place.registry.add({ ...record, image: image.path, managedSave: source.manifest.image.managedSave }).catch(() => {});
+  await place.registry
+    .add({ ...record, image: image.path, managedSave: source.manifest.image.managedSave })
+    .catch(() => {});
   options.onStep?.('claimed');
-  const { losses, bytes } = await refill(image, facts, source, record, { ...options, changes: place.registry.changes });
+  const { losses, bytes } = await refill(image, facts, source, record, {
+    ...options,
+    changes: place.registry.changes,
+  });
   options.onStep?.('done');
-  return { hydrated: true, image: image.path, domain: facts.domain, manifest: source.manifest, bytes, losses };
+  return {
+    hydrated: true,
+    image: image.path,
+    domain: facts.domain,
+    manifest: source.manifest,
+    bytes,
+    losses,
+  };
 }
 
 /** The snapshot a record names, after record, manifest and file were found to agree. */
-async function agreeingSource(store: Store, image: ImageFile, facts: ImageFacts, record: StubRecord): Promise<SnapshotSource> {
+async function agreeingSource(
+  store: Store,
+  image: ImageFile,
+  facts: ImageFacts,
+  record: StubRecord,
+): Promise<SnapshotSource> {
   const manifest = await readManifest(store, record.snapshot).catch((error: unknown) => {
     throw notInStore(error, image.path, record);
   });
@@ -85,13 +124,24 @@ async function agreeingSource(store: Store, image: ImageFile, facts: ImageFacts,
 }
 
 /** Of this guest only: that the starts of others cannot be noted now must not keep this one from waking. */
-async function settleOwnStarts(store: Store, { domain }: ImageFacts, { registry, host }: HydratePlace, { force }: HydrateOptions): Promise<void> {
+async function settleOwnStarts(
+  store: Store,
+  { domain }: ImageFacts,
+  { registry, host }: HydratePlace,
+  { force }: HydrateOptions,
+): Promise<void> {
   await settleStarts(store, registry, host, domain.uuid).catch((error: unknown) => {
     if (!force) throw error;
   });
 }
 
-async function guardLife(store: Store, manifest: Manifest, facts: ImageFacts, host: Host, options: HydrateOptions): Promise<void> {
+async function guardLife(
+  store: Store,
+  manifest: Manifest,
+  facts: ImageFacts,
+  host: Host,
+  options: HydrateOptions,
+): Promise<void> {
   if (!options.acceptChangedDisks && !facts.domain.acceptChangedDisks) await checkDisks(manifest.disks);
   if (options.force) return claimByForce(store, manifest, host);
   await refuseConsumed(store, manifest);

@@ -1,6 +1,7 @@
 /**
- * `pars offload`: stores an image, proves it, and leaves a stub in its place. The image is whole until the store holds
- * everything, and a stub from then on; what a killed or overtaken offload leaves in the store is no snapshot, and goes away.
+ * `pars offload`: stores an image, proves it, and leaves a stub in its place. The image is whole until the
+ * store holds everything, and a stub from then on; what a killed or overtaken offload leaves in the store is
+ * no snapshot, and goes away.
  */
 import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
@@ -11,7 +12,13 @@ import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { unpackImage } from '../image/unpacked.js';
 import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-preamble.js';
-import { finishStub, makeStub, type MakeStubOptions, type StubOutcome, type StubStep } from '../image/make-stub.js';
+import {
+  finishStub,
+  makeStub,
+  type MakeStubOptions,
+  type StubOutcome,
+  type StubStep,
+} from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { policyByName, type Policy } from '../policy/policy.js';
@@ -19,7 +26,13 @@ import type { OnProgress } from '../progress.js';
 import { ImageError, PackSession, probeImage } from '../reader/reader.js';
 import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { markState, settleStarts } from './claims.js';
-import { findSnapshot, newSnapshotName, readManifest, readState, removeSnapshot } from '../snapshot/snapshots.js';
+import {
+  findSnapshot,
+  newSnapshotName,
+  readManifest,
+  readState,
+  removeSnapshot,
+} from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
@@ -27,8 +40,21 @@ import type { KnownStub, StubRegistry } from '../image/stub-registry.js';
 import { refuseThinStore, upload, type UploadStep } from '../snapshot/upload.js';
 
 /** The moments of an offload that tests stop it at, in order. */
-export const OFFLOAD_STEPS = ['locked', 'inspected', 'packing', 'packed', 'indexed', 'committed', 'leased', 'recorded', 'punched', 'stubbed', 'done'] as const;
-export type OffloadStep = (typeof OFFLOAD_STEPS)[number] & (UploadStep | StubStep | 'locked' | 'inspected' | 'done');
+export const OFFLOAD_STEPS = [
+  'locked',
+  'inspected',
+  'packing',
+  'packed',
+  'indexed',
+  'committed',
+  'leased',
+  'recorded',
+  'punched',
+  'stubbed',
+  'done',
+] as const;
+export type OffloadStep = (typeof OFFLOAD_STEPS)[number]
+  & (UploadStep | StubStep | 'locked' | 'inspected' | 'done');
 
 export interface OffloadOptions {
   policy: Policy;
@@ -80,7 +106,11 @@ export interface OffloadPlace {
 }
 
 /** Offloads the image at `path`. */
-export async function offload(path: string, place: OffloadPlace, options: OffloadOptions): Promise<Offloaded> {
+export async function offload(
+  path: string,
+  place: OffloadPlace,
+  options: OffloadOptions,
+): Promise<Offloaded> {
   const image = await ImageFile.open(resolve(path), { durable: true });
   try {
     await image.lock();
@@ -116,7 +146,14 @@ class Offload {
     for (const stub of earlier) await this.#dropFragment(stub);
     const token = randomBytes(16).toString('hex');
     const snapshot = newSnapshotName(facts.domain.uuid);
-    const known = { image: this.#image.path, snapshot, token, domainUuid: facts.domain.uuid, managedSave: this.#options.managedSave, imageVersion: versionOf(identity) };
+    const known = {
+      image: this.#image.path,
+      snapshot,
+      token,
+      domainUuid: facts.domain.uuid,
+      managedSave: this.#options.managedSave,
+      imageVersion: versionOf(identity),
+    };
     if (!this.#options.keepLocal) await this.#place.registry.add(known);
     let outcome: StubOutcome | null = null;
     try {
@@ -139,14 +176,25 @@ class Offload {
     if (this.#options.keepLocal || this.#options.force) return;
     const found = await memorySnapshotOf(this.#image.path, this.#place.libvirtSnapshots);
     if (found === null) return;
-    throw new ParsError('refused', `${this.#image.path} is the memory of libvirt's snapshot ${found.name} of ${found.domain}, and it is not proven that a revert to it asks for a refill`, {
-      hint: 'store a copy of it with --keep-local; or offload it with --force, and "pars hydrate" it by hand before each revert',
-    });
+    throw new ParsError(
+      'refused',
+      `${this.#image.path} is the memory of libvirt's snapshot ${found.name} of ${found.domain}, and it `
+        + `is not proven that a revert to it asks for a refill`,
+      {
+        hint:
+          'store a copy of it with --keep-local; or offload it with --force, and "pars hydrate" it '
+          + 'by hand before each revert',
+      },
+    );
   }
 
   #refuseUnwanted({ domain }: ImageFacts): void {
     if (!domain.optOut || this.#options.force) return;
-    throw new ParsError('refused', `the metadata of ${domain.name} says that its images are not to be offloaded`, { hint: 'to offload this one all the same: --force' });
+    throw new ParsError(
+      'refused',
+      `the metadata of ${domain.name} says that its images are not to be offloaded`,
+      { hint: 'to offload this one all the same: --force' },
+    );
   }
 
   /** --policy, else the guest's own choice, else the configuration's. */
@@ -161,9 +209,18 @@ class Offload {
     try {
       this.#options.onStep?.('inspected');
       return await upload(session, this.#place.store, {
-        snapshot, token, policy, host: this.#place.host, image, imagePath: this.#image.path, managedSave: this.#options.managedSave,
-        headDigest: await this.#headDigest(image), level: this.#options.level,
-        ...(this.#options.pace && { pace: this.#options.pace }), ...(this.#options.signal && { signal: this.#options.signal }), ...(this.#options.onStep && { onStep: this.#options.onStep }),
+        snapshot,
+        token,
+        policy,
+        host: this.#place.host,
+        image,
+        imagePath: this.#image.path,
+        managedSave: this.#options.managedSave,
+        headDigest: await this.#headDigest(image),
+        level: this.#options.level,
+        ...(this.#options.pace && { pace: this.#options.pace }),
+        ...(this.#options.signal && { signal: this.#options.signal }),
+        ...(this.#options.onStep && { onStep: this.#options.onStep }),
       });
     } finally {
       await session.close();
@@ -186,7 +243,10 @@ class Offload {
     const raw = await unpackImage(this.#image, facts, this.#readerOptions());
     try {
       const session = await PackSession.look(raw.fd, this.#readerOptions());
-      return { session, image: { ...facts, rawBytes: (await raw.stat()).size, headEnd: facts.streamOffset + LEAD_BYTES } };
+      return {
+        session,
+        image: { ...facts, rawBytes: (await raw.stat()).size, headEnd: facts.streamOffset + LEAD_BYTES },
+      };
     } finally {
       await raw.close(); // the reader has a descriptor of its own
     }
@@ -200,18 +260,37 @@ class Offload {
   async #becomeStub(manifest: Manifest, identity: ImageIdentity): Promise<StubOutcome> {
     const record = this.#recordOf(manifest);
     if (record.offset === 0 || record.offset + encodeStub(record).length > record.imageBytes) {
-      return { state: 'whole', error: new ParsError('refused', `${this.#image.path} is too short to become a stub`, { hint: 'keep it as it is, or store a copy with --keep-local' }) };
+      return {
+        state: 'whole',
+        error: new ParsError('refused', `${this.#image.path} is too short to become a stub`, {
+          hint: 'keep it as it is, or store a copy with --keep-local',
+        }),
+      };
     }
     // R25: a guest that was started meanwhile has left this image behind, whatever became of the file.
     if (await this.#place.registry.startNoted(manifest.domain.uuid)) {
-      return { state: 'whole', error: new ParsError('busy', `${manifest.domain.name} was started while its image was being stored`) };
+      return {
+        state: 'whole',
+        error: new ParsError('busy', `${manifest.domain.name} was started while its image was being stored`),
+      };
     }
     const { format } = manifest.image;
-    return makeStub(this.#image, identity, record, { ...this.#stubOptions(), ...(isCompressed(format) && { lead: leadOf(format) }) });
+    return makeStub(this.#image, identity, record, {
+      ...this.#stubOptions(),
+      ...(isCompressed(format) && { lead: leadOf(format) }),
+    });
   }
 
   #recordOf({ token, snapshot, domain, image }: Manifest): StubRecord {
-    return { token, snapshot, domainUuid: domain.uuid, imageBytes: image.bytes, offset: image.headEnd, headDigest: image.headDigest, storeUrl: this.#place.store.url };
+    return {
+      token,
+      snapshot,
+      domainUuid: domain.uuid,
+      imageBytes: image.bytes,
+      offset: image.headEnd,
+      headDigest: image.headDigest,
+      storeUrl: this.#place.store.url,
+    };
   }
 
   async #stubbed(manifest: Manifest, outcome: StubOutcome & { state: 'stub' }): Promise<Offloaded> {
@@ -234,10 +313,15 @@ class Offload {
 
   /** What earlier offloads of this image noted. */
   async #earlier({ domain }: ImageFacts): Promise<KnownStub[]> {
-    return (await this.#place.registry.all()).filter((stub) => stub.image === this.#image.path && stub.domainUuid === domain.uuid);
+    return (await this.#place.registry.all()).filter(
+      (stub) => stub.image === this.#image.path && stub.domainUuid === domain.uuid,
+    );
   }
 
-  /** What an offload left that was killed before there was a manifest: nobody's memory. In its first pack there is no object, but there may be a temporary file. */
+  /**
+   * What an offload left that was killed before there was a manifest: nobody's memory. In its first pack
+   * there is no object, but there may be a temporary file.
+   */
   async #dropFragment(stub: KnownStub): Promise<void> {
     const there = await this.#exists(stub.snapshot);
     if (there && (await findSnapshot(this.#place.store, stub.snapshot)).condition !== 'incomplete') return;
@@ -247,8 +331,9 @@ class Offload {
   }
 
   /**
-   * What an offload left that was killed between manifest and stub. Only once this one has its own snapshot, and only if the image is the very file
-   * in the very state that it was: any other may be a new save, and the stub of that snapshot lie elsewhere by now.
+   * What an offload left that was killed between manifest and stub. Only once this one has its own snapshot,
+   * and only if the image is the very file in the very state that it was: any other may be a new save, and
+   * the stub of that snapshot lie elsewhere by now.
    */
   async #dropAbandoned(stub: KnownStub, identity: ImageIdentity): Promise<void> {
     if (stub.imageVersion !== versionOf(identity)) return;
@@ -262,24 +347,48 @@ class Offload {
     return (await this.#place.store.list(snapshot)).length > 0;
   }
 
-  /** The image is a stub already. One whose offload or hydration was killed gives back the room it still takes. */
+  /**
+   * The image is a stub already. One whose offload or hydration was killed gives back the room it still
+   * takes.
+   */
   async #finishEarlier(facts: ImageFacts): Promise<Offloaded> {
     const record = openStub(facts, this.#image.path);
     const manifest = await readManifest(this.#place.store, record.snapshot);
     await agreeWithStub(this.#place.store, this.#image, facts, record, manifest);
-    await this.#place.registry.add({ ...record, image: this.#image.path, managedSave: manifest.image.managedSave });
-    if ((await readState(this.#place.store, record.snapshot)) === 'committed') await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
-    const whole = facts.bytes === record.imageBytes && (await this.#image.allocatedBytes()) <= record.offset + SLACK_BYTES;
+    await this.#place.registry.add({
+      ...record,
+      image: this.#image.path,
+      managedSave: manifest.image.managedSave,
+    });
+    if ((await readState(this.#place.store, record.snapshot)) === 'committed')
+      await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
+    const whole =
+      facts.bytes === record.imageBytes
+      && (await this.#image.allocatedBytes()) <= record.offset + SLACK_BYTES;
     const freedBytes = whole ? 0 : await finishStub(this.#image, record, this.#stubOptions());
     return { ...this.#result(manifest, freedBytes), storedBytes: 0, alreadyStub: true };
   }
 
   #result(manifest: Manifest, freedBytes: number | null): Offloaded {
     const { snapshot, storedBytes, guest, policy, domain, image, classes } = manifest;
-    const classBytes = Object.fromEntries(PAGE_CLASSES.map((name) => [name, classes[name].storedBytes])) as Record<PageClass, number>;
+    const classBytes = Object.fromEntries(
+      PAGE_CLASSES.map((name) => [name, classes[name].storedBytes]),
+    ) as Record<PageClass, number>;
     return {
-      snapshot, image: this.#image.path, storedBytes, freedBytes: freedBytes ?? 0, alreadyStub: false, stub: freedBytes !== null,
-      domain: domain.name, domainUuid: domain.uuid, imageBytes: image.bytes, policy: policy.name, criticalCopies: policy.criticalCopies, classBytes, introspected: guest.introspected, reason: guest.reason,
+      snapshot,
+      image: this.#image.path,
+      storedBytes,
+      freedBytes: freedBytes ?? 0,
+      alreadyStub: false,
+      stub: freedBytes !== null,
+      domain: domain.name,
+      domainUuid: domain.uuid,
+      imageBytes: image.bytes,
+      policy: policy.name,
+      criticalCopies: policy.criticalCopies,
+      classBytes,
+      introspected: guest.introspected,
+      reason: guest.reason,
     };
   }
 
@@ -290,7 +399,12 @@ class Offload {
 
   #stubOptions(): MakeStubOptions {
     const { signal, leaseWaitMs, onStep } = this.#options;
-    return { leaseWaitMs, changes: this.#place.registry.changes, ...(signal && { signal }), ...(onStep && { onStep }) };
+    return {
+      leaseWaitMs,
+      changes: this.#place.registry.changes,
+      ...(signal && { signal }),
+      ...(onStep && { onStep }),
+    };
   }
 }
 
@@ -301,9 +415,16 @@ function versionOf({ dev, ino, ctimeNs }: ImageIdentity): string {
 
 function onlyNotNoted(error: unknown, path: string, snapshot: string): unknown {
   if (!(error instanceof ParsError)) return error;
-  return new ParsError(error.kind, `${path} is a stub of ${snapshot} now, but the store could not be told so: ${error.message}`, {
-    hint: `nothing is lost, and the guest can start; to note it later: pars offload ${JSON.stringify(path)}`, cause: error,
-  });
+  return new ParsError(
+    error.kind,
+    `${path} is a stub of ${snapshot} now, but the store could not be told so: ${error.message}`,
+    {
+      hint:
+        `nothing is lost, and the guest can start; to note it later: pars offload `
+        + `${JSON.stringify(path)}`,
+      cause: error,
+    },
+  );
 }
 
 interface Look {
@@ -312,9 +433,16 @@ interface Look {
   image: ImageFacts;
 }
 
-/** Damaged, of a kind we do not know, or too large for the room there is: not what passes, and not a defect of ours. */
+/**
+ * Damaged, of a kind we do not know, or too large for the room there is: not what passes, and not a defect of
+ * ours.
+ */
 function isBeyondUs(error: unknown): boolean {
-  return error instanceof ImageError || (error instanceof ParsError && (error.kind === 'refused' || error.kind === 'corrupt' || error.kind === 'no-space'));
+  return (
+    error instanceof ImageError
+    || (error instanceof ParsError
+      && (error.kind === 'refused' || error.kind === 'corrupt' || error.kind === 'no-space'))
+  );
 }
 
 /** What file systems round up, and the record's own page. */

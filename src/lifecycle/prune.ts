@@ -1,7 +1,8 @@
 /**
- * What of a store no guest needs any more (R28). Nothing is pruned that a stub on this host needs, that another host owns, or whose age
- * the store's own clock does not tell, each judged once more right before it goes; and nothing at all while a place of the store is missing, for what looks like a fragment then
- * may have its manifest there.
+ * What of a store no guest needs any more (R28). Nothing is pruned that a stub on this host needs, that
+ * another host owns, or whose age the store's own clock does not tell, each judged once more right before it
+ * goes; and nothing at all while a place of the store is missing, for what looks like a fragment then may
+ * have its manifest there.
  */
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -11,7 +12,16 @@ import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import { stubPathsOf, stubTokenAt } from './removal.js';
 import { liveStub } from '../image/live-stubs.js';
-import { guestOf, listSnapshots, MANIFEST_NAME, objectPath, ownerOf, removeSnapshot, stateObject, type SnapshotEntry } from '../snapshot/snapshots.js';
+import {
+  guestOf,
+  listSnapshots,
+  MANIFEST_NAME,
+  objectPath,
+  ownerOf,
+  removeSnapshot,
+  stateObject,
+  type SnapshotEntry,
+} from '../snapshot/snapshots.js';
 import { encodeStateRecord } from '../snapshot/state-record.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
@@ -46,7 +56,10 @@ export interface PrunePlace {
 
 type Whole = SnapshotEntry & { condition: 'whole' };
 
-/** Looks at every snapshot; with `yes` removes those that are due, and begins the grace of orphans seen for the first time. */
+/**
+ * Looks at every snapshot; with `yes` removes those that are due, and begins the grace of orphans seen for
+ * the first time.
+ */
 export async function prune(place: PrunePlace, { yes }: { yes: boolean }): Promise<Pruning> {
   await refusePartialStore(place.store);
   const entries = await listSnapshots(place.store);
@@ -65,12 +78,21 @@ export async function prune(place: PrunePlace, { yes }: { yes: boolean }): Promi
     removed.push(verdict.snapshot);
   }
   const sweeping = { olderThanMs: place.retention.orphanGraceMs, dryRun: !yes };
-  const leftovers = ((await place.store.sweep?.(sweeping)) ?? 0) + (place.stateDir === undefined ? 0 : await sweepTemporaries(place.stateDir, sweeping));
-  if (yes) await forgetGone(place, new Set(entries.map(({ snapshot }) => snapshot).filter((snapshot) => !removed.includes(snapshot))));
+  const leftovers =
+    ((await place.store.sweep?.(sweeping)) ?? 0)
+    + (place.stateDir === undefined ? 0 : await sweepTemporaries(place.stateDir, sweeping));
+  if (yes)
+    await forgetGone(
+      place,
+      new Set(entries.map(({ snapshot }) => snapshot).filter((snapshot) => !removed.includes(snapshot))),
+    );
   return { verdicts, removed, leftovers };
 }
 
-/** Right before a removal: since the store was listed a host may have taken the snapshot over, an upload committed, a place gone missing. */
+/**
+ * Right before a removal: since the store was listed a host may have taken the snapshot over, an upload
+ * committed, a place gone missing.
+ */
 async function judgeAnew(place: PrunePlace, snapshot: string): Promise<Verdict | null> {
   await refusePartialStore(place.store);
   const now = await listSnapshots(place.store, guestOf(snapshot));
@@ -78,7 +100,10 @@ async function judgeAnew(place: PrunePlace, snapshot: string): Promise<Verdict |
   return entry === undefined ? null : judge(place, entry, now, true);
 }
 
-/** Notes of stubs that are none any more, of snapshots that are gone. An offload makes its note before it stores anything: young ones stay. */
+/**
+ * Notes of stubs that are none any more, of snapshots that are gone. An offload makes its note before it
+ * stores anything: young ones stay.
+ */
 async function forgetGone({ registry, retention }: PrunePlace, there: ReadonlySet<string>): Promise<void> {
   for (const stub of await registry.all()) {
     if (there.has(stub.snapshot) || (await registry.ageOf(stub)) < retention.orphanGraceMs) continue;
@@ -88,33 +113,58 @@ async function forgetGone({ registry, retention }: PrunePlace, there: ReadonlySe
 
 async function refusePartialStore(store: Store): Promise<void> {
   const { usablePlaces, places } = await store.status();
-  if (store.age === undefined) throw new ParsError('refused', `${store.url} does not tell how old its objects are, so nothing in it can be pruned`, { hint: 'remove single snapshots with: pars rm' });
+  if (store.age === undefined)
+    throw new ParsError(
+      'refused',
+      `${store.url} does not tell how old its objects are, so nothing in it can be pruned`,
+      { hint: 'remove single snapshots with: pars rm' },
+    );
   if (usablePlaces >= places) return;
-  throw new ParsError('unreachable', `only ${usablePlaces} of the ${places} places of ${store.url} are there: what looks abandoned may be whole`, {
-    hint: 'bring them all back first; see: pars store status',
-  });
+  throw new ParsError(
+    'unreachable',
+    `only ${usablePlaces} of the ${places} places of ${store.url} are there: what looks abandoned may `
+      + `be whole`,
+    { hint: 'bring them all back first; see: pars store status' },
+  );
 }
 
-async function judge(place: PrunePlace, entry: SnapshotEntry, all: readonly SnapshotEntry[], yes: boolean): Promise<Verdict | null> {
+async function judge(
+  place: PrunePlace,
+  entry: SnapshotEntry,
+  all: readonly SnapshotEntry[],
+  yes: boolean,
+): Promise<Verdict | null> {
   if (entry.condition === 'unreadable') return null; // may become readable again; rm --force removes it
   if (entry.condition === 'incomplete') return fragment(place, entry.snapshot);
   if (ownerOf(entry).machineId !== place.host.machineId) return null;
   const verdict = (reason: PruneReason, dueInMs: number): Verdict => ({
-    snapshot: entry.snapshot, domain: entry.manifest.domain.name, reason, dueInMs: Math.max(0, dueInMs), storedBytes: entry.manifest.storedBytes,
+    snapshot: entry.snapshot,
+    domain: entry.manifest.domain.name,
+    reason,
+    dueInMs: Math.max(0, dueInMs),
+    storedBytes: entry.manifest.storedBytes,
   });
   const need = await needOf(place.registry, entry);
   if (need === 'needed') {
     if (yes) await place.store.remove(orphanObject(entry.snapshot));
     return null;
   }
-  if (entry.state === 'consumed') return verdict('consumed', place.retention.consumedMs - (await age(place, stateObject(entry.snapshot, 'consumed'))));
-  if (entry.state === 'committed') return (await isRetained(place, entry, all)) ? null : verdict('retention', 0);
-  return need === 'orphan' ? verdict('orphan', place.retention.orphanGraceMs - (await orphanAge(place, entry, yes))) : null;
+  if (entry.state === 'consumed')
+    return verdict(
+      'consumed',
+      place.retention.consumedMs - (await age(place, stateObject(entry.snapshot, 'consumed'))),
+    );
+  if (entry.state === 'committed')
+    return (await isRetained(place, entry, all)) ? null : verdict('retention', 0);
+  return need === 'orphan'
+    ? verdict('orphan', place.retention.orphanGraceMs - (await orphanAge(place, entry, yes)))
+    : null;
 }
 
 /**
- * 'needed': a stub stands for it, at the place it was made or where this host has met it since, or it was woken and an image stands there,
- * which may be the guest's only other memory. What cannot be looked at counts as a stub. 'orphan': its stub is gone for certain.
+ * 'needed': a stub stands for it, at the place it was made or where this host has met it since, or it was
+ * woken and an image stands there, which may be the guest's only other memory. What cannot be looked at
+ * counts as a stub. 'orphan': its stub is gone for certain.
  */
 type Need = 'needed' | 'orphan' | 'unknown';
 
@@ -126,22 +176,42 @@ async function needOf(registry: StubRegistry, entry: Whole): Promise<Need> {
   return (await isGoneForCertain(entry)) ? 'orphan' : 'unknown';
 }
 
-/** Copies stored with --keep-local, and what an offload that is under way or was killed has stored: that one the next offload settles. */
-async function isRetained({ registry, retention, store }: PrunePlace, entry: Whole, all: readonly SnapshotEntry[]): Promise<boolean> {
+/**
+ * Copies stored with --keep-local, and what an offload that is under way or was killed has stored: that one
+ * the next offload settles.
+ */
+async function isRetained(
+  { registry, retention, store }: PrunePlace,
+  entry: Whole,
+  all: readonly SnapshotEntry[],
+): Promise<boolean> {
   const { keepLast, maxAgeMs } = retention;
   if ((await registry.all()).some(({ token }) => token === entry.manifest.token)) return true;
   if (keepLast === null && maxAgeMs === null) return true;
-  const newer = all.filter((other) => other.condition === 'whole' && other.manifest.domain.uuid === entry.manifest.domain.uuid && other.manifest.sequence > entry.manifest.sequence);
+  const newer = all.filter(
+    (other) =>
+      other.condition === 'whole'
+      && other.manifest.domain.uuid === entry.manifest.domain.uuid
+      && other.manifest.sequence > entry.manifest.sequence,
+  );
   if (keepLast !== null && newer.length < keepLast) return true;
   return maxAgeMs !== null && (await age({ store }, objectPath(entry.snapshot, MANIFEST_NAME))) < maxAgeMs;
 }
 
 /**
- * Only a managed save is an orphan for certain when its file is gone: libvirt alone names those. A file of `virsh save` may have been
- * moved, a directory that is not there may be a disk that is not mounted, and of one taken over the stub lies on another host.
+ * Only a managed save is an orphan for certain when its file is gone: libvirt alone names those. A file of
+ * `virsh save` may have been moved, a directory that is not there may be a disk that is not mounted, and of
+ * one taken over the stub lies on another host.
  */
 async function isGoneForCertain({ manifest: { image }, takenOver }: Whole): Promise<boolean> {
-  return takenOver === undefined && image.managedSave && (await access(dirname(image.path)).then(() => true, () => false));
+  return (
+    takenOver === undefined
+    && image.managedSave
+    && (await access(dirname(image.path)).then(
+      () => true,
+      () => false,
+    ))
+  );
 }
 
 function orphanObject(snapshot: string): string {
@@ -149,8 +219,15 @@ function orphanObject(snapshot: string): string {
 }
 
 /** Counted from when a prune first saw that the stub is gone, not from when it was made. */
-async function orphanAge({ store, host }: PrunePlace, { snapshot, manifest }: Whole, yes: boolean): Promise<number> {
-  if (yes) await store.createExclusive(orphanObject(snapshot), encodeStateRecord(host, manifest.token), { copies: 1 });
+async function orphanAge(
+  { store, host }: PrunePlace,
+  { snapshot, manifest }: Whole,
+  yes: boolean,
+): Promise<number> {
+  if (yes)
+    await store.createExclusive(orphanObject(snapshot), encodeStateRecord(host, manifest.token), {
+      copies: 1,
+    });
   return age({ store }, orphanObject(snapshot)).catch((error: unknown) => {
     if (error instanceof ParsError && error.kind === 'missing') return 0;
     throw error;
@@ -163,12 +240,19 @@ const MIN_FRAGMENT_MS = 86_400_000;
 /** An upload that was killed, or one under way: its youngest object tells. */
 async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Verdict | null> {
   const objects = await store.list(snapshot);
-  // Not one finished object yet: an upload in its first minutes, or temporary files, whose age the sweep knows.
+  // Not one finished object yet: an upload in its first minutes, or temporary files, whose age the sweep
+  // knows.
   if (objects.length === 0) return null;
   const ages = await Promise.all(objects.map((object) => age({ store }, objectPath(snapshot, object))));
   const youngest = Math.min(...ages);
   const grace = Math.max(retention.orphanGraceMs, MIN_FRAGMENT_MS);
-  return { snapshot, domain: null, reason: 'fragment', dueInMs: Math.max(0, grace - youngest), storedBytes: 0 };
+  return {
+    snapshot,
+    domain: null,
+    reason: 'fragment',
+    dueInMs: Math.max(0, grace - youngest),
+    storedBytes: 0,
+  };
 }
 
 async function age({ store }: Pick<PrunePlace, 'store'>, name: string): Promise<number> {
@@ -177,7 +261,15 @@ async function age({ store }: Pick<PrunePlace, 'store'>, name: string): Promise<
 }
 
 /** Whether the stub of a snapshot of this host is gone, for `pars list`. */
-export async function isOrphaned(entry: SnapshotEntry, host: Host | null, place: Pick<PrunePlace, 'registry'>): Promise<boolean> {
+export async function isOrphaned(
+  entry: SnapshotEntry,
+  host: Host | null,
+  place: Pick<PrunePlace, 'registry'>,
+): Promise<boolean> {
   if (entry.condition !== 'whole' || (entry.state !== 'stubbed' && entry.state !== 'waking')) return false;
-  return host !== null && ownerOf(entry).machineId === host.machineId && (await needOf(place.registry, entry)) === 'orphan';
+  return (
+    host !== null
+    && ownerOf(entry).machineId === host.machineId
+    && (await needOf(place.registry, entry)) === 'orphan'
+  );
 }

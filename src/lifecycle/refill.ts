@@ -1,6 +1,6 @@
 /**
- * Fills a stub with what its snapshot holds, in place: room first, then everything but the record's range, synced, then that range (R17).
- * At every instant before its end the file is a stub.
+ * Fills a stub with what its snapshot holds, in place: room first, then everything but the record's range,
+ * synced, then that range (R17). At every instant before its end the file is a stub.
  */
 import { Filter } from '../image/filter.js';
 import type { ImageFile } from '../image/image-file.js';
@@ -38,12 +38,22 @@ export interface Refilled {
 }
 
 /** Makes the stub `record` an image again; after a failure it is a stub as before. */
-export async function refill(image: ImageFile, { format, streamOffset }: ImageFacts, source: SnapshotSource, record: StubRecord, options: RefillOptions): Promise<Refilled> {
+export async function refill(
+  image: ImageFile,
+  { format, streamOffset }: ImageFacts,
+  source: SnapshotSource,
+  record: StubRecord,
+  options: RefillOptions,
+): Promise<Refilled> {
   const { mappedBlocks } = source.manifest.image;
-  const range = await (isCompressed(format) ? GuardedRange.around(image, streamOffset, record, Infinity) : GuardedRange.around(image, record.offset, record, hydratedBytes(source)));
+  const range = await (isCompressed(format)
+    ? GuardedRange.around(image, streamOffset, record, Infinity)
+    : GuardedRange.around(image, record.offset, record, hydratedBytes(source)));
   try {
-    const refilled = isCompressed(format) ? await writePacked(image, format, source, record, range, options)
-      : mappedBlocks !== undefined ? await writeMapped(image, source, mappedBlocks, range, options)
+    const refilled = isCompressed(format)
+      ? await writePacked(image, format, source, record, range, options)
+      : mappedBlocks !== undefined
+        ? await writeMapped(image, source, mappedBlocks, range, options)
         : await writePages(image, source, record, range, options);
     await image.truncate(refilled.bytes);
     options.onStep?.('shortened');
@@ -60,7 +70,13 @@ export async function refill(image: ImageFile, { format, streamOffset }: ImageFa
 }
 
 /** A raw image: every stripe where it belongs. */
-async function writePages(image: ImageFile, source: SnapshotSource, record: StubRecord, range: GuardedRange, options: RefillOptions): Promise<Refilled> {
+async function writePages(
+  image: ImageFile,
+  source: SnapshotSource,
+  record: StubRecord,
+  range: GuardedRange,
+  options: RefillOptions,
+): Promise<Refilled> {
   const bytes = outputBytes(source.stripes, 'packed');
   await reserveRoom(await image.writable(), record.offset, bytes - record.offset, image.path);
   options.onStep?.('reserved');
@@ -69,8 +85,17 @@ async function writePages(image: ImageFile, source: SnapshotSource, record: Stub
   return { losses, bytes };
 }
 
-/** A sparse one: every page in its place, and holes where there are none. Nobody can reserve room without filling the holes. */
-async function writeMapped(image: ImageFile, source: SnapshotSource, blocks: readonly MappedBlock[], range: GuardedRange, options: RefillOptions): Promise<Refilled> {
+/**
+ * A sparse one: every page in its place, and holes where there are none. Nobody can reserve room without
+ * filling the holes.
+ */
+async function writeMapped(
+  image: ImageFile,
+  source: SnapshotSource,
+  blocks: readonly MappedBlock[],
+  range: GuardedRange,
+  options: RefillOptions,
+): Promise<Refilled> {
   const { bytes } = source.manifest.image;
   await range.emptyBehind(bytes);
   await refuseTightRoom(await image.writable(), filledBytes(source.stripes), image.path);
@@ -80,8 +105,18 @@ async function writeMapped(image: ImageFile, source: SnapshotSource, blocks: rea
   return { losses, bytes };
 }
 
-/** A compressed one: its stream through the compressor that libvirt reads it with. How long that will be nobody knows: room for what it was is made sure of. */
-async function writePacked(image: ImageFile, format: CompressedFormat, source: SnapshotSource, record: StubRecord, range: GuardedRange, options: RefillOptions): Promise<Refilled> {
+/**
+ * A compressed one: its stream through the compressor that libvirt reads it with. How long that will be
+ * nobody knows: room for what it was is made sure of.
+ */
+async function writePacked(
+  image: ImageFile,
+  format: CompressedFormat,
+  source: SnapshotSource,
+  record: StubRecord,
+  range: GuardedRange,
+  options: RefillOptions,
+): Promise<Refilled> {
   const command = commandFor(format, 'pack');
   const { streamOffset } = source.manifest.image;
   await reserveRoom(await image.writable(), streamOffset, record.imageBytes - streamOffset, image.path);
@@ -91,7 +126,9 @@ async function writePacked(image: ImageFile, format: CompressedFormat, source: S
     try {
       const written = writeAll(filter, range, streamOffset);
       written.catch(() => filter.close());
-      const losses = await produce((data) => filter.write(data)).catch((error: unknown) => failureOf(written, filter, error));
+      const losses = await produce((data) => filter.write(data)).catch((error: unknown) =>
+        failureOf(written, filter, error),
+      );
       filter.end();
       const bytes = await written;
       await filter.finish();
@@ -104,7 +141,10 @@ async function writePacked(image: ImageFile, format: CompressedFormat, source: S
   return refilled;
 }
 
-/** Why the stream went nowhere: a full disk, before the end of the compressor that follows from it. Nothing is written any more when this throws. */
+/**
+ * Why the stream went nowhere: a full disk, before the end of the compressor that follows from it. Nothing is
+ * written any more when this throws.
+ */
 async function failureOf(written: Promise<number>, filter: Filter, error: unknown): Promise<never> {
   await filter.close();
   await written;

@@ -23,19 +23,30 @@ export interface RemovalPlace {
 export type StubProbe = (path: string, offset: number, token: string) => Promise<boolean>;
 
 /** Throws 'refused', with what would allow it. */
-export async function guardRemoval(entry: SnapshotEntry, { host, registry }: RemovalPlace, consent: RemovalConsent, isStub: StubProbe = isStubOf): Promise<void> {
+export async function guardRemoval(
+  entry: SnapshotEntry,
+  { host, registry }: RemovalPlace,
+  consent: RemovalConsent,
+  isStub: StubProbe = isStubOf,
+): Promise<void> {
   if (entry.condition !== 'whole') return guardFragment(entry, consent);
   const { snapshot, image, token } = entry.manifest;
   const owner = ownerOf(entry);
   if (owner.machineId !== host.machineId && !(consent.force && consent.owner === owner.machineId)) {
-    throw new ParsError('refused', `${snapshot} belongs to another host: ${owner.host} (${owner.machineId})`, { hint: `to remove it all the same: --force --owner ${owner.machineId}` });
+    throw new ParsError(
+      'refused',
+      `${snapshot} belongs to another host: ${owner.host} (${owner.machineId})`,
+      { hint: `to remove it all the same: --force --owner ${owner.machineId}` },
+    );
   }
   if (consent.force) return;
   for (const path of await stubPathsOf(registry, entry.manifest)) {
     if (!(await isStub(path, image.headEnd, token))) continue;
-    throw new ParsError('refused', `${path} is a stub of ${snapshot}: without the snapshot the guest's memory is lost`, {
-      hint: `bring it back first: pars hydrate ${JSON.stringify(path)}; or lose it: --force`,
-    });
+    throw new ParsError(
+      'refused',
+      `${path} is a stub of ${snapshot}: without the snapshot the guest's memory is lost`,
+      { hint: `bring it back first: pars hydrate ${JSON.stringify(path)}; or lose it: --force` },
+    );
   }
 }
 
@@ -48,8 +59,13 @@ export async function stubPathsOf(registry: StubRegistry, { image, token }: Mani
 /** Nobody can tell whose a fragment is, or whether somebody is just writing it. */
 function guardFragment(entry: SnapshotEntry, { force }: RemovalConsent): void {
   if (force) return;
-  const why = entry.condition === 'incomplete' ? 'has no manifest: an upload that was interrupted, or is under way now' : 'has a manifest that cannot be read';
-  throw new ParsError('refused', `${entry.snapshot} ${why}`, { hint: 'if nobody is writing it, remove it with --force' });
+  const why =
+    entry.condition === 'incomplete'
+      ? 'has no manifest: an upload that was interrupted, or is under way now'
+      : 'has a manifest that cannot be read';
+  throw new ParsError('refused', `${entry.snapshot} ${why}`, {
+    hint: 'if nobody is writing it, remove it with --force',
+  });
 }
 
 /** Whether the file at `path` is the stub with that token. A file that is not there is no stub. */
@@ -57,18 +73,27 @@ export async function isStubOf(path: string, offset: number, token: string): Pro
   return (await stubTokenAt(path, offset)) === token;
 }
 
-/** The token of the stub at `path`; 'image' for a file that is no stub, null for no file. Looks at the few bytes that tell; parses nothing. */
+/**
+ * The token of the stub at `path`; 'image' for a file that is no stub, null for no file. Looks at the few
+ * bytes that tell; parses nothing.
+ */
 export async function stubTokenAt(path: string, offset: number): Promise<string | null> {
   try {
     const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const { buffer } = await handle.read(Buffer.alloc(32), 0, 32, offset);
-      return buffer.subarray(0, STUB_MAGIC.length).equals(STUB_MAGIC) ? buffer.toString('hex', 16, 32) : 'image';
+      return buffer.subarray(0, STUB_MAGIC.length).equals(STUB_MAGIC)
+        ? buffer.toString('hex', 16, 32)
+        : 'image';
     } finally {
       await handle.close();
     }
   } catch (cause) {
-    if (['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP'].includes((cause as NodeJS.ErrnoException).code ?? '')) return null;
-    throw new ParsError('busy', `cannot see whether ${path} is a stub of it: ${(cause as Error).message}`, { hint: 'try again later, or remove it with --force', cause });
+    if (['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP'].includes((cause as NodeJS.ErrnoException).code ?? ''))
+      return null;
+    throw new ParsError('busy', `cannot see whether ${path} is a stub of it: ${(cause as Error).message}`, {
+      hint: 'try again later, or remove it with --force',
+      cause,
+    });
   }
 }

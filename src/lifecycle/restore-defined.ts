@@ -1,6 +1,7 @@
 /**
- * `pars restore --define`: a guest that this host has never seen, so that `virsh start` resumes it here. Its image is where libvirt looks
- * for it before libvirt knows the guest: a start in between would boot it afresh and move its disks on.
+ * `pars restore --define`: a guest that this host has never seen, so that `virsh start` resumes it here. Its
+ * image is where libvirt looks for it before libvirt knows the guest: a start in between would boot it afresh
+ * and move its disks on.
  */
 import { join } from 'node:path';
 import { unlink } from 'node:fs/promises';
@@ -31,7 +32,11 @@ export interface DefineOptions extends RestoreOptions {
 }
 
 /** Claims the snapshot for this host, writes its image as a managed save, and defines its guest. */
-export async function restoreDefined({ store, host, registry, saveDir }: DefinePlace, snapshot: string, options: DefineOptions): Promise<Restored> {
+export async function restoreDefined(
+  { store, host, registry, saveDir }: DefinePlace,
+  snapshot: string,
+  options: DefineOptions,
+): Promise<Restored> {
   const manifest = await readManifest(store, snapshot);
   const { domain, token, disks } = manifest;
   refuseName(domain.name);
@@ -57,7 +62,9 @@ export async function restoreDefined({ store, host, registry, saveDir }: DefineP
 /** libvirt makes the path of a managed save of the name. */
 function refuseName(name: string): void {
   if (name !== '' && !name.includes('/') && name !== '.' && name !== '..') return;
-  throw new ParsError('refused', `a guest called ${JSON.stringify(name)} can have no managed save`, { hint: 'write its image to a file: pars restore --to FILE' });
+  throw new ParsError('refused', `a guest called ${JSON.stringify(name)} can have no managed save`, {
+    hint: 'write its image to a file: pars restore --to FILE',
+  });
 }
 
 async function refuseKnown({ uuid, name }: Manifest['domain']): Promise<void> {
@@ -65,7 +72,9 @@ async function refuseKnown({ uuid, name }: Manifest['domain']): Promise<void> {
     const state = await guestState(what);
     if (state === null) continue;
     throw new ParsError('refused', `libvirt knows the guest ${what} here already (${state})`, {
-      hint: 'to resume it from this snapshot, "virsh undefine" it first if it does not run, or write the image to a file: pars restore --to FILE',
+      hint:
+        'to resume it from this snapshot, "virsh undefine" it first if it does not run, or write '
+        + 'the image to a file: pars restore --to FILE',
     });
   }
 }

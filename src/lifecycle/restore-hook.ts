@@ -1,6 +1,7 @@
 /**
- * The part of the libvirt hook that needs Node: `restore begin`. libvirt has opened the image already; it is found among the
- * descriptors of our parent and of the parent's children (R18), and refilled in place before the hook answers.
+ * The part of the libvirt hook that needs Node: `restore begin`. libvirt has opened the image already; it is
+ * found among the descriptors of our parent and of the parent's children (R18), and refilled in place before
+ * the hook answers.
  */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { deadlineSignal } from '../system/deadline.js';
@@ -39,9 +40,9 @@ const STORE_POLL_MS = 1000;
 const LOCK_WAIT_MS = 30_000;
 
 /**
- * Makes every image of the guest that libvirt has open whole. Throws, and with it fails the start, when one cannot be made whole,
- * or when none is found although this host has a stub of the guest. Without such a stub nothing of ours can be concerned:
- * a stub made elsewhere, which we fail to see, is refused by QEMU itself.
+ * Makes every image of the guest that libvirt has open whole. Throws, and with it fails the start, when one
+ * cannot be made whole, or when none is found although this host has a stub of the guest. Without such a stub
+ * nothing of ours can be concerned: a stub made elsewhere, which we fail to see, is refused by QEMU itself.
  */
 export async function restoreBegin(request: RestoreBegin): Promise<void> {
   const images = await imagesOfGuest(request.parentPid, request.domainUuid);
@@ -59,15 +60,25 @@ export async function restoreBegin(request: RestoreBegin): Promise<void> {
   }
 }
 
-async function hydrateInTime(image: ImageFile, request: RestoreBegin, signal: AbortSignal): Promise<Hydrated> {
-  const options: HydrateOptions = { force: false, acceptChangedDisks: false, lockWaitMs: LOCK_WAIT_MS, signal };
+async function hydrateInTime(
+  image: ImageFile,
+  request: RestoreBegin,
+  signal: AbortSignal,
+): Promise<Hydrated> {
+  const options: HydrateOptions = {
+    force: false,
+    acceptChangedDisks: false,
+    lockWaitMs: LOCK_WAIT_MS,
+    signal,
+  };
   const waitUntil = Date.now() + request.times.waitForStoreMs;
   for (;;) {
     try {
       return await hydrate(image, { ...request, store: () => request.openStore(signal) }, options);
     } catch (error) {
       if (signal.aborted) throw tooLate(image.path, request.times);
-      if (!(error instanceof ParsError) || error.kind !== 'unreachable' || Date.now() >= waitUntil) throw error;
+      if (!(error instanceof ParsError) || error.kind !== 'unreachable' || Date.now() >= waitUntil)
+        throw error;
     }
     await new Promise((wake) => setTimeout(wake, STORE_POLL_MS));
   }
@@ -81,13 +92,17 @@ export interface OpenImage {
 }
 
 /**
- * With --bypass-cache a helper has read the first MiB before we are asked. Of a raw image a stub keeps more than that; of a compressed one it keeps nothing, and
- * what the helper has read is the stub.
+ * With --bypass-cache a helper has read the first MiB before we are asked. Of a raw image a stub keeps more
+ * than that; of a compressed one it keeps nothing, and what the helper has read is the stub.
  */
 async function refuseReadAhead(image: ImageFile): Promise<void> {
   const { format, stubRecord } = await probeImage(image.fd);
   if (stubRecord === null || !isCompressed(format)) return;
-  throw new ParsError('refused', `${image.path} is the stub of an image saved as ${format}, which cannot be woken with --bypass-cache`, { hint: 'start the guest without --bypass-cache' });
+  throw new ParsError(
+    'refused',
+    `${image.path} is the stub of an image saved as ${format}, which cannot be woken with --bypass-cache`,
+    { hint: 'start the guest without --bypass-cache' },
+  );
 }
 
 /** The images of a guest that a process or one of its children has open, each once. */
@@ -109,8 +124,17 @@ export async function imagesOfGuest(parentPid: number, domainUuid: string): Prom
 /** With --bypass-cache only a helper that libvirt started may hold the image. */
 async function childrenOf(pid: number): Promise<number[]> {
   const tasks = await readdir(`/proc/${pid}/task`).catch(() => []);
-  const lists = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, 'utf8').catch(() => '')));
-  return lists.flatMap((list) => list.split(' ').filter((word) => /^\d+$/.test(word)).map(Number)).filter((child) => child !== process.pid);
+  const lists = await Promise.all(
+    tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, 'utf8').catch(() => '')),
+  );
+  return lists
+    .flatMap((list) =>
+      list
+        .split(' ')
+        .filter((word) => /^\d+$/.test(word))
+        .map(Number),
+    )
+    .filter((child) => child !== process.pid);
 }
 
 async function descriptorsOf(pid: number): Promise<number[]> {
@@ -140,13 +164,18 @@ async function isOfGuest(image: ImageFile, domainUuid: string): Promise<boolean>
 }
 
 function notFound({ domainUuid }: RestoreBegin): ParsError {
-  return new ParsError('refused', `this host has a stub of the guest ${domainUuid}, but libvirt shows no image of it to refill`, {
-    hint: 'refill it by hand, then start the guest again: pars hydrate IMAGE (see: pars status)',
-  });
+  return new ParsError(
+    'refused',
+    `this host has a stub of the guest ${domainUuid}, but libvirt shows no image of it to refill`,
+    { hint: 'refill it by hand, then start the guest again: pars hydrate IMAGE (see: pars status)' },
+  );
 }
 
 function tooLate(path: string, { deadlineMs }: HookTimes): ParsError {
-  return new ParsError('unreachable', `${path} could not be refilled within ${Math.round(deadlineMs / 1000)} s (hook.deadline); it is still a stub`, {
-    hint: 'start the guest again, or refill it by hand without a deadline: pars hydrate IMAGE',
-  });
+  return new ParsError(
+    'unreachable',
+    `${path} could not be refilled within ${Math.round(deadlineMs / 1000)} s (hook.deadline); it is `
+      + `still a stub`,
+    { hint: 'start the guest again, or refill it by hand without a deadline: pars hydrate IMAGE' },
+  );
 }

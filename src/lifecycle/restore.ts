@@ -34,13 +34,23 @@ export interface Restored {
 }
 
 /** `pars restore --to`: the file is nobody's yet, so disks that have changed are told, not refused (R26). */
-export async function restoreToFile(store: Store, snapshot: string, path: string, options: RestoreOptions): Promise<Restored & { changedDisks: string[] }> {
+export async function restoreToFile(
+  store: Store,
+  snapshot: string,
+  path: string,
+  options: RestoreOptions,
+): Promise<Restored & { changedDisks: string[] }> {
   const restored = await restore(store, snapshot, path, options);
   return { ...restored, changedDisks: await changesOfDisks(restored.disks) };
 }
 
 /** Writes the image of `snapshot` to `path`, every byte at its old offset. */
-export async function restore(store: Store, snapshot: string, path: string, options: RestoreOptions): Promise<Restored> {
+export async function restore(
+  store: Store,
+  snapshot: string,
+  path: string,
+  options: RestoreOptions,
+): Promise<Restored> {
   const target = resolve(path);
   if (!options.force) await refuseExisting(target);
   const manifest = await readManifest(store, snapshot);
@@ -50,24 +60,46 @@ export async function restore(store: Store, snapshot: string, path: string, opti
   const bytes = outputBytes(source.stripes, 'in-place');
   // libvirt's own directory may have been wiped together with the image.
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });
-  const losses = await throughTemporary(target, options.force, (file) => fill(file, target, source, bytes, options));
+  const losses = await throughTemporary(target, options.force, (file) =>
+    fill(file, target, source, bytes, options),
+  );
   return { snapshot: manifest.snapshot, image: target, bytes, losses, disks: manifest.disks };
 }
 
-async function fill(file: FileHandle, path: string, source: SnapshotSource, bytes: number, options: RestoreOptions): Promise<Losses> {
+async function fill(
+  file: FileHandle,
+  path: string,
+  source: SnapshotSource,
+  bytes: number,
+  options: RestoreOptions,
+): Promise<Losses> {
   const { mappedBlocks } = source.manifest.image;
-  const losses = await (mappedBlocks === undefined ? fillWhole(file, path, source, bytes, options) : fillMapped(file, path, source, mappedBlocks, options));
+  const losses = await (mappedBlocks === undefined
+    ? fillWhole(file, path, source, bytes, options)
+    : fillMapped(file, path, source, mappedBlocks, options));
   await file.truncate(bytes);
   await file.sync();
   return losses;
 }
 
-async function fillWhole(file: FileHandle, path: string, source: SnapshotSource, bytes: number, options: RestoreOptions): Promise<Losses> {
+async function fillWhole(
+  file: FileHandle,
+  path: string,
+  source: SnapshotSource,
+  bytes: number,
+  options: RestoreOptions,
+): Promise<Losses> {
   await reserveRoom(file.fd, 0, bytes, path);
   return assemble(source, fileSink(file), { layout: 'in-place', firstStripe: 0, ...options });
 }
 
-async function fillMapped(file: FileHandle, path: string, source: SnapshotSource, blocks: readonly MappedBlock[], options: RestoreOptions): Promise<Losses> {
+async function fillMapped(
+  file: FileHandle,
+  path: string,
+  source: SnapshotSource,
+  blocks: readonly MappedBlock[],
+  options: RestoreOptions,
+): Promise<Losses> {
   await refuseTightRoom(file.fd, filledBytes(source.stripes), path);
   return assembleMapped(source, blocks, fileSink(file), { firstStripe: 0, ...options });
 }
@@ -75,15 +107,23 @@ async function fillMapped(file: FileHandle, path: string, source: SnapshotSource
 function fileSink(file: FileHandle): Sink {
   return {
     async write(data, offset) {
-      for (let done = 0; done < data.length; ) done += (await file.write(data, done, data.length - done, offset + done)).bytesWritten;
+      for (let done = 0; done < data.length;)
+        done += (await file.write(data, done, data.length - done, offset + done)).bytesWritten;
       native().startWriteback(file.fd, offset, data.length);
     },
   };
 }
 
 /** A file under a temporary name beside `target`, which takes its place only when `work` is through. */
-async function throughTemporary<T>(target: string, replace: boolean, work: (file: FileHandle) => Promise<T>): Promise<T> {
-  const temporary = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(4).toString('hex')}.pars`);
+async function throughTemporary<T>(
+  target: string,
+  replace: boolean,
+  work: (file: FileHandle) => Promise<T>,
+): Promise<T> {
+  const temporary = join(
+    dirname(target),
+    `.${basename(target).slice(0, 200)}.${randomBytes(4).toString('hex')}.pars`,
+  );
   const file = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     throw diskFull(error, target);
   });
@@ -110,10 +150,15 @@ async function publish(temporary: string, target: string, replace: boolean): Pro
 }
 
 async function refuseExisting(target: string): Promise<void> {
-  const present = await access(target, constants.F_OK).then(() => true, () => false);
+  const present = await access(target, constants.F_OK).then(
+    () => true,
+    () => false,
+  );
   if (present) throw exists(target);
 }
 
 function exists(target: string): ParsError {
-  return new ParsError('refused', `${target} exists already`, { hint: 'a stub is filled in place with "pars hydrate"; to write over the file: --force' });
+  return new ParsError('refused', `${target} exists already`, {
+    hint: 'a stub is filled in place with "pars hydrate"; to write over the file: --force',
+  });
 }

@@ -1,6 +1,7 @@
 /**
- * The last resort of a repair: critical data of a snapshot is in no copy, but the image it was made of is whole on this host again. A new
- * snapshot is made of it. The damaged one stays: an image with the same head need not be of the same save, and a disk may come back.
+ * The last resort of a repair: critical data of a snapshot is in no copy, but the image it was made of is
+ * whole on this host again. A new snapshot is made of it. The damaged one stays: an image with the same head
+ * need not be of the same save, and a disk may come back.
  */
 import { ImageFile } from '../image/image-file.js';
 import type { Manifest } from '../snapshot/manifest.js';
@@ -10,13 +11,31 @@ import { findSnapshot, ownerOf } from '../snapshot/snapshots.js';
 
 const LEVEL = 1;
 
-/** Stores the image of a damaged snapshot anew and leaves the image as it is; null when there is no such image here, or the snapshot is another host's (R27). */
-export async function storeAnew(manifest: Manifest, place: OffloadPlace, signal?: AbortSignal): Promise<string | null> {
+/**
+ * Stores the image of a damaged snapshot anew and leaves the image as it is; null when there is no such image
+ * here, or the snapshot is another host's (R27).
+ */
+export async function storeAnew(
+  manifest: Manifest,
+  place: OffloadPlace,
+  signal?: AbortSignal,
+): Promise<string | null> {
   const entry = await findSnapshot(place.store, manifest.snapshot);
-  if (entry.condition !== 'whole' || entry.state === 'consumed' || ownerOf(entry).machineId !== place.host.machineId) return null;
+  if (
+    entry.condition !== 'whole'
+    || entry.state === 'consumed'
+    || ownerOf(entry).machineId !== place.host.machineId
+  )
+    return null;
   if (!(await isWhole(manifest))) return null;
   const { snapshot } = await offload(manifest.image.path, place, {
-    policy: manifest.policy, policyIsFixed: true, keepLocal: true, force: true, managedSave: manifest.image.managedSave, leaseWaitMs: 0, level: LEVEL,
+    policy: manifest.policy,
+    policyIsFixed: true,
+    keepLocal: true,
+    force: true,
+    managedSave: manifest.image.managedSave,
+    leaseWaitMs: 0,
+    level: LEVEL,
     ...(signal && { signal }),
   });
   return snapshot;
@@ -28,7 +47,13 @@ async function isWhole({ image: { path, headEnd, headDigest }, domain }: Manifes
   if (file === null) return false;
   try {
     const facts = await probeImage(file.fd);
-    if (facts.stubRecord !== null || facts.domain.uuid !== domain.uuid || facts.headEnd !== headEnd || headEnd === 0) return false;
+    if (
+      facts.stubRecord !== null
+      || facts.domain.uuid !== domain.uuid
+      || facts.headEnd !== headEnd
+      || headEnd === 0
+    )
+      return false;
     return (await file.digest(facts.streamOffset, headEnd)) === headDigest;
   } catch {
     return false;

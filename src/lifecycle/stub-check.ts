@@ -1,4 +1,7 @@
-/** From the bytes of a stub record to the snapshot it stands for: nothing is believed before record, file and manifest agree (R16). */
+/**
+ * From the bytes of a stub record to the snapshot it stands for: nothing is believed before record, file and
+ * manifest agree (R16).
+ */
 import { ParsError } from '../errors.js';
 import type { ImageFile } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
@@ -15,11 +18,26 @@ export function openStub(facts: ImageFacts, path: string): StubRecord {
   throw new ParsError('internal', `${path} is not a stub`);
 }
 
-/** The snapshot of a stub, after record, manifest and file were found to agree. The head's digest is taken from the file itself. */
-export async function agreeWithStub(store: Store, image: ImageFile, facts: ImageFacts, record: StubRecord, manifest: Manifest): Promise<SnapshotSource> {
+/**
+ * The snapshot of a stub, after record, manifest and file were found to agree. The head's digest is taken
+ * from the file itself.
+ */
+export async function agreeWithStub(
+  store: Store,
+  image: ImageFile,
+  facts: ImageFacts,
+  record: StubRecord,
+  manifest: Manifest,
+): Promise<SnapshotSource> {
   const source = await SnapshotSource.open(store, manifest);
   const headDigest = await image.digest(facts.streamOffset, record.offset);
-  checkStub(record, manifest, { path: image.path, bytes: facts.bytes, domainUuid: facts.domain.uuid, headDigest }, hydratedBytes(source));
-  if (manifest.image.rawBytes === undefined && source.stripes[0]?.imageBytes !== record.offset) throw new ParsError('corrupt', `the head of ${record.snapshot} does not end at ${record.offset}`);
+  checkStub(
+    record,
+    manifest,
+    { path: image.path, bytes: facts.bytes, domainUuid: facts.domain.uuid, headDigest },
+    hydratedBytes(source),
+  );
+  if (manifest.image.rawBytes === undefined && source.stripes[0]?.imageBytes !== record.offset)
+    throw new ParsError('corrupt', `the head of ${record.snapshot} does not end at ${record.offset}`);
   return source;
 }

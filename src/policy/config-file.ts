@@ -1,5 +1,15 @@
 /** The YAML of the configuration file: its shape, and errors that name file, line, column and key. */
-import { type Alias, type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import {
+  type Alias,
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
 import { z } from 'zod';
 import { ParsError } from '../errors.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
@@ -30,30 +40,53 @@ const size = z
 const floor = z
   .string({ error: 'expected a size like "50G" or a share like "10%"' })
   .regex(/^(\d{1,6}[KMGT]|[1-9]?\d%)$/, { error: 'expected a size like "50G" or a share like "10%"' })
-  .transform((text) => (text.endsWith('%') ? { share: Number(text.slice(0, -1)) / 100 } : { bytes: size.parse(text) }));
+  .transform((text) =>
+    text.endsWith('%') ? { share: Number(text.slice(0, -1)) / 100 } : { bytes: size.parse(text) },
+  );
 
-const count = z.int({ error: 'expected a number of copies' }).min(0).max(MAX_COPIES, { error: `expected at most ${MAX_COPIES} copies` });
+const count = z
+  .int({ error: 'expected a number of copies' })
+  .min(0)
+  .max(MAX_COPIES, { error: `expected at most ${MAX_COPIES} copies` });
 
 const presetName = z.enum(PRESETS, { error: `expected one of ${PRESETS.join(', ')}` });
 
-const classCopies = z.strictObject(Object.fromEntries(PAGE_CLASSES.map((name) => [name, count.optional()])) as Record<PageClass, z.ZodOptional<typeof count>>);
+const classCopies = z.strictObject(
+  Object.fromEntries(PAGE_CLASSES.map((name) => [name, count.optional()])) as Record<
+    PageClass,
+    z.ZodOptional<typeof count>
+  >,
+);
 
 const customPolicy = z.strictObject({
   base: presetName.optional(),
   classes: classCopies.optional(),
-  critical: z.string({ error: 'expected an erasure coding like rs-3-2' }).refine(isCoding, { error: 'expected an erasure coding like rs-3-2' }).optional(),
+  critical: z
+    .string({ error: 'expected an erasure coding like rs-3-2' })
+    .refine(isCoding, { error: 'expected an erasure coding like rs-3-2' })
+    .optional(),
   force: z.boolean({ error: 'expected true or false' }).optional(),
 });
 
-/** A name and a map are checked apart, so that an error is about what was written and not about every alternative. */
-const policy = z.unknown().transform((value, context): z.infer<typeof customPolicy> | z.infer<typeof presetName> => {
-  const result = typeof value === 'string' ? presetName.safeParse(value) : customPolicy.safeParse(value);
-  if (result.success) return result.data;
-  for (const { message, path, ...issue } of result.error.issues) {
-    context.issues.push({ code: 'custom', input: value, message: problem({ ...issue, message, path }), path: pathOf({ ...issue, path }) });
-  }
-  return z.NEVER;
-});
+/**
+ * A name and a map are checked apart, so that an error is about what was written and not about every
+ * alternative.
+ */
+const policy = z
+  .unknown()
+  .transform((value, context): z.infer<typeof customPolicy> | z.infer<typeof presetName> => {
+    const result = typeof value === 'string' ? presetName.safeParse(value) : customPolicy.safeParse(value);
+    if (result.success) return result.data;
+    for (const { message, path, ...issue } of result.error.issues) {
+      context.issues.push({
+        code: 'custom',
+        input: value,
+        message: problem({ ...issue, message, path }),
+        path: pathOf({ ...issue, path }),
+      });
+    }
+    return z.NEVER;
+  });
 
 const file = z.strictObject({
   store: z.string({ error: 'expected a URL like local:/srv/d1,/srv/d2,/srv/d3' }).optional(),
@@ -61,7 +94,10 @@ const file = z.strictObject({
   hook: z.strictObject({ deadline: duration.optional(), wait_for_store: duration.optional() }).optional(),
   retention: z
     .strictObject({
-      keep_last: z.int({ error: 'expected a number of snapshots' }).min(1, { error: 'expected at least 1' }).optional(),
+      keep_last: z
+        .int({ error: 'expected a number of snapshots' })
+        .min(1, { error: 'expected at least 1' })
+        .optional(),
       max_age: duration.optional(),
       consumed: duration.optional(),
       orphan_grace: duration.optional(),
@@ -69,13 +105,25 @@ const file = z.strictObject({
     .optional(),
   queue: z
     .strictObject({
-      concurrency: z.int({ error: 'expected a number of offloads' }).min(1, { error: 'expected at least 1' }).max(16, { error: 'expected at most 16' }).optional(),
+      concurrency: z
+        .int({ error: 'expected a number of offloads' })
+        .min(1, { error: 'expected at least 1' })
+        .max(16, { error: 'expected at most 16' })
+        .optional(),
       bandwidth: size.optional(),
       free_space_floor: floor.optional(),
       overdue: duration.optional(),
     })
     .optional(),
-  metrics: z.strictObject({ file: z.string().startsWith('/', { error: 'expected an absolute path' }).endsWith('.prom', { error: 'expected a name that ends with .prom' }).optional() }).optional(),
+  metrics: z
+    .strictObject({
+      file: z
+        .string()
+        .startsWith('/', { error: 'expected an absolute path' })
+        .endsWith('.prom', { error: 'expected a name that ends with .prom' })
+        .optional(),
+    })
+    .optional(),
   state_dir: z.string().startsWith('/', { error: 'expected an absolute path' }).optional(),
 });
 
@@ -92,17 +140,22 @@ export function parseConfigFile(text: string, name: string): ConfigFile {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const syntax = document.errors[0];
-  if (syntax) throw invalid([`${place(name, lines, syntax.pos[0])}: ${syntax.message.split(/ at line |:\n/)[0]}`]);
+  if (syntax)
+    throw invalid([`${place(name, lines, syntax.pos[0])}: ${syntax.message.split(/ at line |:\n/)[0]}`]);
   const at = (path: PropertyKey[]): string => {
     const where = place(name, lines, offsetOf(document, path));
     return path.length === 0 ? where : `${where}: ${path.join('.')}`;
   };
   const result = file.safeParse(contentsOf(document, name, lines) ?? {});
-  if (!result.success) throw invalid(result.error.issues.map((issue) => `${at(pathOf(issue))}: ${problem(issue)}`));
+  if (!result.success)
+    throw invalid(result.error.issues.map((issue) => `${at(pathOf(issue))}: ${problem(issue)}`));
   return { values: result.data, at };
 }
 
-/** What the text says, with its aliases put in: one may be of nothing, and a few may be of more than fits into memory. */
+/**
+ * What the text says, with its aliases put in: one may be of nothing, and a few may be of more than fits into
+ * memory.
+ */
 function contentsOf(document: Document, name: string, lines: LineCounter): unknown {
   try {
     return document.toJS();
@@ -123,7 +176,9 @@ interface Issue {
 
 /** An unknown key is pointed at itself, not at the map it stands in. */
 function pathOf(issue: Omit<Issue, 'message'>): PropertyKey[] {
-  return issue.code === 'unrecognized_keys' ? [...issue.path, ...(issue.keys?.slice(0, 1) ?? [])] : issue.path;
+  return issue.code === 'unrecognized_keys'
+    ? [...issue.path, ...(issue.keys?.slice(0, 1) ?? [])]
+    : issue.path;
 }
 
 function problem(issue: Issue): string {
@@ -137,7 +192,9 @@ function offsetOf(document: Document, path: PropertyKey[]): number {
   let node: unknown = document.contents;
   let offset = isNode(node) ? startOf(node) : 0;
   for (const key of path) {
-    const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && item.key.value === key) : undefined;
+    const pair = isMap(node)
+      ? node.items.find((item) => isScalar(item.key) && item.key.value === key)
+      : undefined;
     if (!pair) break;
     if (isNode(pair.key)) offset = startOf(pair.key);
     node = pair.value;
@@ -155,5 +212,10 @@ function place(name: string, lines: LineCounter, offset: number): string {
 }
 
 function invalid(problems: string[]): ParsError {
-  return new ParsError('usage', problems.join('\n'), { hint: 'keys: store, policy, hook.deadline, hook.wait_for_store, retention.keep_last, retention.max_age, retention.consumed, retention.orphan_grace, queue.concurrency, queue.bandwidth, queue.free_space_floor, queue.overdue, metrics.file, state_dir' });
+  return new ParsError('usage', problems.join('\n'), {
+    hint:
+      'keys: store, policy, hook.deadline, hook.wait_for_store, retention.keep_last, '
+      + 'retention.max_age, retention.consumed, retention.orphan_grace, queue.concurrency, '
+      + 'queue.bandwidth, queue.free_space_floor, queue.overdue, metrics.file, state_dir',
+  });
 }

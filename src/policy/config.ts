@@ -42,7 +42,9 @@ export interface QueueLimits {
 
 /** What `pars prune` may remove (R28). */
 export interface Retention {
-  /** Stored copies that no stub needs and nobody has started: the newest so many of a guest stay; null: all. */
+  /**
+   * Stored copies that no stub needs and nobody has started: the newest so many of a guest stay; null: all.
+   */
   keepLast: number | null;
   /** And those younger than this stay too; null: no matter how young. */
   maxAgeMs: number | null;
@@ -59,8 +61,13 @@ export interface ConfigOverrides {
   policy?: string;
 }
 
-/** Reads the configuration. Without the default file the defaults hold; a file that was named must be there. */
-export async function loadConfig(overrides: ConfigOverrides = {}, defaultFile = DEFAULT_CONFIG_FILE): Promise<Config> {
+/**
+ * Reads the configuration. Without the default file the defaults hold; a file that was named must be there.
+ */
+export async function loadConfig(
+  overrides: ConfigOverrides = {},
+  defaultFile = DEFAULT_CONFIG_FILE,
+): Promise<Config> {
   const file = overrides.config ?? defaultFile;
   const text = await readConfigFile(file, overrides.config !== undefined);
   const config = text === null ? defaults() : await parse(text, file);
@@ -89,7 +96,9 @@ async function readConfigFile(file: string, named: boolean): Promise<string | nu
     return await readFile(file, 'utf8');
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !named) return null;
-    throw new ParsError('usage', `cannot read the configuration ${file}: ${(cause as Error).message}`, { cause });
+    throw new ParsError('usage', `cannot read the configuration ${file}: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 
@@ -129,9 +138,18 @@ function filePolicy(policy: FileValues['policy'], at: (path: string[]) => string
   if (policy === undefined) return undefined;
   if (typeof policy === 'string') return policyByName(policy);
   try {
-    return customPolicy({ base: policy.base ?? DEFAULT_PRESET, classes: policy.classes ?? {}, force: policy.force ?? false, critical: policy.critical });
+    return customPolicy({
+      base: policy.base ?? DEFAULT_PRESET,
+      classes: policy.classes ?? {},
+      force: policy.force ?? false,
+      critical: policy.critical,
+    });
   } catch (error) {
     if (!(error instanceof ParsError)) throw error;
-    throw new ParsError(error.kind, `${at(['policy'])}: ${error.message}`, error.hint === undefined ? {} : { hint: error.hint });
+    throw new ParsError(
+      error.kind,
+      `${at(['policy'])}: ${error.message}`,
+      error.hint === undefined ? {} : { hint: error.hint },
+    );
   }
 }

@@ -21,7 +21,10 @@ export interface Policy {
   copies: Copies;
   /** Copies of manifest, index, skeleton and recovery: the most that any critical class gets. */
   criticalCopies: number;
-  /** Erasure coding of the packs of critical data in place of copies, as the store calls it: RS-3-2-1024k. Only some stores can. */
+  /**
+   * Erasure coding of the packs of critical data in place of copies, as the store calls it: RS-3-2-1024k.
+   * Only some stores can.
+   */
   coding?: string | undefined;
 }
 
@@ -49,7 +52,8 @@ export function isPreset(name: string): name is PresetName {
 /** The preset of that name. */
 export function presetPolicy(name: PresetName): Policy {
   const { critical, free, cleanCache } = PRESET_COPIES[name];
-  const copyCount = (pageClass: PageClass): number => (pageClass === 'free' ? free : pageClass === 'clean-cache' ? cleanCache : critical);
+  const copyCount = (pageClass: PageClass): number =>
+    pageClass === 'free' ? free : pageClass === 'clean-cache' ? cleanCache : critical;
   return policyOf(name, copiesBy(copyCount));
 }
 
@@ -62,7 +66,10 @@ export function policyByName(name: string): Policy {
 /** A preset with changes. Refused when a critical class would have fewer than 2 copies, unless forced. */
 export function customPolicy(spec: PolicySpec): Policy {
   const base = presetPolicy(spec.base);
-  const policy = policyOf('custom', copiesBy((pageClass) => spec.classes[pageClass] ?? base.copies[pageClass]));
+  const policy = policyOf(
+    'custom',
+    copiesBy((pageClass) => spec.classes[pageClass] ?? base.copies[pageClass]),
+  );
   if (!spec.force) refuseThinCritical(policy);
   if (spec.critical === undefined) return policy;
   refuseMixed(spec);
@@ -85,7 +92,11 @@ function codingName(text: string): string {
 function refuseMixed({ classes, critical }: PolicySpec): void {
   const named = PAGE_CLASSES.filter((name) => !EXPENDABLE.has(name) && classes[name] !== undefined);
   if (named.length === 0) return;
-  throw new ParsError('usage', `critical data is to be coded as ${critical}, but the policy names copies of ${named.join(', ')}`, { hint: 'name one or the other' });
+  throw new ParsError(
+    'usage',
+    `critical data is to be coded as ${critical}, but the policy names copies of ${named.join(', ')}`,
+    { hint: 'name one or the other' },
+  );
 }
 
 /** The classes of which a store keeps at least one copy, in class order. */
@@ -103,10 +114,16 @@ function policyOf(name: string, copies: Copies): Policy {
 }
 
 function refuseThinCritical(policy: Policy): void {
-  const thin = PAGE_CLASSES.filter((pageClass) => !EXPENDABLE.has(pageClass) && policy.copies[pageClass] < MIN_CRITICAL_COPIES);
+  const thin = PAGE_CLASSES.filter(
+    (pageClass) => !EXPENDABLE.has(pageClass) && policy.copies[pageClass] < MIN_CRITICAL_COPIES,
+  );
   if (thin.length === 0) return;
   const list = thin.map((pageClass) => `${pageClass}: ${policy.copies[pageClass]}`).join(', ');
-  throw new ParsError('refused', `critical classes need at least ${MIN_CRITICAL_COPIES} copies, but the policy says ${list}`, {
-    hint: 'raise them, or set "force: true" in the policy if losing the guest with one disk is acceptable',
-  });
+  throw new ParsError(
+    'refused',
+    `critical classes need at least ${MIN_CRITICAL_COPIES} copies, but the policy says ${list}`,
+    {
+      hint: 'raise them, or set "force: true" in the policy if losing the guest with one disk is acceptable',
+    },
+  );
 }

@@ -1,12 +1,26 @@
-/** What this host remembers of a refill, whoever asked for it: in its job, among the losses, and in the ledger of each guest. */
+/**
+ * What this host remembers of a refill, whoever asked for it: in its job, among the losses, and in the ledger
+ * of each guest.
+ */
 import type { JobRecord } from '../journal/jobs.js';
 import { countHydrate } from '../journal/ledger.js';
 import { noteLosses } from '../journal/losses.js';
 import type { Hydrated } from '../lifecycle/hydrate.js';
 
 /** `began`: when it did, in milliseconds since the epoch. */
-export async function noteRefill(stateDir: string, job: JobRecord | null, { domain, image, manifest, losses, hydrated, bytes }: Hydrated, began: number): Promise<void> {
+export async function noteRefill(
+  stateDir: string,
+  job: JobRecord | null,
+  { domain, image, manifest, losses, hydrated, bytes }: Hydrated,
+  began: number,
+): Promise<void> {
   await job?.update({ domain: domain.name, snapshot: manifest?.snapshot ?? null, losses });
-  if (manifest) await noteLosses(stateDir, { image, domain: domain.name, snapshot: manifest.snapshot, losses });
-  if (hydrated) await countHydrate(stateDir, domain, { time: new Date().toISOString(), seconds: (Date.now() - began) / 1000, imageBytes: bytes });
+  if (manifest)
+    await noteLosses(stateDir, { image, domain: domain.name, snapshot: manifest.snapshot, losses });
+  if (hydrated)
+    await countHydrate(stateDir, domain, {
+      time: new Date().toISOString(),
+      seconds: (Date.now() - began) / 1000,
+      imageBytes: bytes,
+    });
 }

@@ -1,6 +1,6 @@
 /**
- * How fast the queue is worked off: all its offloads together within the bandwidth that the configuration allows, and none while a guest
- * of this host is being woken. Starts come before offloads.
+ * How fast the queue is worked off: all its offloads together within the bandwidth that the configuration
+ * allows, and none while a guest of this host is being woken. Starts come before offloads.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJobs } from '../journal/jobs.js';
@@ -39,7 +39,8 @@ export class Pace {
 
   #someoneWakes(): Promise<boolean> {
     const now = Date.now();
-    if (now - this.#looked.at >= LOOK_MS) this.#looked = { at: now, waking: startsUnderWay(this.#options.stateDir) };
+    if (now - this.#looked.at >= LOOK_MS)
+      this.#looked = { at: now, waking: startsUnderWay(this.#options.stateDir) };
     return this.#looked.waking;
   }
 
@@ -48,7 +49,10 @@ export class Pace {
   }
 }
 
-/** A stub is being refilled. One that waits for an offload of the same image is not waited for: neither would ever go on. */
+/**
+ * A stub is being refilled. One that waits for an offload of the same image is not waited for: neither would
+ * ever go on.
+ */
 export async function startsUnderWay(stateDir: string): Promise<boolean> {
   const running = (await readJobs(stateDir)).filter(({ state }) => state === 'running');
   const offloaded = new Set(running.filter(({ kind }) => kind === 'offload').map(({ image }) => image));

@@ -1,6 +1,7 @@
 /**
- * The queue of offloads. It is the save directory itself: a whole managed-save image is work to do, so nothing is lost by a kill or a
- * reboot and nothing can be queued twice. One worker a host, a few images at a time; the oldest first, or the largest while room is short.
+ * The queue of offloads. It is the save directory itself: a whole managed-save image is work to do, so
+ * nothing is lost by a kill or a reboot and nothing can be queued twice. One worker a host, a few images at a
+ * time; the oldest first, or the largest while room is short.
  */
 import { mkdir, open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -35,16 +36,23 @@ export interface PendingOutcome {
 }
 
 const POLL_MS = 250;
-/** An image that somebody has open (its guest is being started, a backup reads it) is waited for so long, when nothing else is due. */
+/**
+ * An image that somebody has open (its guest is being started, a backup reads it) is waited for so long, when
+ * nothing else is due.
+ */
 const IN_USE_MS = 30_000;
 
-/** Works the queue off, each image tried once. Images saved meanwhile are taken too, by us or by the worker that comes after us. */
+/**
+ * Works the queue off, each image tried once. Images saved meanwhile are taken too, by us or by the worker
+ * that comes after us.
+ */
 export async function offloadPending(work: PendingWork): Promise<PendingOutcome> {
   await refuseUnseen(work.saveDir);
   const queue = new Queue(work);
   const offloaded: string[] = [];
   let worked = false;
-  // After the lock is given up the queue is looked at again: whoever saved meanwhile may have found the lock taken.
+  // After the lock is given up the queue is looked at again: whoever saved meanwhile may have found the lock
+  // taken.
   while (!work.signal?.aborted && (await queue.isDue())) {
     const lock = await takeLock(work.stateDir);
     if (lock === null && !work.patient) break;
@@ -74,7 +82,8 @@ async function workOff(work: PendingWork, queue: Queue, offloaded: string[]): Pr
 async function refuseUnseen(saveDir: string): Promise<void> {
   await readdir(saveDir).catch((cause: NodeJS.ErrnoException) => {
     const hint = "name libvirt's directory of managed saves with --save-dir; root may read it";
-    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') throw new ParsError('missing', `there is no directory ${saveDir}`, { hint, cause });
+    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')
+      throw new ParsError('missing', `there is no directory ${saveDir}`, { hint, cause });
     throw new ParsError('refused', `cannot read the directory ${saveDir}: ${cause.message}`, { hint, cause });
   });
 }
@@ -82,12 +91,16 @@ async function refuseUnseen(saveDir: string): Promise<void> {
 /** What another process is offloading right now stays too, as far as the one knows who goes now. */
 async function leftIn({ stateDir, saveDir }: PendingWork): Promise<WholeSave[]> {
   const jobs = await readJobs(stateDir);
-  const others = jobs.filter(({ kind, state, pid }) => kind === 'offload' && state === 'running' && pid !== process.pid).map(({ image }) => image);
-  const left = await Promise.all((await savesIn(saveDir)).map(async (path) => {
-    if (!others.includes(path)) return wholeSave(path, jobs);
-    const save = await wholeSave(path, []);
-    return save && { ...save, reason: 'it is being offloaded by another pars right now' };
-  }));
+  const others = jobs
+    .filter(({ kind, state, pid }) => kind === 'offload' && state === 'running' && pid !== process.pid)
+    .map(({ image }) => image);
+  const left = await Promise.all(
+    (await savesIn(saveDir)).map(async (path) => {
+      if (!others.includes(path)) return wholeSave(path, jobs);
+      const save = await wholeSave(path, []);
+      return save && { ...save, reason: 'it is being offloaded by another pars right now' };
+    }),
+  );
   return left.filter((save) => save !== null);
 }
 
@@ -106,7 +119,9 @@ class Queue {
   readonly #notDue = new Set<string>();
   /** Until when those that somebody has open are waited for. */
   #patience: number | null = null;
-  /** Images handed out and not finished: as long as there are any, others may be saved, and all hands stay. */
+  /**
+   * Images handed out and not finished: as long as there are any, others may be saved, and all hands stay.
+   */
   #active = 0;
   #picking: Promise<unknown> = Promise.resolve();
 
@@ -117,11 +132,15 @@ class Queue {
   /** Whether anything is left to be tried, by us or by whoever works on it now. */
   async isDue(): Promise<boolean> {
     const jobs = await readJobs(this.#work.stateDir);
-    for (const { image } of await this.#candidates()) if ((await dueImage(image, this.#work.patient ? [] : jobs)) !== null) return true;
+    for (const { image } of await this.#candidates())
+      if ((await dueImage(image, this.#work.patient ? [] : jobs)) !== null) return true;
     return false;
   }
 
-  /** The image to go next, marked as tried; null when there is none, or it is time to stop. One caller at a time. */
+  /**
+   * The image to go next, marked as tried; null when there is none, or it is time to stop. One caller at a
+   * time.
+   */
   next(): Promise<string | null> {
     const picked = this.#picking.then(() => this.#pick());
     this.#picking = picked.catch(() => {});
@@ -137,7 +156,8 @@ class Queue {
       const { ready, inUse } = await this.#look();
       if (ready !== null) return this.#handOut(ready);
       if (inUse.length > 0) this.#patience ??= Date.now() + IN_USE_MS;
-      if (this.#patience !== null && Date.now() >= this.#patience) for (const { key } of inUse) this.#tried.add(key);
+      if (this.#patience !== null && Date.now() >= this.#patience)
+        for (const { key } of inUse) this.#tried.add(key);
       else if (inUse.length === 0 && this.#active === 0) return null;
       await pause(this.#work.signal);
     }
@@ -157,7 +177,8 @@ class Queue {
     const inUse: Candidate[] = [];
     for (const candidate of await this.#candidates()) {
       if ((await dueImage(candidate.image, jobs)) === null) {
-        if (!jobs.some(({ image, state }) => image === candidate.image && state === 'running')) this.#notDue.add(candidate.key);
+        if (!jobs.some(({ image, state }) => image === candidate.image && state === 'running'))
+          this.#notDue.add(candidate.key);
       } else if (await isFree(candidate.image)) return { ready: candidate, inUse };
       else inUse.push(candidate);
     }
@@ -165,16 +186,27 @@ class Queue {
   }
 
   async #candidates(): Promise<Candidate[]> {
-    const all = (await Promise.all((await savesIn(this.#work.saveDir)).map(candidate))).filter((one) => one !== null);
+    const all = (await Promise.all((await savesIn(this.#work.saveDir)).map(candidate))).filter(
+      (one) => one !== null,
+    );
     const open = all.filter(({ key }) => !this.#tried.has(key) && !this.#notDue.has(key));
-    const order = (await this.#work.largestFirst()) ? (a: Candidate, b: Candidate): bigint => b.bytes - a.bytes : (a: Candidate, b: Candidate): bigint => a.mtimeNs - b.mtimeNs;
+    const order = (await this.#work.largestFirst())
+      ? (a: Candidate, b: Candidate): bigint => b.bytes - a.bytes
+      : (a: Candidate, b: Candidate): bigint => a.mtimeNs - b.mtimeNs;
     return open.sort((a, b) => Number(order(a, b)));
   }
 }
 
 async function candidate(image: string): Promise<Candidate | null> {
   const stats = await stat(image, { bigint: true }).catch(() => null);
-  return stats && { image, key: `${image} ${stats.ino} ${stats.mtimeNs}`, bytes: stats.size, mtimeNs: stats.mtimeNs };
+  return (
+    stats && {
+      image,
+      key: `${image} ${stats.ino} ${stats.mtimeNs}`,
+      bytes: stats.size,
+      mtimeNs: stats.mtimeNs,
+    }
+  );
 }
 
 /** Nobody has it open: else it could not become a stub, and its guest may just be starting from it. */

@@ -21,11 +21,17 @@ export interface ImageFacts {
   wasRunning: boolean;
   streamOffset: number;
   domain: DomainFacts;
-  /** Where the head ends and a stub record would stand (of a sparse image the stream's start); 0 when the image can have no stub, or is compressed and not one. */
+  /**
+   * Where the head ends and a stub record would stand (of a sparse image the stream's start); 0 when the
+   * image can have no stub, or is compressed and not one.
+   */
   headEnd: number;
   /** SHA-256 from the stream's start to headEnd, hex. */
   headDigest: string | null;
-  /** Up to 4096 bytes that stand at headEnd and begin with a stub record's magic; not yet checked (src/stub.ts). */
+  /**
+   * Up to 4096 bytes that stand at headEnd and begin with a stub record's magic; not yet checked
+   * (src/stub.ts).
+   */
   stubRecord: Buffer | null;
 }
 
@@ -48,7 +54,9 @@ export interface ReasonFacts {
   pages: number;
 }
 
-/** Where a sparse image has the pages of a RAM block, one behind the other, and the bitmap of those it holds. */
+/**
+ * Where a sparse image has the pages of a RAM block, one behind the other, and the bitmap of those it holds.
+ */
 export interface MappedBlock {
   bitmapOffset: number;
   pagesOffset: number;
@@ -63,6 +71,12 @@ export interface InspectionFacts {
   /** Why pages are critical that a reader might expect to be expendable. */
   notes: { text: string; pages: number }[];
   /** `mappedBlocks`: of a sparse image only, whose records are the places of pages. */
-  stream: { machine: string; payloadRecords: number; zeroRecords: number; repeatedRecords: number; mappedBlocks: MappedBlock[] };
+  stream: {
+    machine: string;
+    payloadRecords: number;
+    zeroRecords: number;
+    repeatedRecords: number;
+    mappedBlocks: MappedBlock[];
+  };
   recovery: { folios: number; writes: number };
 }

@@ -1,4 +1,7 @@
-/** The blocks of a sparse image, as a reader or a manifest tells them: nobody uses them before they were found to lie within the image, one behind the other. */
+/**
+ * The blocks of a sparse image, as a reader or a manifest tells them: nobody uses them before they were found
+ * to lie within the image, one behind the other.
+ */
 import { PAGE_BYTES } from '../page-classes.js';
 import type { MappedBlock } from './inspection.js';
 
@@ -12,8 +15,10 @@ export function faultOfBlocks(blocks: readonly MappedBlock[], imageBytes: number
   let end = 0;
   for (const [i, block] of blocks.entries()) {
     const { bitmapOffset, pagesOffset, bytes } = block;
-    if (bytes === 0 || bytes % PAGE_BYTES !== 0 || pagesOffset % PAGE_BYTES !== 0) return `block ${i} is not of whole pages`;
-    if (bitmapOffset < end || pagesOffset < bitmapOffset + bitmapBytes(block)) return `block ${i} overlaps what stands before it`;
+    if (bytes === 0 || bytes % PAGE_BYTES !== 0 || pagesOffset % PAGE_BYTES !== 0)
+      return `block ${i} is not of whole pages`;
+    if (bitmapOffset < end || pagesOffset < bitmapOffset + bitmapBytes(block))
+      return `block ${i} overlaps what stands before it`;
     end = pagesOffset + bytes;
   }
   return end > imageBytes ? 'the blocks reach past the end of the image' : null;

@@ -1,8 +1,21 @@
-/** What the reader shows people beside the counts: a map of memory, the largest files of the cache, single pages explained. Checked like every answer (R1). */
+/**
+ * What the reader shows people beside the counts: a map of memory, the largest files of the cache, single
+ * pages explained. Checked like every answer (R1).
+ */
 import { fstatSync } from 'node:fs';
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { DomainFacts, ImageFacts, InspectionFacts } from './inspection.js';
-import { badAnswer, count, domainFacts, type Fields, fields, imageFacts, inspectionFacts, list, text } from './reader-answers.js';
+import {
+  badAnswer,
+  count,
+  domainFacts,
+  type Fields,
+  fields,
+  imageFacts,
+  inspectionFacts,
+  list,
+  text,
+} from './reader-answers.js';
 import { MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
 
 const MAX_CELLS = 65_536;
@@ -45,7 +58,16 @@ export interface ExplainedPage {
   reason: { name: string; rule: string; text: string } | null;
   inImage: boolean;
   /** The fields read; null without a struct page, or when the guest was not introspected. */
-  structPage: { flags: string; flagNames: string[]; refcount: number; typeWord: number; mapping: string; index: string; private: string; head: number } | null;
+  structPage: {
+    flags: string;
+    flagNames: string[];
+    refcount: number;
+    typeWord: number;
+    mapping: string;
+    index: string;
+    private: string;
+    head: number;
+  } | null;
   file: CachedFile | null;
 }
 
@@ -59,14 +81,20 @@ export interface Explanation {
 export type Look = { inspection: InspectionFacts } & Pictures;
 
 /** The look inside of a report, with its pictures. */
-export async function mapImage(imageFd: number, options: ReaderOptions = {}): Promise<{ image: ImageFacts } & Look> {
+export async function mapImage(
+  imageFd: number,
+  options: ReaderOptions = {},
+): Promise<{ image: ImageFacts } & Look> {
   return withReader('map', imageFd, options, async (reader) => {
     const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
     return { image, ...(await look(reader, image.bytes)) };
   });
 }
 
-/** Where a running QEMU keeps its guest's RAM, and on which page tables its vCPUs run. Addresses and registers as hex text. */
+/**
+ * Where a running QEMU keeps its guest's RAM, and on which page tables its vCPUs run. Addresses and registers
+ * as hex text.
+ */
 export interface LiveGuest {
   xml: string;
   blocks: { name: string; bytes: string; address: string }[];
@@ -74,16 +102,27 @@ export interface LiveGuest {
 }
 
 /** The same of a guest that runs, from its /proc/PID/mem: a moving picture. */
-export async function mapLiveGuest(memoryFd: number, guest: LiveGuest, options: ReaderOptions = {}): Promise<{ domain: DomainFacts } & Look> {
+export async function mapLiveGuest(
+  memoryFd: number,
+  guest: LiveGuest,
+  options: ReaderOptions = {},
+): Promise<{ domain: DomainFacts } & Look> {
   return withReader('live', memoryFd, options, async (reader) => {
     reader.send(MESSAGE.query, guest);
-    const { domain } = fields(parseJson(await reader.expect(MESSAGE.image)), 'the guest') as { domain?: unknown };
+    const { domain } = fields(parseJson(await reader.expect(MESSAGE.image)), 'the guest') as {
+      domain?: unknown;
+    };
     return { domain: domainFacts(domain), ...(await look(reader, 0)) };
   });
 }
 
 /** `pages` pages from guest page frame `first` on. */
-export async function explainImage(imageFd: number, first: number, pages: number, options: ReaderOptions = {}): Promise<Explanation> {
+export async function explainImage(
+  imageFd: number,
+  first: number,
+  pages: number,
+  options: ReaderOptions = {},
+): Promise<Explanation> {
   return withReader('explain', imageFd, options, async (reader) => {
     reader.send(MESSAGE.query, { first, pages });
     imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
@@ -91,7 +130,12 @@ export async function explainImage(imageFd: number, first: number, pages: number
   });
 }
 
-async function withReader<T>(mode: 'map' | 'live' | 'explain', fd: number, options: ReaderOptions, work: (reader: Reader) => Promise<T>): Promise<T> {
+async function withReader<T>(
+  mode: 'map' | 'live' | 'explain',
+  fd: number,
+  options: ReaderOptions,
+  work: (reader: Reader) => Promise<T>,
+): Promise<T> {
   const reader = new Reader(mode, fd, options);
   try {
     return await work(reader);
@@ -111,11 +155,15 @@ function pictures(value: unknown): Pictures {
   if (cellPages === 0) throw badAnswer('a map without cells');
   let cells = 0;
   const segments = list(from, 'segments').map((entry) => {
-    const segment = fields(entry, 'a segment'), gpa = count(segment, 'gpa'), bytes = count(segment, 'bytes');
+    const segment = fields(entry, 'a segment'),
+      gpa = count(segment, 'gpa'),
+      bytes = count(segment, 'bytes');
     const runs = segment['runs'];
     if (!Array.isArray(runs) || runs.length > MAX_CELLS) throw badAnswer('a segment without runs');
-    const checked = runs.map(mapRun), sum = checked.reduce((total, [, length]) => total + length, 0);
-    if (sum !== Math.ceil(bytes / PAGE_BYTES / cellPages)) throw badAnswer('runs that do not add up to their segment');
+    const checked = runs.map(mapRun),
+      sum = checked.reduce((total, [, length]) => total + length, 0);
+    if (sum !== Math.ceil(bytes / PAGE_BYTES / cellPages))
+      throw badAnswer('runs that do not add up to their segment');
     cells += sum;
     return { gpa, bytes, runs: checked };
   });
@@ -126,7 +174,8 @@ function pictures(value: unknown): Pictures {
 function mapRun(run: unknown): readonly [PageClass, number] {
   const [index, cells] = Array.isArray(run) ? (run as unknown[]) : [];
   const pageClass = typeof index === 'number' ? PAGE_CLASSES[index] : undefined;
-  if (pageClass === undefined || typeof cells !== 'number' || !Number.isSafeInteger(cells) || cells <= 0) throw badAnswer('a run of no class or length');
+  if (pageClass === undefined || typeof cells !== 'number' || !Number.isSafeInteger(cells) || cells <= 0)
+    throw badAnswer('a run of no class or length');
   return [pageClass, cells];
 }
 
@@ -142,19 +191,29 @@ function word(from: Fields, key: string): string {
 }
 
 function cachedFile(value: unknown): CachedFile {
-  const from = fields(value, 'a file'), path = text(from, 'path');
-  return { inode: word(from, 'inode'), bytes: word(from, 'bytes'), mode: count(from, 'mode'), fileSystem: text(from, 'fileSystem'), superBlock: text(from, 'superBlock'), path: path === '' ? null : path };
+  const from = fields(value, 'a file'),
+    path = text(from, 'path');
+  return {
+    inode: word(from, 'inode'),
+    bytes: word(from, 'bytes'),
+    mode: count(from, 'mode'),
+    fileSystem: text(from, 'fileSystem'),
+    superBlock: text(from, 'superBlock'),
+    path: path === '' ? null : path,
+  };
 }
 
 function explanation(value: unknown, first: number, pages: number): Explanation {
   const from = fields(value, 'the explanation');
   const shown = list(from, 'pages').map(explainedPage);
-  if (shown.length !== pages || shown.some(({ pfn }, i) => pfn !== first + i)) throw badAnswer('other pages than were asked for');
+  if (shown.length !== pages || shown.some(({ pfn }, i) => pfn !== first + i))
+    throw badAnswer('other pages than were asked for');
   return { introspected: from['introspected'] === true, why: text(from, 'why'), pages: shown };
 }
 
 function explainedPage(value: unknown): ExplainedPage {
-  const from = fields(value, 'a page'), reason = from['reason'] === null ? null : fields(from['reason'], 'a reason');
+  const from = fields(value, 'a page'),
+    reason = from['reason'] === null ? null : fields(from['reason'], 'a reason');
   return {
     pfn: count(from, 'pfn'),
     class: PAGE_CLASSES.find((name) => name === from['class']) ?? null,
@@ -167,7 +226,17 @@ function explainedPage(value: unknown): ExplainedPage {
 
 function structPage(from: Fields): NonNullable<ExplainedPage['structPage']> {
   const refcount = from['refcount'];
-  if (typeof refcount !== 'number' || !Number.isSafeInteger(refcount)) throw badAnswer('a reference count that is none');
+  if (typeof refcount !== 'number' || !Number.isSafeInteger(refcount))
+    throw badAnswer('a reference count that is none');
   const flagNames = list(from, 'flagNames').map((name) => text({ name }, 'name'));
-  return { flags: word(from, 'flags'), flagNames, refcount, typeWord: count(from, 'typeWord'), mapping: word(from, 'mapping'), index: word(from, 'index'), private: word(from, 'private'), head: count(from, 'head') };
+  return {
+    flags: word(from, 'flags'),
+    flagNames,
+    refcount,
+    typeWord: count(from, 'typeWord'),
+    mapping: word(from, 'mapping'),
+    index: word(from, 'index'),
+    private: word(from, 'private'),
+    head: count(from, 'head'),
+  };
 }

@@ -1,9 +1,17 @@
 /**
- * Checks of what the reader answers. The reader has looked at hostile bytes: until every number of an answer is within range, nothing uses it (R1).
- * Written by hand: a validation library would cost more start-up time than the whole look inside.
+ * Checks of what the reader answers. The reader has looked at hostile bytes: until every number of an answer
+ * is within range, nothing uses it (R1). Written by hand: a validation library would cost more start-up time
+ * than the whole look inside.
  */
 import { ParsError } from '../errors.js';
-import type { ClassFacts, DomainFacts, ImageFacts, InspectionFacts, MappedBlock, ReasonFacts } from './inspection.js';
+import type {
+  ClassFacts,
+  DomainFacts,
+  ImageFacts,
+  InspectionFacts,
+  MappedBlock,
+  ReasonFacts,
+} from './inspection.js';
 import { faultOfBlocks } from './mapped-blocks.js';
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 
@@ -19,13 +27,15 @@ export function badAnswer(what: string): ParsError {
 export type Fields = Record<string, unknown>;
 
 export function fields(value: unknown, what: string): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw badAnswer(`${what} is no object`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw badAnswer(`${what} is no object`);
   return value as Fields;
 }
 
 export function count(from: Fields, key: string): number {
   const value = from[key];
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw badAnswer(`${key} is no count`);
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
+    throw badAnswer(`${key} is no count`);
   return value;
 }
 
@@ -54,7 +64,8 @@ export function list(from: Fields, key: string): unknown[] {
 function hexOrNull(from: Fields, key: string, maxBytes: number): Buffer | null {
   const value = from[key];
   if (value === null) return null;
-  if (typeof value !== 'string' || value.length > maxBytes * 2 || !/^(?:[0-9a-f]{2})+$/.test(value)) throw badAnswer(`${key} is not hex`);
+  if (typeof value !== 'string' || value.length > maxBytes * 2 || !/^(?:[0-9a-f]{2})+$/.test(value))
+    throw badAnswer(`${key} is not hex`);
   return Buffer.from(value, 'hex');
 }
 
@@ -66,34 +77,57 @@ export function domainFacts(value: unknown): DomainFacts {
   if (!UUID.test(uuid)) throw badAnswer('the UUID is none');
   const disks = list(from, 'disks').map((disk) => {
     const d = fields(disk, 'a disk');
-    return { target: text(d, 'target'), source: text(d, 'source'), format: text(d, 'format'), blockDevice: flag(d, 'blockDevice'), readOnly: flag(d, 'readOnly') };
+    return {
+      target: text(d, 'target'),
+      source: text(d, 'source'),
+      format: text(d, 'format'),
+      blockDevice: flag(d, 'blockDevice'),
+      readOnly: flag(d, 'readOnly'),
+    };
   });
   return {
-    name: text(from, 'name'), uuid, machine: text(from, 'machine'), memoryBytes: count(from, 'memoryBytes'), disks,
-    policy: textOrNull(from, 'policy'), optOut: flag(from, 'optOut'), acceptChangedDisks: flag(from, 'acceptChangedDisks'),
+    name: text(from, 'name'),
+    uuid,
+    machine: text(from, 'machine'),
+    memoryBytes: count(from, 'memoryBytes'),
+    disks,
+    policy: textOrNull(from, 'policy'),
+    optOut: flag(from, 'optOut'),
+    acceptChangedDisks: flag(from, 'acceptChangedDisks'),
   };
 }
 
 export function imageFacts(value: unknown, fileBytes: number): ImageFacts {
   const from = fields(value, 'the image');
   const facts: ImageFacts = {
-    bytes: count(from, 'bytes'), format: text(from, 'format'), wasRunning: flag(from, 'wasRunning'),
-    streamOffset: count(from, 'streamOffset'), domain: domainFacts(from['domain']), headEnd: count(from, 'headEnd'),
-    headDigest: hexOrNull(from, 'headDigest', 32)?.toString('hex') ?? null, stubRecord: hexOrNull(from, 'stubRecord', 4096),
+    bytes: count(from, 'bytes'),
+    format: text(from, 'format'),
+    wasRunning: flag(from, 'wasRunning'),
+    streamOffset: count(from, 'streamOffset'),
+    domain: domainFacts(from['domain']),
+    headEnd: count(from, 'headEnd'),
+    headDigest: hexOrNull(from, 'headDigest', 32)?.toString('hex') ?? null,
+    stubRecord: hexOrNull(from, 'stubRecord', 4096),
   };
   if (facts.bytes !== fileBytes) throw badAnswer('the image has another length');
-  if (facts.streamOffset > facts.bytes || facts.headEnd > facts.bytes) throw badAnswer('an offset is outside the image');
-  if (facts.headEnd !== 0 && (facts.headEnd < facts.streamOffset || facts.headDigest?.length !== 64)) throw badAnswer('the head is not told whole');
+  if (facts.streamOffset > facts.bytes || facts.headEnd > facts.bytes)
+    throw badAnswer('an offset is outside the image');
+  if (facts.headEnd !== 0 && (facts.headEnd < facts.streamOffset || facts.headDigest?.length !== 64))
+    throw badAnswer('the head is not told whole');
   return facts;
 }
 
 function classFacts(value: unknown): ClassFacts {
   const from = fields(value, 'a class');
   const facts: ClassFacts = {
-    pages: count(from, 'pages'), payloadPages: count(from, 'payloadPages'), fillPages: count(from, 'fillPages'),
-    zeroPages: count(from, 'zeroPages'), sample: null,
+    pages: count(from, 'pages'),
+    payloadPages: count(from, 'payloadPages'),
+    fillPages: count(from, 'fillPages'),
+    zeroPages: count(from, 'zeroPages'),
+    sample: null,
   };
-  if (facts.payloadPages + facts.fillPages + facts.zeroPages !== facts.pages) throw badAnswer('the pages of a class do not add up');
+  if (facts.payloadPages + facts.fillPages + facts.zeroPages !== facts.pages)
+    throw badAnswer('the pages of a class do not add up');
   if (from['sample'] !== undefined) {
     const sample = fields(from['sample'], 'a sample');
     facts.sample = { pages: count(sample, 'pages'), compressedBytes: count(sample, 'compressedBytes') };
@@ -105,13 +139,23 @@ function reasonFacts(value: unknown): ReasonFacts {
   const from = fields(value, 'a reason');
   const name = PAGE_CLASSES.find((known) => known === from['class']);
   if (name === undefined) throw badAnswer('a reason is of no class');
-  return { class: name, reason: text(from, 'reason'), rule: text(from, 'rule'), text: text(from, 'text'), pages: count(from, 'pages') };
+  return {
+    class: name,
+    reason: text(from, 'reason'),
+    rule: text(from, 'rule'),
+    text: text(from, 'text'),
+    pages: count(from, 'pages'),
+  };
 }
 
 function mappedBlocks(from: Fields, imageBytes: number): MappedBlock[] {
   const blocks = list(from, 'mappedBlocks').map((block) => {
     const b = fields(block, 'a block');
-    return { bitmapOffset: count(b, 'bitmapOffset'), pagesOffset: count(b, 'pagesOffset'), bytes: count(b, 'bytes') };
+    return {
+      bitmapOffset: count(b, 'bitmapOffset'),
+      pagesOffset: count(b, 'pagesOffset'),
+      bytes: count(b, 'bytes'),
+    };
   });
   const fault = faultOfBlocks(blocks, imageBytes);
   if (fault !== null) throw badAnswer(fault);
@@ -121,11 +165,18 @@ function mappedBlocks(from: Fields, imageBytes: number): MappedBlock[] {
 /** `imageBytes`: length of the image that was looked into. */
 export function inspectionFacts(value: unknown, imageBytes: number): InspectionFacts {
   const from = fields(value, 'the inspection');
-  const guest = fields(from['guest'], 'the guest'), ram = fields(from['ram'], 'the RAM'), stream = fields(from['stream'], 'the stream');
-  const recovery = fields(from['recovery'], 'the recovery'), classes = fields(from['classes'], 'the classes');
+  const guest = fields(from['guest'], 'the guest'),
+    ram = fields(from['ram'], 'the RAM'),
+    stream = fields(from['stream'], 'the stream');
+  const recovery = fields(from['recovery'], 'the recovery'),
+    classes = fields(from['classes'], 'the classes');
   const entries = PAGE_CLASSES.map((name) => [name, classFacts(classes[name])] as const);
   const facts: InspectionFacts = {
-    guest: { introspected: flag(guest, 'introspected'), kernel: textOrNull(guest, 'kernel'), reason: textOrNull(guest, 'reason') },
+    guest: {
+      introspected: flag(guest, 'introspected'),
+      kernel: textOrNull(guest, 'kernel'),
+      reason: textOrNull(guest, 'reason'),
+    },
     ram: { pageSize: count(ram, 'pageSize'), pages: count(ram, 'pages'), zeroPages: count(ram, 'zeroPages') },
     classes: Object.fromEntries(entries) as Record<PageClass, ClassFacts>,
     reasons: list(from, 'reasons').map(reasonFacts),
@@ -134,8 +185,11 @@ export function inspectionFacts(value: unknown, imageBytes: number): InspectionF
       return { text: text(n, 'text'), pages: count(n, 'pages') };
     }),
     stream: {
-      machine: text(stream, 'machine'), payloadRecords: count(stream, 'payloadRecords'),
-      zeroRecords: count(stream, 'zeroRecords'), repeatedRecords: count(stream, 'repeatedRecords'), mappedBlocks: mappedBlocks(stream, imageBytes),
+      machine: text(stream, 'machine'),
+      payloadRecords: count(stream, 'payloadRecords'),
+      zeroRecords: count(stream, 'zeroRecords'),
+      repeatedRecords: count(stream, 'repeatedRecords'),
+      mappedBlocks: mappedBlocks(stream, imageBytes),
     },
     recovery: { folios: count(recovery, 'folios'), writes: count(recovery, 'writes') },
   };

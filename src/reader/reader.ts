@@ -1,17 +1,38 @@
 /**
- * The parent's side of the reader: starts it in its jail with a read-only descriptor of the image, speaks its protocol, and believes nothing it has not checked (R1).
+ * The parent's side of the reader: starts it in its jail with a read-only descriptor of the image, speaks its
+ * protocol, and believes nothing it has not checked (R1).
  */
 import { existsSync, fstatSync } from 'node:fs';
 import { ParsError } from '../errors.js';
 import type { ImageFacts, InspectionFacts } from './inspection.js';
 import { builtBinary } from '../native.js';
-import { EXPENDABLE, FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import {
+  EXPENDABLE,
+  FRAME_FILL,
+  FRAME_RECOVERY,
+  FRAME_SKELETON,
+  PAGE_BYTES,
+  PAGE_CLASSES,
+  type PageClass,
+} from '../page-classes.js';
 import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
 import { badAnswer, imageFacts, inspectionFacts } from './reader-answers.js';
 import { StripeMemory, type StripeBlock } from './stripe-memory.js';
 
-export const MESSAGE = { image: 1, progress: 2, inspection: 3, error: 4, pack: 5, stripe: 6, frame: 7, end: 8, map: 9, query: 10, explanation: 11 } as const;
+export const MESSAGE = {
+  image: 1,
+  progress: 2,
+  inspection: 3,
+  error: 4,
+  pack: 5,
+  stripe: 6,
+  frame: 7,
+  end: 8,
+  map: 9,
+  query: 10,
+  explanation: 11,
+} as const;
 const MAX_MESSAGE = 64 << 20;
 const MAX_STRIPE = 64 << 20;
 
@@ -37,7 +58,9 @@ export class ImageError extends ParsError {
 /** What to make of the signal that ended the reader. */
 const HINTS: Record<string, string> = {
   SIGSYS: 'it tried something its jail forbids: the image may be hostile',
-  SIGXCPU: 'it took more processor time than an image of its size needs: nothing was changed, and the image may be hostile',
+  SIGXCPU:
+    'it took more processor time than an image of its size needs: nothing was changed, and the image '
+    + 'may be hostile',
 };
 
 export interface ReaderOptions {
@@ -73,7 +96,9 @@ const newMemory: MessageMemory = (bytes) => Buffer.allocUnsafe(bytes);
 function readerPath(): string {
   const path = builtBinary('pars-reader');
   if (existsSync(path)) return path;
-  throw new ParsError('internal', 'the reader is not built', { hint: 'run "npm run build" in the directory of pars' });
+  throw new ParsError('internal', 'the reader is not built', {
+    hint: 'run "npm run build" in the directory of pars',
+  });
 }
 
 /** One run of the reader. */
@@ -82,7 +107,12 @@ export class Reader {
   readonly #onProgress: OnProgress | undefined;
 
   constructor(mode: ReaderMode, imageFd: number, { signal, onProgress }: ReaderOptions) {
-    this.#child = new PipedChild([readerPath(), mode], (writeFd) => ['pipe', 'ignore', 'pipe', imageFd, writeFd], {}, signal);
+    this.#child = new PipedChild(
+      [readerPath(), mode],
+      (writeFd) => ['pipe', 'ignore', 'pipe', imageFd, writeFd],
+      {},
+      signal,
+    );
     this.#onProgress = onProgress;
   }
 
@@ -134,14 +164,24 @@ export class Reader {
   }
 
   #progress(message: Message): void {
-    const { phase, done, total } = parseJson(message.payload) as { phase?: unknown; done?: unknown; total?: unknown };
-    if (typeof phase !== 'string' || typeof done !== 'number' || typeof total !== 'number') throw badAnswer('progress without numbers');
+    const { phase, done, total } = parseJson(message.payload) as {
+      phase?: unknown;
+      done?: unknown;
+      total?: unknown;
+    };
+    if (typeof phase !== 'string' || typeof done !== 'number' || typeof total !== 'number')
+      throw badAnswer('progress without numbers');
     this.#onProgress?.({ phase: 'storing', done, total, unit: 'bytes' });
   }
 
   #imageError(message: Message): Error {
-    const { code, offset, message: text } = parseJson(message.payload) as { code?: unknown; offset?: unknown; message?: unknown };
-    if (typeof code !== 'string' || typeof offset !== 'number' || typeof text !== 'string') return badAnswer('an error without words');
+    const {
+      code,
+      offset,
+      message: text,
+    } = parseJson(message.payload) as { code?: unknown; offset?: unknown; message?: unknown };
+    if (typeof code !== 'string' || typeof offset !== 'number' || typeof text !== 'string')
+      return badAnswer('an error without words');
     return new ImageError(code.slice(0, 64), offset, text.slice(0, 512));
   }
 }
@@ -165,7 +205,10 @@ export async function probeImage(imageFd: number, options: ReaderOptions = {}): 
 }
 
 /** The whole look inside, with a sampled estimate of how well each class compresses. */
-export async function reportImage(imageFd: number, options: ReaderOptions = {}): Promise<{ image: ImageFacts; inspection: InspectionFacts }> {
+export async function reportImage(
+  imageFd: number,
+  options: ReaderOptions = {},
+): Promise<{ image: ImageFacts; inspection: InspectionFacts }> {
   const reader = new Reader('report', imageFd, options);
   try {
     const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
@@ -186,7 +229,12 @@ export class PackSession {
   readonly #bytes: number;
   readonly #memory = new StripeMemory();
 
-  private constructor(reader: Reader, bytes: number, image: ImageFacts | null, inspection: InspectionFacts | null) {
+  private constructor(
+    reader: Reader,
+    bytes: number,
+    image: ImageFacts | null,
+    inspection: InspectionFacts | null,
+  ) {
     this.#reader = reader;
     this.#bytes = bytes;
     this.image = image;
@@ -199,32 +247,46 @@ export class PackSession {
     try {
       const bytes = fstatSync(imageFd).size;
       const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), bytes);
-      return new PackSession(reader, bytes, image, inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes));
+      return new PackSession(
+        reader,
+        bytes,
+        image,
+        inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes),
+      );
     } catch (error) {
       await reader.close();
       throw error;
     }
   }
 
-  /** The image as it is, for those that cannot be looked into: all of it skeleton, all of it critical. `image`: from an earlier probe, or null. */
+  /**
+   * The image as it is, for those that cannot be looked into: all of it skeleton, all of it critical.
+   * `image`: from an earlier probe, or null.
+   */
   static whole(imageFd: number, image: ImageFacts | null, options: ReaderOptions = {}): PackSession {
     return new PackSession(new Reader('whole', imageFd, options), fstatSync(imageFd).size, image, null);
   }
 
-  /** Every stripe in image order, from the first byte to the last. Classes not `stored` come as frames without data. */
+  /**
+   * Every stripe in image order, from the first byte to the last. Classes not `stored` come as frames without
+   * data.
+   */
   async *pack(stored: readonly PageClass[], level = 1): AsyncGenerator<ReaderStripe> {
     for (const name of PAGE_CLASSES)
-      if (!EXPENDABLE.has(name) && !stored.includes(name)) throw new ParsError('internal', `the critical class ${name} would not be stored`);
+      if (!EXPENDABLE.has(name) && !stored.includes(name))
+        throw new ParsError('internal', `the critical class ${name} would not be stored`);
     this.#reader.send(MESSAGE.pack, { stored, level });
     let end = 0;
     for (;;) {
       const message = await this.#reader.next();
       if (message.type === MESSAGE.image && end === 0) continue;
       if (message.type === MESSAGE.end) break;
-      if (message.type !== MESSAGE.stripe || message.payload.length !== 20) throw badAnswer(`message ${message.type} where a stripe is due`);
+      if (message.type !== MESSAGE.stripe || message.payload.length !== 20)
+        throw badAnswer(`message ${message.type} where a stripe is due`);
       const stripe = await this.#stripe(message.payload);
       if (stripe.imageOffset !== end) throw badAnswer('a gap between stripes');
-      if (end === 0 && this.inspection && this.image?.headEnd && stripe.imageBytes !== this.image.headEnd) throw badAnswer('a first stripe that is not the head');
+      if (end === 0 && this.inspection && this.image?.headEnd && stripe.imageBytes !== this.image.headEnd)
+        throw badAnswer('a first stripe that is not the head');
       checkStored(stripe.frames, stored);
       end += stripe.imageBytes;
       yield stripe;
@@ -242,13 +304,17 @@ export class PackSession {
   }
 
   async #stripe(header: Buffer): Promise<ReaderStripe> {
-    const imageOffset = Number(header.readBigUInt64LE(0)), imageBytes = Number(header.readBigUInt64LE(8));
+    const imageOffset = Number(header.readBigUInt64LE(0)),
+      imageBytes = Number(header.readBigUInt64LE(8));
     const frameCount = header.readUInt32LE(16);
-    if (frameCount === 0 && imageBytes > 0 && this.#mayHaveHoles()) return { imageOffset, imageBytes, frames: [] };
-    if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > FRAME_RECOVERY + 1) throw badAnswer('a stripe of an impossible size');
+    if (frameCount === 0 && imageBytes > 0 && this.#mayHaveHoles())
+      return { imageOffset, imageBytes, frames: [] };
+    if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > FRAME_RECOVERY + 1)
+      throw badAnswer('a stripe of an impossible size');
     const frames: ReaderFrame[] = [];
     const block = this.#memory.begin();
-    for (let i = 0; i < frameCount; i++) frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, (bytes) => block.take(bytes)), block));
+    for (let i = 0; i < frameCount; i++)
+      frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, (bytes) => block.take(bytes)), block));
     block.release();
     checkFrames(frames, imageBytes);
     return { imageOffset, imageBytes, frames };
@@ -257,31 +323,47 @@ export class PackSession {
 
 function parseFrame(payload: Buffer, block: StripeBlock): ReaderFrame {
   if (payload.length < 12) throw badAnswer('a frame without a head');
-  return { kind: payload.readUInt8(0), pages: payload.readUInt32LE(4), rawBytes: payload.readUInt32LE(8), data: payload.subarray(12), release: () => block.release() };
+  return {
+    kind: payload.readUInt8(0),
+    pages: payload.readUInt32LE(4),
+    rawBytes: payload.readUInt32LE(8),
+    data: payload.subarray(12),
+    release: () => block.release(),
+  };
 }
 
-/** A class comes with data exactly when it is to be stored: a frame left empty would pass for one that the policy does not keep. */
+/**
+ * A class comes with data exactly when it is to be stored: a frame left empty would pass for one that the
+ * policy does not keep.
+ */
 function checkStored(frames: ReaderFrame[], stored: readonly PageClass[]): void {
   for (const frame of frames) {
     const name = PAGE_CLASSES[frame.kind];
-    if (name !== undefined && stored.includes(name) !== frame.data.length > 0) throw badAnswer(`a ${name} frame that is ${frame.data.length > 0 ? 'not wanted' : 'empty'}`);
+    if (name !== undefined && stored.includes(name) !== frame.data.length > 0)
+      throw badAnswer(`a ${name} frame that is ${frame.data.length > 0 ? 'not wanted' : 'empty'}`);
   }
 }
 
 /** Each kind at most once, a skeleton always, and all sizes consistent with the stripe's. */
 function checkFrames(frames: ReaderFrame[], imageBytes: number): void {
   const kinds = new Set<number>();
-  let payload = 0, skeleton = -1;
+  let payload = 0,
+    skeleton = -1;
   for (const frame of frames) {
     if (frame.kind > FRAME_RECOVERY || kinds.has(frame.kind)) throw badAnswer(`frame kind ${frame.kind}`);
     kinds.add(frame.kind);
     if (frame.kind === FRAME_SKELETON) skeleton = frame.rawBytes;
-    if (frame.kind < FRAME_FILL && frame.rawBytes !== frame.pages * PAGE_BYTES) throw badAnswer('a class frame whose pages do not add up');
-    if (frame.kind === FRAME_FILL && frame.rawBytes !== frame.pages * 8) throw badAnswer('a fill frame whose pages do not add up');
-    if (frame.kind >= FRAME_FILL && frame.data.length === 0) throw badAnswer('a frame of critical bytes without data');
+    if (frame.kind < FRAME_FILL && frame.rawBytes !== frame.pages * PAGE_BYTES)
+      throw badAnswer('a class frame whose pages do not add up');
+    if (frame.kind === FRAME_FILL && frame.rawBytes !== frame.pages * 8)
+      throw badAnswer('a fill frame whose pages do not add up');
+    if (frame.kind >= FRAME_FILL && frame.data.length === 0)
+      throw badAnswer('a frame of critical bytes without data');
     if (frame.kind <= FRAME_FILL) payload += frame.pages * PAGE_BYTES;
   }
-  if (kinds.has(PAGE_CLASSES.indexOf('clean-cache')) && !kinds.has(FRAME_RECOVERY)) throw badAnswer('clean cache without its recovery');
+  if (kinds.has(PAGE_CLASSES.indexOf('clean-cache')) && !kinds.has(FRAME_RECOVERY))
+    throw badAnswer('clean cache without its recovery');
   // The skeleton frame holds its run table beside the stripe's other bytes.
-  if (skeleton < imageBytes - payload + 4 || payload > imageBytes) throw badAnswer('frames that do not add up to their stripe');
+  if (skeleton < imageBytes - payload + 4 || payload > imageBytes)
+    throw badAnswer('frames that do not add up to their stripe');
 }

@@ -1,6 +1,6 @@
 /**
- * Memory for the frames of a stripe, used again for a later one. Buffers made anew for each would drive the garbage collector, which weighs
- * them: through its whole heap for every 64 MiB of an image.
+ * Memory for the frames of a stripe, used again for a later one. Buffers made anew for each would drive the
+ * garbage collector, which weighs them: through its whole heap for every 64 MiB of an image.
  */
 
 /** Blocks kept for later: a stripe or two are on their way into the store while the next is read. */
@@ -41,7 +41,9 @@ export class StripeBlock {
     const from = this.#taken;
     this.#taken += bytes;
     this.#held++;
-    return this.#taken <= this.#memory.length ? this.#memory.subarray(from, this.#taken) : Buffer.allocUnsafeSlow(bytes);
+    return this.#taken <= this.#memory.length
+      ? this.#memory.subarray(from, this.#taken)
+      : Buffer.allocUnsafeSlow(bytes);
   }
 
   /** Once for each piece taken, and once by whoever has taken them all: nobody reads it any more. */

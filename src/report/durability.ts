@@ -1,6 +1,7 @@
 /**
- * What dead disks cost, by policy: when so many are dead now, and in a year. Formulas and sources: docs/reports.md, "Losses".
- * The functions stand on their own, since the HTML report carries them along: one formula, wherever it is worked out.
+ * What dead disks cost, by policy: when so many are dead now, and in a year. Formulas and sources:
+ * docs/reports.md, "Losses". The functions stand on their own, since the HTML report carries them along: one
+ * formula, wherever it is worked out.
  */
 import { EXPENDABLE, PAGE_CLASSES } from '../page-classes.js';
 import type { Policy } from '../policy/policy.js';
@@ -19,7 +20,12 @@ export interface DurabilityInputs {
 }
 
 /** 1.5 % a year: what large fleets of disks report (Backblaze, 2013 to 2024: 1.3 to 1.9 %). */
-export const DEFAULT_INPUTS: DurabilityInputs = { disks: 12, annualFailureRate: 0.015, repairHours: 6, blockBytes: 128 * 2 ** 20 };
+export const DEFAULT_INPUTS: DurabilityInputs = {
+  disks: 12,
+  annualFailureRate: 0.015,
+  repairHours: 6,
+  blockBytes: 128 * 2 ** 20,
+};
 
 /** Blocks stored alike: each as `cells` pieces on different disks, lost when `fatal` of them are. */
 export interface Placement {
@@ -34,11 +40,15 @@ export function choose(n: number, k: number): number {
   return product;
 }
 
-/** Share of the blocks that are lost when `dead` of `disks` are dead. Null when there are too few disks to place a block at all. */
+/**
+ * Share of the blocks that are lost when `dead` of `disks` are dead. Null when there are too few disks to
+ * place a block at all.
+ */
 export function lostShare(disks: number, dead: number, { cells, fatal }: Placement): number | null {
   if (cells > disks) return null;
   let share = 0;
-  for (let lost = fatal; lost <= Math.min(cells, dead); lost++) share += (choose(dead, lost) * choose(disks - dead, cells - lost)) / choose(disks, cells);
+  for (let lost = fatal; lost <= Math.min(cells, dead); lost++)
+    share += (choose(dead, lost) * choose(disks - dead, cells - lost)) / choose(disks, cells);
   return Math.min(1, share);
 }
 
@@ -49,12 +59,21 @@ export function lossNow(disks: number, dead: number, placement: Placement): numb
   return -Math.expm1(placement.blocks * Math.log1p(-share));
 }
 
-/** Chance that any block is lost within a year: `fatal` disks of one block die within each other's time of repair. */
-export function lossPerYear({ disks, annualFailureRate, repairHours }: DurabilityInputs, { blocks, cells, fatal }: Placement): number | null {
+/**
+ * Chance that any block is lost within a year: `fatal` disks of one block die within each other's time of
+ * repair.
+ */
+export function lossPerYear(
+  { disks, annualFailureRate, repairHours }: DurabilityInputs,
+  { blocks, cells, fatal }: Placement,
+): number | null {
   if (cells > disks) return null;
-  const sets = choose(disks, fatal), covered = choose(cells, fatal) / sets;
-  const fatalSets = covered >= 1 ? (blocks > 0 ? sets : 0) : sets * -Math.expm1(blocks * Math.log1p(-covered));
-  const failures = -Math.log1p(-annualFailureRate), repairYears = repairHours / 8766;
+  const sets = choose(disks, fatal),
+    covered = choose(cells, fatal) / sets;
+  const fatalSets =
+    covered >= 1 ? (blocks > 0 ? sets : 0) : sets * -Math.expm1(blocks * Math.log1p(-covered));
+  const failures = -Math.log1p(-annualFailureRate),
+    repairYears = repairHours / 8766;
   let rate = fatalSets * repairYears ** (fatal - 1);
   for (let i = 1; i <= fatal; i++) rate *= i * failures;
   return -Math.expm1(-rate);
@@ -78,26 +97,39 @@ export interface Durability {
 
 /** How one image lies on the disks. Free pages are not in it: nobody misses them. */
 export interface Scheme {
-  /** What the guest cannot do without, kind by kind: each block of `dataCells` blocks' worth of it as `cells` pieces, lost when `fatal` are. */
+  /**
+   * What the guest cannot do without, kind by kind: each block of `dataCells` blocks' worth of it as `cells`
+   * pieces, lost when `fatal` are.
+   */
   pieces: { bytes: number; cells: number; fatal: number; dataCells: number }[];
   /** Clean cache: the guest reads again what is lost of it. No cells: not stored. */
   cache: { bytes: number; cells: number };
 }
 
-export function piecesOf({ bytes, cells, fatal, dataCells }: Scheme['pieces'][number], blockBytes: number): Placement {
+export function piecesOf(
+  { bytes, cells, fatal, dataCells }: Scheme['pieces'][number],
+  blockBytes: number,
+): Placement {
   return { blocks: Math.ceil(bytes / (blockBytes * dataCells)), cells, fatal };
 }
 
 export function durabilityOf(inputs: DurabilityInputs, scheme: Scheme): Durability {
   const critical = scheme.pieces.map((piece) => piecesOf(piece, inputs.blockBytes));
-  const { bytes, cells } = scheme.cache, cache = { blocks: Math.ceil(bytes / inputs.blockBytes), cells, fatal: cells };
+  const { bytes, cells } = scheme.cache,
+    cache = { blocks: Math.ceil(bytes / inputs.blockBytes), cells, fatal: cells };
   return {
     guestLostPerYear: anyOf(critical.map((placement) => lossPerYear(inputs, placement))),
     rereadPerYear: bytes === 0 ? 0 : cells === 0 ? 1 : lossPerYear(inputs, cache),
-    whenDead: [1, 2, 3].filter((dead) => dead <= inputs.disks).map((dead) => {
-      const share = bytes === 0 ? 0 : cells === 0 ? 1 : lostShare(inputs.disks, dead, cache);
-      return { dead, guestLost: anyOf(critical.map((placement) => lossNow(inputs.disks, dead, placement))), rereadBytes: share === null ? null : Math.round(share * bytes) };
-    }),
+    whenDead: [1, 2, 3]
+      .filter((dead) => dead <= inputs.disks)
+      .map((dead) => {
+        const share = bytes === 0 ? 0 : cells === 0 ? 1 : lostShare(inputs.disks, dead, cache);
+        return {
+          dead,
+          guestLost: anyOf(critical.map((placement) => lossNow(inputs.disks, dead, placement))),
+          rereadBytes: share === null ? null : Math.round(share * bytes),
+        };
+      }),
   };
 }
 
@@ -115,8 +147,12 @@ export function anyOf(chances: readonly (number | null)[]): number | null {
 export function schemeUnder(policy: Policy, { classes, skeleton }: Amounts): Scheme {
   const code = policy.coding === undefined ? null : parseCoding(policy.coding);
   const kept = (bytes: number, copies: number): Scheme['pieces'][number] =>
-    code ? { bytes, cells: code.data + code.parity, fatal: code.parity + 1, dataCells: code.data } : { bytes, cells: copies, fatal: copies, dataCells: 1 };
-  const critical = PAGE_CLASSES.filter((name) => !EXPENDABLE.has(name) && classes[name].rawBytes > 0).map((name) => kept(classes[name].rawBytes, policy.copies[name]));
+    code
+      ? { bytes, cells: code.data + code.parity, fatal: code.parity + 1, dataCells: code.data }
+      : { bytes, cells: copies, fatal: copies, dataCells: 1 };
+  const critical = PAGE_CLASSES.filter((name) => !EXPENDABLE.has(name) && classes[name].rawBytes > 0).map(
+    (name) => kept(classes[name].rawBytes, policy.copies[name]),
+  );
   return {
     pieces: [...critical, kept(skeleton.rawBytes, policy.criticalCopies)],
     cache: { bytes: classes['clean-cache'].rawBytes, cells: policy.copies['clean-cache'] },
@@ -129,4 +165,12 @@ export function schemeWhole(bytes: number, how: { cells: number; fatal: number; 
 }
 
 /** What the HTML report takes along to work losses out anew. */
-export const DURABILITY_FUNCTIONS: readonly ((...args: never[]) => unknown)[] = [choose, lostShare, lossNow, lossPerYear, anyOf, piecesOf, durabilityOf];
+export const DURABILITY_FUNCTIONS: readonly ((...args: never[]) => unknown)[] = [
+  choose,
+  lostShare,
+  lossNow,
+  lossPerYear,
+  anyOf,
+  piecesOf,
+  durabilityOf,
+];

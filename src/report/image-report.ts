@@ -11,28 +11,52 @@ import { decodeStub } from '../image/stub.js';
 import type { ReportFacts } from './report.js';
 
 /** Looks inside the image at `path`, with `pictures` for the map and the files too. Reads only. */
-export async function lookInside(path: string, options: ReaderOptions & { pictures?: boolean } = {}): Promise<ReportFacts> {
+export async function lookInside(
+  path: string,
+  options: ReaderOptions & { pictures?: boolean } = {},
+): Promise<ReportFacts> {
   return withImage(path, options, async (fd, file) => {
     const looked = await (options.pictures ? mapImage(fd, options) : reportImage(fd, options));
-    return { path, ...looked, image: file === null ? looked.image : { ...file, rawBytes: looked.image.bytes } };
+    return {
+      path,
+      ...looked,
+      image: file === null ? looked.image : { ...file, rawBytes: looked.image.bytes },
+    };
   });
 }
 
-/** Why pages of the image at `path` are of their class. Only the image itself can say: the store keeps no page's fields. */
-export async function explainPages(path: string, first: number, pages: number, options: ReaderOptions = {}): Promise<Explanation> {
+/**
+ * Why pages of the image at `path` are of their class. Only the image itself can say: the store keeps no
+ * page's fields.
+ */
+export async function explainPages(
+  path: string,
+  first: number,
+  pages: number,
+  options: ReaderOptions = {},
+): Promise<Explanation> {
   try {
     return await withImage(path, options, (fd) => explainImage(fd, first, pages, options));
   } catch (error) {
     if (!(error instanceof StubFound)) throw error;
-    throw new ParsError('refused', error.message, { hint: `write its image to a file and explain that: pars restore ${error.snapshot ?? 'SNAPSHOT'} --to FILE`, cause: error });
+    throw new ParsError('refused', error.message, {
+      hint:
+        `write its image to a file and explain that: pars restore ${error.snapshot ?? 'SNAPSHOT'} `
+        + `--to FILE`,
+      cause: error,
+    });
   }
 }
 
 /**
- * `look` gets a raw or sparse image, and of a compressed one what its file says of itself. Most are not compressed, and tried as they are: only when that
- * fails is the file asked what it is.
+ * `look` gets a raw or sparse image, and of a compressed one what its file says of itself. Most are not
+ * compressed, and tried as they are: only when that fails is the file asked what it is.
  */
-async function withImage<T>(path: string, options: ReaderOptions, look: (fd: number, compressed: ImageFacts | null) => Promise<T>): Promise<T> {
+async function withImage<T>(
+  path: string,
+  options: ReaderOptions,
+  look: (fd: number, compressed: ImageFacts | null) => Promise<T>,
+): Promise<T> {
   const handle = await openImage(path);
   try {
     return await look(handle.fd, null);
@@ -56,13 +80,23 @@ async function openImage(path: string): Promise<FileHandle> {
   } catch (cause) {
     throw openError(cause as NodeJS.ErrnoException, path);
   }
-  throw new ParsError('usage', `${path} is not a regular file`, { hint: 'give the path of the save image itself' });
+  throw new ParsError('usage', `${path} is not a regular file`, {
+    hint: 'give the path of the save image itself',
+  });
 }
 
 function openError(cause: NodeJS.ErrnoException, path: string): ParsError {
-  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return new ParsError('missing', `there is no file ${path}`, { cause });
-  if (cause.code === 'EAGAIN') return new ParsError('busy', `${path} is being offloaded right now`, { hint: 'try again in a moment', cause });
-  return new ParsError('refused', `cannot open ${path}: ${cause.message}`, { hint: 'save images are readable for root only', cause });
+  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')
+    return new ParsError('missing', `there is no file ${path}`, { cause });
+  if (cause.code === 'EAGAIN')
+    return new ParsError('busy', `${path} is being offloaded right now`, {
+      hint: 'try again in a moment',
+      cause,
+    });
+  return new ParsError('refused', `cannot open ${path}: ${cause.message}`, {
+    hint: 'save images are readable for root only',
+    cause,
+  });
 }
 
 /** There is nothing to look into; what was there is in the store. */
@@ -71,7 +105,9 @@ export class StubFound extends ParsError {
   readonly snapshot: string | null;
 
   constructor(path: string, uuid: string, snapshot: string | null) {
-    super('refused', `${path} is a stub: its pages are in the store`, { hint: `name the store with --store, or see: pars show ${uuid}` });
+    super('refused', `${path} is a stub: its pages are in the store`, {
+      hint: `name the store with --store, or see: pars show ${uuid}`,
+    });
     this.snapshot = snapshot;
   }
 }

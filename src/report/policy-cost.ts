@@ -27,12 +27,19 @@ export interface PolicyCost extends Amount {
 /** What `policy` stores of these amounts, all copies together; of coded data, with its parity. */
 export function costOf(policy: Policy, amounts: Amounts): Amount {
   const coded = policy.coding === undefined ? null : shareKept(policy.coding);
-  const parts: [copies: number, amount: Amount][] = PAGE_CLASSES.map((name) => [EXPENDABLE.has(name) ? policy.copies[name] : (coded ?? policy.copies[name]), amounts.classes[name]]);
+  const parts: [copies: number, amount: Amount][] = PAGE_CLASSES.map((name) => [
+    EXPENDABLE.has(name) ? policy.copies[name] : (coded ?? policy.copies[name]),
+    amounts.classes[name],
+  ]);
   parts.push([coded ?? policy.criticalCopies, amounts.skeleton]);
   return parts.reduce<Amount>(
     (sum, [copies, amount]) => ({
       rawBytes: sum.rawBytes + Math.ceil(copies * amount.rawBytes),
-      estimatedCompressedBytes: addScaled(sum.estimatedCompressedBytes, copies, amount.estimatedCompressedBytes),
+      estimatedCompressedBytes: addScaled(
+        sum.estimatedCompressedBytes,
+        copies,
+        amount.estimatedCompressedBytes,
+      ),
     }),
     { rawBytes: 0, estimatedCompressedBytes: 0 },
   );
@@ -46,7 +53,8 @@ export function compareCost(policy: Policy, baseline: Policy, amounts: Amounts):
   return {
     ...cost,
     savedVsReplicateAll: saved(cost.rawBytes),
-    estimatedSavedVsReplicateAll: cost.estimatedCompressedBytes === null ? null : saved(cost.estimatedCompressedBytes),
+    estimatedSavedVsReplicateAll:
+      cost.estimatedCompressedBytes === null ? null : saved(cost.estimatedCompressedBytes),
   };
 }
 

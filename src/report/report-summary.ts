@@ -21,14 +21,21 @@ export interface ReportTotal {
 
 /** Bytes of the image that the guest could lose, or could not (what belongs to no page is critical). */
 export function bytesByFate({ classes, skeleton }: ImageReport): { critical: number; expendable: number } {
-  const sum = (wanted: boolean): number => PAGE_CLASSES.filter((name: PageClass) => classes[name].expendable === wanted).reduce((bytes, name) => bytes + classes[name].rawBytes, 0);
+  const sum = (wanted: boolean): number =>
+    PAGE_CLASSES.filter((name: PageClass) => classes[name].expendable === wanted).reduce(
+      (bytes, name) => bytes + classes[name].rawBytes,
+      0,
+    );
   return { critical: sum(false) + skeleton.rawBytes, expendable: sum(true) };
 }
 
 export function reportTotal(outcomes: readonly ReportOutcome[]): ReportTotal {
   const reports = outcomes.flatMap((outcome) => ('report' in outcome ? [outcome.report] : []));
-  const sum = (value: (report: ImageReport) => number): number => reports.reduce((total, report) => total + value(report), 0);
-  const shared = Object.keys(reports[0]?.policies ?? {}).filter((name) => reports.every(({ policies }) => name in policies));
+  const sum = (value: (report: ImageReport) => number): number =>
+    reports.reduce((total, report) => total + value(report), 0);
+  const shared = Object.keys(reports[0]?.policies ?? {}).filter((name) =>
+    reports.every(({ policies }) => name in policies),
+  );
   return {
     guests: reports.length,
     failed: outcomes.length - reports.length,
@@ -36,6 +43,8 @@ export function reportTotal(outcomes: readonly ReportOutcome[]): ReportTotal {
     ramBytes: sum(({ ram }) => ram.pages * ram.pageSize),
     criticalBytes: sum((report) => bytesByFate(report).critical),
     expendableBytes: sum((report) => bytesByFate(report).expendable),
-    policies: Object.fromEntries(shared.map((name) => [name, sum(({ policies }) => policies[name]?.storedBytes ?? 0)])),
+    policies: Object.fromEntries(
+      shared.map((name) => [name, sum(({ policies }) => policies[name]?.storedBytes ?? 0)]),
+    ),
   };
 }

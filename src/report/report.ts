@@ -1,9 +1,20 @@
-/** The report on an image: what the guest's memory consists of, and what each policy would store of it. A dry run. */
+/**
+ * The report on an image: what the guest's memory consists of, and what each policy would store of it. A dry
+ * run.
+ */
 import type { FileShare, MemoryMap } from '../reader/page-map.js';
 import type { ClassFacts, ImageFacts, InspectionFacts } from '../reader/inspection.js';
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { presetPolicy, PRESETS, type Policy } from '../policy/policy.js';
-import { DEFAULT_INPUTS, type Durability, durabilityOf, type DurabilityInputs, type Scheme, schemeUnder, schemeWhole } from './durability.js';
+import {
+  DEFAULT_INPUTS,
+  type Durability,
+  durabilityOf,
+  type DurabilityInputs,
+  type Scheme,
+  schemeUnder,
+  schemeWhole,
+} from './durability.js';
 import { rereadCost, type RereadCost } from './reread-cost.js';
 import { type Amount, type Amounts, compareCost, costOf, type PolicyCost } from './policy-cost.js';
 
@@ -56,7 +67,13 @@ export interface ImageReport {
   /** Of a moving picture: every figure is an estimate, good for looking and for nothing else. */
   estimated: boolean;
   /** `rawBytes`: what a compressed image unpacks to. */
-  image: { path: string; bytes: number; rawBytes?: number; format: string; domain: { name: string; uuid: string } };
+  image: {
+    path: string;
+    bytes: number;
+    rawBytes?: number;
+    format: string;
+    domain: { name: string; uuid: string };
+  };
   guest: InspectionFacts['guest'];
   ram: InspectionFacts['ram'];
   classes: Record<PageClass, ClassReport>;
@@ -75,27 +92,44 @@ export interface ImageReport {
   reasons: InspectionFacts['reasons'];
   /** Why pages are critical that a reader might expect to be expendable. */
   notes: InspectionFacts['notes'];
-  /** Guest-physical memory as a picture, and the files that hold most of the clean cache: only when asked for. */
+  /**
+   * Guest-physical memory as a picture, and the files that hold most of the clean cache: only when asked for.
+   */
   map?: MemoryMap;
   files?: FileShare[];
 }
 
 /** The presets in their order, then a policy of one's own. */
 export function policyOrder({ policies }: Pick<ImageReport, 'policies'>): string[] {
-  return [...PRESETS, ...Object.keys(policies).filter((name) => !(PRESETS as readonly string[]).includes(name))];
+  return [
+    ...PRESETS,
+    ...Object.keys(policies).filter((name) => !(PRESETS as readonly string[]).includes(name)),
+  ];
 }
 
 /** Works the report out. `configured` joins the presets when it is none of them. */
-export function reportOn({ path, image, inspection, source = 'image', map, files }: ReportFacts, configured: Policy, inputs: DurabilityInputs = DEFAULT_INPUTS): ImageReport {
+export function reportOn(
+  { path, image, inspection, source = 'image', map, files }: ReportFacts,
+  configured: Policy,
+  inputs: DurabilityInputs = DEFAULT_INPUTS,
+): ImageReport {
   const amounts = amountsOf(image, inspection);
   const { name, uuid } = image.domain;
   return {
     source,
     estimated: source === 'domain',
-    image: { path, bytes: image.bytes, ...(image.rawBytes !== undefined && { rawBytes: image.rawBytes }), format: image.format, domain: { name, uuid } },
+    image: {
+      path,
+      bytes: image.bytes,
+      ...(image.rawBytes !== undefined && { rawBytes: image.rawBytes }),
+      format: image.format,
+      domain: { name, uuid },
+    },
     guest: inspection.guest,
     ram: inspection.ram,
-    classes: byClass((pageClass) => classReport(inspection.classes[pageClass], amounts.classes[pageClass], EXPENDABLE.has(pageClass))),
+    classes: byClass((pageClass) =>
+      classReport(inspection.classes[pageClass], amounts.classes[pageClass], EXPENDABLE.has(pageClass)),
+    ),
     skeleton: amounts.skeleton,
     policies: policyReports(configured, amounts, inputs),
     natives: nativeCosts(image.bytes, amounts, inputs),
@@ -109,16 +143,26 @@ export function reportOn({ path, image, inspection, source = 'image', map, files
   };
 }
 
-function policyReports(configured: Policy, amounts: Amounts, inputs: DurabilityInputs): Record<string, PolicyReport> {
+function policyReports(
+  configured: Policy,
+  amounts: Amounts,
+  inputs: DurabilityInputs,
+): Record<string, PolicyReport> {
   const baseline = presetPolicy('replicate-all');
   const policies = new Map(PRESETS.map((name) => [name as string, presetPolicy(name)]));
   policies.set(configured.name, configured);
-  return Object.fromEntries([...policies].map(([name, policy]) => [name, policyReport(compareCost(policy, baseline, amounts), laidOut(inputs, schemeUnder(policy, amounts)))]));
+  return Object.fromEntries(
+    [...policies].map(([name, policy]) => [
+      name,
+      policyReport(compareCost(policy, baseline, amounts), laidOut(inputs, schemeUnder(policy, amounts))),
+    ]),
+  );
 }
 
 function nativeCosts(imageBytes: number, amounts: Amounts, inputs: DurabilityInputs): NativeCosts {
   const zstd = costOf(presetPolicy('replicate-all'), amounts).estimatedCompressedBytes;
-  const whole = (cells: number, fatal: number, dataCells: number): LaidOut => laidOut(inputs, schemeWhole(imageBytes, { cells, fatal, dataCells }));
+  const whole = (cells: number, fatal: number, dataCells: number): LaidOut =>
+    laidOut(inputs, schemeWhole(imageBytes, { cells, fatal, dataCells }));
   return {
     threeCopies: 3 * imageBytes,
     estimatedThreeCopiesOfZstd: zstd,
@@ -132,23 +176,35 @@ function laidOut(inputs: DurabilityInputs, scheme: Scheme): LaidOut {
 }
 
 /** What the file would have if no page of a sparse image had a place without being there. */
-function bytesWithoutHoles({ bytes, rawBytes, format }: ImageFacts, { zeroRecords }: InspectionFacts['stream']): number {
+function bytesWithoutHoles(
+  { bytes, rawBytes, format }: ImageFacts,
+  { zeroRecords }: InspectionFacts['stream'],
+): number {
   return format === 'sparse' ? bytes - zeroRecords * PAGE_BYTES : (rawBytes ?? bytes);
 }
 
 function amountsOf(image: ImageFacts, { classes, stream }: InspectionFacts): Amounts {
-  const total = (count: (facts: ClassFacts) => number): number => PAGE_CLASSES.reduce((sum, name) => sum + count(classes[name]), 0);
+  const total = (count: (facts: ClassFacts) => number): number =>
+    PAGE_CLASSES.reduce((sum, name) => sum + count(classes[name]), 0);
   const fills = total(({ fillPages }) => fillPages);
   const pagesInImage = total(({ payloadPages }) => payloadPages) + fills;
-  const skeleton = Math.max(0, bytesWithoutHoles(image, stream) - pagesInImage * PAGE_BYTES) + fills * FILL_BYTES;
+  const skeleton =
+    Math.max(0, bytesWithoutHoles(image, stream) - pagesInImage * PAGE_BYTES) + fills * FILL_BYTES;
   // Nobody samples the skeleton: counted as if it did not compress, which errs on the safe side by little.
-  return { classes: byClass((name) => classAmount(classes[name])), skeleton: { rawBytes: skeleton, estimatedCompressedBytes: skeleton } };
+  return {
+    classes: byClass((name) => classAmount(classes[name])),
+    skeleton: { rawBytes: skeleton, estimatedCompressedBytes: skeleton },
+  };
 }
 
 function classAmount({ payloadPages, sample }: ClassFacts): Amount {
   const rawBytes = payloadPages * PAGE_BYTES;
   if (rawBytes === 0) return { rawBytes, estimatedCompressedBytes: 0 };
-  return { rawBytes, estimatedCompressedBytes: sample && sample.pages > 0 ? Math.round((payloadPages * sample.compressedBytes) / sample.pages) : null };
+  return {
+    rawBytes,
+    estimatedCompressedBytes:
+      sample && sample.pages > 0 ? Math.round((payloadPages * sample.compressedBytes) / sample.pages) : null,
+  };
 }
 
 function classReport(facts: ClassFacts, amount: Amount, expendable: boolean): ClassReport {

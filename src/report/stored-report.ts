@@ -1,4 +1,7 @@
-/** A snapshot in the store, reported on from its manifest: nothing of its pages is read. Also what a stub is a stub of. */
+/**
+ * A snapshot in the store, reported on from its manifest: nothing of its pages is read. Also what a stub is a
+ * stub of.
+ */
 import { ParsError } from '../errors.js';
 import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import type { ClassFacts, InspectionFacts } from '../reader/inspection.js';
@@ -14,10 +17,17 @@ export function isStoredName(text: string): boolean {
 }
 
 /** `path`: what the report is about, a stub's path; the snapshot's own name by default. */
-export async function storedFacts(store: Store, typed: string, path: string | null = null): Promise<ReportFacts> {
+export async function storedFacts(
+  store: Store,
+  typed: string,
+  path: string | null = null,
+): Promise<ReportFacts> {
   const entry = await findSnapshot(store, await resolveSnapshot(store, typed));
   if (entry.condition === 'unreadable') throw entry.error;
-  if (entry.condition === 'incomplete') throw new ParsError('corrupt', `the snapshot ${entry.snapshot} has no manifest`, { hint: 'its upload was not finished: pars prune removes what is left of it' });
+  if (entry.condition === 'incomplete')
+    throw new ParsError('corrupt', `the snapshot ${entry.snapshot} has no manifest`, {
+      hint: 'its upload was not finished: pars prune removes what is left of it',
+    });
   return factsFrom(entry.manifest, path ?? entry.snapshot);
 }
 
@@ -28,32 +38,74 @@ export function factsFrom(manifest: Manifest, path: string): ReportFacts {
     path,
     source: 'snapshot',
     image: {
-      bytes, ...(rawBytes !== undefined && { rawBytes }), format, wasRunning, streamOffset, headEnd, headDigest, stubRecord: null,
-      domain: { ...domain, machine: '', memoryBytes: 0, disks: [], policy: null, optOut: false, acceptChangedDisks: false },
+      bytes,
+      ...(rawBytes !== undefined && { rawBytes }),
+      format,
+      wasRunning,
+      streamOffset,
+      headEnd,
+      headDigest,
+      stubRecord: null,
+      domain: {
+        ...domain,
+        machine: '',
+        memoryBytes: 0,
+        disks: [],
+        policy: null,
+        optOut: false,
+        acceptChangedDisks: false,
+      },
     },
     inspection: inspectionFrom(manifest, guest),
   };
 }
 
 function inspectionFrom(manifest: Manifest, guest: Manifest['guest']): InspectionFacts {
-  const classes = Object.fromEntries(PAGE_CLASSES.map((name) => [name, classFrom(manifest, name)])) as InspectionFacts['classes'];
+  const classes = Object.fromEntries(
+    PAGE_CLASSES.map((name) => [name, classFrom(manifest, name)]),
+  ) as InspectionFacts['classes'];
   const ram = PAGE_CLASSES.filter((name) => name !== 'device').map((name) => classes[name]);
   const zeros = PAGE_CLASSES.reduce((total, name) => total + classes[name].zeroPages, 0);
-  const sum = (of: (facts: ClassFacts) => number): number => ram.reduce((total, facts) => total + of(facts), 0);
+  const sum = (of: (facts: ClassFacts) => number): number =>
+    ram.reduce((total, facts) => total + of(facts), 0);
   return {
     guest,
-    ram: { pageSize: PAGE_BYTES, pages: sum(({ pages }) => pages), zeroPages: sum(({ zeroPages }) => zeroPages) },
+    ram: {
+      pageSize: PAGE_BYTES,
+      pages: sum(({ pages }) => pages),
+      zeroPages: sum(({ zeroPages }) => zeroPages),
+    },
     classes,
     reasons: [],
-    notes: [{ text: 'a snapshot does not tell pages of one repeated word from zero pages: their bytes are counted with those that belong to no page', pages: 0 }],
-    stream: { machine: '', payloadRecords: 0, zeroRecords: manifest.image.mappedBlocks === undefined ? 0 : zeros, repeatedRecords: 0, mappedBlocks: [] },
+    notes: [
+      {
+        text:
+          'a snapshot does not tell pages of one repeated word from zero pages: their bytes are '
+          + 'counted with those that belong to no page',
+        pages: 0,
+      },
+    ],
+    stream: {
+      machine: '',
+      payloadRecords: 0,
+      zeroRecords: manifest.image.mappedBlocks === undefined ? 0 : zeros,
+      repeatedRecords: 0,
+      mappedBlocks: [],
+    },
     recovery: { folios: 0, writes: 0 },
   };
 }
 
 /** How well a class compresses is known of what was stored of it. */
 function classFrom({ classes, policy }: Manifest, name: (typeof PAGE_CLASSES)[number]): ClassFacts {
-  const { pages, payloadPages, storedBytes } = classes[name], copies = policy.copies[name];
+  const { pages, payloadPages, storedBytes } = classes[name],
+    copies = policy.copies[name];
   const known = copies > 0 && payloadPages > 0;
-  return { pages, payloadPages, fillPages: 0, zeroPages: pages - payloadPages, sample: known ? { pages: payloadPages, compressedBytes: storedBytes / copies } : null };
+  return {
+    pages,
+    payloadPages,
+    fillPages: 0,
+    zeroPages: pages - payloadPages,
+    sample: known ? { pages: payloadPages, compressedBytes: storedBytes / copies } : null,
+  };
 }

@@ -1,6 +1,7 @@
 /**
- * Rebuilds an image as a stream, from its first byte to its last, for those who cannot go back: a compressor. A page that turns out to be lost late
- * may change, by its recovery, what was given out already; then all begins anew with the losses known.
+ * Rebuilds an image as a stream, from its first byte to its last, for those who cannot go back: a compressor.
+ * A page that turns out to be lost late may change, by its recovery, what was given out already; then all
+ * begins anew with the losses known.
  */
 import { assemble, type AssembleOptions, type Losses, type Sink } from './assemble.js';
 import { ParsError } from '../errors.js';
@@ -20,24 +21,44 @@ export type Produce = (write: Write) => Promise<Losses>;
 const ATTEMPTS = 4;
 
 /**
- * Gives the bytes of the packed image from `from` on to the writer of `attempt`, in order. There may be several attempts: what was written before the last one is to be
- * forgotten.
+ * Gives the bytes of the packed image from `from` on to the writer of `attempt`, in order. There may be
+ * several attempts: what was written before the last one is to be forgotten.
  */
-export async function assembleInOrder<T>(source: SnapshotSource, options: InOrderOptions, attempt: (produce: Produce) => Promise<T>): Promise<T> {
+export async function assembleInOrder<T>(
+  source: SnapshotSource,
+  options: InOrderOptions,
+  attempt: (produce: Produce) => Promise<T>,
+): Promise<T> {
   const lost = new Set<IndexFrame>();
   for (let n = 1; ; n++) {
     try {
-      return await attempt((write) => assemble(source, new InOrder(options.from, write), { layout: 'packed', firstStripe: 0, ...options, lost }));
+      return await attempt((write) =>
+        assemble(source, new InOrder(options.from, write), {
+          layout: 'packed',
+          firstStripe: 0,
+          ...options,
+          lost,
+        }),
+      );
     } catch (error) {
       if (!(error instanceof TooLate)) throw error;
-      if (n === ATTEMPTS) throw new ParsError('unreachable', `more of ${source.manifest.snapshot} gets lost each time it is read`, { hint: 'look at the store: pars verify' });
+      if (n === ATTEMPTS)
+        throw new ParsError(
+          'unreachable',
+          `more of ${source.manifest.snapshot} gets lost each time it is read`,
+          { hint: 'look at the store: pars verify' },
+        );
     }
     await findLosses(source, lost, options.signal);
   }
 }
 
 /** Reads everything expendable, to know what is lost before anything is given out. */
-async function findLosses(source: SnapshotSource, lost: Set<IndexFrame>, signal?: AbortSignal): Promise<void> {
+async function findLosses(
+  source: SnapshotSource,
+  lost: Set<IndexFrame>,
+  signal?: AbortSignal,
+): Promise<void> {
   for (const frame of source.stripes.flatMap(({ frames }) => frames)) {
     if (!isExpendableKind(frame.kind) || !isStored(frame) || lost.has(frame)) continue;
     signal?.throwIfAborted();

@@ -1,6 +1,7 @@
 /**
- * Rebuilds an image from a snapshot, stripe by stripe. Expendable pages that cannot be had come back as zeros, with the
- * recovery writes that make the guest forget it had them; anything else that cannot be had ends the work (docs/format.md, "Restore").
+ * Rebuilds an image from a snapshot, stripe by stripe. Expendable pages that cannot be had come back as
+ * zeros, with the recovery writes that make the guest forget it had them; anything else that cannot be had
+ * ends the work (docs/format.md, "Restore").
  */
 import { ParsError } from '../errors.js';
 import { isStored, type IndexFrame, type IndexStripe } from './index-table.js';
@@ -10,7 +11,10 @@ import type { OnProgress } from '../progress.js';
 import { RecoveryWrites } from './recovery-writes.js';
 import { describeFrame, isLoss, lossOf, type SnapshotSource } from './snapshot-source.js';
 
-/** 'in-place': every byte keeps its offset. 'packed': pages lost by policy become zero records and the image gets shorter. */
+/**
+ * 'in-place': every byte keeps its offset. 'packed': pages lost by policy become zero records and the image
+ * gets shorter.
+ */
 export type Layout = 'in-place' | 'packed';
 
 /** Where rebuilt bytes go; called from several stripes at once, and twice for a stripe that changes late. */
@@ -37,7 +41,10 @@ export interface Losses {
   byPolicy: number;
   /** Expendable pages whose every copy is gone. */
   unexpected: number;
-  /** Of both: cached pages that the guest was made to forget, so that it reads them again. The others were free. */
+  /**
+   * Of both: cached pages that the guest was made to forget, so that it reads them again. The others were
+   * free.
+   */
   recovered: number;
 }
 
@@ -53,12 +60,21 @@ export function outputBytes(stripes: readonly IndexStripe[], layout: Layout): nu
 
 /** The most bytes that are not zero in the rebuilt image, every byte at its offset. */
 export function filledBytes(stripes: readonly IndexStripe[]): number {
-  const isZero = (frame: IndexFrame): boolean => frame.kind === FRAME_FILL || (frame.kind < FRAME_FILL && !isStored(frame));
-  return stripes.reduce((sum, { imageBytes, frames }) => sum + (frames.length === 0 ? 0 : imageBytes - PAGE_BYTES * pagesOf(frames.filter(isZero))), 0);
+  const isZero = (frame: IndexFrame): boolean =>
+    frame.kind === FRAME_FILL || (frame.kind < FRAME_FILL && !isStored(frame));
+  return stripes.reduce(
+    (sum, { imageBytes, frames }) =>
+      sum + (frames.length === 0 ? 0 : imageBytes - PAGE_BYTES * pagesOf(frames.filter(isZero))),
+    0,
+  );
 }
 
 /** Rebuilds all stripes from `firstStripe` on into `sink`; holes are left out. */
-export async function assemble(source: SnapshotSource, sink: Sink, options: AssembleOptions): Promise<Losses> {
+export async function assemble(
+  source: SnapshotSource,
+  sink: Sink,
+  options: AssembleOptions,
+): Promise<Losses> {
   return new Assembly(source, sink, options).run();
 }
 
@@ -71,7 +87,10 @@ class Assembly {
   readonly #writes: RecoveryWrites;
   /** Frames whose every copy turned out bad. */
   readonly #lost: Set<IndexFrame>;
-  /** Memory for a stripe, one for each that is under way; fresh memory for every stripe would cost more than filling it. */
+  /**
+   * Memory for a stripe, one for each that is under way; fresh memory for every stripe would cost more than
+   * filling it.
+   */
   readonly #room: Buffer[] = [];
   /** Stripes whose recovery writes are known. */
   readonly #recovered = new Set<number>();
@@ -100,7 +119,11 @@ class Assembly {
       await this.#forEach(todo, (i) => this.#rebuild(i));
       todo = [...this.#again].sort((a, b) => a - b);
     }
-    return { byPolicy: this.#pagesLostByPolicy(), unexpected: pagesOf([...this.#lost]), recovered: this.#pagesRecovered() };
+    return {
+      byPolicy: this.#pagesLostByPolicy(),
+      unexpected: pagesOf([...this.#lost]),
+      recovered: this.#pagesRecovered(),
+    };
   }
 
   async #rebuild(i: number): Promise<void> {
@@ -111,9 +134,19 @@ class Assembly {
     this.#taken.add(i);
     this.#again.delete(i);
     const into = this.#roomFor(stripe.imageBytes);
-    const data = await native().assembleStripe({ imageOffset: stripe.imageOffset, imageBytes: stripe.imageBytes, frames, writes: this.#writes.of(i), into });
+    const data = await native().assembleStripe({
+      imageOffset: stripe.imageOffset,
+      imageBytes: stripe.imageBytes,
+      frames,
+      writes: this.#writes.of(i),
+      into,
+    });
     const expected = stripeOutput(stripe, this.#options.layout);
-    if (data.length !== expected) throw new ParsError('corrupt', `stripe ${i} of ${this.#source.manifest.snapshot} became ${data.length} bytes, not ${expected}`);
+    if (data.length !== expected)
+      throw new ParsError(
+        'corrupt',
+        `stripe ${i} of ${this.#source.manifest.snapshot} became ${data.length} bytes, not ${expected}`,
+      );
     await this.#sink.write(data, this.#offsets[i]!);
     this.#room.push(into);
     this.#report(data.length);
@@ -132,7 +165,11 @@ class Assembly {
   async #frame(frame: IndexFrame, stripe: IndexStripe): Promise<StripeFrame> {
     const { kind, rawBytes } = frame;
     if (!isStored(frame)) {
-      if (!isExpendableKind(kind)) throw new ParsError('lost', `${describeFrame(frame, stripe)} was not stored, and the guest cannot do without it`);
+      if (!isExpendableKind(kind))
+        throw new ParsError(
+          'lost',
+          `${describeFrame(frame, stripe)} was not stored, and the guest cannot do without it`,
+        );
       return { kind, rawBytes, data: null, lost: this.#options.layout };
     }
     const data = this.#lost.has(frame) ? null : await this.#read(frame, stripe);
@@ -156,7 +193,11 @@ class Assembly {
     if (this.#recovered.has(i)) return;
     const stripe = this.#stripes[i]!;
     const frame = stripe.frames.find((candidate) => candidate.kind === FRAME_RECOVERY);
-    if (!frame) throw new ParsError('corrupt', `stripe ${i} of ${this.#source.manifest.snapshot} has lost pages and no recovery for them`);
+    if (!frame)
+      throw new ParsError(
+        'corrupt',
+        `stripe ${i} of ${this.#source.manifest.snapshot} has lost pages and no recovery for them`,
+      );
     const data = await this.#source.read(frame).catch((error: unknown) => {
       throw lossOf(error, `the recovery of ${describeFrame(frame, stripe)}`);
     });
@@ -169,15 +210,23 @@ class Assembly {
   }
 
   #cleanCacheLost(i: number): boolean {
-    return this.#stripes[i]!.frames.some((frame) => PAGE_CLASSES[frame.kind] === 'clean-cache' && (!isStored(frame) || this.#lost.has(frame)));
+    return this.#stripes[i]!.frames.some(
+      (frame) => PAGE_CLASSES[frame.kind] === 'clean-cache' && (!isStored(frame) || this.#lost.has(frame)),
+    );
   }
 
   #pagesLostByPolicy(): number {
-    return pagesOf(this.#stripes.flatMap((stripe) => stripe.frames.filter((frame) => frame.kind < FRAME_FILL && !isStored(frame))));
+    return pagesOf(
+      this.#stripes.flatMap((stripe) =>
+        stripe.frames.filter((frame) => frame.kind < FRAME_FILL && !isStored(frame)),
+      ),
+    );
   }
 
   #pagesRecovered(): number {
-    const cached = this.#stripes.flatMap((stripe) => stripe.frames.filter((frame) => PAGE_CLASSES[frame.kind] === 'clean-cache'));
+    const cached = this.#stripes.flatMap((stripe) =>
+      stripe.frames.filter((frame) => PAGE_CLASSES[frame.kind] === 'clean-cache'),
+    );
     return pagesOf(cached.filter((frame) => !isStored(frame) || this.#lost.has(frame)));
   }
 
@@ -192,11 +241,12 @@ class Assembly {
         await work(i);
       }
     };
-    const guarded = (): Promise<void> => worker().catch((error: unknown) => {
-      failed = true;
-      this.#sink.abandon?.(error);
-      throw error;
-    });
+    const guarded = (): Promise<void> =>
+      worker().catch((error: unknown) => {
+        failed = true;
+        this.#sink.abandon?.(error);
+        throw error;
+      });
     const results = await Promise.allSettled(Array.from({ length: IN_FLIGHT }, guarded));
     const failure = results.find((result) => result.status === 'rejected');
     if (failure) throw failure.reason;
@@ -205,7 +255,12 @@ class Assembly {
   #report(bytes: number): void {
     this.#done += bytes;
     const total = outputBytes(this.#stripes.slice(this.#options.firstStripe), this.#options.layout);
-    this.#options.onProgress?.({ phase: 'restoring', done: Math.min(this.#done, total), total, unit: 'bytes' });
+    this.#options.onProgress?.({
+      phase: 'restoring',
+      done: Math.min(this.#done, total),
+      total,
+      unit: 'bytes',
+    });
   }
 }
 
@@ -215,7 +270,10 @@ function pagesOf(frames: readonly IndexFrame[]): number {
 
 function stripeOutput(stripe: IndexStripe, layout: Layout): number {
   if (layout === 'in-place') return stripe.imageBytes;
-  return stripe.imageBytes - PACKED_SAVES * pagesOf(stripe.frames.filter((frame) => frame.kind < FRAME_FILL && !isStored(frame)));
+  return (
+    stripe.imageBytes
+    - PACKED_SAVES * pagesOf(stripe.frames.filter((frame) => frame.kind < FRAME_FILL && !isStored(frame)))
+  );
 }
 
 function offsetsOf(stripes: readonly IndexStripe[], layout: Layout): number[] {

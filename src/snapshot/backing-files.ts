@@ -1,6 +1,7 @@
 /**
- * The files that a qcow2 image reads through to: its backing file, that one's, and so on, and a data file that holds its clusters. From the images' own
- * headers (QEMU, docs/interop/qcow2): a guest cannot write those.
+ * The files that a qcow2 image reads through to: its backing file, that one's, and so on, and a data file
+ * that holds its clusters. From the images' own headers (QEMU, docs/interop/qcow2): a guest cannot write
+ * those.
  */
 import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -24,9 +25,10 @@ interface Below {
 /** Paths of local files, nearest first; none when `path` is no qcow2 image or cannot be read. */
 export async function filesBelow(path: string): Promise<string[]> {
   const seen = new Set([path]);
-  for (let at: string | null = path; at !== null && seen.size <= MAX_FILES; ) {
+  for (let at: string | null = path; at !== null && seen.size <= MAX_FILES;) {
     const below: Below | null = await lookBelow(at);
-    const data = localPath(below?.data ?? null, at), backing = localPath(below?.backing ?? null, at);
+    const data = localPath(below?.data ?? null, at),
+      backing = localPath(below?.backing ?? null, at);
     if (data !== null) seen.add(data);
     const isNew = backing !== null && !seen.has(backing);
     if (backing !== null) seen.add(backing);
@@ -52,17 +54,23 @@ async function lookBelow(path: string): Promise<Below | null> {
 function parseHeader(data: Buffer): Below | null {
   if (data.length < 104 || data.toString('latin1', 0, 4) !== MAGIC) return null;
   const version = data.readUInt32BE(4);
-  const nameAt = Number(data.readBigUInt64BE(8)), nameBytes = data.readUInt32BE(16);
+  const nameAt = Number(data.readBigUInt64BE(8)),
+    nameBytes = data.readUInt32BE(16);
   if (nameBytes > MAX_NAME || nameAt + nameBytes > data.length) return null;
   const extensions = extensionsOf(data, version < 3 ? 72 : data.readUInt32BE(100));
-  return { backing: nameAt === 0 ? null : data.toString('utf8', nameAt, nameAt + nameBytes), backingFormat: extensions.get(BACKING_FORMAT) ?? null, data: extensions.get(DATA_FILE) ?? null };
+  return {
+    backing: nameAt === 0 ? null : data.toString('utf8', nameAt, nameAt + nameBytes),
+    backingFormat: extensions.get(BACKING_FORMAT) ?? null,
+    data: extensions.get(DATA_FILE) ?? null,
+  };
 }
 
 /** Type to text; as far as they make sense. */
 function extensionsOf(data: Buffer, from: number): Map<number, string> {
   const found = new Map<number, string>();
-  for (let at = from; at + 8 <= data.length; ) {
-    const type = data.readUInt32BE(at), bytes = data.readUInt32BE(at + 4);
+  for (let at = from; at + 8 <= data.length;) {
+    const type = data.readUInt32BE(at),
+      bytes = data.readUInt32BE(at + 4);
     if (type === 0 || at + 8 + bytes > data.length) break;
     found.set(type, data.toString('utf8', at + 8, at + 8 + bytes));
     at += 8 + Math.ceil(bytes / 8) * 8;
@@ -70,7 +78,10 @@ function extensionsOf(data: Buffer, from: number): Map<number, string> {
   return found;
 }
 
-/** Null for what is no path: "nbd://host/disk", "json:{...}". A relative one counts from the image that names it. */
+/**
+ * Null for what is no path: "nbd://host/disk", "json:{...}". A relative one counts from the image that names
+ * it.
+ */
 function localPath(name: string | null, image: string): string | null {
   const plain = name?.replace(/^file:(?!\/\/)/, '');
   if (!plain || /^[A-Za-z][A-Za-z0-9+.-]*:/.test(plain)) return null;

@@ -76,31 +76,45 @@ export interface IndexBounds {
 
 /** Decodes and checks everything; throws 'corrupt' at the first thing that cannot be. */
 export function decodeIndex(data: Buffer, bounds: IndexBounds): IndexStripe[] {
-  if (data.length < HEADER_BYTES || data.toString('latin1', 0, 8) !== INDEX_MAGIC) throw damaged('it does not begin with its magic');
+  if (data.length < HEADER_BYTES || data.toString('latin1', 0, 8) !== INDEX_MAGIC)
+    throw damaged('it does not begin with its magic');
   const stripeCount = data.readUInt32LE(8);
   const frameCount = data.readUInt32LE(12);
   const framesAt = HEADER_BYTES + stripeCount * STRIPE_BYTES;
-  if (data.length !== framesAt + frameCount * FRAME_BYTES) throw damaged(`${data.length} bytes cannot hold ${stripeCount} stripes and ${frameCount} frames`);
+  if (data.length !== framesAt + frameCount * FRAME_BYTES)
+    throw damaged(`${data.length} bytes cannot hold ${stripeCount} stripes and ${frameCount} frames`);
   const stripes: IndexStripe[] = [];
   const state = { imageOffset: 0, frame: 0 };
-  for (let i = 0; i < stripeCount; i++) stripes.push(readStripe(data, i, framesAt, frameCount, state, bounds));
-  if (state.imageOffset !== bounds.imageBytes) throw damaged(`its stripes cover ${state.imageOffset} of ${bounds.imageBytes} bytes`);
+  for (let i = 0; i < stripeCount; i++)
+    stripes.push(readStripe(data, i, framesAt, frameCount, state, bounds));
+  if (state.imageOffset !== bounds.imageBytes)
+    throw damaged(`its stripes cover ${state.imageOffset} of ${bounds.imageBytes} bytes`);
   if (state.frame !== frameCount) throw damaged('it has frames that belong to no stripe');
   return stripes;
 }
 
 function readStripe(
-  data: Buffer, number: number, framesAt: number, frameCount: number, state: { imageOffset: number; frame: number }, bounds: IndexBounds,
+  data: Buffer,
+  number: number,
+  framesAt: number,
+  frameCount: number,
+  state: { imageOffset: number; frame: number },
+  bounds: IndexBounds,
 ): IndexStripe {
   const at = HEADER_BYTES + number * STRIPE_BYTES;
   const imageOffset = Number(data.readBigUInt64LE(at));
   const imageBytes = Number(data.readBigUInt64LE(at + 8));
   const count = data.readUInt32LE(at + 20);
-  if (imageOffset !== state.imageOffset) throw damaged(`stripe ${number} begins at ${imageOffset}, not where the one before ends`);
+  if (imageOffset !== state.imageOffset)
+    throw damaged(`stripe ${number} begins at ${imageOffset}, not where the one before ends`);
   const isHole = bounds.mapped && count === 0;
-  if (imageBytes === 0 || (imageBytes > MAX_STRIPE_BYTES && !isHole)) throw damaged(`stripe ${number} is ${imageBytes} bytes long`);
-  if (data.readUInt32LE(at + 16) !== state.frame || state.frame + count > frameCount) throw damaged(`the frames of stripe ${number} are not the next ones`);
-  const frames = Array.from({ length: count }, (_, i) => readFrame(data, framesAt + (state.frame + i) * FRAME_BYTES, number, bounds));
+  if (imageBytes === 0 || (imageBytes > MAX_STRIPE_BYTES && !isHole))
+    throw damaged(`stripe ${number} is ${imageBytes} bytes long`);
+  if (data.readUInt32LE(at + 16) !== state.frame || state.frame + count > frameCount)
+    throw damaged(`the frames of stripe ${number} are not the next ones`);
+  const frames = Array.from({ length: count }, (_, i) =>
+    readFrame(data, framesAt + (state.frame + i) * FRAME_BYTES, number, bounds),
+  );
   if (!isHole) checkKinds(frames, number);
   checkPayload(frames, imageBytes, number, bounds.mapped ? 0 : RECORD_WORD_BYTES);
   state.imageOffset += imageBytes;
@@ -118,7 +132,8 @@ function readFrame(data: Buffer, at: number, stripe: number, bounds: IndexBounds
     pages: data.readUInt32LE(at + 20),
     sha256: data.toString('hex', at + 24, at + 56),
   };
-  if (data.readUInt8(at + 1) !== 0 || frame.kind > FRAME_RECOVERY) throw damaged(`stripe ${stripe} has a frame of unknown kind ${frame.kind}`);
+  if (data.readUInt8(at + 1) !== 0 || frame.kind > FRAME_RECOVERY)
+    throw damaged(`stripe ${stripe} has a frame of unknown kind ${frame.kind}`);
   checkSize(frame, stripe);
   checkPlace(frame, stripe, bounds);
   return frame;
@@ -127,29 +142,46 @@ function readFrame(data: Buffer, at: number, stripe: number, bounds: IndexBounds
 /** A frame's length follows from its pages, where it holds pages. */
 function checkSize(frame: IndexFrame, stripe: number): void {
   const unit = frame.kind < FRAME_FILL ? PAGE_BYTES : frame.kind === FRAME_FILL ? 8 : 0;
-  const fits = unit === 0 ? frame.rawBytes <= MAX_STRIPE_BYTES + (MAX_STRIPE_BYTES >> 2) : frame.pages > 0 && frame.rawBytes === frame.pages * unit;
-  if (!fits) throw damaged(`frame ${frame.kind} of stripe ${stripe} has ${frame.pages} pages in ${frame.rawBytes} bytes`);
+  const fits =
+    unit === 0
+      ? frame.rawBytes <= MAX_STRIPE_BYTES + (MAX_STRIPE_BYTES >> 2)
+      : frame.pages > 0 && frame.rawBytes === frame.pages * unit;
+  if (!fits)
+    throw damaged(
+      `frame ${frame.kind} of stripe ${stripe} has ${frame.pages} pages in ${frame.rawBytes} bytes`,
+    );
 }
 
 function checkPlace(frame: IndexFrame, stripe: number, bounds: IndexBounds): void {
   if (!isStored(frame)) {
-    if (frame.kind >= FRAME_FILL || frame.sha256 !== NO_DIGEST) throw damaged(`frame ${frame.kind} of stripe ${stripe} is empty`);
+    if (frame.kind >= FRAME_FILL || frame.sha256 !== NO_DIGEST)
+      throw damaged(`frame ${frame.kind} of stripe ${stripe} is empty`);
     return;
   }
   const name = packName(frame.kind, frame.pack);
   const packBytes = bounds.packBytes(name);
-  if (packBytes === undefined) throw damaged(`stripe ${stripe} names ${name}, which the manifest does not list`);
-  if (frame.offset + frame.bytes > packBytes) throw damaged(`frame ${frame.kind} of stripe ${stripe} reaches past the end of ${name}`);
+  if (packBytes === undefined)
+    throw damaged(`stripe ${stripe} names ${name}, which the manifest does not list`);
+  if (frame.offset + frame.bytes > packBytes)
+    throw damaged(`frame ${frame.kind} of stripe ${stripe} reaches past the end of ${name}`);
 }
 
 function checkKinds(frames: readonly IndexFrame[], stripe: number): void {
-  if (new Set(frames.map((frame) => frame.kind)).size !== frames.length) throw damaged(`stripe ${stripe} has two frames of one kind`);
-  if (!frames.some((frame) => frame.kind === FRAME_SKELETON)) throw damaged(`stripe ${stripe} has no skeleton`);
+  if (new Set(frames.map((frame) => frame.kind)).size !== frames.length)
+    throw damaged(`stripe ${stripe} has two frames of one kind`);
+  if (!frames.some((frame) => frame.kind === FRAME_SKELETON))
+    throw damaged(`stripe ${stripe} has no skeleton`);
 }
 
-function checkPayload(frames: readonly IndexFrame[], imageBytes: number, stripe: number, recordBytes: number): void {
+function checkPayload(
+  frames: readonly IndexFrame[],
+  imageBytes: number,
+  stripe: number,
+  recordBytes: number,
+): void {
   const pages = frames.reduce((sum, frame) => sum + (frame.kind <= FRAME_FILL ? frame.pages : 0), 0);
-  if (pages * (PAGE_BYTES + recordBytes) > imageBytes) throw damaged(`stripe ${stripe} has ${pages} pages in ${imageBytes} bytes`);
+  if (pages * (PAGE_BYTES + recordBytes) > imageBytes)
+    throw damaged(`stripe ${stripe} has ${pages} pages in ${imageBytes} bytes`);
 }
 
 function writeStripe(out: Buffer, at: number, stripe: IndexStripe, firstFrame: number): void {

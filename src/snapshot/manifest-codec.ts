@@ -1,4 +1,6 @@
-/** Manifests as bytes, and back with every field checked: what is read from a store is not believed before. */
+/**
+ * Manifests as bytes, and back with every field checked: what is read from a store is not believed before.
+ */
 import { z } from 'zod';
 import { ParsError } from '../errors.js';
 import { MANIFEST_FORMAT, type Manifest } from './manifest.js';
@@ -36,7 +38,11 @@ const manifest = z.object({
     path: text,
     bytes: size,
     rawBytes: size.optional(),
-    mappedBlocks: z.array(z.object({ bitmapOffset: size, pagesOffset: size, bytes: size })).min(1).max(MAX_BLOCKS).optional(),
+    mappedBlocks: z
+      .array(z.object({ bitmapOffset: size, pagesOffset: size, bytes: size }))
+      .min(1)
+      .max(MAX_BLOCKS)
+      .optional(),
     format: text,
     wasRunning: z.boolean(),
     streamOffset: size,
@@ -45,11 +51,27 @@ const manifest = z.object({
     managedSave: z.boolean(),
   }),
   guest: z.object({ introspected: z.boolean(), kernel: text.nullable(), reason: text.nullable() }),
-  disks: z.array(z.object({ ...file, target: text, readOnly: z.boolean(), below: z.array(z.object(file)).max(MAX_BELOW).optional() })).max(MAX_DISKS),
-  policy: z.object({ name: text, copies: perClass(copies), criticalCopies: copies, coding: coding.optional() }),
+  disks: z
+    .array(
+      z.object({
+        ...file,
+        target: text,
+        readOnly: z.boolean(),
+        below: z.array(z.object(file)).max(MAX_BELOW).optional(),
+      }),
+    )
+    .max(MAX_DISKS),
+  policy: z.object({
+    name: text,
+    copies: perClass(copies),
+    criticalCopies: copies,
+    coding: coding.optional(),
+  }),
   classes: perClass(z.object({ pages: size, payloadPages: size, storedBytes: size })),
   index: z.object({ name: text, bytes: size, sha256: hex(64) }),
-  objects: z.array(z.object({ name: text, bytes: size, xxh3: hex(32), copies, coding: coding.optional() })).max(MAX_OBJECTS),
+  objects: z
+    .array(z.object({ name: text, bytes: size, xxh3: hex(32), copies, coding: coding.optional() }))
+    .max(MAX_OBJECTS),
   storedBytes: size,
   revision: size.default(0),
   droppedPages: size.default(0),
@@ -58,7 +80,9 @@ const manifest = z.object({
 /** A format that a later version of pars wrote. */
 export class NewerFormatError extends ParsError {
   constructor(what: string, format: number) {
-    super('refused', `${what} has format ${format}; this version of pars reads up to ${MANIFEST_FORMAT}`, { hint: 'update pars on this host' });
+    super('refused', `${what} has format ${format}; this version of pars reads up to ${MANIFEST_FORMAT}`, {
+      hint: 'update pars on this host',
+    });
   }
 }
 
@@ -66,7 +90,10 @@ export function encodeManifest(value: Manifest): Buffer {
   return Buffer.from(`${JSON.stringify(value, null, 1)}\n`);
 }
 
-/** Throws 'refused' for a newer format, 'corrupt' for anything that is not a manifest. `snapshot`: the name it must bear. */
+/**
+ * Throws 'refused' for a newer format, 'corrupt' for anything that is not a manifest. `snapshot`: the name it
+ * must bear.
+ */
 export function decodeManifest(data: Buffer, snapshot: string): Manifest {
   const what = `the manifest of ${snapshot}`;
   const value = parseJson(data, what);
@@ -77,7 +104,8 @@ export function decodeManifest(data: Buffer, snapshot: string): Manifest {
   const { bytes, mappedBlocks = [] } = result.data.image;
   const fault = faultOfBlocks(mappedBlocks, bytes);
   if (fault !== null) throw new ParsError('corrupt', `${what} is damaged: ${fault}`);
-  if (result.data.snapshot !== snapshot) throw new ParsError('corrupt', `${what} belongs to ${result.data.snapshot}`);
+  if (result.data.snapshot !== snapshot)
+    throw new ParsError('corrupt', `${what} belongs to ${result.data.snapshot}`);
   return result.data;
 }
 

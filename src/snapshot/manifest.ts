@@ -1,4 +1,6 @@
-/** What a snapshot says of itself: everything restore needs to begin, and what people ask of it. Written last. */
+/**
+ * What a snapshot says of itself: everything restore needs to begin, and what people ask of it. Written last.
+ */
 import type { PageClass } from '../page-classes.js';
 import type { MappedBlock } from '../reader/inspection.js';
 
@@ -46,11 +48,22 @@ export interface Manifest {
   };
   guest: { introspected: boolean; kernel: string | null; reason: string | null };
   disks: {
-    target: string; source: string; bytes: number | null; mtimeNs: string | null; identity: string | null; readOnly: boolean;
+    target: string;
+    source: string;
+    bytes: number | null;
+    mtimeNs: string | null;
+    identity: string | null;
+    readOnly: boolean;
     /** Files that the disk reads through to: what a qcow2 image stands on. */
-    below?: { source: string; bytes: number | null; mtimeNs: string | null; identity: string | null }[] | undefined;
+    below?:
+      { source: string; bytes: number | null; mtimeNs: string | null; identity: string | null }[] | undefined;
   }[];
-  policy: { name: string; copies: Record<PageClass, number>; criticalCopies: number; coding?: string | undefined };
+  policy: {
+    name: string;
+    copies: Record<PageClass, number>;
+    criticalCopies: number;
+    coding?: string | undefined;
+  };
   classes: Record<PageClass, { pages: number; payloadPages: number; storedBytes: number }>;
   index: { name: string; bytes: number; sha256: string };
   objects: ManifestObject[];

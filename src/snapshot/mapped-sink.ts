@@ -1,6 +1,6 @@
 /**
- * Puts a sparse image together: what is zero stays a hole, and when pages were lost no bit is left of a page that is zero, so that QEMU reads
- * nothing for it. Where it goes must read as zeros to begin with.
+ * Puts a sparse image together: what is zero stays a hole, and when pages were lost no bit is left of a page
+ * that is zero, so that QEMU reads nothing for it. Where it goes must read as zeros to begin with.
  */
 import { PAGE_BYTES } from '../page-classes.js';
 import type { MappedBlock } from '../reader/inspection.js';
@@ -11,7 +11,12 @@ import type { SnapshotSource } from './snapshot-source.js';
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 
 /** Rebuilds a sparse image with these blocks into `sink`. */
-export async function assembleMapped(source: SnapshotSource, blocks: readonly MappedBlock[], sink: Sink, options: Omit<AssembleOptions, 'layout'>): Promise<Losses> {
+export async function assembleMapped(
+  source: SnapshotSource,
+  blocks: readonly MappedBlock[],
+  sink: Sink,
+  options: Omit<AssembleOptions, 'layout'>,
+): Promise<Losses> {
   const mapped = new MappedSink(sink, blocks, source.manifest.image.bytes);
   const losses = await assemble(source, mapped, { ...options, layout: 'in-place' });
   await mapped.finish(losses.byPolicy + losses.unexpected > 0);
@@ -39,7 +44,8 @@ export class MappedSink implements Sink {
   async write(data: Buffer, offset: number): Promise<void> {
     let from = 0;
     for (const { block, bits } of this.#bitmaps) {
-      const begin = Math.max(0, block.bitmapOffset - offset), end = Math.min(data.length, block.bitmapOffset + bits.length - offset);
+      const begin = Math.max(0, block.bitmapOffset - offset),
+        end = Math.min(data.length, block.bitmapOffset + bits.length - offset);
       if (begin >= end) continue;
       data.copy(bits, begin + offset - block.bitmapOffset, begin, end);
       await this.#writeFilled(data.subarray(from, begin), offset + from);
@@ -57,7 +63,8 @@ export class MappedSink implements Sink {
   }
 
   async #writeFilled(data: Buffer, offset: number): Promise<void> {
-    for (const [from, to] of this.#filledRuns(data, offset)) await this.#sink.write(data.subarray(from, to), offset + from);
+    for (const [from, to] of this.#filledRuns(data, offset))
+      await this.#sink.write(data.subarray(from, to), offset + from);
   }
 
   /** Stretches that must be written: not zero, or not zero before. */
@@ -73,10 +80,14 @@ export class MappedSink implements Sink {
     return runs;
   }
 
-  /** Of part of a page, as at the edges of bitmaps, it is not known what else is in it: it is written, and its page counts as filled. */
+  /**
+   * Of part of a page, as at the edges of bitmaps, it is not known what else is in it: it is written, and its
+   * page counts as filled.
+   */
   #mustWrite(data: Buffer, from: number, to: number, offset: number): boolean {
     const page = Math.floor((offset + from) / PAGE_BYTES);
-    const before = this.#isFilled(page), isZero = to - from === PAGE_BYTES && data.compare(ZEROS, 0, PAGE_BYTES, from, to) === 0;
+    const before = this.#isFilled(page),
+      isZero = to - from === PAGE_BYTES && data.compare(ZEROS, 0, PAGE_BYTES, from, to) === 0;
     this.#setFilled(page, !isZero);
     return before || !isZero;
   }

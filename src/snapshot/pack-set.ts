@@ -1,6 +1,6 @@
 /**
- * The packs of a snapshot that is being written: one open pack for each class and one for the skeleton. A full pack is closed
- * and proved (R20) in the background while the next is written.
+ * The packs of a snapshot that is being written: one open pack for each class and one for the skeleton. A
+ * full pack is closed and proved (R20) in the background while the next is written.
  */
 import { createHash } from 'node:crypto';
 import { ParsError } from '../errors.js';
@@ -10,7 +10,10 @@ import type { ObjectWriter, StoredObject } from '../stores/store.js';
 
 /** A pack is closed when it passes this: proving does not wait for the end. */
 export const PACK_BYTES = 64 << 20;
-/** Of what may be lost the first packs are short, so that single copies are spread over the store however little there is; so many of a length. */
+/**
+ * Of what may be lost the first packs are short, so that single copies are spread over the store however
+ * little there is; so many of a length.
+ */
 const SHORT_PACK_BYTES = 4 << 20;
 const PACKS_OF_A_LENGTH = 4;
 const MAX_PACKS = 0xffff;
@@ -71,7 +74,10 @@ export class PackSet {
     this.#options = options;
   }
 
-  /** Appends a frame to the pack of its kind; resolves when the store is ready for more, with the frame's place in the index. */
+  /**
+   * Appends a frame to the pack of its kind; resolves when the store is ready for more, with the frame's
+   * place in the index.
+   */
   async add(frame: NewFrame): Promise<IndexFrame> {
     const { kind, pages, rawBytes, data } = frame;
     const written = (): void => frame.release?.();
@@ -95,10 +101,15 @@ export class PackSet {
     for (const [key, pack] of [...this.#open]) await this.#roll(key, pack);
     await Promise.all(this.#background);
     this.#throwIfFailed();
-    return this.#finished.sort((a, b) => a.kind - b.kind || a.pack.localeCompare(b.pack, 'en', { numeric: true }));
+    return this.#finished.sort(
+      (a, b) => a.kind - b.kind || a.pack.localeCompare(b.pack, 'en', { numeric: true }),
+    );
   }
 
-  /** Drops what is open and waits for what is closing. Finished packs are removed with their snapshot. Safe twice. */
+  /**
+   * Drops what is open and waits for what is closing. Finished packs are removed with their snapshot. Safe
+   * twice.
+   */
   async abort(): Promise<void> {
     const open = [...this.#open.values()];
     this.#open.clear();
@@ -108,7 +119,11 @@ export class PackSet {
 
   async #begin(key: number): Promise<OpenPack> {
     const number = this.#next.get(key) ?? 0;
-    if (number > MAX_PACKS) throw new ParsError('refused', `the image needs more than ${MAX_PACKS} packs of ${PAGE_CLASSES[key] ?? 'skeleton'} data`);
+    if (number > MAX_PACKS)
+      throw new ParsError(
+        'refused',
+        `the image needs more than ${MAX_PACKS} packs of ${PAGE_CLASSES[key] ?? 'skeleton'} data`,
+      );
     this.#next.set(key, number + 1);
     const name = packName(key, number);
     const writer = await this.#store.create(name, this.#options.copiesOf(key), this.#options.isCritical(key));
@@ -119,7 +134,9 @@ export class PackSet {
 
   #fullAt(key: number, { number }: OpenPack): number {
     const most = this.#options.packBytes ?? PACK_BYTES;
-    return this.#options.isCritical(key) ? most : Math.min(most, SHORT_PACK_BYTES * 2 ** Math.floor(number / PACKS_OF_A_LENGTH));
+    return this.#options.isCritical(key)
+      ? most
+      : Math.min(most, SHORT_PACK_BYTES * 2 ** Math.floor(number / PACKS_OF_A_LENGTH));
   }
 
   async #roll(key: number, pack: OpenPack): Promise<void> {
@@ -135,7 +152,11 @@ export class PackSet {
 
   async #closeAndProve(kind: number, pack: OpenPack): Promise<void> {
     const object = await pack.writer.close();
-    if (object.bytes !== pack.bytes) throw new ParsError('corrupt', `the store has ${object.bytes} bytes of ${pack.name}, ${pack.bytes} were written`);
+    if (object.bytes !== pack.bytes)
+      throw new ParsError(
+        'corrupt',
+        `the store has ${object.bytes} bytes of ${pack.name}, ${pack.bytes} were written`,
+      );
     await this.#store.verify(object);
     this.#finished.push({ pack: pack.name, kind, object });
     this.#options.onPackClosed?.(pack.name);

@@ -17,7 +17,10 @@ export class RecoveryWrites {
     this.#stripes = stripes;
   }
 
-  /** Sorts the writes of a decompressed recovery frame into their stripes; returns the numbers of those stripes. */
+  /**
+   * Sorts the writes of a decompressed recovery frame into their stripes; returns the numbers of those
+   * stripes.
+   */
   add(frame: Buffer): Set<number> {
     const targets = new Set<number>();
     const count = checkedCount(frame);
@@ -66,9 +69,11 @@ export class RecoveryWrites {
 }
 
 function checkedCount(frame: Buffer): number {
-  if (frame.length < HEADER_BYTES || frame.readUInt32LE(0) !== VERSION) throw damaged('it has a version this program does not read');
+  if (frame.length < HEADER_BYTES || frame.readUInt32LE(0) !== VERSION)
+    throw damaged('it has a version this program does not read');
   const count = frame.readUInt32LE(4);
-  if (frame.length !== HEADER_BYTES + count * WRITE_BYTES) throw damaged(`${frame.length} bytes cannot hold ${count} writes`);
+  if (frame.length !== HEADER_BYTES + count * WRITE_BYTES)
+    throw damaged(`${frame.length} bytes cannot hold ${count} writes`);
   return count;
 }
 

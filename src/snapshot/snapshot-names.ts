@@ -14,9 +14,15 @@ export function isSnapshotName(text: string): boolean {
   return more.length === 0 && UUID.test(uuid) && TIME_RANDOM.test(rest);
 }
 
-/** A new name for a snapshot of the domain `uuid`. The time is for people; order is the manifest's sequence number. */
+/**
+ * A new name for a snapshot of the domain `uuid`. The time is for people; order is the manifest's sequence
+ * number.
+ */
 export function newSnapshotName(uuid: string, now = new Date()): string {
-  const time = now.toISOString().replace(/[-:]/g, '').replace(/\.\d+Z$/, 'Z');
+  const time = now
+    .toISOString()
+    .replace(/[-:]/g, '')
+    .replace(/\.\d+Z$/, 'Z');
   const name = `${uuid.toLowerCase()}/${time}-${randomBytes(4).toString('hex')}`;
   if (!isSnapshotName(name)) throw new ParsError('internal', `${JSON.stringify(uuid)} is not a UUID`);
   return name;
@@ -29,6 +35,9 @@ export function guestOf(snapshot: string): string {
 
 /** Path in the store of one of a snapshot's objects. */
 export function objectPath(snapshot: string, object: string): string {
-  if (!isSnapshotName(snapshot)) throw new ParsError('usage', `${JSON.stringify(snapshot)} is not the name of a snapshot`, { hint: 'see: pars list' });
+  if (!isSnapshotName(snapshot))
+    throw new ParsError('usage', `${JSON.stringify(snapshot)} is not the name of a snapshot`, {
+      hint: 'see: pars list',
+    });
   return `${snapshot}/${object}`;
 }

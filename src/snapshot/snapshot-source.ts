@@ -21,37 +21,55 @@ export class SnapshotSource {
     this.stripes = stripes;
   }
 
-  /** Reads and checks the index. Throws 'lost' when no good copy of it is left, 'unreachable' when one may come back. */
+  /**
+   * Reads and checks the index. Throws 'lost' when no good copy of it is left, 'unreachable' when one may
+   * come back.
+   */
   static async open(store: Store, manifest: Manifest): Promise<SnapshotSource> {
     const { name, bytes, sha256 } = manifest.index;
-    if (bytes > MAX_INDEX_BYTES) throw new ParsError('corrupt', `the manifest of ${manifest.snapshot} names an index of ${bytes} bytes`);
-    const data = await store.readRange(objectPath(manifest.snapshot, name), 0, bytes, sha256).catch((error: unknown) => {
-      throw lossOf(error, `the index of ${manifest.snapshot}`);
-    });
+    if (bytes > MAX_INDEX_BYTES)
+      throw new ParsError('corrupt', `the manifest of ${manifest.snapshot} names an index of ${bytes} bytes`);
+    const data = await store
+      .readRange(objectPath(manifest.snapshot, name), 0, bytes, sha256)
+      .catch((error: unknown) => {
+        throw lossOf(error, `the index of ${manifest.snapshot}`);
+      });
     const packs = new Map(manifest.objects.map((object) => [object.name, object.bytes]));
-    const stripes = decodeIndex(data, { imageBytes: storedImageBytes(manifest), packBytes: (pack) => packs.get(pack), mapped: manifest.image.mappedBlocks !== undefined });
+    const stripes = decodeIndex(data, {
+      imageBytes: storedImageBytes(manifest),
+      packBytes: (pack) => packs.get(pack),
+      mapped: manifest.image.mappedBlocks !== undefined,
+    });
     return new SnapshotSource(store, manifest, stripes);
   }
 
   /**
-   * Asks the store what of the snapshot cannot be had, before anything is changed for it: throws when a frame is among it that the guest
-   * cannot do without; others are not tried again.
+   * Asks the store what of the snapshot cannot be had, before anything is changed for it: throws when a frame
+   * is among it that the guest cannot do without; others are not tried again.
    */
   async survey(): Promise<void> {
     if (!this.#store.unavailable) return;
     const { snapshot, objects, index } = this.manifest;
-    const packs = objects.filter(({ name }) => name !== index.name).map(({ name }) => objectPath(snapshot, name));
+    const packs = objects
+      .filter(({ name }) => name !== index.name)
+      .map(({ name }) => objectPath(snapshot, name));
     const away = await this.#store.unavailable(packs);
     if (away.length === 0) return;
-    for (const stripe of this.stripes) for (const frame of stripe.frames.filter(isStored)) this.#mark(frame, stripe, away);
+    for (const stripe of this.stripes)
+      for (const frame of stripe.frames.filter(isStored)) this.#mark(frame, stripe, away);
   }
 
   #mark(frame: IndexFrame, stripe: IndexStripe, away: readonly Stretch[]): void {
     const pack = objectPath(this.manifest.snapshot, packName(frame.kind, frame.pack));
-    const hit = away.find(({ name, offset, bytes }) => name === pack && offset < frame.offset + frame.bytes && offset + bytes > frame.offset);
+    const hit = away.find(
+      ({ name, offset, bytes }) =>
+        name === pack && offset < frame.offset + frame.bytes && offset + bytes > frame.offset,
+    );
     if (!hit) return;
     if (!isExpendableKind(frame.kind)) {
-      throw new ParsError('unreachable', `${describeFrame(frame, stripe)} cannot be had now: ${hit.why}`, { hint: 'the guest cannot do without it: start the DataNodes that are down, then try again' });
+      throw new ParsError('unreachable', `${describeFrame(frame, stripe)} cannot be had now: ${hit.why}`, {
+        hint: 'the guest cannot do without it: start the DataNodes that are down, then try again',
+      });
     }
     this.#away.set(frame, hit.why);
   }
@@ -60,7 +78,12 @@ export class SnapshotSource {
   async read(frame: IndexFrame): Promise<Buffer> {
     const why = this.#away.get(frame);
     if (why !== undefined) throw new ParsError('unreachable', why);
-    return this.#store.readRange(objectPath(this.manifest.snapshot, packName(frame.kind, frame.pack)), frame.offset, frame.bytes, frame.sha256);
+    return this.#store.readRange(
+      objectPath(this.manifest.snapshot, packName(frame.kind, frame.pack)),
+      frame.offset,
+      frame.bytes,
+      frame.sha256,
+    );
   }
 }
 
@@ -75,7 +98,10 @@ export function lossOf(error: unknown, what: string): unknown {
 
 /** Nobody waits for expendable data: not to be had now is as good as gone. */
 export function isLoss(error: unknown): error is ParsError {
-  return error instanceof ParsError && (error.kind === 'missing' || error.kind === 'corrupt' || error.kind === 'unreachable');
+  return (
+    error instanceof ParsError
+    && (error.kind === 'missing' || error.kind === 'corrupt' || error.kind === 'unreachable')
+  );
 }
 
 /** A frame in words, for messages. */

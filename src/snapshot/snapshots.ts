@@ -11,14 +11,23 @@ export { encodeManifest } from './manifest-codec.js';
 
 export const MANIFEST_NAME = 'manifest.json';
 
-/** What can happen to a snapshot after it is committed, in the order in which a later one hides an earlier (R25). */
+/**
+ * What can happen to a snapshot after it is committed, in the order in which a later one hides an earlier
+ * (R25).
+ */
 export const STATES = ['stubbed', 'waking', 'consumed'] as const;
 export type State = (typeof STATES)[number];
 export type SnapshotState = 'committed' | State;
 
 /** A snapshot as `list` sees it: whole, or with what is wrong with it. */
 export type SnapshotEntry =
-  | { snapshot: string; condition: 'whole'; state: SnapshotState; manifest: Manifest; takenOver?: Manifest['owner'] }
+  | {
+      snapshot: string;
+      condition: 'whole';
+      state: SnapshotState;
+      manifest: Manifest;
+      takenOver?: Manifest['owner'];
+    }
   | { snapshot: string; condition: 'incomplete' }
   | { snapshot: string; condition: 'unreadable'; error: ParsError };
 
@@ -50,7 +59,9 @@ export async function listSnapshots(store: Store, uuid?: string): Promise<Snapsh
   const names = await snapshotNames(store, uuid);
   const entries: SnapshotEntry[] = [];
   for (let i = 0; i < names.length; i += CONCURRENT_READS) {
-    entries.push(...(await Promise.all(names.slice(i, i + CONCURRENT_READS).map((name) => readEntry(store, name)))));
+    entries.push(
+      ...(await Promise.all(names.slice(i, i + CONCURRENT_READS).map((name) => readEntry(store, name)))),
+    );
   }
   return entries.sort(byGuestAndSequence);
 }
@@ -67,10 +78,17 @@ export async function readManifest(store: Store, snapshot: string): Promise<Mani
   return decodeManifest(await readManifestBytes(store, snapshot), snapshot);
 }
 
-/** Its bytes as they are stored. A repaired snapshot may have an older manifest on a disk that was away: the latest revision counts. */
+/**
+ * Its bytes as they are stored. A repaired snapshot may have an older manifest on a disk that was away: the
+ * latest revision counts.
+ */
 export async function readManifestBytes(store: Store, snapshot: string): Promise<Buffer> {
   try {
-    return await store.readWhole(objectPath(snapshot, MANIFEST_NAME), (copy) => isReadable(copy, snapshot), (copy) => revisionOf(copy, snapshot));
+    return await store.readWhole(
+      objectPath(snapshot, MANIFEST_NAME),
+      (copy) => isReadable(copy, snapshot),
+      (copy) => revisionOf(copy, snapshot),
+    );
   } catch (error) {
     throw error instanceof ParsError && error.kind === 'missing' ? noSuchSnapshot(snapshot, error) : error;
   }
@@ -80,37 +98,54 @@ export async function readState(store: Store, snapshot: string): Promise<Snapsho
   return stateFrom(await store.list(snapshot));
 }
 
-/** One more than the largest sequence number among the guest's snapshots. Those that cannot be read do not count. */
+/**
+ * One more than the largest sequence number among the guest's snapshots. Those that cannot be read do not
+ * count.
+ */
 export async function nextSequence(store: Store, uuid: string): Promise<number> {
   const entries = await listSnapshots(store, uuid);
-  return 1 + Math.max(0, ...entries.map((entry) => (entry.condition === 'whole' ? entry.manifest.sequence : 0)));
+  return (
+    1 + Math.max(0, ...entries.map((entry) => (entry.condition === 'whole' ? entry.manifest.sequence : 0)))
+  );
 }
 
 /**
- * The full name for what a person typed: a full name, a guest's UUID (its latest snapshot), or the beginning of exactly one of these.
+ * The full name for what a person typed: a full name, a guest's UUID (its latest snapshot), or the beginning
+ * of exactly one of these.
  */
 export async function resolveSnapshot(store: Store, typed: string): Promise<string> {
   if (isSnapshotName(typed)) return typed;
-  const found = (await listSnapshots(store)).filter(({ snapshot }) => snapshot.startsWith(typed.toLowerCase()));
+  const found = (await listSnapshots(store)).filter(({ snapshot }) =>
+    snapshot.startsWith(typed.toLowerCase()),
+  );
   const whole = found.filter(({ condition }) => condition === 'whole');
-  const latest = (isUuid(typed.toLowerCase()) ? whole.at(-1) : undefined) ?? (found.length === 1 ? found[0] : undefined);
+  const latest =
+    (isUuid(typed.toLowerCase()) ? whole.at(-1) : undefined) ?? (found.length === 1 ? found[0] : undefined);
   if (typed !== '' && latest) return latest.snapshot;
   if (found.length === 0 || typed === '') throw noSuchSnapshot(typed);
-  throw new ParsError('usage', `"${typed}" fits ${found.length} snapshots`, { hint: 'give more of the name; see: pars list' });
+  throw new ParsError('usage', `"${typed}" fits ${found.length} snapshots`, {
+    hint: 'give more of the name; see: pars list',
+  });
 }
 
-/** Removes a snapshot: the manifest first, so that it does not exist from then on, then everything else, whatever is left of it. */
+/**
+ * Removes a snapshot: the manifest first, so that it does not exist from then on, then everything else,
+ * whatever is left of it.
+ */
 export async function removeSnapshot(store: Store, snapshot: string): Promise<void> {
   const manifest = objectPath(snapshot, MANIFEST_NAME);
   const failure = await store.remove(manifest).catch((error: unknown) => error);
-  if (failure !== undefined && !(failure instanceof ParsError && failure.kind === 'unreachable')) throw failure;
+  if (failure !== undefined && !(failure instanceof ParsError && failure.kind === 'unreachable'))
+    throw failure;
   await store.remove(snapshot);
   if (failure !== undefined) throw failure;
 }
 
 async function snapshotNames(store: Store, uuid?: string): Promise<string[]> {
   const guests = uuid === undefined ? (await store.list('')).filter(isUuid) : [uuid];
-  const lists = await Promise.all(guests.map(async (guest) => (await store.list(guest)).map((rest) => `${guest}/${rest}`)));
+  const lists = await Promise.all(
+    guests.map(async (guest) => (await store.list(guest)).map((rest) => `${guest}/${rest}`)),
+  );
   return lists.flat().filter(isSnapshotName);
 }
 
@@ -119,7 +154,13 @@ async function readEntry(store: Store, snapshot: string, known?: string[]): Prom
   if (!objects.includes(MANIFEST_NAME)) return { snapshot, condition: 'incomplete' };
   try {
     const takenOver = await readTakeover(store, snapshot, objects);
-    return { snapshot, condition: 'whole', state: stateFrom(objects), manifest: await readManifest(store, snapshot), ...(takenOver && { takenOver }) };
+    return {
+      snapshot,
+      condition: 'whole',
+      state: stateFrom(objects),
+      manifest: await readManifest(store, snapshot),
+      ...(takenOver && { takenOver }),
+    };
   } catch (error) {
     if (error instanceof ParsError) return { snapshot, condition: 'unreadable', error };
     throw error;
@@ -127,7 +168,11 @@ async function readEntry(store: Store, snapshot: string, known?: string[]): Prom
 }
 
 /** The host of the last takeover; null when there was none. */
-export async function readTakeover(store: Store, snapshot: string, objects: readonly string[]): Promise<StateRecord | null> {
+export async function readTakeover(
+  store: Store,
+  snapshot: string,
+  objects: readonly string[],
+): Promise<StateRecord | null> {
   const n = takeoversIn(objects);
   return n === 0 ? null : readStateRecord(store, takeoverObject(snapshot, n));
 }
@@ -156,10 +201,18 @@ function revisionOf(data: Buffer, snapshot: string): number {
 }
 
 function byGuestAndSequence(a: SnapshotEntry, b: SnapshotEntry): number {
-  const sequence = (entry: SnapshotEntry): number => (entry.condition === 'whole' ? entry.manifest.sequence : 0);
-  return guestOf(a.snapshot).localeCompare(guestOf(b.snapshot)) || sequence(a) - sequence(b) || a.snapshot.localeCompare(b.snapshot);
+  const sequence = (entry: SnapshotEntry): number =>
+    entry.condition === 'whole' ? entry.manifest.sequence : 0;
+  return (
+    guestOf(a.snapshot).localeCompare(guestOf(b.snapshot))
+    || sequence(a) - sequence(b)
+    || a.snapshot.localeCompare(b.snapshot)
+  );
 }
 
 function noSuchSnapshot(snapshot: string, cause?: unknown): ParsError {
-  return new ParsError('missing', `there is no snapshot ${snapshot}`, { hint: 'see: pars list', ...(cause === undefined ? {} : { cause }) });
+  return new ParsError('missing', `there is no snapshot ${snapshot}`, {
+    hint: 'see: pars list',
+    ...(cause === undefined ? {} : { cause }),
+  });
 }

@@ -1,4 +1,7 @@
-/** What a state object in the store says: which host brought a snapshot into that state, and when (docs/format.md, "State objects"). */
+/**
+ * What a state object in the store says: which host brought a snapshot into that state, and when
+ * (docs/format.md, "State objects").
+ */
 import { z } from 'zod';
 import type { Host } from '../system/host.js';
 import type { Store } from '../stores/store.js';
@@ -13,7 +16,12 @@ const schema = z.object({
 export type StateRecord = z.infer<typeof schema>;
 
 export function encodeStateRecord(host: Host, token: string): Buffer {
-  const record: StateRecord = { machineId: host.machineId, host: host.host, token, time: new Date().toISOString() };
+  const record: StateRecord = {
+    machineId: host.machineId,
+    host: host.host,
+    token,
+    time: new Date().toISOString(),
+  };
   return Buffer.from(`${JSON.stringify(record)}\n`);
 }
 

@@ -1,4 +1,7 @@
-/** Stores an image: frames into packs, then the index, then the manifest, each proved (R20), the manifest last. */
+/**
+ * Stores an image: frames into packs, then the index, then the manifest, each proved (R20), the manifest
+ * last.
+ */
 import { createHash } from 'node:crypto';
 import { recordDisks } from './disks.js';
 import { ParsError } from '../errors.js';
@@ -38,7 +41,9 @@ export interface UploadPlan {
 
 const INDEX_NAME = 'index';
 
-/** Stores what `session` packs, and proves it. On failure what was stored is left for the caller to remove. */
+/**
+ * Stores what `session` packs, and proves it. On failure what was stored is left for the caller to remove.
+ */
 export async function upload(session: PackSession, store: Store, plan: UploadPlan): Promise<Manifest> {
   const { storeId } = await store.status();
   const sequence = await nextSequence(store, plan.image.domain.uuid);
@@ -74,7 +79,11 @@ export async function upload(session: PackSession, store: Store, plan: UploadPla
   return manifest;
 }
 
-async function storePacks(session: PackSession, store: Store, plan: UploadPlan): Promise<{ stripes: IndexStripe[]; packs: FinishedPack[] }> {
+async function storePacks(
+  session: PackSession,
+  store: Store,
+  plan: UploadPlan,
+): Promise<{ stripes: IndexStripe[]; packs: FinishedPack[] }> {
   const packs = new PackSet(packStore(store, plan), {
     copiesOf: (kind) => copiesOf(kind, plan.policy),
     isCritical: (kind) => !isExpendableKind(kind),
@@ -88,7 +97,11 @@ async function storePacks(session: PackSession, store: Store, plan: UploadPlan):
       await before;
       if (stripes.length === 0) plan.onStep?.('packing');
       await plan.pace?.(costOf(stripe, plan.policy));
-      const entry: IndexStripe = { imageOffset: stripe.imageOffset, imageBytes: stripe.imageBytes, frames: [] };
+      const entry: IndexStripe = {
+        imageOffset: stripe.imageOffset,
+        imageBytes: stripe.imageBytes,
+        frames: [],
+      };
       stripes.push(entry);
       before = addFrames(packs, stripe, entry);
       before.catch(() => {});
@@ -109,20 +122,30 @@ function packStore(store: Store, plan: UploadPlan): ConstructorParameters<typeof
   return {
     create: (pack, copies, critical) => {
       const coding = critical ? plan.policy.coding : undefined;
-      return store.create(objectPath(plan.snapshot, pack), coding === undefined ? { copies, critical } : { copies: 1, critical, coding });
+      return store.create(
+        objectPath(plan.snapshot, pack),
+        coding === undefined ? { copies, critical } : { copies: 1, critical, coding },
+      );
     },
     verify: (object) => store.verify(object),
   };
 }
 
-async function storeIndex(store: Store, plan: UploadPlan, stripes: IndexStripe[]): Promise<{ object: StoredObject; sha256: string }> {
+async function storeIndex(
+  store: Store,
+  plan: UploadPlan,
+  stripes: IndexStripe[],
+): Promise<{ object: StoredObject; sha256: string }> {
   const data = encodeIndex(stripes);
   const object = await storeSmall(store, plan, INDEX_NAME, data);
   return { object, sha256: createHash('sha256').update(data).digest('hex') };
 }
 
 async function storeSmall(store: Store, plan: UploadPlan, name: string, data: Buffer): Promise<StoredObject> {
-  const writer = await store.create(objectPath(plan.snapshot, name), { copies: plan.policy.criticalCopies, critical: true });
+  const writer = await store.create(objectPath(plan.snapshot, name), {
+    copies: plan.policy.criticalCopies,
+    critical: true,
+  });
   try {
     await writer.write(data);
     const object = await writer.close();
@@ -142,14 +165,35 @@ function formatOf({ rawBytes }: ImageFacts, inspection: InspectionFacts | null):
 function imageOf(plan: UploadPlan, inspection: InspectionFacts | null): Manifest['image'] {
   const { bytes, rawBytes, format, wasRunning, streamOffset, headEnd } = plan.image;
   const mappedBlocks = inspection?.stream.mappedBlocks ?? [];
-  return { path: plan.imagePath, bytes, ...(rawBytes !== undefined && { rawBytes }), ...(mappedBlocks.length > 0 && { mappedBlocks }), format, wasRunning, streamOffset, headEnd, headDigest: plan.headDigest, managedSave: plan.managedSave };
+  return {
+    path: plan.imagePath,
+    bytes,
+    ...(rawBytes !== undefined && { rawBytes }),
+    ...(mappedBlocks.length > 0 && { mappedBlocks }),
+    format,
+    wasRunning,
+    streamOffset,
+    headEnd,
+    headDigest: plan.headDigest,
+    managedSave: plan.managedSave,
+  };
 }
 
 function guestOf(inspection: InspectionFacts | null): Manifest['guest'] {
-  return inspection?.guest ?? { introspected: false, kernel: null, reason: 'the image was stored whole, without a look inside' };
+  return (
+    inspection?.guest ?? {
+      introspected: false,
+      kernel: null,
+      reason: 'the image was stored whole, without a look inside',
+    }
+  );
 }
 
-function classesOf(inspection: InspectionFacts | null, stripes: readonly IndexStripe[], policy: Policy): Manifest['classes'] {
+function classesOf(
+  inspection: InspectionFacts | null,
+  stripes: readonly IndexStripe[],
+  policy: Policy,
+): Manifest['classes'] {
   const stored = new Array<number>(PAGE_CLASSES.length).fill(0);
   for (const frame of stripes.flatMap((stripe) => stripe.frames)) {
     if (frame.kind < FRAME_FILL) stored[frame.kind]! += frame.bytes;
@@ -157,9 +201,15 @@ function classesOf(inspection: InspectionFacts | null, stripes: readonly IndexSt
   const entry = (name: PageClass, kind: number): Manifest['classes'][PageClass] => {
     const { pages, payloadPages } = inspection?.classes[name] ?? { pages: 0, payloadPages: 0 };
     const coding = isExpendableKind(kind) ? undefined : policy.coding;
-    return { pages, payloadPages, storedBytes: bytesKept({ bytes: stored[kind]!, copies: policy.copies[name], coding }) };
+    return {
+      pages,
+      payloadPages,
+      storedBytes: bytesKept({ bytes: stored[kind]!, copies: policy.copies[name], coding }),
+    };
   };
-  return Object.fromEntries(PAGE_CLASSES.map((name, kind) => [name, entry(name, kind)])) as Manifest['classes'];
+  return Object.fromEntries(
+    PAGE_CLASSES.map((name, kind) => [name, entry(name, kind)]),
+  ) as Manifest['classes'];
 }
 
 function packEntry({ pack, object }: FinishedPack): ManifestObject {
@@ -170,12 +220,22 @@ function entryOf(name: string, { bytes, xxh3, copies, coding }: StoredObject): M
   return { name, bytes, xxh3, copies, ...(coding !== undefined && { coding }) };
 }
 
-/** An upload may take so long that somebody's prune took its first files for leftovers: whoever commits sees that all are there after the last. */
+/**
+ * An upload may take so long that somebody's prune took its first files for leftovers: whoever commits sees
+ * that all are there after the last.
+ */
 async function lookAgain(store: Store, { snapshot, objects }: Manifest): Promise<void> {
   for (const object of objects) {
-    const { good } = await store.inspect({ ...object, name: objectPath(snapshot, object.name) }, { read: false });
+    const { good } = await store.inspect(
+      { ...object, name: objectPath(snapshot, object.name) },
+      { read: false },
+    );
     if (good > 0) continue;
-    throw new ParsError('busy', `${object.name} of ${snapshot} was removed from the store while the rest was stored`, { hint: 'did somebody prune? Offload it again' });
+    throw new ParsError(
+      'busy',
+      `${object.name} of ${snapshot} was removed from the store while the rest was stored`,
+      { hint: 'did somebody prune? Offload it again' },
+    );
   }
 }
 
@@ -194,12 +254,19 @@ export async function refuseThinStore(store: Store, policy: Policy): Promise<voi
   if (policy.coding !== undefined) await refuseCoding(store, policy.coding);
   const { usablePlaces, places, warnings } = await store.status();
   if (usablePlaces >= needed) return;
-  throw new ParsError('unreachable', `policy ${policy.name} keeps ${needed} copies, but only ${usablePlaces} of ${places} places of ${store.url} can be used${warnings.length > 0 ? `: ${warnings.join('; ')}` : ''}`, {
-    hint: 'bring the others back (see: pars store status), or choose a policy with fewer copies',
-  });
+  throw new ParsError(
+    'unreachable',
+    `policy ${policy.name} keeps ${needed} copies, but only ${usablePlaces} of ${places} places of `
+      + `${store.url} can be used${warnings.length > 0 ? `: ${warnings.join('; ')}` : ''}`,
+    { hint: 'bring the others back (see: pars store status), or choose a policy with fewer copies' },
+  );
 }
 
 async function refuseCoding(store: Store, coding: string): Promise<void> {
   if (store.refuseCoding) return store.refuseCoding(coding);
-  throw new ParsError('refused', `${store.url} keeps copies and knows no erasure coding, but the policy asks for ${coding}`, { hint: 'take "critical" out of the policy, or use a store in HDFS' });
+  throw new ParsError(
+    'refused',
+    `${store.url} keeps copies and knows no erasure coding, but the policy asks for ${coding}`,
+    { hint: 'take "critical" out of the policy, or use a store in HDFS' },
+  );
 }

@@ -1,4 +1,7 @@
-/** What `pars status` tells: images waiting to be offloaded, work under way and how it ended, and the stubs of this host. */
+/**
+ * What `pars status` tells: images waiting to be offloaded, work under way and how it ended, and the stubs of
+ * this host.
+ */
 import { existsSync } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,7 +28,10 @@ export interface DueImage {
 export interface WholeSave extends Omit<DueImage, 'domain'> {
   /** Null when it cannot be read. */
   domain: string | null;
-  /** 'opted-out': the guest's metadata says no. 'unreadable': damaged, still being written, or nothing that may be opened. */
+  /**
+   * 'opted-out': the guest's metadata says no. 'unreadable': damaged, still being written, or nothing that
+   * may be opened.
+   */
   condition: 'due' | 'opted-out' | 'unreadable';
 }
 
@@ -45,13 +51,24 @@ export interface HostStatus {
 export async function hostStatus(stateDir: string, saveDir: string): Promise<HostStatus> {
   const jobs = await readJobs(stateDir);
   const running = jobs.filter((job) => job.state === 'running');
-  const failed = jobs.filter(({ state, image }) => (state === 'failed' || state === 'interrupted') && existsSync(image));
-  return { due: await dueIn(saveDir, jobs), running, failed, stubs: await liveStubs(new StubRegistry(stateDir)), failures: await readFailures(stateDir), losses: await readLosses(stateDir) };
+  const failed = jobs.filter(
+    ({ state, image }) => (state === 'failed' || state === 'interrupted') && existsSync(image),
+  );
+  return {
+    due: await dueIn(saveDir, jobs),
+    running,
+    failed,
+    stubs: await liveStubs(new StubRegistry(stateDir)),
+    failures: await readFailures(stateDir),
+    losses: await readLosses(stateDir),
+  };
 }
 
 /** The managed saves, stubs and whole ones. */
 export async function savesIn(saveDir: string): Promise<string[]> {
-  return (await readdir(saveDir).catch(() => [])).filter((name) => name.endsWith('.save')).map((name) => join(saveDir, name));
+  return (await readdir(saveDir).catch(() => []))
+    .filter((name) => name.endsWith('.save'))
+    .map((name) => join(saveDir, name));
 }
 
 export async function dueIn(saveDir: string, jobs: readonly Job[]): Promise<DueImage[]> {
@@ -59,7 +76,10 @@ export async function dueIn(saveDir: string, jobs: readonly Job[]): Promise<DueI
   return due.filter((entry) => entry !== null);
 }
 
-/** Null for an image that is a stub, that somebody is working on, that is to stay whole, or that is none of ours. */
+/**
+ * Null for an image that is a stub, that somebody is working on, that is to stay whole, or that is none of
+ * ours.
+ */
 export async function dueImage(path: string, jobs: readonly Job[]): Promise<DueImage | null> {
   const save = await wholeSave(path, jobs);
   if (save === null || save.domain === null || save.condition !== 'due') return null;
@@ -77,10 +97,18 @@ export async function wholeSave(path: string, jobs: readonly Job[]): Promise<Who
   try {
     const { domain, stubRecord } = await probePath(path);
     if (stubRecord !== null) return null;
-    if (domain.optOut) return { ...file, domain: domain.name, condition: 'opted-out', reason: "its guest's metadata says that it is not to be offloaded" };
+    if (domain.optOut)
+      return {
+        ...file,
+        domain: domain.name,
+        condition: 'opted-out',
+        reason: "its guest's metadata says that it is not to be offloaded",
+      };
     return { ...file, domain: domain.name, condition: 'due', reason: reasonOf(job) };
   } catch (error) {
-    return isMissing(error) ? null : { ...file, domain: null, condition: 'unreadable', reason: (error as Error).message };
+    return isMissing(error)
+      ? null
+      : { ...file, domain: null, condition: 'unreadable', reason: (error as Error).message };
   }
 }
 
@@ -96,5 +124,7 @@ function isMissing(error: unknown): boolean {
 function reasonOf(job: Job | undefined): string {
   if (job?.state === 'failed') return job.error?.message ?? 'the last offload failed';
   if (job?.state === 'interrupted') return 'the last offload was interrupted';
-  return job?.state === 'done' ? 'it was refilled, or saved again, since it was offloaded' : 'nobody has offloaded it yet';
+  return job?.state === 'done'
+    ? 'it was refilled, or saved again, since it was offloaded'
+    : 'nobody has offloaded it yet';
 }

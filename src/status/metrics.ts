@@ -1,4 +1,7 @@
-/** What monitoring is told of this host: its queue, what became of its guests' images, and the store as far as it can be reached. */
+/**
+ * What monitoring is told of this host: its queue, what became of its guests' images, and the store as far as
+ * it can be reached.
+ */
 import { hostStatus } from './host-status.js';
 import { readLedger, type GuestLedger, type Ledger } from '../journal/ledger.js';
 import { PAGE_CLASSES } from '../page-classes.js';
@@ -31,7 +34,9 @@ export interface MetricsPlace {
 export async function collectMetrics(place: MetricsPlace): Promise<Metric[]> {
   const ledger = await readLedger(place.stateDir);
   return [
-    gauge('pars_build_info', 'The version of pars that wrote this.', [{ labels: { version: place.version }, value: 1 }]),
+    gauge('pars_build_info', 'The version of pars that wrote this.', [
+      { labels: { version: place.version }, value: 1 },
+    ]),
     gauge('pars_written_timestamp_seconds', 'When this was written.', one(Date.now() / 1000)),
     ...(await queueMetrics(place)),
     ...failureMetrics(ledger),
@@ -43,13 +48,33 @@ export async function collectMetrics(place: MetricsPlace): Promise<Metric[]> {
 async function queueMetrics({ stateDir, saveDir }: MetricsPlace): Promise<Metric[]> {
   const { due, running, failed, stubs } = await hostStatus(stateDir, saveDir);
   const oldest = Math.min(...due.map(({ since }) => Date.parse(since)));
-  const byWork = (jobs: readonly { kind: string }[]): Sample[] => ['offload', 'hydrate'].map((work) => ({ labels: { work }, value: jobs.filter(({ kind }) => kind === work).length }));
+  const byWork = (jobs: readonly { kind: string }[]): Sample[] =>
+    ['offload', 'hydrate'].map((work) => ({
+      labels: { work },
+      value: jobs.filter(({ kind }) => kind === work).length,
+    }));
   return [
-    gauge('pars_images_due', 'Managed saves that are still whole on the local disk, and nobody is working on.', one(due.length)),
-    gauge('pars_images_due_bytes', 'Length of those images.', one(due.reduce((sum, { bytes }) => sum + bytes, 0))),
-    gauge('pars_image_due_oldest_timestamp_seconds', 'When the oldest of them was saved; absent when there is none.', due.length === 0 ? [] : one(oldest / 1000)),
+    gauge(
+      'pars_images_due',
+      'Managed saves that are still whole on the local disk, and nobody is working on.',
+      one(due.length),
+    ),
+    gauge(
+      'pars_images_due_bytes',
+      'Length of those images.',
+      one(due.reduce((sum, { bytes }) => sum + bytes, 0)),
+    ),
+    gauge(
+      'pars_image_due_oldest_timestamp_seconds',
+      'When the oldest of them was saved; absent when there is none.',
+      due.length === 0 ? [] : one(oldest / 1000),
+    ),
     gauge('pars_jobs_running', 'Offloads and hydrations under way.', byWork(running)),
-    gauge('pars_jobs_failed', 'Offloads and hydrations that failed or were interrupted and are not made good.', byWork(failed)),
+    gauge(
+      'pars_jobs_failed',
+      'Offloads and hydrations that failed or were interrupted and are not made good.',
+      byWork(failed),
+    ),
     gauge('pars_stubs', 'Stubs on this host.', one(stubs.length)),
   ];
 }
@@ -58,9 +83,18 @@ function failureMetrics({ failures }: Ledger): Metric[] {
   const samples = Object.entries(failures).flatMap(([work, kinds]) => {
     const seen = Object.entries(kinds).map(([kind, value]) => ({ labels: { work, kind }, value }));
     // A counter that is there from the beginning: a rate() sees its first step.
-    return kinds.unreachable === undefined ? [...seen, { labels: { work, kind: 'unreachable' }, value: 0 }] : seen;
+    return kinds.unreachable === undefined
+      ? [...seen, { labels: { work, kind: 'unreachable' }, value: 0 }]
+      : seen;
   });
-  return [{ name: 'pars_failures_total', type: 'counter', help: 'Offloads and hydrations that failed, by kind of error.', samples }];
+  return [
+    {
+      name: 'pars_failures_total',
+      type: 'counter',
+      help: 'Offloads and hydrations that failed, by kind of error.',
+      samples,
+    },
+  ];
 }
 
 function guestMetrics({ guests }: Ledger): Metric[] {
@@ -70,22 +104,72 @@ function guestMetrics({ guests }: Ledger): Metric[] {
       const value = pick(guest);
       return value === undefined ? [] : [{ labels: { guest: guest.name, uuid }, value }];
     });
-  const classes = all.flatMap(([uuid, { name, offload }]) => PAGE_CLASSES.flatMap((pageClass) => {
-    const value = offload?.classes[pageClass];
-    return value === undefined ? [] : [{ labels: { guest: name, uuid, class: pageClass }, value }];
-  }));
+  const classes = all.flatMap(([uuid, { name, offload }]) =>
+    PAGE_CLASSES.flatMap((pageClass) => {
+      const value = offload?.classes[pageClass];
+      return value === undefined ? [] : [{ labels: { guest: name, uuid, class: pageClass }, value }];
+    }),
+  );
   return [
-    { name: 'pars_offloads_total', type: 'counter', help: 'Images that became stubs or were stored.', samples: per(({ offloads }) => offloads) },
-    { name: 'pars_hydrates_total', type: 'counter', help: 'Stubs that became images again.', samples: per(({ hydrates }) => hydrates) },
-    gauge('pars_offload_last_success_timestamp_seconds', 'When the guest was offloaded last.', per(({ offload }) => secondsOf(offload?.time))),
-    gauge('pars_offload_last_duration_seconds', 'How long that took.', per(({ offload }) => offload?.seconds)),
-    gauge('pars_offload_last_image_bytes', 'Length of that image.', per(({ offload }) => offload?.imageBytes)),
-    gauge('pars_offload_last_stored_bytes', 'What it takes in the store, over all copies.', per(({ offload }) => offload?.storedBytes)),
-    gauge('pars_offload_last_class_stored_bytes', 'The pages of each class among them, over all copies.', classes),
-    gauge('pars_offload_last_saved_bytes', 'What it takes less than plain copies of the image, as many as critical data has.', per(({ offload }) => offload ? offload.imageBytes * offload.criticalCopies - offload.storedBytes : undefined)),
-    gauge('pars_offload_last_freed_bytes', 'What it freed on the local disk.', per(({ offload }) => offload?.freedBytes)),
-    gauge('pars_hydrate_last_success_timestamp_seconds', 'When a stub of the guest was refilled last.', per(({ hydrate }) => secondsOf(hydrate?.time))),
-    gauge('pars_hydrate_last_duration_seconds', 'How long that took.', per(({ hydrate }) => hydrate?.seconds)),
+    {
+      name: 'pars_offloads_total',
+      type: 'counter',
+      help: 'Images that became stubs or were stored.',
+      samples: per(({ offloads }) => offloads),
+    },
+    {
+      name: 'pars_hydrates_total',
+      type: 'counter',
+      help: 'Stubs that became images again.',
+      samples: per(({ hydrates }) => hydrates),
+    },
+    gauge(
+      'pars_offload_last_success_timestamp_seconds',
+      'When the guest was offloaded last.',
+      per(({ offload }) => secondsOf(offload?.time)),
+    ),
+    gauge(
+      'pars_offload_last_duration_seconds',
+      'How long that took.',
+      per(({ offload }) => offload?.seconds),
+    ),
+    gauge(
+      'pars_offload_last_image_bytes',
+      'Length of that image.',
+      per(({ offload }) => offload?.imageBytes),
+    ),
+    gauge(
+      'pars_offload_last_stored_bytes',
+      'What it takes in the store, over all copies.',
+      per(({ offload }) => offload?.storedBytes),
+    ),
+    gauge(
+      'pars_offload_last_class_stored_bytes',
+      'The pages of each class among them, over all copies.',
+      classes,
+    ),
+    gauge(
+      'pars_offload_last_saved_bytes',
+      'What it takes less than plain copies of the image, as many as critical data has.',
+      per(({ offload }) =>
+        offload ? offload.imageBytes * offload.criticalCopies - offload.storedBytes : undefined,
+      ),
+    ),
+    gauge(
+      'pars_offload_last_freed_bytes',
+      'What it freed on the local disk.',
+      per(({ offload }) => offload?.freedBytes),
+    ),
+    gauge(
+      'pars_hydrate_last_success_timestamp_seconds',
+      'When a stub of the guest was refilled last.',
+      per(({ hydrate }) => secondsOf(hydrate?.time)),
+    ),
+    gauge(
+      'pars_hydrate_last_duration_seconds',
+      'How long that took.',
+      per(({ hydrate }) => hydrate?.seconds),
+    ),
   ];
 }
 
@@ -93,23 +177,58 @@ async function storeMetrics({ openStore, host }: MetricsPlace): Promise<Metric[]
   const seen = await lookAt(openStore).catch(() => null);
   const up = gauge('pars_store_up', 'Whether the store could be reached.', one(seen === null ? 0 : 1));
   if (seen === null) return [up];
-  const { status: { usablePlaces, places, freeBytes }, entries } = seen;
-  const own = entries.filter((entry): entry is SnapshotEntry & { condition: 'whole' } => entry.condition === 'whole' && ownerOf(entry).machineId === host?.machineId);
-  const states = ['committed', ...STATES].map((state) => ({ labels: { state }, entries: own.filter((entry) => entry.state === state) }));
-  const oldest = states.filter((one) => one.entries.length > 0).map(({ labels, entries: of }) => ({ labels, value: Math.min(...of.map(({ manifest }) => Date.parse(manifest.created))) / 1000 }));
+  const {
+    status: { usablePlaces, places, freeBytes },
+    entries,
+  } = seen;
+  const own = entries.filter(
+    (entry): entry is SnapshotEntry & { condition: 'whole' } =>
+      entry.condition === 'whole' && ownerOf(entry).machineId === host?.machineId,
+  );
+  const states = ['committed', ...STATES].map((state) => ({
+    labels: { state },
+    entries: own.filter((entry) => entry.state === state),
+  }));
+  const oldest = states
+    .filter((one) => one.entries.length > 0)
+    .map(({ labels, entries: of }) => ({
+      labels,
+      value: Math.min(...of.map(({ manifest }) => Date.parse(manifest.created))) / 1000,
+    }));
   return [
     up,
     gauge('pars_store_usable_places', 'Places of the store that can be used.', one(usablePlaces)),
     gauge('pars_store_places', 'Places the store should have.', one(places)),
-    gauge('pars_store_free_bytes', 'Free room in the store; absent when it does not say.', freeBytes === null ? [] : one(freeBytes)),
-    gauge('pars_snapshots', "This host's snapshots in the store, by state.", states.map(({ labels, entries: of }) => ({ labels, value: of.length }))),
-    gauge('pars_snapshots_stored_bytes', 'What they take, over all copies.', states.map(({ labels, entries: of }) => ({ labels, value: of.reduce((sum, { manifest }) => sum + manifest.storedBytes, 0) }))),
+    gauge(
+      'pars_store_free_bytes',
+      'Free room in the store; absent when it does not say.',
+      freeBytes === null ? [] : one(freeBytes),
+    ),
+    gauge(
+      'pars_snapshots',
+      "This host's snapshots in the store, by state.",
+      states.map(({ labels, entries: of }) => ({ labels, value: of.length })),
+    ),
+    gauge(
+      'pars_snapshots_stored_bytes',
+      'What they take, over all copies.',
+      states.map(({ labels, entries: of }) => ({
+        labels,
+        value: of.reduce((sum, { manifest }) => sum + manifest.storedBytes, 0),
+      })),
+    ),
     gauge('pars_snapshot_oldest_timestamp_seconds', 'When the oldest of them was made.', oldest),
-    gauge('pars_snapshots_unreadable', 'Snapshots in the store whose manifest cannot be read, of whatever host.', one(entries.filter(({ condition }) => condition === 'unreadable').length)),
+    gauge(
+      'pars_snapshots_unreadable',
+      'Snapshots in the store whose manifest cannot be read, of whatever host.',
+      one(entries.filter(({ condition }) => condition === 'unreadable').length),
+    ),
   ];
 }
 
-async function lookAt(openStore: MetricsPlace['openStore']): Promise<{ status: Awaited<ReturnType<Store['status']>>; entries: SnapshotEntry[] }> {
+async function lookAt(
+  openStore: MetricsPlace['openStore'],
+): Promise<{ status: Awaited<ReturnType<Store['status']>>; entries: SnapshotEntry[] }> {
   const store = await openStore();
   try {
     return { status: await store.status(), entries: await listSnapshots(store) };

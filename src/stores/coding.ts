@@ -14,7 +14,10 @@ const NAME = /^[A-Za-z]+(?:-[A-Za-z]+)*-(\d{1,3})-(\d{1,3})-(\d{1,6})k$/;
 
 export function parseCoding(name: string): Coding {
   const [, data, parity, cell] = (NAME.exec(name) ?? []).map(Number);
-  if (!data || !parity || !cell) throw new ParsError('usage', `"${name}" is not the name of an erasure coding`, { hint: 'e.g. rs-3-2 or RS-6-3-1024k' });
+  if (!data || !parity || !cell)
+    throw new ParsError('usage', `"${name}" is not the name of an erasure coding`, {
+      hint: 'e.g. rs-3-2 or RS-6-3-1024k',
+    });
   return { name, data, parity, cell: cell << 10 };
 }
 
@@ -25,7 +28,15 @@ export function piecesOf({ data, parity, cell }: Coding, bytes: number): { all: 
 }
 
 /** Bytes over all copies, or with parity. */
-export function bytesKept({ bytes, copies, coding }: { bytes: number; copies: number; coding?: string | undefined }): number {
+export function bytesKept({
+  bytes,
+  copies,
+  coding,
+}: {
+  bytes: number;
+  copies: number;
+  coding?: string | undefined;
+}): number {
   if (coding === undefined) return bytes * copies;
   const { data, parity, cell } = parseCoding(coding);
   const rest = bytes % (data * cell);

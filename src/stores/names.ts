@@ -1,4 +1,7 @@
-/** Names of objects: relative paths of plain segments, so that no name can leave its store or mean something to a shell (R23). */
+/**
+ * Names of objects: relative paths of plain segments, so that no name can leave its store or mean something
+ * to a shell (R23).
+ */
 import { ParsError } from '../errors.js';
 
 const SEGMENT = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
@@ -9,5 +12,6 @@ export function isObjectName(name: string): boolean {
 }
 
 export function checkObjectName(name: string): void {
-  if (!isObjectName(name)) throw new ParsError('internal', `${JSON.stringify(name)} is not the name of an object`);
+  if (!isObjectName(name))
+    throw new ParsError('internal', `${JSON.stringify(name)} is not the name of an object`);
 }

@@ -12,7 +12,9 @@ export function parseStoreUrl(url: string): { scheme: StoreScheme; rest: string 
   const scheme = STORE_SCHEMES.find((known) => known === url.slice(0, colon));
   if (colon > 0 && scheme) return { scheme, rest: url.slice(colon + 1) };
   throw new ParsError('usage', `"${url}" is not the URL of a store`, {
-    hint: `known: ${STORE_SCHEMES.map((name) => `${name}:...`).join(', ')}; e.g. local:/srv/d1,/srv/d2,/srv/d3 or webhdfs://nn1:9870,nn2:9870/pars`,
+    hint:
+      `known: ${STORE_SCHEMES.map((name) => `${name}:...`).join(', ')}; e.g. `
+      + `local:/srv/d1,/srv/d2,/srv/d3 or webhdfs://nn1:9870,nn2:9870/pars`,
   });
 }
 

@@ -1,6 +1,7 @@
 /**
- * Where snapshots live. A store keeps named objects in a number of copies, proves what it holds, and finds a good copy on every read.
- * Names are relative paths of [A-Za-z0-9._-] segments. One contract suite (test/contract) runs against every store.
+ * Where snapshots live. A store keeps named objects in a number of copies, proves what it holds, and finds a
+ * good copy on every read. Names are relative paths of [A-Za-z0-9._-] segments. One contract suite
+ * (test/contract) runs against every store.
  */
 
 /** Of what `readWhole` gives back: manifests, indexes, states. */
@@ -24,7 +25,10 @@ export interface StoredObject {
 export interface ObjectTerms {
   copies: number;
   critical: boolean;
-  /** Erasure coding in place of copies, by the store's name for it; `copies` is 1 then. Only after `refuseCoding` had nothing against it. */
+  /**
+   * Erasure coding in place of copies, by the store's name for it; `copies` is 1 then. Only after
+   * `refuseCoding` had nothing against it.
+   */
   coding?: string | undefined;
 }
 
@@ -55,12 +59,15 @@ export interface Stretch {
 
 export interface ObjectWriter {
   /**
-   * Appends; resolves when the store is ready for more (back-pressure). The buffer belongs to the store from then on: it may still be
-   * written later, and `written` is called when it no longer is. Writes are not made at the same time. After any error nothing of the
-   * object is left.
+   * Appends; resolves when the store is ready for more (back-pressure). The buffer belongs to the store from
+   * then on: it may still be written later, and `written` is called when it no longer is. Writes are not made
+   * at the same time. After any error nothing of the object is left.
    */
   write(data: Buffer, written?: () => void): Promise<void>;
-  /** Makes every copy durable (fsync, rename from a temporary name, fsync of the directory) and visible, in place of an object of that name. */
+  /**
+   * Makes every copy durable (fsync, rename from a temporary name, fsync of the directory) and visible, in
+   * place of an object of that name.
+   */
   close(): Promise<StoredObject>;
   /** Removes what was written. Safe twice, safe after close fails. */
   abort(): Promise<void>;
@@ -83,50 +90,81 @@ export interface StoreOptions {
 
 export interface Store {
   readonly url: string;
-  /** Checks markers and reachability. Throws 'unreachable' (with the command that would help) when fewer than one place is usable. */
+  /**
+   * Checks markers and reachability. Throws 'unreachable' (with the command that would help) when fewer than
+   * one place is usable.
+   */
   status(): Promise<StoreStatus>;
-  /** `critical` objects are made as durable as the store can. Fewer usable places than copies: 'unreachable'. */
+  /**
+   * `critical` objects are made as durable as the store can. Fewer usable places than copies: 'unreachable'.
+   */
   create(name: string, options: ObjectTerms): Promise<ObjectWriter>;
-  /** Creates a small object whole, only if it does not exist; false if it did. The exclusive step of every claim. */
+  /**
+   * Creates a small object whole, only if it does not exist; false if it did. The exclusive step of every
+   * claim.
+   */
   createExclusive(name: string, data: Buffer, options: { copies: number }): Promise<boolean>;
-  /** Proof that every copy holds every byte, read back from the disk (R20). Throws 'corrupt', 'missing' or 'unreachable', naming the copy. */
+  /**
+   * Proof that every copy holds every byte, read back from the disk (R20). Throws 'corrupt', 'missing' or
+   * 'unreachable', naming the copy.
+   */
   verify(object: StoredObject): Promise<void>;
   /**
-   * A range of an object whose SHA-256 is `sha256` (hex). Falls over from copy to copy. Throws, naming each copy: 'unreachable' if one
-   * may yet be had, else 'corrupt' if there was one, else 'missing'.
+   * A range of an object whose SHA-256 is `sha256` (hex). Falls over from copy to copy. Throws, naming each
+   * copy: 'unreachable' if one may yet be had, else 'corrupt' if there was one, else 'missing'.
    */
   readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer>;
   /**
-   * A whole small object (manifest, state), no digest known; at most 64 MiB. Of the contents that `accept` takes, the one that `rank` puts
-   * highest, then the one with most copies.
+   * A whole small object (manifest, state), no digest known; at most 64 MiB. Of the contents that `accept`
+   * takes, the one that `rank` puts highest, then the one with most copies.
    */
-  readWhole(name: string, accept: (data: Buffer) => boolean, rank?: (data: Buffer) => number): Promise<Buffer>;
-  /** Looks at every copy of an object; with `read` at every byte of it, else at its length. Finding nothing good is an answer, not an error. */
+  readWhole(
+    name: string,
+    accept: (data: Buffer) => boolean,
+    rank?: (data: Buffer) => number,
+  ): Promise<Buffer>;
+  /**
+   * Looks at every copy of an object; with `read` at every byte of it, else at its length. Finding nothing
+   * good is an answer, not an error.
+   */
   inspect(object: StoredObject, options: { read: boolean }): Promise<ObjectHealth>;
   /**
-   * Brings an object back to as many good copies as it should have, from one that is good. A store that makes copies by itself is waited
-   * for, so long at most. Throws, saying how many there are, when there are fewer in the end.
+   * Brings an object back to as many good copies as it should have, from one that is good. A store that makes
+   * copies by itself is waited for, so long at most. Throws, saying how many there are, when there are fewer
+   * in the end.
    */
   mend(object: StoredObject, options: { waitMs: number }): Promise<void>;
-  /** Names of objects and prefixes directly below `prefix` ('' for the top), sorted, union over all places. */
+  /**
+   * Names of objects and prefixes directly below `prefix` ('' for the top), sorted, union over all places.
+   */
   list(prefix: string): Promise<string[]>;
   /**
-   * Removes an object, or everything below a prefix; missing is fine. Throws 'unreachable' after it has removed what it could,
-   * when a place that may hold a copy is not there: the object comes back with that place.
+   * Removes an object, or everything below a prefix; missing is fine. Throws 'unreachable' after it has
+   * removed what it could, when a place that may hold a copy is not there: the object comes back with that
+   * place.
    */
   remove(nameOrPrefix: string): Promise<void>;
-  /** Throws, saying what is missing, when objects cannot be coded so here and now. A store without it knows no coding. */
+  /**
+   * Throws, saying what is missing, when objects cannot be coded so here and now. A store without it knows no
+   * coding.
+   */
   refuseCoding?(coding: string): Promise<void>;
   /**
-   * Stretches of objects that cannot be had now, asked before anything is read: nothing is read twice for it. A store without it finds out
-   * by reading.
+   * Stretches of objects that cannot be had now, asked before anything is read: nothing is read twice for it.
+   * A store without it finds out by reading.
    */
   unavailable?(names: readonly string[]): Promise<Stretch[]>;
   /** What was noticed while objects were written, for people. */
   notes?(): string[];
-  /** Milliseconds since an object was finished, by the store's own clock (R28). 'missing' when it is not there. A store without it is not pruned. */
+  /**
+   * Milliseconds since an object was finished, by the store's own clock (R28). 'missing' when it is not
+   * there. A store without it is not pruned.
+   */
   age?(name: string): Promise<number>;
-  /** Removes what writers that were killed left under temporary names and is older than that; returns how many. With `dryRun` it only counts. */
+  /**
+   * Removes what writers that were killed left under temporary names and is older than that; returns how
+   * many. With `dryRun` it only counts.
+   */
   sweep?(options: { olderThanMs: number; dryRun: boolean }): Promise<number>;
   close(): Promise<void>;
 }

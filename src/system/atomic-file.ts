@@ -1,4 +1,7 @@
-/** Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of the directory. */
+/**
+ * Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of
+ * the directory.
+ */
 import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { diskFull } from './disk-space.js';
@@ -18,8 +21,14 @@ export async function writeAtomically(path: string, data: string | Buffer, mode 
   await syncPath(dirname(path));
 }
 
-/** Removes what writers that were killed left below `root` and is older than that; returns how many there were. With `dryRun` it only counts. */
-export async function sweepTemporaries(root: string, { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean }): Promise<number> {
+/**
+ * Removes what writers that were killed left below `root` and is older than that; returns how many there
+ * were. With `dryRun` it only counts.
+ */
+export async function sweepTemporaries(
+  root: string,
+  { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean },
+): Promise<number> {
   let swept = 0;
   for (const name of await readdir(root, { recursive: true }).catch(() => [])) {
     if (!isTemporary(basename(name))) continue;

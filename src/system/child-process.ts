@@ -1,4 +1,7 @@
-/** A child process whose output is read through a pipe of ours; what it says on stderr is kept, and it ends with the signal or `close`. */
+/**
+ * A child process whose output is read through a pipe of ours; what it says on stderr is kept, and it ends
+ * with the signal or `close`.
+ */
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
@@ -28,7 +31,12 @@ export class PipedChild {
   #closed = false;
 
   /** `stdio`: its descriptors, given that of the pipe's end to write to; 2 should be 'pipe'. */
-  constructor(command: readonly string[], stdio: (writeFd: number) => StdioOptions, env: Record<string, string>, signal?: AbortSignal) {
+  constructor(
+    command: readonly string[],
+    stdio: (writeFd: number) => StdioOptions,
+    env: Record<string, string>,
+    signal?: AbortSignal,
+  ) {
     signal?.throwIfAborted();
     this.#signal = signal;
     const { readFd, writeFd } = native().pipe();
@@ -65,10 +73,18 @@ export class PipedChild {
 
   /** Waits for its end. Throws when it was the signal that ended it. */
   async ending(): Promise<Ending> {
-    const [code, signal] = (await this.#exit.catch((error: unknown) => [String(error), null])) as [Ending['code'], Ending['signal']];
+    const [code, signal] = (await this.#exit.catch((error: unknown) => [String(error), null])) as [
+      Ending['code'],
+      Ending['signal'],
+    ];
     this.#signal?.throwIfAborted();
     const said = this.#stderr.trim();
-    return { code, signal, how: signal === null ? `ended with ${String(code)}` : `was ended by ${signal}`, said: said === '' ? '' : `: ${said}` };
+    return {
+      code,
+      signal,
+      how: signal === null ? `ended with ${String(code)}` : `was ended by ${signal}`,
+      said: said === '' ? '' : `: ${said}`,
+    };
   }
 
   /** Ends it, whatever it is doing. Safe twice. */

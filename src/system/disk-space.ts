@@ -23,8 +23,16 @@ export async function reserveRoom(fd: number, offset: number, bytes: number, pat
   }
 }
 
-/** Throws 'no-space' when the file system of an open file has less than `bytes` free: for those that cannot be reserved, because it is not known where they go. */
-export async function refuseTightRoom(fd: number, bytes: number, path: string, cause?: unknown): Promise<void> {
+/**
+ * Throws 'no-space' when the file system of an open file has less than `bytes` free: for those that cannot be
+ * reserved, because it is not known where they go.
+ */
+export async function refuseTightRoom(
+  fd: number,
+  bytes: number,
+  path: string,
+  cause?: unknown,
+): Promise<void> {
   if ((await freeBytes(`/proc/self/fd/${fd}`)) < bytes) throw noRoom(path, bytes, cause);
 }
 
@@ -37,5 +45,8 @@ export function diskFull(error: unknown, path: string): unknown {
 
 function noRoom(path: string, bytes: number | null, cause: unknown): ParsError {
   const what = bytes === null ? path : `the ${bytes} bytes of ${path}`;
-  return new ParsError('no-space', `there is no room for ${what}`, { hint: 'make room on its file system, then try again', cause });
+  return new ParsError('no-space', `there is no room for ${what}`, {
+    hint: 'make room on its file system, then try again',
+    cause,
+  });
 }

@@ -13,7 +13,9 @@ export function thisHost(file = '/etc/machine-id'): Host {
   return { machineId: machineId(file), host: hostname() };
 }
 
-/** The same where it only serves to tell one's own snapshots from others: null on a host without a machine-id. */
+/**
+ * The same where it only serves to tell one's own snapshots from others: null on a host without a machine-id.
+ */
 export function knownHost(file = '/etc/machine-id'): Host | null {
   try {
     return thisHost(file);
@@ -28,7 +30,10 @@ function machineId(file: string): string {
   try {
     text = readFileSync(file, 'utf8').trim();
   } catch (cause) {
-    throw new ParsError('usage', `cannot read ${file}, which names this host as the owner of its snapshots`, { hint, cause });
+    throw new ParsError('usage', `cannot read ${file}, which names this host as the owner of its snapshots`, {
+      hint,
+      cause,
+    });
   }
   if (!/^[0-9a-f]{32}$/.test(text)) throw new ParsError('usage', `${file} holds no machine-id`, { hint });
   return text;

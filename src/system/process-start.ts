@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * When a process started: the boot and the clock ticks since. With its number it names a process for ever. Null when there is none of that
- * number. Field 22 of /proc/PID/stat; the name in field 2 may hold anything, so it is counted from its end.
+ * When a process started: the boot and the clock ticks since. With its number it names a process for ever.
+ * Null when there is none of that number. Field 22 of /proc/PID/stat; the name in field 2 may hold anything,
+ * so it is counted from its end.
  */
 export function processStart(pid: number): string | null {
   try {

@@ -4,8 +4,15 @@ import { promisify } from 'node:util';
 
 const LOG_MS = 5000;
 
-/** Writes one line, whatever `text` holds: a message may hold what a guest's name holds. Throws when there is no log. */
+/**
+ * Writes one line, whatever `text` holds: a message may hold what a guest's name holds. Throws when there is
+ * no log.
+ */
 export async function tellSystem(priority: 'err' | 'warning', text: string): Promise<void> {
   const line = text.replace(/[\x00-\x1f\x7f]+/g, ' ');
-  await promisify(execFile)('logger', ['--id', '--tag', 'pars', '--priority', `daemon.${priority}`, '--', line], { timeout: LOG_MS });
+  await promisify(execFile)(
+    'logger',
+    ['--id', '--tag', 'pars', '--priority', `daemon.${priority}`, '--', line],
+    { timeout: LOG_MS },
+  );
 }

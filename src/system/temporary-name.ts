@@ -1,4 +1,7 @@
-/** The names that files have until they are whole: hidden, beside the name they will get, and told from everything else by what sweeps them. */
+/**
+ * The names that files have until they are whole: hidden, beside the name they will get, and told from
+ * everything else by what sweeps them.
+ */
 import { randomBytes } from 'node:crypto';
 
 const TEMPORARY = /^\..+\.[0-9a-f]{12}\.tmp$/;

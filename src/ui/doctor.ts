@@ -4,7 +4,11 @@ import type { Colours } from './colours.js';
 import { plain } from './plain.js';
 
 export function renderChecks(checks: readonly Check[], colours: Colours): string {
-  const paint: Record<Verdict, (text: string) => string> = { ok: colours.green, warning: colours.yellow, failure: colours.red };
+  const paint: Record<Verdict, (text: string) => string> = {
+    ok: colours.green,
+    warning: colours.yellow,
+    failure: colours.red,
+  };
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, verdict, found, todo }) => {
     const line = `${paint[verdict](verdict.padEnd(7))}  ${name.padEnd(width)}  ${plain(found)}`;
@@ -17,5 +21,8 @@ function summary(checks: readonly Check[]): string {
   const count = (verdict: Verdict): number => checks.filter((check) => check.verdict === verdict).length;
   const verdict = verdictOf(checks);
   if (verdict === 'ok') return 'Everything is as it should be.';
-  return `${count('failure')} failures, ${count('warning')} warnings${verdict === 'failure' ? ': this host is not safe to rely on yet.' : '.'}`;
+  return (
+    `${count('failure')} failures, ${count('warning')} `
+    + `warnings${verdict === 'failure' ? ': this host is not safe to rely on yet.' : '.'}`
+  );
 }

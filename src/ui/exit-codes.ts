@@ -15,8 +15,15 @@ export const EXIT_MEANINGS: Record<ErrorKind, string> = {
 
 /** The table of exit codes, for --help and the manual. */
 export function exitCodeTable(): string {
-  const rows = Object.entries(EXIT_MEANINGS).map(([kind, meaning]) => row(EXIT_CODES[kind as ErrorKind], kind, meaning));
-  return ['Exit codes:', row(0, 'done', 'all that was asked for'), ...rows, row('128+', 'stopped', 'by signal number N: 128 + N')].join('\n');
+  const rows = Object.entries(EXIT_MEANINGS).map(([kind, meaning]) =>
+    row(EXIT_CODES[kind as ErrorKind], kind, meaning),
+  );
+  return [
+    'Exit codes:',
+    row(0, 'done', 'all that was asked for'),
+    ...rows,
+    row('128+', 'stopped', 'by signal number N: 128 + N'),
+  ].join('\n');
 }
 
 function row(code: number | string, kind: string, meaning: string): string {

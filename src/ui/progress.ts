@@ -32,7 +32,14 @@ export function progressBars(stream: NodeJS.WriteStream): ProgressBars {
 
 function newBar(stream: NodeJS.WriteStream, event: ProgressEvent): cliProgress.SingleBar {
   const bar = new cliProgress.SingleBar(
-    { stream, format: '{phase} {bar} {percentage}%  {amount}  {rate}  {left}', hideCursor: true, clearOnComplete: true, barsize: 30, fps: 8 },
+    {
+      stream,
+      format: '{phase} {bar} {percentage}%  {amount}  {rate}  {left}',
+      hideCursor: true,
+      clearOnComplete: true,
+      barsize: 30,
+      fps: 8,
+    },
     cliProgress.Presets.shades_classic,
   );
   bar.start(Math.max(event.total, 1), 0, describe(event, 0));
@@ -41,7 +48,9 @@ function newBar(stream: NodeJS.WriteStream, event: ProgressEvent): cliProgress.S
 
 function describe(event: ProgressEvent, seconds: number): Record<string, string> {
   const rate = seconds > 0 ? event.done / seconds : 0;
-  const amount = (n: number): string => (event.unit === 'bytes' ? formatBytes(n) : `${Math.round(n)} ${event.unit}`);
-  const left = rate > 0 && event.total > event.done ? `${formatDuration((event.total - event.done) / rate)} left` : '';
+  const amount = (n: number): string =>
+    event.unit === 'bytes' ? formatBytes(n) : `${Math.round(n)} ${event.unit}`;
+  const left =
+    rate > 0 && event.total > event.done ? `${formatDuration((event.total - event.done) / rate)} left` : '';
   return { phase: event.phase.padEnd(10), amount: amount(event.done), rate: `${amount(rate)}/s`, left };
 }

@@ -3,12 +3,20 @@ import type { Metric, Sample } from '../status/metrics.js';
 
 /** Metrics without a sample are left out. */
 export function renderMetrics(metrics: readonly Metric[]): string {
-  return metrics.filter(({ samples }) => samples.length > 0).map(render).join('');
+  return metrics
+    .filter(({ samples }) => samples.length > 0)
+    .map(render)
+    .join('');
 }
 
 function render({ name, type, help, samples }: Metric): string {
   const lines = samples.map((sample) => `${name}${labelsOf(sample)} ${sample.value}`);
-  return [`# HELP ${name} ${help.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')}`, `# TYPE ${name} ${type}`, ...lines, ''].join('\n');
+  return [
+    `# HELP ${name} ${help.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')}`,
+    `# TYPE ${name} ${type}`,
+    ...lines,
+    '',
+  ].join('\n');
 }
 
 function labelsOf({ labels }: Sample): string {
@@ -18,5 +26,9 @@ function labelsOf({ labels }: Sample): string {
 
 /** A guest's name may hold anything; what is no text becomes U+FFFD, as the format wants UTF-8. */
 function escape(value: string): string {
-  return Buffer.from(value).toString().replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+  return Buffer.from(value)
+    .toString()
+    .replaceAll('\\', '\\\\')
+    .replaceAll('"', '\\"')
+    .replaceAll('\n', '\\n');
 }

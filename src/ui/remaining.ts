@@ -5,5 +5,7 @@ import { formatBytes } from './units.js';
 
 /** A line each. */
 export function renderLeft(left: readonly WholeSave[]): string {
-  return left.map(({ image, bytes, reason }) => `  ${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`).join('\n');
+  return left
+    .map(({ image, bytes, reason }) => `  ${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`)
+    .join('\n');
 }

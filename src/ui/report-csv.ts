@@ -4,11 +4,32 @@ import { PRESETS } from '../policy/policy.js';
 import type { ImageReport } from '../report/report.js';
 import { bytesByFate, type ReportOutcome } from '../report/report-summary.js';
 
-const FIXED = ['path', 'name', 'uuid', 'kernel', 'introspected', 'estimated', 'image_bytes', 'ram_bytes', 'zero_bytes', 'critical_bytes', 'expendable_bytes', 'reread_bytes', 'reread_requests'];
+const FIXED = [
+  'path',
+  'name',
+  'uuid',
+  'kernel',
+  'introspected',
+  'estimated',
+  'image_bytes',
+  'ram_bytes',
+  'zero_bytes',
+  'critical_bytes',
+  'expendable_bytes',
+  'reread_bytes',
+  'reread_requests',
+];
 const PER_CLASS = ['pages', 'bytes', 'estimated_compressed_bytes'];
 const PER_POLICY = ['bytes', 'estimated_compressed_bytes', 'guest_lost_per_year'];
 const NATIVE = ['native_3x_bytes', 'native_3x_zstd_estimated_bytes', 'native_rs63_bytes'];
-const HEAD = [...FIXED, ...columns([...PAGE_CLASSES, 'skeleton'], PER_CLASS), ...columns([...PRESETS, 'configured'], PER_POLICY), 'configured_policy', ...NATIVE, 'error'];
+const HEAD = [
+  ...FIXED,
+  ...columns([...PAGE_CLASSES, 'skeleton'], PER_CLASS),
+  ...columns([...PRESETS, 'configured'], PER_POLICY),
+  'configured_policy',
+  ...NATIVE,
+  'error',
+];
 
 export function renderCsv(outcomes: readonly ReportOutcome[]): string {
   return [HEAD, ...outcomes.map(cells)].map((row) => row.map(quote).join(',')).join('\r\n');
@@ -19,7 +40,8 @@ function columns(names: readonly string[], parts: readonly string[]): string[] {
 }
 
 function cells(outcome: ReportOutcome): string[] {
-  if ('error' in outcome) return [outcome.path, ...Array<string>(HEAD.length - 2).fill(''), outcome.error.message];
+  if ('error' in outcome)
+    return [outcome.path, ...Array<string>(HEAD.length - 2).fill(''), outcome.error.message];
   return [outcome.path, ...identity(outcome.report), ...figures(outcome.report), ''];
 }
 
@@ -35,10 +57,24 @@ function figures(report: ImageReport): string[] {
     return [policy?.storedBytes, policy?.estimatedCompressedBytes, policy?.durability.guestLostPerYear];
   });
   return [
-    ...[image.bytes, ram.pages * ram.pageSize, ram.zeroPages * ram.pageSize, critical, expendable, reread.bytes, reread.requests].map(cell),
-    ...PAGE_CLASSES.flatMap((name) => [classes[name].pages, classes[name].rawBytes, classes[name].estimatedCompressedBytes]).map(cell),
+    ...[
+      image.bytes,
+      ram.pages * ram.pageSize,
+      ram.zeroPages * ram.pageSize,
+      critical,
+      expendable,
+      reread.bytes,
+      reread.requests,
+    ].map(cell),
+    ...PAGE_CLASSES.flatMap((name) => [
+      classes[name].pages,
+      classes[name].rawBytes,
+      classes[name].estimatedCompressedBytes,
+    ]).map(cell),
     ...['', cell(skeleton.rawBytes), cell(skeleton.estimatedCompressedBytes)],
-    ...perPolicy.map(cell), configured, ...[natives.threeCopies, natives.estimatedThreeCopiesOfZstd, natives.rs63].map(cell),
+    ...perPolicy.map(cell),
+    configured,
+    ...[natives.threeCopies, natives.estimatedThreeCopiesOfZstd, natives.rs63].map(cell),
   ];
 }
 
@@ -47,7 +83,9 @@ function cell(value: number | null | undefined): string {
   return String(value ?? '');
 }
 
-/** Names are a guest owner's choice: one that a spreadsheet would run as a formula is shown as the text it is. */
+/**
+ * Names are a guest owner's choice: one that a spreadsheet would run as a formula is shown as the text it is.
+ */
 function quote(cell: string): string {
   const text = /^[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -6,7 +6,12 @@ import { plain } from './plain.js';
 import { type Column, renderTable } from './table.js';
 import { formatBytes } from './units.js';
 
-export function renderLines(outcomes: readonly ReportOutcome[], total: ReportTotal, policy: string, colours: Colours): string {
+export function renderLines(
+  outcomes: readonly ReportOutcome[],
+  total: ReportTotal,
+  policy: string,
+  colours: Colours,
+): string {
   const columns: Column[] = [
     { heading: 'GUEST' },
     { heading: 'KERNEL' },
@@ -16,10 +21,20 @@ export function renderLines(outcomes: readonly ReportOutcome[], total: ReportTot
     { heading: 'REPLICATE-ALL', align: 'right' },
     { heading: plain(policy).toUpperCase(), align: 'right' },
   ];
-  const rows = outcomes.map((outcome) => ('report' in outcome ? guestRow(outcome.report, policy) : [colours.red('not readable'), plain(outcome.error.message)]));
+  const rows = outcomes.map((outcome) =>
+    'report' in outcome
+      ? guestRow(outcome.report, policy)
+      : [colours.red('not readable'), plain(outcome.error.message)],
+  );
   const { guests, failed } = total;
   const title = failed === 0 ? `${guests} guests` : `${guests} guests, ${failed} not readable`;
-  const sums = [total.imageBytes, total.criticalBytes, total.expendableBytes, total.policies['replicate-all'] ?? 0, total.policies[policy] ?? 0];
+  const sums = [
+    total.imageBytes,
+    total.criticalBytes,
+    total.expendableBytes,
+    total.policies['replicate-all'] ?? 0,
+    total.policies[policy] ?? 0,
+  ];
   rows.push([colours.bold(title), '', ...sums.map(formatBytes)]);
   return renderTable(columns, rows, colours);
 }
@@ -27,6 +42,16 @@ export function renderLines(outcomes: readonly ReportOutcome[], total: ReportTot
 function guestRow(report: ImageReport, policy: string): string[] {
   const { image, guest, policies } = report;
   const { critical, expendable } = bytesByFate(report);
-  const bytes = [image.bytes, critical, expendable, policies['replicate-all']?.storedBytes ?? 0, policies[policy]?.storedBytes ?? 0];
-  return [plain(image.domain.name), guest.introspected ? plain(guest.kernel ?? '') : 'not introspected', ...bytes.map(formatBytes)];
+  const bytes = [
+    image.bytes,
+    critical,
+    expendable,
+    policies['replicate-all']?.storedBytes ?? 0,
+    policies[policy]?.storedBytes ?? 0,
+  ];
+  return [
+    plain(image.domain.name),
+    guest.introspected ? plain(guest.kernel ?? '') : 'not introspected',
+    ...bytes.map(formatBytes),
+  ];
 }

@@ -13,25 +13,43 @@ const UNKNOWN = '-';
 
 /** `width`: of the terminal, for the map. */
 export function renderReport(report: ImageReport, colours: Colours, width = 80): string {
-  const parts = [renderPairs(head(report), colours), classTable(report, colours), policyTable(report, colours), lossTable(report, colours)];
+  const parts = [
+    renderPairs(head(report), colours),
+    classTable(report, colours),
+    policyTable(report, colours),
+    lossTable(report, colours),
+  ];
   const map = report.map ? renderMap(report.map, width, colours) : '';
   if (map !== '') parts.splice(1, 0, map);
   if (report.files && report.files.length > 0) parts.push(renderFiles(report.files, colours));
   if (report.notes.length > 0) parts.push(noteTable(report, colours));
   if (report.reread.requests > 0) parts.push(rereadLine(report));
-  parts.push(colours.dim('Exact: bytes before compression. Estimate: after zstd, from samples of each class.'));
+  parts.push(
+    colours.dim('Exact: bytes before compression. Estimate: after zstd, from samples of each class.'),
+  );
   return parts.join('\n\n');
 }
 
 function head({ image, guest, ram, estimated }: ImageReport): [string, string][] {
-  const kernel = guest.introspected ? `Linux ${plain(guest.kernel ?? 'unknown')}` : `not introspected, so every page is critical: ${plain(guest.reason ?? 'no reason given')}`;
-  const moving: [string, string][] = estimated ? [['estimate', 'of a guest that runs: a moving picture, every figure of it']] : [];
+  const kernel = guest.introspected
+    ? `Linux ${plain(guest.kernel ?? 'unknown')}`
+    : `not introspected, so every page is critical: ${plain(guest.reason ?? 'no reason given')}`;
+  const moving: [string, string][] = estimated
+    ? [['estimate', 'of a guest that runs: a moving picture, every figure of it']]
+    : [];
   return [
     ...moving,
-    [estimated ? 'would be' : 'image', `${plain(image.path)} (${formatBytes(image.bytes)}, ${plain(image.format)}${image.rawBytes === undefined ? '' : `, unpacked ${formatBytes(image.rawBytes)}`})`],
+    [
+      estimated ? 'would be' : 'image',
+      `${plain(image.path)} (${formatBytes(image.bytes)}, `
+        + `${plain(image.format)}${image.rawBytes === undefined ? '' : `, unpacked ${formatBytes(image.rawBytes)}`})`,
+    ],
     ['guest', `${plain(image.domain.name)} (${plain(image.domain.uuid)})`],
     ['kernel', kernel],
-    ['ram', `${formatBytes(ram.pages * ram.pageSize)}, of which ${formatBytes(ram.zeroPages * ram.pageSize)} zero`],
+    [
+      'ram',
+      `${formatBytes(ram.pages * ram.pageSize)}, of which ${formatBytes(ram.zeroPages * ram.pageSize)} zero`,
+    ],
   ];
 }
 
@@ -48,10 +66,24 @@ function classTable(report: ImageReport, colours: Colours): string {
   const rows = PAGE_CLASSES.filter((name) => report.classes[name].pages > 0).map((name) => {
     const { pages, rawBytes, estimatedCompressedBytes, expendable } = report.classes[name];
     const loss = expendable ? colours.green('expendable') : 'critical';
-    return [name, formatCount(pages), formatShare(pages / all), formatBytes(rawBytes), estimate(estimatedCompressedBytes), loss];
+    return [
+      name,
+      formatCount(pages),
+      formatShare(pages / all),
+      formatBytes(rawBytes),
+      estimate(estimatedCompressedBytes),
+      loss,
+    ];
   });
   const { rawBytes, estimatedCompressedBytes } = report.skeleton;
-  rows.push([colours.dim('(no pages)'), '', '', formatBytes(rawBytes), estimate(estimatedCompressedBytes), 'critical']);
+  rows.push([
+    colours.dim('(no pages)'),
+    '',
+    '',
+    formatBytes(rawBytes),
+    estimate(estimatedCompressedBytes),
+    'critical',
+  ]);
   return renderTable(columns, rows, colours);
 }
 
@@ -66,8 +98,14 @@ function policyTable({ policies, natives, policy: current }: ImageReport, colour
   const rows = policyOrder({ policies }).flatMap((name) => {
     const policy = policies[name];
     if (!policy) return [];
-    const cells = [formatBytes(policy.storedBytes), formatShare(policy.savedVsReplicateAll), estimate(policy.estimatedCompressedBytes)];
-    return [name === current ? [colours.bold(plain(name)), ...cells, 'configured'] : [plain(name), ...cells, '']];
+    const cells = [
+      formatBytes(policy.storedBytes),
+      formatShare(policy.savedVsReplicateAll),
+      estimate(policy.estimatedCompressedBytes),
+    ];
+    return [
+      name === current ? [colours.bold(plain(name)), ...cells, 'configured'] : [plain(name), ...cells, ''],
+    ];
   });
   const { threeCopies, estimatedThreeCopiesOfZstd, rs63 } = natives;
   rows.push([colours.dim('3 x image'), formatBytes(threeCopies), '', '', 'native']);
@@ -79,18 +117,48 @@ function policyTable({ policies, natives, policy: current }: ImageReport, colour
 /** When disks die, and within a year. */
 function lossTable(report: ImageReport, colours: Colours): string {
   const { durabilityInputs: inputs, natives, policies, policy: current } = report;
-  const rows = [...policyOrder(report).map((name) => [name, policies[name]?.durability] as const), ['3 x image', natives.durability.threeCopies] as const, ['RS-6-3 image', natives.durability.rs63] as const];
-  const columns: Column[] = [{ heading: `IF DISKS DIE, OF ${inputs.disks}` }, ...['1 DEAD', '2 DEAD', '3 DEAD', 'GUEST LOST IN A YEAR (ESTIMATE)'].map((heading): Column => ({ heading, align: 'right' }))];
-  return renderTable(columns, rows.flatMap(([name, durability]) => (durability ? [[name === current ? colours.bold(plain(name)) : plain(name), ...lossCells(durability, formatBytes)]] : [])), colours);
+  const rows = [
+    ...policyOrder(report).map((name) => [name, policies[name]?.durability] as const),
+    ['3 x image', natives.durability.threeCopies] as const,
+    ['RS-6-3 image', natives.durability.rs63] as const,
+  ];
+  const columns: Column[] = [
+    { heading: `IF DISKS DIE, OF ${inputs.disks}` },
+    ...['1 DEAD', '2 DEAD', '3 DEAD', 'GUEST LOST IN A YEAR (ESTIMATE)'].map((heading): Column => ({
+      heading,
+      align: 'right',
+    })),
+  ];
+  return renderTable(
+    columns,
+    rows.flatMap(([name, durability]) =>
+      durability
+        ? [
+            [
+              name === current ? colours.bold(plain(name)) : plain(name),
+              ...lossCells(durability, formatBytes),
+            ],
+          ]
+        : [],
+    ),
+    colours,
+  );
 }
 
 function rereadLine({ reread }: ImageReport): string {
-  return `All clean-cache lost: the guest reads up to ${formatBytes(reread.bytes)} again from its own disk, in up to ${formatCount(reread.requests)} requests, as it needs them.`;
+  return (
+    `All clean-cache lost: the guest reads up to ${formatBytes(reread.bytes)} again from its own `
+    + `disk, in up to ${formatCount(reread.requests)} requests, as it needs them.`
+  );
 }
 
 function noteTable({ notes }: ImageReport, colours: Colours): string {
   const columns: Column[] = [{ heading: 'WHY NOT EXPENDABLE' }, { heading: 'PAGES', align: 'right' }];
-  return renderTable(columns, notes.map(({ text, pages }) => [plain(text), formatCount(pages)]), colours);
+  return renderTable(
+    columns,
+    notes.map(({ text, pages }) => [plain(text), formatCount(pages)]),
+    colours,
+  );
 }
 
 function estimate(bytes: number | null): string {

@@ -22,7 +22,11 @@ const LIST_COLUMNS: readonly Column[] = [
 export function snapshotJson(entry: SnapshotEntry, host: Host | null): Record<string, unknown> {
   if (entry.condition === 'incomplete') return { snapshot: entry.snapshot, state: 'incomplete' };
   if (entry.condition === 'unreadable') {
-    return { snapshot: entry.snapshot, state: 'unreadable', error: { kind: entry.error.kind, message: entry.error.message, hint: entry.error.hint ?? null } };
+    return {
+      snapshot: entry.snapshot,
+      state: 'unreadable',
+      error: { kind: entry.error.kind, message: entry.error.message, hint: entry.error.hint ?? null },
+    };
   }
   const { domain, created, image, policy, storedBytes, sequence, guest } = entry.manifest;
   const { machineId, host: name } = ownerOf(entry);
@@ -41,24 +45,53 @@ export function snapshotJson(entry: SnapshotEntry, host: Host | null): Record<st
   };
 }
 
-export function renderSnapshots(entries: readonly SnapshotEntry[], host: Host | null, colours: Colours, orphans: ReadonlySet<string> = new Set()): string {
-  return renderTable(LIST_COLUMNS, entries.map((entry) => listRow(entry, host, colours, orphans.has(entry.snapshot))), colours);
+export function renderSnapshots(
+  entries: readonly SnapshotEntry[],
+  host: Host | null,
+  colours: Colours,
+  orphans: ReadonlySet<string> = new Set(),
+): string {
+  return renderTable(
+    LIST_COLUMNS,
+    entries.map((entry) => listRow(entry, host, colours, orphans.has(entry.snapshot))),
+    colours,
+  );
 }
 
 /** Everything about one snapshot. */
 export function renderSnapshot(entry: SnapshotEntry, host: Host | null, colours: Colours): string {
   if (entry.condition !== 'whole') {
-    return renderPairs([['snapshot', entry.snapshot], ['state', `${entry.condition}: it has no manifest and cannot be restored`]], colours);
+    return renderPairs(
+      [
+        ['snapshot', entry.snapshot],
+        ['state', `${entry.condition}: it has no manifest and cannot be restored`],
+      ],
+      colours,
+    );
   }
   return `${renderPairs(pairsOf(entry, host), colours)}\n\n${classTable(entry.manifest, colours)}`;
 }
 
 function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours, orphan: boolean): string[] {
-  if (entry.condition === 'incomplete') return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', ''];
-  if (entry.condition === 'unreadable') return [entry.snapshot, '', colours.red(`unreadable (${entry.error.kind})`), '', '', '', ''];
+  if (entry.condition === 'incomplete')
+    return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', ''];
+  if (entry.condition === 'unreadable')
+    return [entry.snapshot, '', colours.red(`unreadable (${entry.error.kind})`), '', '', '', ''];
   const { domain, created, image, storedBytes, policy } = entry.manifest;
-  const state = isForeign(entry, host) ? `${entry.state}, foreign` : orphan ? colours.yellow('orphan') : entry.state;
-  return [entry.snapshot, plain(domain.name), state, shortTime(created), formatBytes(image.bytes), formatBytes(storedBytes), plain(policy.name)];
+  const state = isForeign(entry, host)
+    ? `${entry.state}, foreign`
+    : orphan
+      ? colours.yellow('orphan')
+      : entry.state;
+  return [
+    entry.snapshot,
+    plain(domain.name),
+    state,
+    shortTime(created),
+    formatBytes(image.bytes),
+    formatBytes(storedBytes),
+    plain(policy.name),
+  ];
 }
 
 function pairsOf(entry: WholeEntry, host: Host | null): [string, string][] {
@@ -69,9 +102,17 @@ function pairsOf(entry: WholeEntry, host: Host | null): [string, string][] {
     ['snapshot', manifest.snapshot],
     ['state', state],
     ['guest', `${plain(manifest.domain.name)} (${plain(manifest.domain.uuid)})`],
-    ['kernel', guest.introspected ? plain(guest.kernel ?? 'unknown') : `not introspected: ${plain(guest.reason ?? 'no reason given')}`],
+    [
+      'kernel',
+      guest.introspected
+        ? plain(guest.kernel ?? 'unknown')
+        : `not introspected: ${plain(guest.reason ?? 'no reason given')}`,
+    ],
     ['created', shortTime(manifest.created)],
-    ['owner', `${plain(owner.host)} (${plain(owner.machineId)})${isForeign(entry, host) ? ', another host' : ''}`],
+    [
+      'owner',
+      `${plain(owner.host)} (${plain(owner.machineId)})${isForeign(entry, host) ? ', another host' : ''}`,
+    ],
     ['image', `${plain(image.path)}, ${formatBytes(image.bytes)}`],
     ['policy', `${plain(policy.name)}, critical data ${policy.criticalCopies} times`],
     ['stored', `${formatBytes(manifest.storedBytes)}, all copies together`],
@@ -89,7 +130,14 @@ function classTable({ classes, policy }: Manifest, colours: Colours): string {
   ];
   const rows = PAGE_CLASSES.filter((name) => classes[name].pages > 0).map((name) => {
     const { pages, payloadPages, storedBytes } = classes[name];
-    return [name, formatCount(pages), formatBytes(payloadPages * PAGE_BYTES), String(policy.copies[name]), formatBytes(storedBytes), EXPENDABLE.has(name) ? 'expendable' : 'critical'];
+    return [
+      name,
+      formatCount(pages),
+      formatBytes(payloadPages * PAGE_BYTES),
+      String(policy.copies[name]),
+      formatBytes(storedBytes),
+      EXPENDABLE.has(name) ? 'expendable' : 'critical',
+    ];
   });
   return renderTable(columns, rows, colours);
 }
@@ -102,5 +150,7 @@ function isForeign(entry: WholeEntry, host: Host | null): boolean {
 
 /** "2026-11-23 09:30:00 UTC". */
 function shortTime(iso: string): string {
-  return plain(iso).replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
+  return plain(iso)
+    .replace('T', ' ')
+    .replace(/(\.\d+)?Z$/, ' UTC');
 }

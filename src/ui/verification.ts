@@ -46,7 +46,10 @@ export function verificationJson(verification: Verification): Record<string, unk
     classes: health ? rowsOf(health) : null,
     faults: health ? health.findings.filter(isFaulty).map(faultJson) : null,
     storedAnew,
-    repair: repair && { ...repair, failed: repair.failed.map(({ name, error: why }) => ({ name, kind: why.kind, message: why.message })) },
+    repair: repair && {
+      ...repair,
+      failed: repair.failed.map(({ name, error: why }) => ({ name, kind: why.kind, message: why.message })),
+    },
   };
 }
 
@@ -54,33 +57,66 @@ export function renderVerification(verification: Verification, colours: Colours)
   const { snapshot, health, error, repair, storedAnew } = verification;
   if (health === null) return `${snapshot}  ${colours.red(error.kind)}: ${plain(error.message)}`;
   const verdict = verdictOf(verification);
-  const lines = [`${snapshot}  ${plain(health.manifest.domain.name)}  ${verdict === null ? colours.green('sound') : colours.red(verdict)}`];
+  const lines = [
+    `${snapshot}  ${plain(health.manifest.domain.name)}  `
+      + `${verdict === null ? colours.green('sound') : colours.red(verdict)}`,
+  ];
   if (repair) lines.push(...repairLines(repair));
-  if (storedAnew !== null) lines.push(`  its image is whole here and was stored anew as ${storedAnew}; the damaged snapshot stays until: pars rm ${snapshot}`);
+  if (storedAnew !== null)
+    lines.push(
+      `  its image is whole here and was stored anew as ${storedAnew}; the damaged snapshot stays `
+        + `until: pars rm ${snapshot}`,
+    );
   if (verdict === null) return lines.join('\n');
-  lines.push(renderTable(COLUMNS, rowsOf(health).map((row) => cells(row)), colours));
+  lines.push(
+    renderTable(
+      COLUMNS,
+      rowsOf(health).map((row) => cells(row)),
+      colours,
+    ),
+  );
   lines.push(...health.findings.filter(isFaulty).flatMap((finding) => faultLines(finding)));
   return lines.join('\n');
 }
 
-/** Losses of critical data cannot be repaired, and pages that are given up are gone: both are said in words. */
-function repairLines({ mended, rebuilt, droppedPages, failed }: NonNullable<Verification['repair']>): string[] {
+/**
+ * Losses of critical data cannot be repaired, and pages that are given up are gone: both are said in words.
+ */
+function repairLines({
+  mended,
+  rebuilt,
+  droppedPages,
+  failed,
+}: NonNullable<Verification['repair']>): string[] {
   const lines: string[] = [];
   if (mended.length > 0) lines.push(`  copies made again: ${mended.join(', ')}`);
-  if (rebuilt.length > 0) lines.push(`  put together from what was good in several copies: ${rebuilt.join(', ')}`);
-  if (droppedPages > 0) lines.push(`  ${formatCount(droppedPages)} expendable pages were in no copy and are given up; the guest reads what it needs of them from its disks`);
-  for (const { name, error } of failed) lines.push(`  ${name} could not be repaired: ${plain(error.message)}`);
+  if (rebuilt.length > 0)
+    lines.push(`  put together from what was good in several copies: ${rebuilt.join(', ')}`);
+  if (droppedPages > 0)
+    lines.push(
+      `  ${formatCount(droppedPages)} expendable pages were in no copy and are given up; the guest `
+        + `reads what it needs of them from its disks`,
+    );
+  for (const { name, error } of failed)
+    lines.push(`  ${name} could not be repaired: ${plain(error.message)}`);
   return lines;
 }
 
 function rowsOf({ findings }: SnapshotHealth): Row[] {
   const roles = [...new Set(findings.map(({ role }) => role))];
-  return roles.map((role) => rowOf(role, findings.filter((finding) => finding.role === role)));
+  return roles.map((role) =>
+    rowOf(
+      role,
+      findings.filter((finding) => finding.role === role),
+    ),
+  );
 }
 
 function rowOf(role: ObjectRole, findings: readonly ObjectFinding[]): Row {
-  const sum = (of: (finding: ObjectFinding) => number): number => findings.reduce((total, finding) => total + of(finding), 0);
-  const faults = (fault: string) => (finding: ObjectFinding) => (finding.condition === 'sound' ? 0 : finding.health.faults.filter((one) => one.fault === fault).length);
+  const sum = (of: (finding: ObjectFinding) => number): number =>
+    findings.reduce((total, finding) => total + of(finding), 0);
+  const faults = (fault: string) => (finding: ObjectFinding) =>
+    finding.condition === 'sound' ? 0 : finding.health.faults.filter((one) => one.fault === fault).length;
   const [corrupt, unreachable] = [faults('corrupt'), faults('unreachable')];
   return {
     class: role,
@@ -91,7 +127,11 @@ function rowOf(role: ObjectRole, findings: readonly ObjectFinding[]): Row {
     goodCopies: Math.min(...findings.map(({ health }) => health.good)),
     wantedCopies: Math.max(...findings.map(({ health }) => health.wanted)),
     // A copy that is there and is not good, or that may be, counts as that and is not missing too.
-    missing: sum((finding) => (finding.condition === 'sound' ? 0 : Math.max(0, finding.health.wanted - finding.health.good - corrupt(finding) - unreachable(finding)))),
+    missing: sum((finding) =>
+      finding.condition === 'sound'
+        ? 0
+        : Math.max(0, finding.health.wanted - finding.health.good - corrupt(finding) - unreachable(finding)),
+    ),
     corrupt: sum(corrupt),
     unreachable: sum(unreachable),
     lostPages: sum(({ lost }) => lost.reduce((pages, frame) => pages + frame.pages, 0)),
@@ -101,8 +141,15 @@ function rowOf(role: ObjectRole, findings: readonly ObjectFinding[]): Row {
 function cells(row: Row): string[] {
   const count = (value: number): string => (value === 0 ? '' : formatCount(value));
   return [
-    row.class, String(row.objects), formatBytes(row.bytes), `${Math.min(row.goodCopies, row.wantedCopies)} of ${row.wantedCopies}`,
-    count(row.missing), count(row.corrupt), count(row.unreachable), count(row.lostPages), row.critical ? 'critical' : 'expendable',
+    row.class,
+    String(row.objects),
+    formatBytes(row.bytes),
+    `${Math.min(row.goodCopies, row.wantedCopies)} of ${row.wantedCopies}`,
+    count(row.missing),
+    count(row.corrupt),
+    count(row.unreachable),
+    count(row.lostPages),
+    row.critical ? 'critical' : 'expendable',
   ];
 }
 
@@ -110,11 +157,33 @@ function isFaulty({ condition }: ObjectFinding): boolean {
   return condition !== 'sound';
 }
 
-function faultJson({ name, role, critical, condition, health, lost }: ObjectFinding): Record<string, unknown> {
-  return { name, class: role, critical, condition, goodCopies: health.good, wantedCopies: health.wanted, faults: health.faults, lostFrames: lost.length, lostPages: lost.reduce((sum, { pages }) => sum + pages, 0) };
+function faultJson({
+  name,
+  role,
+  critical,
+  condition,
+  health,
+  lost,
+}: ObjectFinding): Record<string, unknown> {
+  return {
+    name,
+    class: role,
+    critical,
+    condition,
+    goodCopies: health.good,
+    wantedCopies: health.wanted,
+    faults: health.faults,
+    lostFrames: lost.length,
+    lostPages: lost.reduce((sum, { pages }) => sum + pages, 0),
+  };
 }
 
 function faultLines({ name, health, condition }: ObjectFinding): string[] {
-  const where = health.faults.map(({ place, fault, detail }) => `${plain(place)}: ${fault}${detail === fault ? '' : ` (${plain(detail)})`}`);
-  return [`  ${name}: ${health.good} of ${health.wanted} copies good${condition === 'lost' ? ', and some of it in none' : ''}; ${where.join('; ')}`];
+  const where = health.faults.map(
+    ({ place, fault, detail }) => `${plain(place)}: ${fault}${detail === fault ? '' : ` (${plain(detail)})`}`,
+  );
+  return [
+    `  ${name}: ${health.good} of ${health.wanted} copies `
+      + `good${condition === 'lost' ? ', and some of it in none' : ''}; ${where.join('; ')}`,
+  ];
 }

@@ -1,4 +1,7 @@
-/** The answers' shapes, checked: what does not have the shape is a `protocol` error, not an undefined somewhere later. */
+/**
+ * The answers' shapes, checked: what does not have the shape is a `protocol` error, not an undefined
+ * somewhere later.
+ */
 import { z } from 'zod';
 import { WebHdfsError } from './errors.js';
 
@@ -47,18 +50,34 @@ const contentSummary = z.object({
 });
 export type ContentSummary = z.infer<typeof contentSummary>;
 
-const fileChecksum = z.object({ algorithm: z.string(), bytes: z.string().regex(/^([0-9a-f]{2})*$/), length: z.number() });
+const fileChecksum = z.object({
+  algorithm: z.string(),
+  bytes: z.string().regex(/^([0-9a-f]{2})*$/),
+  length: z.number(),
+});
 export type FileChecksum = z.infer<typeof fileChecksum>;
 
 export const ANSWERS = {
   boolean: z.object({ boolean: z.boolean() }).transform(({ boolean }) => boolean),
   fileStatus: z.object({ FileStatus: fileStatus }).transform(({ FileStatus }) => FileStatus),
   listing: z
-    .object({ DirectoryListing: z.object({ partialListing: z.object({ FileStatuses: z.object({ FileStatus: z.array(fileStatus) }) }), remainingEntries: z.number() }) })
-    .transform(({ DirectoryListing: { partialListing, remainingEntries } }) => ({ entries: partialListing.FileStatuses.FileStatus, remainingEntries })),
-  contentSummary: z.object({ ContentSummary: contentSummary }).transform(({ ContentSummary }) => ContentSummary),
+    .object({
+      DirectoryListing: z.object({
+        partialListing: z.object({ FileStatuses: z.object({ FileStatus: z.array(fileStatus) }) }),
+        remainingEntries: z.number(),
+      }),
+    })
+    .transform(({ DirectoryListing: { partialListing, remainingEntries } }) => ({
+      entries: partialListing.FileStatuses.FileStatus,
+      remainingEntries,
+    })),
+  contentSummary: z
+    .object({ ContentSummary: contentSummary })
+    .transform(({ ContentSummary }) => ContentSummary),
   checksum: z.object({ FileChecksum: fileChecksum }).transform(({ FileChecksum }) => FileChecksum),
-  locations: z.object({ BlockLocations: z.object({ BlockLocation: z.array(blockLocation) }) }).transform(({ BlockLocations }) => BlockLocations.BlockLocation),
+  locations: z
+    .object({ BlockLocations: z.object({ BlockLocation: z.array(blockLocation) }) })
+    .transform(({ BlockLocations }) => BlockLocations.BlockLocation),
   location: z.object({ Location: z.string() }).transform(({ Location }) => Location),
 };
 

@@ -25,7 +25,7 @@ export class PlainChunkSums implements ChunkSums {
 
   update(data: Buffer): Buffer {
     const sums = Buffer.alloc(4 * Math.floor((this.#inChunk + data.length) / CHUNK));
-    for (let at = 0, filled = 0; at < data.length; ) {
+    for (let at = 0, filled = 0; at < data.length;) {
       const end = Math.min(data.length, at + CHUNK - this.#inChunk);
       this.#crc = crc32c(data.subarray(at, end), this.#crc);
       this.#inChunk += end - at;
@@ -59,13 +59,14 @@ export class ChecksumOnTheWay {
   #inBlock = 0;
 
   constructor(blockSize: number, sums: ChunkSums = new PlainChunkSums()) {
-    if (!Number.isSafeInteger(blockSize) || blockSize <= 0 || blockSize % CHUNK !== 0) throw new RangeError(`not a block size: ${blockSize}`);
+    if (!Number.isSafeInteger(blockSize) || blockSize <= 0 || blockSize % CHUNK !== 0)
+      throw new RangeError(`not a block size: ${blockSize}`);
     this.#blockSize = blockSize;
     this.#sums = sums;
   }
 
   update(data: Buffer): void {
-    for (let at = 0; at < data.length; ) {
+    for (let at = 0; at < data.length;) {
       const end = Math.min(data.length, at + this.#blockSize - this.#inBlock);
       this.#md5.update(this.#sums.update(data.subarray(at, end)));
       this.#inBlock += end - at;
@@ -78,7 +79,8 @@ export class ChecksumOnTheWay {
   digest(): string {
     this.#md5.update(this.#sums.end());
     if (this.#inBlock > 0) this.#endBlock();
-    // Hadoop hashes its whole growing buffer, not only what is in it: 32 bytes, doubled as often as need be, zero to the end.
+    // Hadoop hashes its whole growing buffer, not only what is in it: 32 bytes, doubled as often as need be,
+    // zero to the end.
     let padded = 32;
     while (padded < this.#blocks.length * 16) padded *= 2;
     const all = Buffer.alloc(padded);

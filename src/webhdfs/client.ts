@@ -1,9 +1,16 @@
 /**
- * WebHDFS, typed. Every operation fails over between NameNodes, has a deadline, ends with the caller's AbortSignal and throws a
- * WebHdfsError. Paths are absolute, as HDFS knows them.
- * Source of names and shapes: https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html
+ * WebHDFS, typed. Every operation fails over between NameNodes, has a deadline, ends with the caller's
+ * AbortSignal and throws a WebHdfsError. Paths are absolute, as HDFS knows them. Source of names and shapes:
+ * https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html
  */
-import { ANSWERS, parseAnswer, type BlockLocation, type ContentSummary, type FileChecksum, type FileStatus } from './answers.js';
+import {
+  ANSWERS,
+  parseAnswer,
+  type BlockLocation,
+  type ContentSummary,
+  type FileChecksum,
+  type FileStatus,
+} from './answers.js';
 import { WebHdfsError } from './errors.js';
 import { NameNodes, whatOf, type Question } from './namenodes.js';
 import { DEFAULTS, type CallOptions, type WebHdfsOptions } from './options.js';
@@ -23,15 +30,26 @@ export class WebHdfsClient {
   }
 
   async status(path: string, call: CallOptions = {}): Promise<FileStatus> {
-    return parseAnswer(ANSWERS.fileStatus, whatOf({ op: 'GETFILESTATUS', path }), await this.#get('GETFILESTATUS', path, {}, call));
+    return parseAnswer(
+      ANSWERS.fileStatus,
+      whatOf({ op: 'GETFILESTATUS', path }),
+      await this.#get('GETFILESTATUS', path, {}, call),
+    );
   }
 
-  /** The entries of a directory in the NameNode's order (of bytes), in batches of its choice: memory is bounded for any directory. */
+  /**
+   * The entries of a directory in the NameNode's order (of bytes), in batches of its choice: memory is
+   * bounded for any directory.
+   */
   async *list(path: string, call: CallOptions = {}): AsyncGenerator<FileStatus> {
     let startAfter: string | undefined;
     for (;;) {
       const body = await this.#get('LISTSTATUS_BATCH', path, { startAfter }, call);
-      const { entries, remainingEntries } = parseAnswer(ANSWERS.listing, whatOf({ op: 'LISTSTATUS_BATCH', path }), body);
+      const { entries, remainingEntries } = parseAnswer(
+        ANSWERS.listing,
+        whatOf({ op: 'LISTSTATUS_BATCH', path }),
+        body,
+      );
       yield* entries;
       if (remainingEntries === 0 || entries.length === 0) return;
       startAfter = entries.at(-1)?.pathSuffix;
@@ -39,29 +57,54 @@ export class WebHdfsClient {
   }
 
   /** With its parents; fine if it is there. `permission`: octal. */
-  async makeDirectories(path: string, { permission, ...call }: CallOptions & { permission?: string } = {}): Promise<void> {
+  async makeDirectories(
+    path: string,
+    { permission, ...call }: CallOptions & { permission?: string } = {},
+  ): Promise<void> {
     const made = await this.#putBoolean('MKDIRS', path, { permission }, { idempotent: true, ...call });
     if (!made) throw new WebHdfsError('other', `MKDIRS ${path}: the NameNode did not make it`);
   }
 
   /**
-   * False: not renamed (the source is missing, the target exists or its directory does not). Not asked again when the connection breaks,
-   * so after 'unreachable' or 'timeout' look at both names.
+   * False: not renamed (the source is missing, the target exists or its directory does not). Not asked again
+   * when the connection breaks, so after 'unreachable' or 'timeout' look at both names.
    */
   rename(from: string, to: string, call: CallOptions = {}): Promise<boolean> {
     return this.#putBoolean('RENAME', from, { destination: to }, { idempotent: false, ...call });
   }
 
-  /** Atomically takes the place of the file at `to`, if there is one. Like `rename` not asked again. HttpFS cannot: 'invalid' when `to` is there. */
+  /**
+   * Atomically takes the place of the file at `to`, if there is one. Like `rename` not asked again. HttpFS
+   * cannot: 'invalid' when `to` is there.
+   */
   async renameOver(from: string, to: string, call: CallOptions = {}): Promise<void> {
-    const body = await this.#put('RENAME', from, { destination: to, renameoptions: 'OVERWRITE' }, { idempotent: false, ...call });
-    if (body.trim() === '' || parseAnswer(ANSWERS.boolean, whatOf({ op: 'RENAME', path: from }), body)) return;
-    throw new WebHdfsError('invalid', `RENAME ${from}: ${to} is there, and this server knows no renaming over it`);
+    const body = await this.#put(
+      'RENAME',
+      from,
+      { destination: to, renameoptions: 'OVERWRITE' },
+      { idempotent: false, ...call },
+    );
+    if (body.trim() === '' || parseAnswer(ANSWERS.boolean, whatOf({ op: 'RENAME', path: from }), body))
+      return;
+    throw new WebHdfsError(
+      'invalid',
+      `RENAME ${from}: ${to} is there, and this server knows no renaming over it`,
+    );
   }
 
   /** False: there was nothing to delete (or, after a broken connection, nothing any more). */
-  async delete(path: string, { recursive = false, signal }: CallOptions & { recursive?: boolean } = {}): Promise<boolean> {
-    const question: Question = { op: 'DELETE', method: 'DELETE', path, parameters: { recursive }, idempotent: true, signal };
+  async delete(
+    path: string,
+    { recursive = false, signal }: CallOptions & { recursive?: boolean } = {},
+  ): Promise<boolean> {
+    const question: Question = {
+      op: 'DELETE',
+      method: 'DELETE',
+      path,
+      parameters: { recursive },
+      idempotent: true,
+      signal,
+    };
     return parseAnswer(ANSWERS.boolean, whatOf(question), (await this.nameNodes.ask(question)).body);
   }
 
@@ -90,20 +133,37 @@ export class WebHdfsClient {
   }
 
   async contentSummary(path: string, call: CallOptions = {}): Promise<ContentSummary> {
-    return parseAnswer(ANSWERS.contentSummary, whatOf({ op: 'GETCONTENTSUMMARY', path }), await this.#get('GETCONTENTSUMMARY', path, {}, call));
+    return parseAnswer(
+      ANSWERS.contentSummary,
+      whatOf({ op: 'GETCONTENTSUMMARY', path }),
+      await this.#get('GETCONTENTSUMMARY', path, {}, call),
+    );
   }
 
   /** Where each block of a range (of all) lives, as the NameNode believes now. */
-  async blockLocations(path: string, { offset, length, ...call }: CallOptions & { offset?: number; length?: number } = {}): Promise<BlockLocation[]> {
+  async blockLocations(
+    path: string,
+    { offset, length, ...call }: CallOptions & { offset?: number; length?: number } = {},
+  ): Promise<BlockLocation[]> {
     const body = await this.#get('GETFILEBLOCKLOCATIONS', path, { offset, length }, call);
     return parseAnswer(ANSWERS.locations, whatOf({ op: 'GETFILEBLOCKLOCATIONS', path }), body);
   }
 
   /** Computed by DataNodes from the checksums they keep; the data is not read. */
   async checksum(path: string, { signal }: CallOptions = {}): Promise<FileChecksum> {
-    const { what, redirect, body } = await this.nameNodes.ask({ op: 'GETFILECHECKSUM', method: 'GET', path, idempotent: true, signal });
+    const { what, redirect, body } = await this.nameNodes.ask({
+      op: 'GETFILECHECKSUM',
+      method: 'GET',
+      path,
+      idempotent: true,
+      signal,
+    });
     if (!redirect) return parseAnswer(ANSWERS.checksum, what, body);
-    const answer = await this.transport.whole({ what, method: 'GET', ...redirect, dataNode: true }, this.options.requestMs ?? DEFAULTS.requestMs, signal);
+    const answer = await this.transport.whole(
+      { what, method: 'GET', ...redirect, dataNode: true },
+      this.options.requestMs ?? DEFAULTS.requestMs,
+      signal,
+    );
     return parseAnswer(ANSWERS.checksum, what, answer.body);
   }
 
@@ -111,11 +171,21 @@ export class WebHdfsClient {
     return (await this.nameNodes.ask({ op, method: 'GET', path, parameters, idempotent: true, signal })).body;
   }
 
-  async #put(op: string, path: string, parameters: Parameters, { idempotent, signal }: CallOptions & { idempotent: boolean }): Promise<string> {
+  async #put(
+    op: string,
+    path: string,
+    parameters: Parameters,
+    { idempotent, signal }: CallOptions & { idempotent: boolean },
+  ): Promise<string> {
     return (await this.nameNodes.ask({ op, method: 'PUT', path, parameters, idempotent, signal })).body;
   }
 
-  async #putBoolean(op: string, path: string, parameters: Parameters, call: CallOptions & { idempotent: boolean }): Promise<boolean> {
+  async #putBoolean(
+    op: string,
+    path: string,
+    parameters: Parameters,
+    call: CallOptions & { idempotent: boolean },
+  ): Promise<boolean> {
     return parseAnswer(ANSWERS.boolean, whatOf({ op, path }), await this.#put(op, path, parameters, call));
   }
 }
@@ -129,5 +199,7 @@ function ecPolicyName(what: string, body: string): string | undefined {
   } catch (cause) {
     throw new WebHdfsError('protocol', `${what}: not the answer of a WebHDFS`, { cause });
   }
-  return answer !== null && typeof answer === 'object' && 'name' in answer && typeof answer.name === 'string' ? answer.name : undefined;
+  return answer !== null && typeof answer === 'object' && 'name' in answer && typeof answer.name === 'string'
+    ? answer.name
+    : undefined;
 }

@@ -23,14 +23,25 @@ const BUFFER_SIZE = 1024 * 1024;
 const TRIES = 6;
 
 /** The range from one DataNode of the NameNode's choice. Ends after exactly `length` bytes, or throws. */
-export async function* openRange(client: WebHdfsClient, path: string, options: RangeOptions): AsyncGenerator<Buffer> {
+export async function* openRange(
+  client: WebHdfsClient,
+  path: string,
+  options: RangeOptions,
+): AsyncGenerator<Buffer> {
   if (options.length === 0) return;
   const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
-  const exchange: Exchange = { what: `OPEN ${path}`, method: 'GET', ...(await redirectOf(client, path, options)), dataNode: true };
+  const exchange: Exchange = {
+    what: `OPEN ${path}`,
+    method: 'GET',
+    ...(await redirectOf(client, path, options)),
+    dataNode: true,
+  };
   let received = 0;
   let answered = false;
   try {
-    const pieces = (await watch.wait(client.transport.head(exchange, watch.signal)))[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    const pieces = (await watch.wait(client.transport.head(exchange, watch.signal)))[
+      Symbol.asyncIterator
+    ]() as AsyncIterator<Buffer>;
     answered = true;
     for (let piece = await watch.wait(pieces.next()); !piece.done; piece = await watch.wait(pieces.next())) {
       received += piece.value.length;
@@ -45,32 +56,53 @@ export async function* openRange(client: WebHdfsClient, path: string, options: R
   if (received !== options.length) throw unevenError(exchange, received, options.length);
 }
 
-/** The range, going on after a DataNode that fails with the others that have it. 'lost-block': there are none. */
-export async function* readRange(client: WebHdfsClient, path: string, options: RangeOptions): AsyncGenerator<Buffer> {
+/**
+ * The range, going on after a DataNode that fails with the others that have it. 'lost-block': there are none.
+ */
+export async function* readRange(
+  client: WebHdfsClient,
+  path: string,
+  options: RangeOptions,
+): AsyncGenerator<Buffer> {
   const excluded = new Set(options.excludeDataNodes);
   const end = options.offset + options.length;
   let at = options.offset;
-  for (let failures = 0; at < end; ) {
+  for (let failures = 0; at < end;) {
     try {
-      for await (const piece of openRange(client, path, { ...options, offset: at, length: end - at, excludeDataNodes: [...excluded] })) {
+      for await (const piece of openRange(client, path, {
+        ...options,
+        offset: at,
+        length: end - at,
+        excludeDataNodes: [...excluded],
+      })) {
         at += piece.length;
         failures = 0;
         yield piece;
       }
     } catch (error) {
       if (!(error instanceof WebHdfsError) || !mayReadElsewhere(error) || ++failures === TRIES) throw error;
-      const locations = await client.blockLocations(path, { offset: at, length: end - at, signal: options.signal });
+      const locations = await client.blockLocations(path, {
+        offset: at,
+        length: end - at,
+        signal: options.signal,
+      });
       for (const name of transferNames(error.node ?? '', locations)) excluded.add(name);
     }
   }
 }
 
-const mayReadElsewhere = ({ kind, dataNode }: WebHdfsError): boolean => dataNode && (kind === 'unreachable' || kind === 'timeout');
+const mayReadElsewhere = ({ kind, dataNode }: WebHdfsError): boolean =>
+  dataNode && (kind === 'unreachable' || kind === 'timeout');
 
-/** The node that serves HTTP at `node`, as the addresses of data transfer that OPEN can exclude. A URL has its host in lower case, the cluster need not. */
+/**
+ * The node that serves HTTP at `node`, as the addresses of data transfer that OPEN can exclude. A URL has its
+ * host in lower case, the cluster need not.
+ */
 export function transferNames(node: string, locations: readonly BlockLocation[]): string[] {
   const host = hostOf(node);
-  return locations.flatMap(({ hosts, names }) => names.filter((name, i) => hosts[i]?.toLowerCase() === host || hostOf(name) === host));
+  return locations.flatMap(({ hosts, names }) =>
+    names.filter((name, i) => hosts[i]?.toLowerCase() === host || hostOf(name) === host),
+  );
 }
 
 const hostOf = (address: string): string => address.replace(/:\d+$/, '').toLowerCase();
@@ -87,7 +119,14 @@ async function redirectOf(client: WebHdfsClient, path: string, options: RangeOpt
     excludedatanodes: options.excludeDataNodes?.join(',') || undefined,
     noredirect,
   };
-  const { what, redirect, body } = await client.nameNodes.ask({ op: 'OPEN', method: 'GET', path, parameters, idempotent: true, signal: options.signal });
+  const { what, redirect, body } = await client.nameNodes.ask({
+    op: 'OPEN',
+    method: 'GET',
+    path,
+    parameters,
+    idempotent: true,
+    signal: options.signal,
+  });
   if (redirect) return redirect;
   if (noredirect) return client.nameNodes.reachable(new URL(parseAnswer(ANSWERS.location, what, body)));
   gateways.add(client);
@@ -95,6 +134,12 @@ async function redirectOf(client: WebHdfsClient, path: string, options: RangeOpt
 }
 
 function unevenError(exchange: Exchange, received: number, length: number): WebHdfsError {
-  const said = received > length ? `more than the ${length} bytes asked for` : `ended after ${received} of ${length} bytes`;
-  return new WebHdfsError('protocol', `${exchange.what}: ${said} (${placeOf(exchange).node})`, { ...placeOf(exchange), answered: true });
+  const said =
+    received > length
+      ? `more than the ${length} bytes asked for`
+      : `ended after ${received} of ${length} bytes`;
+  return new WebHdfsError('protocol', `${exchange.what}: ${said} (${placeOf(exchange).node})`, {
+    ...placeOf(exchange),
+    answered: true,
+  });
 }

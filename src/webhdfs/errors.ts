@@ -1,6 +1,6 @@
 /**
- * What can go wrong, typed by what the caller can do. HDFS answers nearly every failure with 403, so the exception named in the body
- * decides, and for a plain IOException the message.
+ * What can go wrong, typed by what the caller can do. HDFS answers nearly every failure with 403, so the
+ * exception named in the body decides, and for a plain IOException the message.
  */
 export type WebHdfsFailure =
   | 'missing' //      no such file or directory
@@ -26,7 +26,9 @@ export interface WebHdfsErrorDetails {
   /** RemoteException.exception, or the code of a system error (ECONNREFUSED). */
   exception?: string | undefined;
   status?: number | undefined;
-  /** host:port of the node that failed, as the cluster names it; never a whole URL, which may hold a token. */
+  /**
+   * host:port of the node that failed, as the cluster names it; never a whole URL, which may hold a token.
+   */
   node?: string | undefined;
   /** Whether it was the DataNode, after the redirect. */
   dataNode?: boolean;
@@ -97,16 +99,27 @@ function kindOf(exception: string | undefined, message: string, status: number):
 }
 
 /** The error in an answer that is not a success. */
-export function remoteError(what: string, status: number, body: string, details: { node: string; dataNode: boolean }): WebHdfsError {
+export function remoteError(
+  what: string,
+  status: number,
+  body: string,
+  details: { node: string; dataNode: boolean },
+): WebHdfsError {
   const { exception, message } = remoteException(body);
   const kind = kindOf(exception, message, status);
   const said = message === '' ? `HTTP status ${status}` : (message.split('\n')[0] ?? '');
-  return new WebHdfsError(kind, `${what}: ${said} (${exception ?? 'no RemoteException'}, ${details.node})`, { ...details, exception, status });
+  return new WebHdfsError(kind, `${what}: ${said} (${exception ?? 'no RemoteException'}, ${details.node})`, {
+    ...details,
+    exception,
+    status,
+  });
 }
 
 function remoteException(body: string): { exception: string | undefined; message: string } {
   try {
-    const { RemoteException: remote } = JSON.parse(body) as { RemoteException?: { exception?: unknown; message?: unknown } };
+    const { RemoteException: remote } = JSON.parse(body) as {
+      RemoteException?: { exception?: unknown; message?: unknown };
+    };
     const exception = typeof remote?.exception === 'string' ? remote.exception : undefined;
     return { exception, message: typeof remote?.message === 'string' ? remote.message : '' };
   } catch {
@@ -115,10 +128,18 @@ function remoteException(body: string): { exception: string | undefined; message
 }
 
 /** The error of a connection that failed. */
-export function transportError(what: string, cause: unknown, details: { node: string; dataNode: boolean; answered?: boolean }): WebHdfsError {
+export function transportError(
+  what: string,
+  cause: unknown,
+  details: { node: string; dataNode: boolean; answered?: boolean },
+): WebHdfsError {
   if (cause instanceof WebHdfsError) return cause;
   const error = cause instanceof Error ? cause : new Error(String(cause));
   const exception = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
   const kind = exception === 'ABORT_ERR' ? 'aborted' : 'unreachable';
-  return new WebHdfsError(kind, `${what}: ${details.node}: ${exception ?? error.message}`, { ...details, exception, cause });
+  return new WebHdfsError(kind, `${what}: ${details.node}: ${exception ?? error.message}`, {
+    ...details,
+    exception,
+    cause,
+  });
 }

@@ -7,4 +7,11 @@ export { WebHdfsError, type WebHdfsFailure } from './errors.js';
 export { NEVER_REACHED, type Redirect } from './namenodes.js';
 export { nameNodesOf, type CallOptions, type WebHdfsOptions } from './options.js';
 export { spnego } from './spnego.js';
-export { Upload, upload, type ChooseReceiver, type CreateOptions, type OfferReceiver, type Uploaded } from './upload.js';
+export {
+  Upload,
+  upload,
+  type ChooseReceiver,
+  type CreateOptions,
+  type OfferReceiver,
+  type Uploaded,
+} from './upload.js';

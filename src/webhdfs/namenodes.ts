@@ -1,4 +1,6 @@
-/** Asks the NameNode that is active: finds it, follows it when it changes, waits a while when there is none. */
+/**
+ * Asks the NameNode that is active: finds it, follows it when it changes, waits a while when there is none.
+ */
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebHdfsError } from './errors.js';
@@ -30,7 +32,15 @@ export interface Answer {
 }
 
 /** The connection was never made, so nothing was carried out. */
-export const NEVER_REACHED = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTDOWN', 'ETIMEDOUT']);
+export const NEVER_REACHED = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTDOWN',
+  'ETIMEDOUT',
+]);
 const BACKOFF_MS = { first: 100, most: 5000 };
 
 export class NameNodes {
@@ -46,7 +56,9 @@ export class NameNodes {
     this.#options = options;
     this.#transport = transport;
     this.#addresses = options.nameNodes.map((address) => new URL(address));
-    this.#hostMap = new Map(Object.entries(options.hostMap ?? {}).map(([host, at]) => [host.toLowerCase(), at]));
+    this.#hostMap = new Map(
+      Object.entries(options.hostMap ?? {}).map(([host, at]) => [host.toLowerCase(), at]),
+    );
   }
 
   async ask(question: Question): Promise<Answer> {
@@ -56,18 +68,24 @@ export class NameNodes {
       try {
         return await this.#askOne(question, this.#active);
       } catch (error) {
-        if (!(error instanceof WebHdfsError) || question.signal?.aborted || !mayAskAgain(error, question)) throw error;
+        if (!(error instanceof WebHdfsError) || question.signal?.aborted || !mayAskAgain(error, question))
+          throw error;
         this.#active = (this.#active + 1) % this.#addresses.length;
         const pause = this.#pause(attempt);
         if (performance.now() - start + pause > patience) throw error;
-        await sleep(pause, undefined, question.signal ? { signal: question.signal } : {}).catch((cause: unknown) => {
-          throw new WebHdfsError('aborted', `${whatOf(question)}: aborted`, { cause });
-        });
+        await sleep(pause, undefined, question.signal ? { signal: question.signal } : {}).catch(
+          (cause: unknown) => {
+            throw new WebHdfsError('aborted', `${whatOf(question)}: aborted`, { cause });
+          },
+        );
       }
     }
   }
 
-  /** The first round goes from node to node at once; after it each pause is longer, and a little random so that clients spread out. */
+  /**
+   * The first round goes from node to node at once; after it each pause is longer, and a little random so
+   * that clients spread out.
+   */
   #pause(attempt: number): number {
     const round = Math.floor((attempt + 1) / this.#addresses.length);
     if (round === 0) return 0;
@@ -78,20 +96,37 @@ export class NameNodes {
     const what = whatOf(question);
     const url = await this.#urlOf(question, index);
     const authorization = await this.#options.authorization?.(url.hostname);
-    const exchange: Exchange = { what, method: question.method, url, dataNode: false, ...(authorization !== undefined && { headers: { authorization } }) };
-    const { response, body } = await this.#transport.whole(exchange, this.#options.requestMs ?? DEFAULTS.requestMs, question.signal);
+    const exchange: Exchange = {
+      what,
+      method: question.method,
+      url,
+      dataNode: false,
+      ...(authorization !== undefined && { headers: { authorization } }),
+    };
+    const { response, body } = await this.#transport.whole(
+      exchange,
+      this.#options.requestMs ?? DEFAULTS.requestMs,
+      question.signal,
+    );
     const { location } = response.headers;
-    return { what, redirect: location === undefined ? undefined : this.reachable(new URL(location, url)), body };
+    return {
+      what,
+      redirect: location === undefined ? undefined : this.reachable(new URL(location, url)),
+      body,
+    };
   }
 
   async #urlOf({ op, path, parameters = {} }: Question, index: number): Promise<URL> {
     if (!path.startsWith('/')) throw new WebHdfsError('invalid', `${op}: not an absolute path: ${path}`);
     const url = new URL(this.#addresses[index] ?? '');
-    url.pathname = (this.#options.prefix ?? DEFAULTS.prefix) + path.split('/').map(encodeURIComponent).join('/');
+    url.pathname =
+      (this.#options.prefix ?? DEFAULTS.prefix) + path.split('/').map(encodeURIComponent).join('/');
     url.searchParams.set('op', op);
-    if (this.#options.tokenFile !== undefined) url.searchParams.set('delegation', (await readFile(this.#options.tokenFile, 'utf8')).trim());
+    if (this.#options.tokenFile !== undefined)
+      url.searchParams.set('delegation', (await readFile(this.#options.tokenFile, 'utf8')).trim());
     else if (this.#options.user !== undefined) url.searchParams.set('user.name', this.#options.user);
-    for (const [key, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(key, String(value));
+    for (const [key, value] of Object.entries(parameters))
+      if (value !== undefined) url.searchParams.set(key, String(value));
     return url;
   }
 

@@ -12,7 +12,10 @@ export interface WebHdfsOptions {
   tokenFile?: string;
   /** Value of the header Authorization for a host, asked for every operation: see `spnego`. */
   authorization?: (host: string) => Promise<string>;
-  /** Where DataNodes really are: 'HOST:PORT' or 'HOST' as the cluster says it, to the same as it can be reached. */
+  /**
+   * Where DataNodes really are: 'HOST:PORT' or 'HOST' as the cluster says it, to the same as it can be
+   * reached.
+   */
   hostMap?: Record<string, string>;
   /** Certificate authority of a swebhdfs cluster, PEM. */
   ca?: string | Buffer;
@@ -30,9 +33,13 @@ export interface CallOptions {
 
 export const DEFAULTS = { prefix: '/webhdfs/v1', requestMs: 30_000, patienceMs: 60_000 } as const;
 
-/** `webhdfs://nn1:9870,nn2:9870` (or swebhdfs://), as addresses of NameNodes. The path, if any, is the caller's. */
+/**
+ * `webhdfs://nn1:9870,nn2:9870` (or swebhdfs://), as addresses of NameNodes. The path, if any, is the
+ * caller's.
+ */
 export function nameNodesOf(url: string): string[] {
   const [, secure, hosts] = /^(s?)webhdfs:\/\/([^/?#@]+)/.exec(url) ?? [];
-  if (!hosts) throw new TypeError(`not a webhdfs:// or swebhdfs:// URL with a host: ${url.replace(/\?.*/s, '')}`);
+  if (!hosts)
+    throw new TypeError(`not a webhdfs:// or swebhdfs:// URL with a host: ${url.replace(/\?.*/s, '')}`);
   return hosts.split(',').map((host) => `${secure ? 'https' : 'http'}://${host}`);
 }

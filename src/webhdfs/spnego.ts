@@ -1,13 +1,17 @@
 /**
- * SPNEGO: logging in with the caller's Kerberos ticket. It takes the npm package `kerberos`, which is native, needs Kerberos' headers to
- * be built, and is installed by who wants this; a delegation token needs none of it.
+ * SPNEGO: logging in with the caller's Kerberos ticket. It takes the npm package `kerberos`, which is native,
+ * needs Kerberos' headers to be built, and is installed by who wants this; a delegation token needs none of
+ * it.
  */
 import { WebHdfsError } from './errors.js';
 
 /** The part of the package that is used. */
 interface Kerberos {
   GSS_MECH_OID_SPNEGO: number;
-  initializeClient(service: string, options: { mechOID: number }): Promise<{ step(challenge: string): Promise<string> }>;
+  initializeClient(
+    service: string,
+    options: { mechOID: number },
+  ): Promise<{ step(challenge: string): Promise<string> }>;
 }
 
 /** For `WebHdfsOptions.authorization`. Throws 'login' when the package or a ticket is missing. */
@@ -18,7 +22,12 @@ export function spnego(load: () => Promise<unknown> = loadPackage): (host: strin
       const client = await initializeClient(`HTTP@${host}`, { mechOID: GSS_MECH_OID_SPNEGO });
       return `Negotiate ${await client.step('')}`;
     } catch (cause) {
-      throw new WebHdfsError('login', `no Kerberos login at ${host}: ${(cause as Error).message.split('\n')[0]} (needed: npm package kerberos, a ticket by kinit)`, { cause });
+      throw new WebHdfsError(
+        'login',
+        `no Kerberos login at ${host}: ${(cause as Error).message.split('\n')[0]} (needed: npm package `
+          + `kerberos, a ticket by kinit)`,
+        { cause },
+      );
     }
   };
 }

@@ -1,6 +1,7 @@
 /**
- * One HTTP exchange. node:http, because DataNodes send `100 Continue` unasked, which fetch takes for an error. Every exchange has a
- * connection of its own: on a kept one, a request lost to its closing cannot be told from one that was carried out.
+ * One HTTP exchange. node:http, because DataNodes send `100 Continue` unasked, which fetch takes for an
+ * error. Every exchange has a connection of its own: on a kept one, a request lost to its closing cannot be
+ * told from one that was carried out.
  */
 import { Agent as HttpAgent, request as overHttp, type ClientRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as overHttps } from 'node:https';
@@ -37,8 +38,15 @@ export class Transport {
     return request.on('error', () => undefined);
   }
 
-  /** The answer, whole, within `ms`; of one that is file data, the head only. Throws if it is not a success or a redirect. */
-  async whole(exchange: Exchange, ms: number, signal: AbortSignal | undefined): Promise<{ response: IncomingMessage; body: string }> {
+  /**
+   * The answer, whole, within `ms`; of one that is file data, the head only. Throws if it is not a success or
+   * a redirect.
+   */
+  async whole(
+    exchange: Exchange,
+    ms: number,
+    signal: AbortSignal | undefined,
+  ): Promise<{ response: IncomingMessage; body: string }> {
     const watch = new Watch(ms, signal);
     try {
       return await watch.wait(this.#roundTrip(exchange, watch.signal));
@@ -49,7 +57,10 @@ export class Transport {
     }
   }
 
-  async #roundTrip(exchange: Exchange, signal: AbortSignal): Promise<{ response: IncomingMessage; body: string }> {
+  async #roundTrip(
+    exchange: Exchange,
+    signal: AbortSignal,
+  ): Promise<{ response: IncomingMessage; body: string }> {
     const response = await this.head(exchange, signal);
     return { response, body: isData(response) ? '' : await bodyOf(exchange, response) };
   }
@@ -63,10 +74,15 @@ export class Transport {
   }
 }
 
-export const placeOf = ({ url, name, dataNode }: Exchange): { node: string; dataNode: boolean } => ({ node: name ?? url.host, dataNode });
+export const placeOf = ({ url, name, dataNode }: Exchange): { node: string; dataNode: boolean } => ({
+  node: name ?? url.host,
+  dataNode,
+});
 
 const isData = ({ statusCode, headers }: IncomingMessage): boolean =>
-  statusCode === 200 && headers['content-type']?.startsWith('application/octet-stream') === true && headers['content-length'] !== '0';
+  statusCode === 200
+  && headers['content-type']?.startsWith('application/octet-stream') === true
+  && headers['content-length'] !== '0';
 
 export function responseTo(request: ClientRequest): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -86,7 +102,12 @@ export async function bodyOf(exchange: Exchange, response: IncomingMessage): Pro
   let bytes = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > MAX_ANSWER) throw new WebHdfsError('protocol', `${exchange.what}: an answer of more than ${MAX_ANSWER} bytes`, placeOf(exchange));
+    if (bytes > MAX_ANSWER)
+      throw new WebHdfsError(
+        'protocol',
+        `${exchange.what}: an answer of more than ${MAX_ANSWER} bytes`,
+        placeOf(exchange),
+      );
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString();

@@ -1,4 +1,7 @@
-/** CREATE in two steps, streamed: the NameNode names a DataNode, which takes the data as fast as it can write it. */
+/**
+ * CREATE in two steps, streamed: the NameNode names a DataNode, which takes the data as fast as it can write
+ * it.
+ */
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChecksumOnTheWay } from './checksum.js';
@@ -18,7 +21,10 @@ export interface CreateOptions {
   permission?: string;
   /** Replaces a file that is there. Else it is 'exists'. */
   overwrite?: boolean;
-  /** CREATE and more: IGNORE_CLIENT_LOCALITY spreads the blocks of a file of one copy, SYNC_BLOCK syncs each to disk. */
+  /**
+   * CREATE and more: IGNORE_CLIENT_LOCALITY spreads the blocks of a file of one copy, SYNC_BLOCK syncs each
+   * to disk.
+   */
   createFlags?: string[];
   /** IP:PORT of data transfer; these do not become the receiver. */
   excludeDataNodes?: string[];
@@ -27,7 +33,10 @@ export interface CreateOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Asks the NameNode for a receiver, with these flags besides those of the options. Another time it may well offer another. */
+/**
+ * Asks the NameNode for a receiver, with these flags besides those of the options. Another time it may well
+ * offer another.
+ */
 export type OfferReceiver = (moreFlags?: readonly string[]) => Promise<Redirect>;
 /** `unreachable`: names of those that were tried for this file and not reached. */
 export type ChooseReceiver = (offer: OfferReceiver, unreachable: ReadonlySet<string>) => Promise<Redirect>;
@@ -44,11 +53,12 @@ const RECEIVERS = 8;
 const MADE_MS = 15_000;
 
 /**
- * A file being written. After an error, or without `close`, a file that is short (or open, or empty) may be left under this name: only
- * the caller knows whether it is his to delete. Writes are not made at the same time.
+ * A file being written. After an error, or without `close`, a file that is short (or open, or empty) may be
+ * left under this name: only the caller knows whether it is his to delete. Writes are not made at the same
+ * time.
  *
- * A DataNode that refuses midway (quota, lease) answers and hangs up at once; the answer can be lost to the hanging up, and then the
- * error is 'unreachable'.
+ * A DataNode that refuses midway (quota, lease) answers and hangs up at once; the answer can be lost to the
+ * hanging up, and then the error is 'unreachable'.
  */
 export class Upload {
   /** The DataNode that takes the data: host:port as the cluster names it. */
@@ -63,17 +73,29 @@ export class Upload {
   #bytes = 0;
   #ended = false;
 
-  private constructor(receiver: string, exchange: Exchange, request: ClientRequest, watch: Watch, checksum: ChecksumOnTheWay) {
+  private constructor(
+    receiver: string,
+    exchange: Exchange,
+    request: ClientRequest,
+    watch: Watch,
+    checksum: ChecksumOnTheWay,
+  ) {
     this.receiver = receiver;
     this.#exchange = exchange;
     this.#request = request;
     this.#watch = watch;
     this.#checksum = checksum;
     this.#answered = responseTo(request).then((response) => accept(exchange, response));
-    this.#answered.then(() => this.#expectEnd(), (error: unknown) => this.#fail(error));
+    this.#answered.then(
+      () => this.#expectEnd(),
+      (error: unknown) => this.#fail(error),
+    );
   }
 
-  /** Resolves when the file has been made, so permission, safe mode and a name that exists are told before any data is sent. */
+  /**
+   * Resolves when the file has been made, so permission, safe mode and a name that exists are told before any
+   * data is sent.
+   */
   static async begin(client: WebHdfsClient, path: string, options: CreateOptions): Promise<Upload> {
     const choose = options.chooseReceiver ?? firstOffered;
     const unreachable = new Set<string>();
@@ -84,10 +106,13 @@ export class Upload {
         const redirect = await choose((moreFlags) => offerOf(client, path, options, moreFlags), unreachable);
         receiver = redirect.name;
         const upload = Upload.#to(redirect, client, path, options);
-        await upload.#untilMade(async () => takesDataFirst(redirect) || (await fileIdOf(client, path, options)) !== before);
+        await upload.#untilMade(
+          async () => takesDataFirst(redirect) || (await fileIdOf(client, path, options)) !== before,
+        );
         return upload;
       } catch (error) {
-        const again = error instanceof WebHdfsError && error.dataNode && NEVER_REACHED.has(error.exception ?? '');
+        const again =
+          error instanceof WebHdfsError && error.dataNode && NEVER_REACHED.has(error.exception ?? '');
         if (!again || attempt === RECEIVERS) throw error;
         unreachable.add(receiver);
       }
@@ -96,9 +121,21 @@ export class Upload {
 
   static #to(redirect: Redirect, client: WebHdfsClient, path: string, options: CreateOptions): Upload {
     const headers = { 'Content-Type': 'application/octet-stream', 'Transfer-Encoding': 'chunked' };
-    const exchange: Exchange = { what: `CREATE ${path}`, method: 'PUT', ...redirect, dataNode: true, headers };
+    const exchange: Exchange = {
+      what: `CREATE ${path}`,
+      method: 'PUT',
+      ...redirect,
+      dataNode: true,
+      headers,
+    };
     const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
-    return new Upload(redirect.name, exchange, client.transport.begin(exchange, watch.signal), watch, new ChecksumOnTheWay(options.blockSize, client.options.newChunkSums?.()));
+    return new Upload(
+      redirect.name,
+      exchange,
+      client.transport.begin(exchange, watch.signal),
+      watch,
+      new ChecksumOnTheWay(options.blockSize, client.options.newChunkSums?.()),
+    );
   }
 
   /** Resolves when the connection has taken all of it; until then the buffer must not be changed. */
@@ -134,8 +171,9 @@ export class Upload {
   }
 
   /**
-   * A DataNode says 100 Continue before it has asked for the file to be made, so only the NameNode knows that it was. Data sent earlier
-   * would meet a connection that was closed with a refusal, and the refusal would be lost.
+   * A DataNode says 100 Continue before it has asked for the file to be made, so only the NameNode knows that
+   * it was. Data sent earlier would meet a connection that was closed with a refusal, and the refusal would
+   * be lost.
    */
   async #untilMade(made: () => Promise<boolean>): Promise<void> {
     this.#request.flushHeaders();
@@ -151,7 +189,14 @@ export class Upload {
   }
 
   #expectEnd(): void {
-    if (!this.#ended) this.#fail(new WebHdfsError('protocol', `${this.#exchange.what}: answered before all was sent`, placeOf(this.#exchange)));
+    if (!this.#ended)
+      this.#fail(
+        new WebHdfsError(
+          'protocol',
+          `${this.#exchange.what}: answered before all was sent`,
+          placeOf(this.#exchange),
+        ),
+      );
   }
 
   #wake(): Promise<void> {
@@ -173,7 +218,11 @@ export class Upload {
 const takesDataFirst = ({ url }: Redirect): boolean => url.searchParams.get('data') === 'true';
 
 /** A gateway that knows no ids says 0. */
-async function fileIdOf(client: WebHdfsClient, path: string, { signal }: CreateOptions): Promise<number | undefined> {
+async function fileIdOf(
+  client: WebHdfsClient,
+  path: string,
+  { signal }: CreateOptions,
+): Promise<number | undefined> {
   try {
     return (await client.status(path, { signal })).fileId ?? 0;
   } catch (error) {
@@ -188,7 +237,12 @@ async function firstOffered(offer: OfferReceiver, unreachable: ReadonlySet<strin
   return offered;
 }
 
-async function offerOf(client: WebHdfsClient, path: string, options: CreateOptions, moreFlags: readonly string[] = []): Promise<Redirect> {
+async function offerOf(
+  client: WebHdfsClient,
+  path: string,
+  options: CreateOptions,
+  moreFlags: readonly string[] = [],
+): Promise<Redirect> {
   const flags = [...(options.createFlags ?? []), ...moreFlags];
   const parameters = {
     replication: options.replication,
@@ -198,13 +252,25 @@ async function offerOf(client: WebHdfsClient, path: string, options: CreateOptio
     createflag: flags.length > 0 ? flags.join(',') : undefined,
     excludedatanodes: options.excludeDataNodes?.join(','),
   };
-  const { what, redirect } = await client.nameNodes.ask({ op: 'CREATE', method: 'PUT', path, parameters, idempotent: true, signal: options.signal });
+  const { what, redirect } = await client.nameNodes.ask({
+    op: 'CREATE',
+    method: 'PUT',
+    path,
+    parameters,
+    idempotent: true,
+    signal: options.signal,
+  });
   if (!redirect) throw new WebHdfsError('protocol', `${what}: no DataNode was named`);
   return redirect;
 }
 
 /** A whole file, from pieces. */
-export async function upload(client: WebHdfsClient, path: string, data: Iterable<Buffer> | AsyncIterable<Buffer>, options: CreateOptions): Promise<Uploaded> {
+export async function upload(
+  client: WebHdfsClient,
+  path: string,
+  data: Iterable<Buffer> | AsyncIterable<Buffer>,
+  options: CreateOptions,
+): Promise<Uploaded> {
   const file = await Upload.begin(client, path, options);
   try {
     for await (const piece of data) await file.write(piece);

@@ -1,6 +1,7 @@
 /**
- * Limits a wait for the network, and carries the caller's AbortSignal into it. Its own timer and listener, not AbortSignal.any of
- * AbortSignal.timeout: in Node 20 the garbage collector can take those away before they fire.
+ * Limits a wait for the network, and carries the caller's AbortSignal into it. Its own timer and listener,
+ * not AbortSignal.any of AbortSignal.timeout: in Node 20 the garbage collector can take those away before
+ * they fire.
  */
 import { WebHdfsError, transportError } from './errors.js';
 
@@ -47,9 +48,18 @@ export class Watch {
   }
 
   /** What an error out of `wait` means. */
-  failure(what: string, error: unknown, place: { node: string; dataNode: boolean; answered?: boolean }): WebHdfsError {
-    if (this.#outer?.aborted) return new WebHdfsError('aborted', `${what}: aborted`, { ...place, cause: this.#outer.reason });
-    if (this.#timedOut) return new WebHdfsError('timeout', `${what}: ${place.node} did nothing for ${this.#ms / 1000} s`, { ...place, cause: error });
+  failure(
+    what: string,
+    error: unknown,
+    place: { node: string; dataNode: boolean; answered?: boolean },
+  ): WebHdfsError {
+    if (this.#outer?.aborted)
+      return new WebHdfsError('aborted', `${what}: aborted`, { ...place, cause: this.#outer.reason });
+    if (this.#timedOut)
+      return new WebHdfsError('timeout', `${what}: ${place.node} did nothing for ${this.#ms / 1000} s`, {
+        ...place,
+        cause: error,
+      });
     return transportError(what, error, place);
   }
 

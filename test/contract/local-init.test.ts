@@ -29,14 +29,23 @@ describe('pars store init (R22)', () => {
 
   it('records that it was allowed, and status repeats it', async () => {
     await initLocalStore(path, { allowSameDevice: true });
-    expect(JSON.parse(await readFile(join(directories[1]!, 'pars-store.json'), 'utf8'))).toMatchObject({ format: 1, index: 1, directories, allowSameDevice: true });
-    expect((await LocalStore.fromPath(path, { disk: plainDisk }).status()).warnings.join()).toContain('3 directories lie on 1 device');
+    expect(JSON.parse(await readFile(join(directories[1]!, 'pars-store.json'), 'utf8'))).toMatchObject({
+      format: 1,
+      index: 1,
+      directories,
+      allowSameDevice: true,
+    });
+    expect((await LocalStore.fromPath(path, { disk: plainDisk }).status()).warnings.join()).toContain(
+      '3 directories lie on 1 device',
+    );
   });
 
   it('refuses directories that hold something else, but not the lost+found of a new disk', async () => {
     for (const directory of directories) await mkdir(join(directory, 'lost+found'), { recursive: true });
     await writeFile(join(directories[2]!, 'photo.jpg'), '');
-    expect((await failure(initLocalStore(path, { allowSameDevice: true }), 'refused')).message).toContain('photo.jpg');
+    expect((await failure(initLocalStore(path, { allowSameDevice: true }), 'refused')).message).toContain(
+      'photo.jpg',
+    );
     await rm(join(directories[2]!, 'photo.jpg'));
     await initLocalStore(path, { allowSameDevice: true });
     expect(await LocalStore.fromPath(path, { disk: plainDisk }).list('')).toEqual([]);
@@ -55,7 +64,10 @@ describe('pars store init (R22)', () => {
     expect((await failure(initLocalStore(path), 'refused')).hint).toContain(`--replace ${directories[1]}`);
     const result = await initLocalStore(path, { replace: directories[1]! });
     expect(result).toMatchObject({ storeId, marked: [directories[1]] });
-    expect(await LocalStore.fromPath(path, { disk: plainDisk }).status()).toMatchObject({ usablePlaces: 3, storeId });
+    expect(await LocalStore.fromPath(path, { disk: plainDisk }).status()).toMatchObject({
+      usablePlaces: 3,
+      storeId,
+    });
   });
 
   it('replaces only what is empty and was lost', async () => {

@@ -25,7 +25,15 @@ if (!possible) {
 describe.skipIf(!possible)('a local store on file systems of its own', () => {
   it('R20, R22: a full disk leaves nothing behind; a disk unmounted under it is never written', async () => {
     const root = await mkdtemp(join(tmpdir(), 'pars-mounts-'));
-    const { stdout } = await promisify(execFile)('unshare', ['--mount', '--propagation', 'private', process.execPath, 'node_modules/.bin/vite-node', SCRIPT, root]);
+    const { stdout } = await promisify(execFile)('unshare', [
+      '--mount',
+      '--propagation',
+      'private',
+      process.execPath,
+      'node_modules/.bin/vite-node',
+      SCRIPT,
+      root,
+    ]);
     await rm(root, { recursive: true });
     expect(JSON.parse(stdout)).toEqual({
       small: 'done',

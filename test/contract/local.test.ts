@@ -10,13 +10,23 @@ import { native } from '../../src/native.js';
 import { LocalStore } from '../../src/stores/local/local-store.js';
 import { type Files, nodeFiles } from '../../src/stores/local/files.js';
 import { plainDisk } from '../support/disk-primitives.js';
-import { copiesOf, diskFailure, failing, filesIn, flipByte, type LocalFixture, localFixture, PLACES } from '../support/local-store.js';
+import {
+  copiesOf,
+  diskFailure,
+  failing,
+  filesIn,
+  flipByte,
+  type LocalFixture,
+  localFixture,
+  PLACES,
+} from '../support/local-store.js';
 import { failure, put, sha256, storeContract } from './store.js';
 
 storeContract('local:', () => localFixture(), PLACES);
 
 const ADDON = 'build/Release/pars.node';
-if (existsSync(ADDON)) storeContract('local: with the addon', () => localFixture(nodeFiles, native()), PLACES);
+if (existsSync(ADDON))
+  storeContract('local: with the addon', () => localFixture(nodeFiles, native()), PLACES);
 else if (process.env['CI']) throw new Error(`${ADDON} is not built`);
 else console.warn(`SKIPPED: the store with the addon, because ${ADDON} is not built`);
 
@@ -42,7 +52,9 @@ describe('a local store', () => {
     it('finds a short file', async () => {
       const object = await put(store, 'g/s/x', randomBytes(1000), 3);
       await truncate(join(directories[2]!, 'g/s/x'), 999);
-      expect((await failure(store.verify(object), 'corrupt')).message).toContain('999 bytes on the disk, 1000 were written');
+      expect((await failure(store.verify(object), 'corrupt')).message).toContain(
+        '999 bytes on the disk, 1000 were written',
+      );
     });
 
     it('counts copies: one that is gone is not proven', async () => {
@@ -59,7 +71,10 @@ describe('a local store', () => {
 
     it('reads past the page cache through the addon', async () => {
       const seen: number[] = [];
-      const disk = { ...plainDisk, hashFileUncached: (fd: number) => (seen.push(fd), plainDisk.hashFileUncached(fd)) };
+      const disk = {
+        ...plainDisk,
+        hashFileUncached: (fd: number) => (seen.push(fd), plainDisk.hashFileUncached(fd)),
+      };
       const watched = LocalStore.fromPath(fixture.path, { disk });
       await watched.verify(await put(watched, 'g/s/x', randomBytes(10), 3));
       expect(seen).toHaveLength(3);
@@ -74,7 +89,9 @@ describe('a local store', () => {
 
     it('spreads single copies over the directories, the same way every time', async () => {
       for (let i = 0; i < 60; i++) await put(store, `g/s/clean-cache.${i}`, Buffer.from('x'), 1);
-      const counts = await Promise.all(directories.map(async (directory) => (await readdir(join(directory, 'g/s'))).length));
+      const counts = await Promise.all(
+        directories.map(async (directory) => (await readdir(join(directory, 'g/s'))).length),
+      );
       expect(Math.min(...counts)).toBeGreaterThanOrEqual(10);
       const [before = ''] = await copiesOf(directories, 'g/s/clean-cache.7');
       await store.remove('g/s/clean-cache.7');
@@ -82,14 +99,22 @@ describe('a local store', () => {
       expect(await copiesOf(directories, 'g/s/clean-cache.7')).toEqual([before]);
     });
 
-    it('leaves the old copies where an object that takes another\'s place cannot be renamed on every disk', async () => {
+    it("leaves the old copies where an object that takes another's place cannot be renamed on every disk", async () => {
       const [old, young] = [Buffer.from('old'), Buffer.from('new')];
       await put(store, 'g/s/manifest.json', old, 3);
       const files = failing({
-        rename: (from, to) => (String(to).startsWith(directories[1]!) ? Promise.reject(diskFailure('EIO')) : nodeFiles.rename(from, to)),
+        rename: (from, to) =>
+          String(to).startsWith(directories[1]!)
+            ? Promise.reject(diskFailure('EIO'))
+            : nodeFiles.rename(from, to),
       });
-      await failure(put(LocalStore.fromPath(fixture.path, { files, disk: plainDisk }), 'g/s/manifest.json', young, 3), 'unreachable');
-      const found = await Promise.all((await copiesOf(directories, 'g/s/manifest.json')).map((path) => readFile(path)));
+      await failure(
+        put(LocalStore.fromPath(fixture.path, { files, disk: plainDisk }), 'g/s/manifest.json', young, 3),
+        'unreachable',
+      );
+      const found = await Promise.all(
+        (await copiesOf(directories, 'g/s/manifest.json')).map((path) => readFile(path)),
+      );
       expect(found).toEqual([young, old, young]);
       expect((await filesIn(directories)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
     });
@@ -139,7 +164,10 @@ describe('a local store', () => {
       for (const directory of directories) await rename(directory, `${directory}-gone`);
       await failure(store.status(), 'unreachable');
       await failure(store.list(''), 'unreachable');
-      await failure(store.readWhole('g/s/x', () => true), 'unreachable');
+      await failure(
+        store.readWhole('g/s/x', () => true),
+        'unreachable',
+      );
       await failure(store.readRange('g/s/x', 0, 100, sha256(data)), 'unreachable');
       for (const directory of directories) await rename(`${directory}-gone`, directory);
       expect(await store.readRange('g/s/x', 0, 100, sha256(data))).toEqual(data);
@@ -195,8 +223,10 @@ describe('a local store', () => {
       await put(store, 'g/s/x', Buffer.from('x'), 3);
       await store.createExclusive('g/s/state', Buffer.from('x'), { copies: 2 });
       for (const directory of directories) {
-        for (const name of ['', 'g', 'g/s']) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o700);
-        for (const name of ['pars-store.json', 'g/s/x', 'g/s/state']) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o600);
+        for (const name of ['', 'g', 'g/s'])
+          expect((await stat(join(directory, name))).mode & 0o777).toBe(0o700);
+        for (const name of ['pars-store.json', 'g/s/x', 'g/s/state'])
+          expect((await stat(join(directory, name))).mode & 0o777).toBe(0o600);
       }
     });
   });
@@ -219,14 +249,23 @@ describe('a local store', () => {
 
     it('a claim is made on the others, and nothing stays in its mount point', async () => {
       const files = unmounting(directories[1]!);
-      expect(await LocalStore.fromPath(fixture.path, { files, disk: plainDisk }).createExclusive('g/s/x', Buffer.from('x'), { copies: 1 })).toBe(true);
+      expect(
+        await LocalStore.fromPath(fixture.path, { files, disk: plainDisk }).createExclusive(
+          'g/s/x',
+          Buffer.from('x'),
+          { copies: 1 },
+        ),
+      ).toBe(true);
       expect(await readdir(directories[1]!)).toEqual([]);
       expect(await copiesOf(directories, 'g/s/x')).toHaveLength(2);
     });
 
     it('an object is not written at all, and nothing stays of it', async () => {
       const files = unmounting(directories[1]!);
-      await failure(put(LocalStore.fromPath(fixture.path, { files, disk: plainDisk }), 'g/s/x', randomBytes(1000), 3), 'unreachable');
+      await failure(
+        put(LocalStore.fromPath(fixture.path, { files, disk: plainDisk }), 'g/s/x', randomBytes(1000), 3),
+        'unreachable',
+      );
       expect(await readdir(directories[1]!)).toEqual([]);
       expect(await copiesOf(directories, 'g/s/x')).toEqual([]);
     });
@@ -240,7 +279,8 @@ describe('a local store', () => {
           const handle = await nodeFiles.open(...args);
           if (!String(args[0]).startsWith(directories[1]!) || args[1] !== 'wx') return handle;
           const writev = handle.writev.bind(handle);
-          handle.writev = (buffers, position) => (written++ > 0 ? Promise.reject(diskFailure(code)) : writev(buffers, position));
+          handle.writev = (buffers, position) =>
+            written++ > 0 ? Promise.reject(diskFailure(code)) : writev(buffers, position);
           return handle;
         },
       });
@@ -249,17 +289,25 @@ describe('a local store', () => {
       expect(await filesIn(directories)).toEqual([]);
     });
 
-    it.each(['rename', 'link'] as const)('takes back what it published when %s fails on one disk', async (step) => {
-      const files = failing({
-        [step]: async (from: string, to: string) => {
-          if (to.startsWith(directories[2]!)) throw diskFailure('EIO');
-          return nodeFiles[step](from, to);
-        },
-      });
-      const ill = LocalStore.fromPath(fixture.path, { files, disk: plainDisk });
-      await failure(step === 'rename' ? put(ill, 'g/s/x', Buffer.from('x'), 3) : ill.createExclusive('g/s/x', Buffer.from('x'), { copies: 3 }), 'unreachable');
-      expect(await filesIn(directories)).toEqual([]);
-    });
+    it.each(['rename', 'link'] as const)(
+      'takes back what it published when %s fails on one disk',
+      async (step) => {
+        const files = failing({
+          [step]: async (from: string, to: string) => {
+            if (to.startsWith(directories[2]!)) throw diskFailure('EIO');
+            return nodeFiles[step](from, to);
+          },
+        });
+        const ill = LocalStore.fromPath(fixture.path, { files, disk: plainDisk });
+        await failure(
+          step === 'rename'
+            ? put(ill, 'g/s/x', Buffer.from('x'), 3)
+            : ill.createExclusive('g/s/x', Buffer.from('x'), { copies: 3 }),
+          'unreachable',
+        );
+        expect(await filesIn(directories)).toEqual([]);
+      },
+    );
 
     it('does not call a copy corrupt that it could not see', async () => {
       const data = randomBytes(100);
@@ -302,7 +350,10 @@ describe('a local store', () => {
       for (;;) { await writer.write(Buffer.alloc(1 << 20, 1)); console.log('more'); await new Promise((r) => setTimeout(r, 5)); }`;
     const file = join(fixture.root, 'upload.ts');
     await writeFile(file, script);
-    const child = spawn(process.execPath, ['node_modules/.bin/vite-node', file], { stdio: ['ignore', 'pipe', 'inherit'], cwd: process.cwd() });
+    const child = spawn(process.execPath, ['node_modules/.bin/vite-node', file], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      cwd: process.cwd(),
+    });
     await once(child.stdout, 'data');
     await sleep(50);
     child.kill('SIGKILL');

@@ -13,8 +13,8 @@ export interface StoreFixture {
   /** A second view of the same store, as another process has it. */
   reopen(): Store;
   /**
-   * Spoils one copy of an object on its medium; false when the object has no more good copies. Where the medium makes copies by itself
-   * the second call spoils all that are left.
+   * Spoils one copy of an object on its medium; false when the object has no more good copies. Where the
+   * medium makes copies by itself the second call spoils all that are left.
    */
   corruptOneCopy(name: string): Promise<boolean>;
   dispose(): Promise<void>;
@@ -35,7 +35,13 @@ export async function failure(work: Promise<unknown>, kind: ErrorKind): Promise<
   return error as ParsError;
 }
 
-export async function put(store: Store, name: string, data: Buffer, copies = 2, chunk = 64 << 10): Promise<StoredObject> {
+export async function put(
+  store: Store,
+  name: string,
+  data: Buffer,
+  copies = 2,
+  chunk = 64 << 10,
+): Promise<StoredObject> {
   const writer = await store.create(name, { copies, critical: true });
   for (let at = 0; at < data.length; at += chunk) await writer.write(data.subarray(at, at + chunk));
   return writer.close();
@@ -68,7 +74,9 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       const object = await put(store, 'g/s/pack.0', data);
       expect(object).toMatchObject({ name: 'g/s/pack.0', bytes: data.length, copies: 2 });
       const range = data.subarray(1000, 250_000);
-      expect(await fixture.reopen().readRange('g/s/pack.0', 1000, range.length, sha256(range))).toEqual(range);
+      expect(await fixture.reopen().readRange('g/s/pack.0', 1000, range.length, sha256(range))).toEqual(
+        range,
+      );
       await store.verify(object);
     });
 
@@ -76,10 +84,21 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       const data = randomBytes(12 << 20);
       await put(store, 'g/s/pack.0', data);
       const reopened = fixture.reopen();
-      const ranges: [from: number, to: number][] = [[0, 1000], [5000, 90_000], [200_000, 3_000_000], [3_000_000, 3_000_001], [9_000_000, 12_000_000], [100_000, 100_100], [100_050, 700_000]];
+      const ranges: [from: number, to: number][] = [
+        [0, 1000],
+        [5000, 90_000],
+        [200_000, 3_000_000],
+        [3_000_000, 3_000_001],
+        [9_000_000, 12_000_000],
+        [100_000, 100_100],
+        [100_050, 700_000],
+      ];
       for (const [from, to] of ranges) {
         const range = data.subarray(from, to);
-        expect(range.equals(await reopened.readRange('g/s/pack.0', from, range.length, sha256(range))), `${from} to ${to}`).toBe(true);
+        expect(
+          range.equals(await reopened.readRange('g/s/pack.0', from, range.length, sha256(range))),
+          `${from} to ${to}`,
+        ).toBe(true);
       }
       await reopened.close();
     });
@@ -120,10 +139,16 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       const data = randomBytes(1000);
       await put(store, 'g/s/x', data);
       await failure(store.readRange('g/s/y', 0, 1000, sha256(data)), 'missing');
-      await failure(store.readWhole('g/s/y', () => true), 'missing');
+      await failure(
+        store.readWhole('g/s/y', () => true),
+        'missing',
+      );
       await failure(store.readRange('g/s/x', 0, 1001, sha256(data)), 'corrupt');
       await failure(store.readRange('g/s/x', 0, 1000, sha256(Buffer.alloc(1))), 'corrupt');
-      await failure(store.readWhole('g/s/x', () => false), 'corrupt');
+      await failure(
+        store.readWhole('g/s/x', () => false),
+        'corrupt',
+      );
     });
 
     it('falls over to a good copy, and is corrupt only when none is left', async () => {
@@ -135,7 +160,10 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       expect(await store.readWhole('g/s/x', (copy) => copy.equals(data))).toEqual(data);
       expect(await fixture.corruptOneCopy('g/s/x')).toBe(true);
       await failure(store.readRange('g/s/x', 0, 5000, sha256(data)), 'corrupt');
-      await failure(store.readWhole('g/s/x', (copy) => copy.equals(data)), 'corrupt');
+      await failure(
+        store.readWhole('g/s/x', (copy) => copy.equals(data)),
+        'corrupt',
+      );
     });
 
     it('looks at copies without throwing, and mends them from a good one', async () => {
@@ -150,7 +178,9 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       await store.mend(object, { waitMs: COPIES_WAIT_MS });
       await store.verify(object);
       await store.mend({ ...object, copies: places }, { waitMs: COPIES_WAIT_MS });
-      expect((await failure(store.mend({ ...object, copies: places + 1 }, { waitMs: 500 }), 'missing')).message).toContain(`${places} of ${places + 1} copies`);
+      expect(
+        (await failure(store.mend({ ...object, copies: places + 1 }, { waitMs: 500 }), 'missing')).message,
+      ).toContain(`${places} of ${places + 1} copies`);
       await store.verify({ ...object, copies: places });
       expect(await store.inspect({ ...object, name: 'g/s/y' }, { read: true })).toMatchObject({ good: 0 });
       await failure(store.mend({ ...object, name: 'g/s/y' }, { waitMs: 0 }), 'missing');
@@ -160,7 +190,10 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       await put(store, 'g/s/x', Buffer.from('1'), 2);
       expect((await store.readWhole('g/s/x', () => true, Number)).toString()).toBe('1');
       await put(store, 'g/s/x', Buffer.from('2'), 2);
-      expect((await store.readWhole('g/s/x', () => true, Number)).toString(), 'what is written again is replaced').toBe('2');
+      expect(
+        (await store.readWhole('g/s/x', () => true, Number)).toString(),
+        'what is written again is replaced',
+      ).toBe('2');
     });
 
     it('does not prove what is not there, or is there too seldom', async () => {
@@ -177,7 +210,11 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
     });
 
     it('creates exclusively: once, whoever comes first', async () => {
-      const claims = await Promise.all(Array.from({ length: 12 }, (_, i) => fixture.reopen().createExclusive('g/s/state-x', Buffer.from(`claim ${i}`), { copies: 2 })));
+      const claims = await Promise.all(
+        Array.from({ length: 12 }, (_, i) =>
+          fixture.reopen().createExclusive('g/s/state-x', Buffer.from(`claim ${i}`), { copies: 2 }),
+        ),
+      );
       expect(claims.filter(Boolean)).toHaveLength(1);
       const winner = claims.indexOf(true);
       expect((await store.readWhole('g/s/state-x', () => true)).toString()).toBe(`claim ${winner}`);
@@ -196,7 +233,21 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       expect(await store.list('')).toEqual([]);
     });
 
-    it.each(['../x', 'a/../x', '/x', 'a//x', '', '.', '.hidden', 'a/.x', '-a', "-a b;$(x)'é", 'a b', 'x'.repeat(200), 'a\0b'])('never makes a path of %j (R23)', async (name) => {
+    it.each([
+      '../x',
+      'a/../x',
+      '/x',
+      'a//x',
+      '',
+      '.',
+      '.hidden',
+      'a/.x',
+      '-a',
+      "-a b;$(x)'é",
+      'a b',
+      'x'.repeat(200),
+      'a\0b',
+    ])('never makes a path of %j (R23)', async (name) => {
       await failure(store.create(name, { copies: 1, critical: false }), 'internal');
       await failure(store.createExclusive(name, Buffer.alloc(1), { copies: 1 }), 'internal');
       await failure(store.readRange(name, 0, 1, sha256(Buffer.alloc(1))), 'internal');

@@ -1,9 +1,20 @@
 /**
- * Offload, hydrate, the hook, drain and prune, each stopped before any of the changes it makes to a file system (the store's directories,
- * the image, the host's notes): the image is an image or a stub that works, every committed snapshot is whole, and after the next offload and a prune nothing is left over.
+ * Offload, hydrate, the hook, drain and prune, each stopped before any of the changes it makes to a file
+ * system (the store's directories, the image, the host's notes): the image is an image or a stub that works,
+ * every committed snapshot is whole, and after the next offload and a prune nothing is left over.
  */
 import { forgetProcess, stopAfter } from '../support/stopping.js';
-import { mkdir, mkdtemp, open, readdir, readFile, rm, utimes, writeFile, type FileHandle } from 'node:fs/promises';
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  utimes,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,13 +38,19 @@ import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 
 const HOST = { machineId: '0'.repeat(32), host: 'test' };
 const RETENTION = { keepLast: 1, maxAgeMs: 0, consumedMs: 0, orphanGraceMs: 0 };
-/** Every change by default would take too long for a gate: each run takes every so many, from a random one. PARS_EVERY_STEP=1 takes all. */
+/**
+ * Every change by default would take too long for a gate: each run takes every so many, from a random one.
+ * PARS_EVERY_STEP=1 takes all.
+ */
 const STRIDE = Number(process.env['PARS_EVERY_STEP'] ?? 60);
 /** Far more than any of them makes: a loop that does not end is a failure. */
 const MOST = 2000;
 
 const original = smallImage({ frames: 1700 }).bytes;
-const other = smallImage({ frames: 1600, xml: domainXml({ name: 'other', uuid: `99999999${UUID.slice(8)}` }) }).bytes;
+const other = smallImage({
+  frames: 1600,
+  xml: domainXml({ name: 'other', uuid: `99999999${UUID.slice(8)}` }),
+}).bytes;
 
 let root: string;
 let image: string;
@@ -49,7 +66,11 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 /** A host as new, with the image saved on it. */
 async function fresh(): Promise<void> {
   await rm(root, { recursive: true, force: true });
-  [image, stateDir, directories] = [join(root, 'saves', 'g.save'), join(root, 'state'), ['d1', 'd2', 'd3'].map((name) => join(root, name))];
+  [image, stateDir, directories] = [
+    join(root, 'saves', 'g.save'),
+    join(root, 'state'),
+    ['d1', 'd2', 'd3'].map((name) => join(root, name)),
+  ];
   await mkdir(join(root, 'saves'), { recursive: true });
   await mkdir(stateDir);
   await initLocalStore(directories.join(','), { allowSameDevice: true });
@@ -57,16 +78,36 @@ async function fresh(): Promise<void> {
 }
 
 const store = (): LocalStore => LocalStore.fromPath(directories.join(','));
-const place = (): PrunePlace => ({ store: store(), host: HOST, registry: new StubRegistry(stateDir), retention: RETENTION, stateDir });
+const place = (): PrunePlace => ({
+  store: store(),
+  host: HOST,
+  registry: new StubRegistry(stateDir),
+  retention: RETENTION,
+  stateDir,
+});
 
 function offloadOf(path: string): Promise<unknown> {
-  return asJob(stateDir, 'offload', path, () => offload(path, place(), { policy: policyByName('pars'), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1 }));
+  return asJob(stateDir, 'offload', path, () =>
+    offload(path, place(), {
+      policy: policyByName('pars'),
+      policyIsFixed: true,
+      keepLocal: false,
+      force: false,
+      managedSave: true,
+      leaseWaitMs: 1000,
+      level: 1,
+    }),
+  );
 }
 
 async function hydrateImage(): Promise<void> {
   const file = await ImageFile.open(image);
   try {
-    await hydrate(file, { store: async () => store(), host: HOST, registry: new StubRegistry(stateDir) }, { force: false, acceptChangedDisks: false, lockWaitMs: 0 });
+    await hydrate(
+      file,
+      { store: async () => store(), host: HOST, registry: new StubRegistry(stateDir) },
+      { force: false, acceptChangedDisks: false, lockWaitMs: 0 },
+    );
   } finally {
     await file.close();
   }
@@ -75,14 +116,30 @@ async function hydrateImage(): Promise<void> {
 /** As libvirt calls it: the image is open in the process that runs the hook. */
 async function wake(): Promise<void> {
   await restoreBegin({
-    domainUuid: UUID, parentPid: process.pid, openStore: async () => store(), registry: new StubRegistry(stateDir), host: HOST,
-    times: { deadlineMs: 60_000, waitForStoreMs: 0 }, asJob: (path, work) => asJob(stateDir, 'hydrate', path, work),
+    domainUuid: UUID,
+    parentPid: process.pid,
+    openStore: async () => store(),
+    registry: new StubRegistry(stateDir),
+    host: HOST,
+    times: { deadlineMs: 60_000, waitForStoreMs: 0 },
+    asJob: (path, work) => asJob(stateDir, 'hydrate', path, work),
   });
 }
 
 async function drain(): Promise<void> {
-  const ok = (path: string): Promise<boolean> => offloadOf(path).then(() => true, () => false);
-  await offloadPending({ stateDir, saveDir: join(root, 'saves'), concurrency: 2, largestFirst: async () => true, patient: true, offload: ok });
+  const ok = (path: string): Promise<boolean> =>
+    offloadOf(path).then(
+      () => true,
+      () => false,
+    );
+  await offloadPending({
+    stateDir,
+    saveDir: join(root, 'saves'),
+    concurrency: 2,
+    largestFirst: async () => true,
+    patient: true,
+    offload: ok,
+  });
 }
 
 async function stateOf(path: string, whole: Buffer): Promise<'image' | 'stub' | 'neither'> {
@@ -119,7 +176,8 @@ async function expectSound(): Promise<void> {
 async function aDayPasses(): Promise<void> {
   const then = new Date(Date.now() - 25 * 3_600_000);
   for (const directory of directories) {
-    for (const name of await readdir(directory, { recursive: true })) await utimes(join(directory, name), then, then);
+    for (const name of await readdir(directory, { recursive: true }))
+      await utimes(join(directory, name), then, then);
   }
 }
 
@@ -128,13 +186,19 @@ async function expectNothingLeft(images = 1): Promise<void> {
   await aDayPasses();
   await prune(place(), { yes: true });
   expect(await listSnapshots(store())).toHaveLength(images);
-  const files = (await Promise.all([...directories, stateDir].map((directory) => readdir(directory, { recursive: true })))).flat();
+  const files = (
+    await Promise.all([...directories, stateDir].map((directory) => readdir(directory, { recursive: true })))
+  ).flat();
   expect(files.filter((name) => name.endsWith('.tmp') || name.includes('incomplete'))).toEqual([]);
   expect((await new StubRegistry(stateDir).all()).length).toBe(images);
 }
 
 /** Stops `work` at each of its changes in turn; says how many there were. */
-async function stopAtEach(prepare: () => Promise<void>, work: () => Promise<unknown>, check: () => Promise<void>): Promise<number> {
+async function stopAtEach(
+  prepare: () => Promise<void>,
+  work: () => Promise<unknown>,
+  check: () => Promise<void>,
+): Promise<number> {
   for (let k = Math.floor(Math.random() * STRIDE); k < MOST; k += STRIDE) {
     await prepare();
     const { stopped, done, error } = await stopAfter(k, work);
@@ -144,7 +208,10 @@ async function stopAtEach(prepare: () => Promise<void>, work: () => Promise<unkn
     }
     await forgetProcess(stateDir);
     await check().catch((failure: unknown) => {
-      throw new Error(`stopped after ${k} changes (${done.slice(-3).join(', ')}): ${(failure as Error).stack ?? String(failure)}`);
+      throw new Error(
+        `stopped after ${k} changes (${done.slice(-3).join(', ')}): `
+          + `${(failure as Error).stack ?? String(failure)}`,
+      );
     });
   }
   throw new Error(`more than ${MOST} changes`);
@@ -225,10 +292,14 @@ it('a prune, of a consumed snapshot, an orphan, a fragment and temporary files',
     await writeFile(image, original);
     await offloadOf(image);
   };
-  const count = await stopAtEach(prepare, () => prune(place(), { yes: true }), async () => {
-    expect(await stateOf(image, original)).toBe('stub');
-    expect(await expectSnapshotsWhole()).toBeGreaterThanOrEqual(1);
-    await expectNothingLeft();
-  });
+  const count = await stopAtEach(
+    prepare,
+    () => prune(place(), { yes: true }),
+    async () => {
+      expect(await stateOf(image, original)).toBe('stub');
+      expect(await expectSnapshotsWhole()).toBeGreaterThanOrEqual(1);
+      await expectNothingLeft();
+    },
+  );
   expect(count).toBeGreaterThan(5);
 }, 600_000);

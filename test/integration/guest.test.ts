@@ -1,6 +1,6 @@
 /**
- * The main job, on real guests under a real libvirt: save, offload by the hook, start, and let the guest judge.
- * Letters are those of issue 3, "Shown by".
+ * The main job, on real guests under a real libvirt: save, offload by the hook, start, and let the guest
+ * judge. Letters are those of issue 3, "Shown by".
  */
 import { execFile } from 'node:child_process';
 import { constants, copyFileSync, openSync, closeSync, readSync, writeSync } from 'node:fs';
@@ -16,7 +16,10 @@ import { labMissing, type Guest } from '../support/lab.js';
 import { bytesOnDisk, ParsHost, STUB_LIMIT } from '../support/pars-host.js';
 
 const PAGE = 4096;
-/** The block bitmaps of its disk: 1 KiB for each 8 MiB. Of what it has in its cache it is one page in thousands. */
+/**
+ * The block bitmaps of its disk: 1 KiB for each 8 MiB. Of what it has in its cache it is one page in
+ * thousands.
+ */
 const BITMAPS_BYTES = 64 << 10;
 const MEMORY_MIB = 512;
 
@@ -45,9 +48,13 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
     await savedAndOffloaded('pars');
     await guest.start();
     const { line, reads } = await expectSound(guest);
-    // Of its files nothing: ext4 reads its block bitmaps ahead in the background, one by one, when it gets to it.
+    // Of its files nothing: ext4 reads its block bitmaps ahead in the background, one by one, when it gets to
+    // it.
     expect(reads * 512, line).toBeLessThan(BITMAPS_BYTES);
-    await expect(access(guest.hostImagePath), 'libvirt takes a managed save away after the start').rejects.toThrow();
+    await expect(
+      access(guest.hostImagePath),
+      'libvirt takes a managed save away after the start',
+    ).rejects.toThrow();
   });
 
   test('(b) comes back without its clean page cache, and reads it again from its disk', async () => {
@@ -85,12 +92,18 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
     await savedAndOffloaded('lean');
     const snapshot = await host.snapshotOf(guest);
     const { manifest } = await host.json<{ manifest: Manifest }>('show', snapshot);
-    const critical = [MANIFEST_NAME, 'index', ...manifest.objects.map(({ name }) => name).filter((name) => !name.startsWith('clean-cache.'))];
-    expect(critical).toEqual(expect.arrayContaining(['skeleton.0', 'kernel.0', 'anon.0'])); // the recovery lies in the skeleton's packs
+    const critical = [
+      MANIFEST_NAME,
+      'index',
+      ...manifest.objects.map(({ name }) => name).filter((name) => !name.startsWith('clean-cache.')),
+    ];
+    // the recovery lies in the skeleton's packs
+    expect(critical).toEqual(expect.arrayContaining(['skeleton.0', 'kernel.0', 'anon.0']));
     const on = (disk: string, name: string): string => join(disk, objectPath(snapshot, name));
     for (const disk of host.disks) for (const name of critical) await access(on(disk, name));
     const expendable = manifest.objects.filter(({ name }) => name.startsWith('clean-cache.'));
-    for (const disk of host.disks) for (const { name } of expendable) await rm(on(disk, name), { force: true });
+    for (const disk of host.disks)
+      for (const { name } of expendable) await rm(on(disk, name), { force: true });
     await guest.start();
     const { line, reads } = await expectSound(guest);
     expect(reads * 512, line).toBeGreaterThan(manifest.classes['clean-cache'].payloadPages * PAGE * 0.5);
@@ -130,22 +143,28 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
     await expectSound(guest);
   });
 
-  test.each([[[]], [['--bypass-cache']]])('saved to any path, offloaded by hand, is restored by virsh %j', async (flags) => {
-    await host.configure('lean');
-    guest = await host.boot({ memoryMiB: MEMORY_MIB });
-    const image = join(host.lab.dir, 'any where.save');
-    await guest.save(image, ...flags);
-    const { ino, size } = await stat(image);
-    const result = await host.json<{ image: string; freedBytes: number; storedBytes: number }>('offload', image);
-    expect(result).toMatchObject({ image, storedBytes: expect.any(Number) });
-    expect(result.freedBytes).toBeGreaterThan(size / 2);
-    expect(await stat(image)).toMatchObject({ ino, size });
-    expect(await bytesOnDisk(image)).toBeLessThan(STUB_LIMIT);
-    await guest.restore(image, ...flags);
-    await expectSound(guest);
-    expect((await stat(image)).ino).toBe(ino);
-    await rm(image);
-  });
+  test.each([[[]], [['--bypass-cache']]])(
+    'saved to any path, offloaded by hand, is restored by virsh %j',
+    async (flags) => {
+      await host.configure('lean');
+      guest = await host.boot({ memoryMiB: MEMORY_MIB });
+      const image = join(host.lab.dir, 'any where.save');
+      await guest.save(image, ...flags);
+      const { ino, size } = await stat(image);
+      const result = await host.json<{ image: string; freedBytes: number; storedBytes: number }>(
+        'offload',
+        image,
+      );
+      expect(result).toMatchObject({ image, storedBytes: expect.any(Number) });
+      expect(result.freedBytes).toBeGreaterThan(size / 2);
+      expect(await stat(image)).toMatchObject({ ino, size });
+      expect(await bytesOnDisk(image)).toBeLessThan(STUB_LIMIT);
+      await guest.restore(image, ...flags);
+      await expectSound(guest);
+      expect((await stat(image)).ino).toBe(ino);
+      await rm(image);
+    },
+  );
 
   test('does not start from a stub without the hook, and loses nothing', async () => {
     await savedAndOffloaded('lean');
@@ -166,7 +185,9 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
 
   test('gets its very image back under pars; and what minimal loses harms it when the recovery is left out', async () => {
     guest = await host.boot({ memoryMiB: MEMORY_MIB });
-    const [image, original, restored] = ['x.save', 'x.original', 'x.restored'].map((name) => join(host.lab.dir, name)) as [string, string, string];
+    const [image, original, restored] = ['x.save', 'x.original', 'x.restored'].map((name) =>
+      join(host.lab.dir, name),
+    ) as [string, string, string];
     await guest.save(image);
     copyFileSync(image, original, constants.COPYFILE_FICLONE);
     const whole = await host.json<{ snapshot: string }>('offload', '--policy', 'pars', image);
@@ -183,7 +204,10 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   });
 });
 
-/** Puts the original's bytes back into every page of a restored image but those that were lost, which stay zeros. */
+/**
+ * Puts the original's bytes back into every page of a restored image but those that were lost, which stay
+ * zeros.
+ */
 function undoRecovery(original: string, restored: string): void {
   const [from, into] = [openSync(original, 'r'), openSync(restored, 'r+')];
   const [page, zeros] = [Buffer.alloc(PAGE), Buffer.alloc(PAGE)];

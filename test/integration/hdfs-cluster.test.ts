@@ -1,4 +1,7 @@
-/** The laboratory's HDFS is a real one: nodes with addresses of their own, which die and come back, and NameNodes that take over. */
+/**
+ * The laboratory's HDFS is a real one: nodes with addresses of their own, which die and come back, and
+ * NameNodes that take over.
+ */
 import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,19 +19,27 @@ describe.skipIf(labMissing() !== undefined)('a cluster of the laboratory', () =>
   });
   afterAll(() => cluster?.stop());
 
-  const states = async (): Promise<string[]> => (await cluster.status()).map(({ name, state }) => `${name} ${state}`);
-  const processOf = async (name: string): Promise<number | undefined> => (await cluster.status()).find((daemon) => daemon.name === name)?.pid;
+  const states = async (): Promise<string[]> =>
+    (await cluster.status()).map(({ name, state }) => `${name} ${state}`);
+  const processOf = async (name: string): Promise<number | undefined> =>
+    (await cluster.status()).find((daemon) => daemon.name === name)?.pid;
 
-  it('has two NameNodes and live DataNodes, known by addresses of their own, and nothing beyond the loopback interface', async () => {
-    expect(await states()).toEqual(['nn1 active', 'nn2 standby', 'dn1 live', 'dn2 live', 'dn3 live']);
-    const report = await cluster.exec('dfsadmin', '-report');
-    const addresses = [...report.matchAll(/^Name: (127\.0\.1\.\d+):/gm)].map(([, address]) => address).sort();
-    expect(addresses).toEqual(['127.0.1.1', '127.0.1.2', '127.0.1.3']);
-    const processes = (await cluster.status()).map(({ pid }) => pid);
-    const listening = (await Promise.all(processes.map(listeners))).flat();
-    expect(listening.length).toBeGreaterThanOrEqual(2 * 2 + 3 * 3);
-    expect(listening.filter((address) => !address.startsWith('127.'))).toEqual([]);
-  });
+  it(
+    'has two NameNodes and live DataNodes, known by addresses of their own, and nothing beyond the '
+      + 'loopback interface',
+    async () => {
+      expect(await states()).toEqual(['nn1 active', 'nn2 standby', 'dn1 live', 'dn2 live', 'dn3 live']);
+      const report = await cluster.exec('dfsadmin', '-report');
+      const addresses = [...report.matchAll(/^Name: (127\.0\.1\.\d+):/gm)]
+        .map(([, address]) => address)
+        .sort();
+      expect(addresses).toEqual(['127.0.1.1', '127.0.1.2', '127.0.1.3']);
+      const processes = (await cluster.status()).map(({ pid }) => pid);
+      const listening = (await Promise.all(processes.map(listeners))).flat();
+      expect(listening.length).toBeGreaterThanOrEqual(2 * 2 + 3 * 3);
+      expect(listening.filter((address) => !address.startsWith('127.'))).toEqual([]);
+    },
+  );
 
   it('loses a DataNode and gets it back as another process with the same data', async () => {
     const before = await processOf('dn2');
@@ -76,12 +87,21 @@ describe.skipIf(labMissing() !== undefined)('a cluster of the laboratory', () =>
 
 /** Address of every socket that a process listens on. */
 async function listeners(pid: number): Promise<string[]> {
-  const files = await Promise.all((await readdir(`/proc/${pid}/fd`)).map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
+  const files = await Promise.all(
+    (await readdir(`/proc/${pid}/fd`)).map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')),
+  );
   const sockets = new Set(files.map((file) => /^socket:\[(\d+)\]$/.exec(file)?.[1]));
-  const tables = await Promise.all(['tcp', 'tcp6'].map((table) => readFile(`/proc/${pid}/net/${table}`, 'utf8')));
-  const rows = tables.join('').split('\n').map((line) => line.trim().split(/\s+/));
+  const tables = await Promise.all(
+    ['tcp', 'tcp6'].map((table) => readFile(`/proc/${pid}/net/${table}`, 'utf8')),
+  );
+  const rows = tables
+    .join('')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/));
   return rows.filter((row) => row[3] === '0A' && sockets.has(row[9])).map((row) => addressOf(row[1] ?? ''));
 }
 
 /** 0100007F:1F90 is 127.0.0.1:8080. */
-const addressOf = (hex: string): string => [...Buffer.from(hex.split(':')[0] ?? '', 'hex').reverse()].join('.') + `:${parseInt(hex.split(':')[1] ?? '', 16)}`;
+const addressOf = (hex: string): string =>
+  [...Buffer.from(hex.split(':')[0] ?? '', 'hex').reverse()].join('.')
+  + `:${parseInt(hex.split(':')[1] ?? '', 16)}`;

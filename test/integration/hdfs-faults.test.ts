@@ -1,6 +1,7 @@
 /**
- * Faults during an upload into a real HDFS (an HA pair, four DataNodes): whatever happens, the local image and every
- * committed snapshot are byte for byte what they were, no half snapshot is seen, and an error says what to do. R17, R20.
+ * Faults during an upload into a real HDFS (an HA pair, four DataNodes): whatever happens, the local image
+ * and every committed snapshot are byte for byte what they were, no half snapshot is seen, and an error says
+ * what to do. R17, R20.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ParsError, type ErrorKind } from '../../src/errors.js';
@@ -30,7 +31,12 @@ describe.skipIf(labMissing() !== undefined)('an offload into HDFS', () => {
   });
 
   const isError = (kind: ErrorKind, message: RegExp, hint: RegExp): void =>
-    expect(outcome).toMatchObject({ name: 'ParsError', kind, message: expect.stringMatching(message), hint: expect.stringMatching(hint) });
+    expect(outcome).toMatchObject({
+      name: 'ParsError',
+      kind,
+      message: expect.stringMatching(message),
+      hint: expect.stringMatching(hint),
+    });
   const isDone = (): void => expect(outcome).toMatchObject({ stub: true, alreadyStub: false });
   /** A fault that must not be felt; and at any rate nothing may be harmed by it. */
   const soundAfter = async (act?: () => Promise<void>, url?: string): Promise<void> => {
@@ -83,7 +89,10 @@ describe.skipIf(labMissing() !== undefined)('an offload into HDFS', () => {
     isDone();
   });
 
-  /** It is not felt, or the offload ends with words and goes through when begun anew: what the pipeline did at that instant decides. */
+  /**
+   * It is not felt, or the offload ends with words and goes through when begun anew: what the pipeline did at
+   * that instant decides.
+   */
   const expectSurvives = async (harm: () => Promise<void>, heal: () => Promise<void>): Promise<void> => {
     await soundAfter(harm).finally(heal);
     if (!(outcome instanceof ParsError)) return isDone();
@@ -92,14 +101,17 @@ describe.skipIf(labMissing() !== undefined)('an offload into HDFS', () => {
     isDone();
   };
 
-  it.each(['others', 'receiver'] as const)('survives that a DataNode of the pipeline is killed: of its %s', async (role) => {
-    let killed = 0;
-    const harm = async (): Promise<void> => {
-      killed = [(await pipelineOf(cluster))[role]].flat()[0] ?? 0;
-      await cluster.kill('dn', killed);
-    };
-    await expectSurvives(harm, () => cluster.startDaemon('dn', killed));
-  });
+  it.each(['others', 'receiver'] as const)(
+    'survives that a DataNode of the pipeline is killed: of its %s',
+    async (role) => {
+      let killed = 0;
+      const harm = async (): Promise<void> => {
+        killed = [(await pipelineOf(cluster))[role]].flat()[0] ?? 0;
+        await cluster.kill('dn', killed);
+      };
+      await expectSurvives(harm, () => cluster.startDaemon('dn', killed));
+    },
+  );
 
   it('survives that the disk of one DataNode of the pipeline is full', async () => {
     let full: number[] = [];
@@ -114,7 +126,11 @@ describe.skipIf(labMissing() !== undefined)('an offload into HDFS', () => {
     outcome = await lab.offload(() => fillDisks(cluster, ALL));
     await emptyDisks(cluster, ALL);
     // One whose blocks were all begun finds out by the copies that are missing.
-    expect(outcome).toMatchObject({ name: 'ParsError', kind: expect.stringMatching(/^(no-space|missing)$/), hint: expect.stringMatching(/DataNode/) });
+    expect(outcome).toMatchObject({
+      name: 'ParsError',
+      kind: expect.stringMatching(/^(no-space|missing)$/),
+      hint: expect.stringMatching(/DataNode/),
+    });
     await lab.untilRoom(3);
     await lab.expectSound(outcome);
     await soundAfter();

@@ -1,4 +1,7 @@
-/** The main job with its store in a real HDFS of five DataNodes, some of them dead when the guest is to come back. */
+/**
+ * The main job with its store in a real HDFS of five DataNodes, some of them dead when the guest is to come
+ * back.
+ */
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -39,7 +42,8 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     await cluster?.stop();
   });
   afterEach(async () => {
-    for (const { name, state } of await cluster.status()) if (state === 'down') await cluster.startDaemon('dn', Number(name.slice(2)));
+    for (const { name, state } of await cluster.status())
+      if (state === 'down') await cluster.startDaemon('dn', Number(name.slice(2)));
   });
 
   async function savedAndOffloaded(policy: string): Promise<Manifest> {
@@ -52,31 +56,48 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
   const kill = async (...numbers: number[]): Promise<void> => {
     for (const number of numbers) await cluster.kill('dn', number);
   };
-  const losses = async (): Promise<NotedLoss[]> => (await host.json<{ losses: NotedLoss[] }>('status')).losses;
+  const losses = async (): Promise<NotedLoss[]> =>
+    (await host.json<{ losses: NotedLoss[] }>('status')).losses;
 
-  test('comes back under lean with the DataNode dead that holds most of what is kept once, and it is noted what was lost', async () => {
-    const manifest = await savedAndOffloaded('lean');
-    const holders = await oneCopyBytes(client, ROOT, manifest);
-    expect(holders.length, JSON.stringify(holders)).toBe(5);
-    const [[fullest, bytes] = [0, 0]] = holders;
-    expect(bytes).toBeGreaterThanOrEqual(8 * MIB);
-    expect(bytes, JSON.stringify(holders)).toBeLessThan(holders.reduce((sum, [, held]) => sum + held, 0) / 2);
-    await kill(fullest);
-    await guest.start();
-    const { reads } = await expectSound(guest);
-    const [noted] = await losses();
-    expect(noted).toMatchObject({ domain: guest.name, image: guest.imagePath, snapshot: manifest.snapshot });
-    const { unexpected, recovered } = noted!.losses;
-    // What is lost is what lay there, compressed, and no more than was kept once.
-    expect(unexpected * PAGE).toBeGreaterThanOrEqual(bytes);
-    expect(unexpected).toBeLessThan(manifest.classes['clean-cache'].payloadPages);
-    expect(recovered).toBe(unexpected);
-    expect(reads * 512).toBeGreaterThan(recovered * PAGE * 0.5);
-  });
+  test(
+    'comes back under lean with the DataNode dead that holds most of what is kept once, and it is '
+      + 'noted what was lost',
+    async () => {
+      const manifest = await savedAndOffloaded('lean');
+      const holders = await oneCopyBytes(client, ROOT, manifest);
+      expect(holders.length, JSON.stringify(holders)).toBe(5);
+      const [[fullest, bytes] = [0, 0]] = holders;
+      expect(bytes).toBeGreaterThanOrEqual(8 * MIB);
+      expect(bytes, JSON.stringify(holders)).toBeLessThan(
+        holders.reduce((sum, [, held]) => sum + held, 0) / 2,
+      );
+      await kill(fullest);
+      await guest.start();
+      const { reads } = await expectSound(guest);
+      const [noted] = await losses();
+      expect(noted).toMatchObject({
+        domain: guest.name,
+        image: guest.imagePath,
+        snapshot: manifest.snapshot,
+      });
+      const { unexpected, recovered } = noted!.losses;
+      // What is lost is what lay there, compressed, and no more than was kept once.
+      expect(unexpected * PAGE).toBeGreaterThanOrEqual(bytes);
+      expect(unexpected).toBeLessThan(manifest.classes['clean-cache'].payloadPages);
+      expect(recovered).toBe(unexpected);
+      expect(reads * 512).toBeGreaterThan(recovered * PAGE * 0.5);
+    },
+  );
 
-  test.each([[1, 5], [3, 4]])('comes back with critical data in RS-3-2 and DataNodes %i and %i of five dead', async (...dead) => {
+  test.each([
+    [1, 5],
+    [3, 4],
+  ])('comes back with critical data in RS-3-2 and DataNodes %i and %i of five dead', async (...dead) => {
     const { objects } = await savedAndOffloaded(CODED);
-    expect(objects.find(({ name }) => name === 'anon.0')).toMatchObject({ copies: 1, coding: 'RS-3-2-1024k' });
+    expect(objects.find(({ name }) => name === 'anon.0')).toMatchObject({
+      copies: 1,
+      coding: 'RS-3-2-1024k',
+    });
     await kill(...dead);
     await guest.start();
     await expectSound(guest);
@@ -100,7 +121,8 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     const anon = `${ROOT}/${snapshot}/anon.0`;
     await client.setReplication(anon, 2);
     // HDFS takes the copies away when it comes to it.
-    const copies = async (): Promise<number[]> => (await client.blockLocations(anon)).map(({ names }) => names.length);
+    const copies = async (): Promise<number[]> =>
+      (await client.blockLocations(anon)).map(({ names }) => names.length);
     await expect.poll(async () => Math.max(...(await copies())), { timeout: 60_000 }).toBe(2);
     await spoilFirstBlock(cluster, `${ROOT}/${snapshot}/clean-cache.0`);
     const found = await host.try('verify', snapshot, '--json');
@@ -128,5 +150,12 @@ async function fewestPieces(client: WebHdfsClient, { snapshot, objects }: Manife
 /** A stub that was touched has another inode, length or other bytes. */
 async function fingerprint(path: string): Promise<unknown> {
   const { ino, size } = await stat(path);
-  return { ino, size, small: (await bytesOnDisk(path)) < STUB_LIMIT, sha256: createHash('sha256').update(await readFile(path)).digest('hex') };
+  return {
+    ino,
+    size,
+    small: (await bytesOnDisk(path)) < STUB_LIMIT,
+    sha256: createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex'),
+  };
 }

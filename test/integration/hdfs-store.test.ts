@@ -19,14 +19,16 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
     const settings = {
       // A DataNode that looks for another copy of a bad block waits for seconds between its tries by default.
       'dfs.client.retry.window.base': '10',
-      // Else a block starts with two copies when the third DataNode seems busy; HDFS makes the third soon after, and syncs it on no one's word.
+      // Else a block starts with two copies when the third DataNode seems busy; HDFS makes the third soon
+      // after, and syncs it on no one's word.
       'dfs.namenode.redundancy.considerLoad': 'false',
     };
     cluster = await HdfsCluster.start({ dataNodes: 3, settings, policies: [CODING] });
   });
   afterAll(() => cluster?.stop());
 
-  // The first test, and counted from a DataNode's start: one that was just asked, or has just started, tells older counters for some seconds.
+  // The first test, and counted from a DataNode's start: one that was just asked, or has just started, tells
+  // older counters for some seconds.
   it('has what is critical synced to the disk by every DataNode, and nothing else (R21)', async () => {
     const { store, dispose } = await hdfsFixture(cluster);
     await putAs(store, 'g/s/expendable', false);
@@ -55,21 +57,34 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
       const { storeId } = await store.status();
       expect(await initHdfsStore(fixture.url)).toMatchObject({ storeId, marked: false });
       await fixture.client.delete(`${fixture.root}/pars-store.json`);
-      expect((await failure(new HdfsStore(fixture.url).create('g/s/x', { copies: 1, critical: false }), 'unreachable')).hint).toContain('pars store init');
+      expect(
+        (
+          await failure(
+            new HdfsStore(fixture.url).create('g/s/x', { copies: 1, critical: false }),
+            'unreachable',
+          )
+        ).hint,
+      ).toContain('pars store init');
       await upload(fixture.client, `${fixture.root}/photo.jpg`, [], { replication: 1, blockSize: 1 << 20 });
       expect((await failure(initHdfsStore(fixture.url), 'refused')).message).toContain('photo.jpg');
     });
 
     it('keeps files from others: 0700 and 0600 (R24)', async () => {
       await put(store, 'g/s/x', randomBytes(10), 1);
-      for (const path of ['', '/g', '/g/s']) expect((await fixture.client.status(fixture.root + path)).permission, path).toBe('700');
-      for (const path of ['/g/s/x', '/pars-store.json']) expect((await fixture.client.status(fixture.root + path)).permission, path).toBe('600');
+      for (const path of ['', '/g', '/g/s'])
+        expect((await fixture.client.status(fixture.root + path)).permission, path).toBe('700');
+      for (const path of ['/g/s/x', '/pars-store.json'])
+        expect((await fixture.client.status(fixture.root + path)).permission, path).toBe('600');
     });
 
     it('gives each DataNode its share of what has one copy', async () => {
       const names = Array.from({ length: 9 }, (_, i) => `g/s/clean-cache.${i}`);
       for (const name of names) await put(store, name, randomBytes(4 << 20), 1);
-      const holders = await Promise.all(names.map(async (name) => (await fixture.client.blockLocations(`${fixture.root}/${name}`)).map(({ names: [only] }) => only)));
+      const holders = await Promise.all(
+        names.map(async (name) =>
+          (await fixture.client.blockLocations(`${fixture.root}/${name}`)).map(({ names: [only] }) => only),
+        ),
+      );
       const files = new Map<string, number>();
       for (const [only = 'nobody'] of holders) files.set(only, (files.get(only) ?? 0) + 1);
       expect([...files.values()]).toEqual([3, 3, 3]);
@@ -87,8 +102,11 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
     });
 
     it('sweeps what killed writers left, by the clock of the NameNode, never younger than a day', async () => {
-      const [old, young] = ['.x.0123456789ab.tmp', '.y.0123456789ab.tmp'].map((name) => `${fixture.root}/g/s/${name}`) as [string, string];
-      for (const path of [old, young]) await upload(fixture.client, path, [Buffer.from('left')], { replication: 1, blockSize: 1 << 20 });
+      const [old, young] = ['.x.0123456789ab.tmp', '.y.0123456789ab.tmp'].map(
+        (name) => `${fixture.root}/g/s/${name}`,
+      ) as [string, string];
+      for (const path of [old, young])
+        await upload(fixture.client, path, [Buffer.from('left')], { replication: 1, blockSize: 1 << 20 });
       await setTime(cluster, old, Date.now() - DAY - 3_600_000);
       await setTime(cluster, young, Date.now() - DAY + 3_600_000);
       expect(await store.sweep({ olderThanMs: 0, dryRun: true })).toBe(1);
@@ -107,8 +125,14 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
       const object = await writer.close();
       expect(await store.inspect(object, { read: true })).toEqual({ good: 2, wanted: 2, faults: [] });
       for (const number of [1, 2]) await cluster.kill('dn', number);
-      expect(await store.inspect(object, { read: true })).toMatchObject({ good: 0, wanted: 2, faults: [{ fault: 'unreachable' }] });
-      expect(await store.inspect(object, { read: false }), 'the NameNode does not know yet').toMatchObject({ good: 2 });
+      expect(await store.inspect(object, { read: true })).toMatchObject({
+        good: 0,
+        wanted: 2,
+        faults: [{ fault: 'unreachable' }],
+      });
+      expect(await store.inspect(object, { read: false }), 'the NameNode does not know yet').toMatchObject({
+        good: 2,
+      });
     });
   });
 });
@@ -124,7 +148,9 @@ async function syncsOf(cluster: HdfsCluster): Promise<number[]> {
   const nodes = (await cluster.status()).filter(({ name }) => name.startsWith('dn'));
   return Promise.all(
     nodes.map(async ({ http }) => {
-      const { beans } = (await (await fetch(`http://${http}/jmx?qry=Hadoop:service=DataNode,name=DataNodeActivity-*`)).json()) as { beans: { FsyncCount: number }[] };
+      const { beans } = (await (
+        await fetch(`http://${http}/jmx?qry=Hadoop:service=DataNode,name=DataNodeActivity-*`)
+      ).json()) as { beans: { FsyncCount: number }[] };
       return beans[0]?.FsyncCount ?? NaN;
     }),
   );

@@ -1,4 +1,7 @@
-/** What `pars` stores it gives back to the byte: a guest of another kernel and machine than test/integration/guest.test.ts has, with RAM above the PCI hole. */
+/**
+ * What `pars` stores it gives back to the byte: a guest of another kernel and machine than
+ * test/integration/guest.test.ts has, with RAM above the PCI hole.
+ */
 import { execFile } from 'node:child_process';
 import { constants, copyFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -25,8 +28,16 @@ describe.skipIf(labMissing() !== undefined)('an image of more than 4 GiB of gues
   afterAll(() => host?.stop());
 
   test('comes back to the byte under pars, as a new file and in place', async () => {
-    const guest = await host.boot({ kernel: 'trixie', machine: 'q35', memoryMiB: 5120, vcpus: 2, cmdline: 'pars.fill=5' });
-    const [image, original, restored] = ['x.save', 'x.original', 'x.restored'].map((name) => join(host.lab.dir, name)) as [string, string, string];
+    const guest = await host.boot({
+      kernel: 'trixie',
+      machine: 'q35',
+      memoryMiB: 5120,
+      vcpus: 2,
+      cmdline: 'pars.fill=5',
+    });
+    const [image, original, restored] = ['x.save', 'x.original', 'x.restored'].map((name) =>
+      join(host.lab.dir, name),
+    ) as [string, string, string];
     await guest.save(image);
     copyFileSync(image, original, constants.COPYFILE_FICLONE);
     const report = await host.json<Report>('report', image);

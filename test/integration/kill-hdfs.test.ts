@@ -1,4 +1,7 @@
-/** kill -9 of offloads into a real HDFS and of hydrations from it: the image or a stub that works, and every snapshot whole. */
+/**
+ * kill -9 of offloads into a real HDFS and of hydrations from it: the image or a stub that works, and every
+ * snapshot whole.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,6 +1,7 @@
 /**
- * Memory that looks like clean page cache and is not safe to lose, on a real guest: see lab/guest/held.c. Each page bears a name,
- * by which it is found in the image; what was stored is put back, and every named page must be in it but the control's.
+ * Memory that looks like clean page cache and is not safe to lose, on a real guest: see lab/guest/held.c.
+ * Each page bears a name, by which it is found in the image; what was stored is put back, and every named
+ * page must be in it but the control's.
  */
 import { closeSync, copyFileSync, constants, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +14,21 @@ import { ParsHost } from '../support/pars-host.js';
 const PAGE = 4096;
 /** Pages of each kind; twice as many where a copy in a file's cache and another in memory are both kept. */
 const PAGES = 8;
-const KINDS = ['ramfs', 'tmpfs', 'rootfs', 'mlocked', 'spliced', 'vmspliced', 'io_uring', 'hugetlb', 'thp', 'secretmem', 'ksm', 'swapcache', 'blockdev'];
+const KINDS = [
+  'ramfs',
+  'tmpfs',
+  'rootfs',
+  'mlocked',
+  'spliced',
+  'vmspliced',
+  'io_uring',
+  'hugetlb',
+  'thp',
+  'secretmem',
+  'ksm',
+  'swapcache',
+  'blockdev',
+];
 
 describe.skipIf(labMissing() !== undefined)('memory that looks like clean page cache', () => {
   let host: ParsHost;
@@ -25,10 +40,14 @@ describe.skipIf(labMissing() !== undefined)('memory that looks like clean page c
 
   test('is kept, of whatever kind; clean page cache of the same making is lost', async () => {
     const guest = await host.boot({
-      memoryMiB: 256, cmdline: 'pars.fill=20 secretmem.enable=1', disks: [{ fs: 'ext4', generate: 64, size: 200, mkfs: '-b 4096' }],
+      memoryMiB: 256,
+      cmdline: 'pars.fill=20 secretmem.enable=1',
+      disks: [{ fs: 'ext4', generate: 64, size: 200, mkfs: '-b 4096' }],
     });
     expect((await guest.ask('hold')).line).toMatch(/^PARS-HOLD ok/);
-    const [image, original, restored] = ['held.save', 'held.original', 'held.restored'].map((name) => join(host.lab.dir, name)) as [string, string, string];
+    const [image, original, restored] = ['held.save', 'held.original', 'held.restored'].map((name) =>
+      join(host.lab.dir, name),
+    ) as [string, string, string];
     expect((await judge(host, guest, image)).guest).toMatchObject({ introspected: true });
     copyFileSync(image, original, constants.COPYFILE_FICLONE);
     const { snapshot } = await host.json<{ snapshot: string }>('offload', '--policy', 'minimal', image);

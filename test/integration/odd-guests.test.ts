@@ -1,4 +1,7 @@
-/** Guests in which no 64-bit Linux kernel is at work: each is critical as a whole, and the reason is said, in bounded time. */
+/**
+ * Guests in which no 64-bit Linux kernel is at work: each is critical as a whole, and the reason is said, in
+ * bounded time.
+ */
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { labMissing, labScript, type Guest } from '../support/lab.js';
@@ -39,7 +42,10 @@ describe.skipIf(labMissing() !== undefined)('a guest without a 64-bit Linux kern
 
   test('with a 32-bit kernel is critical', async () => {
     const kernel = join(await labScript('kernel', 'bookworm', 'i386'), 'vmlinuz');
-    guest = await host.lab.defineGuest({ memoryMiB: 192, boot: { kernel, initrd: await labScript('initrd-32') } });
+    guest = await host.lab.defineGuest({
+      memoryMiB: 192,
+      boot: { kernel, initrd: await labScript('initrd-32') },
+    });
     await guest.boot();
     expectCritical(await judge(host, guest), /swapper_pg_dir/);
   });

@@ -1,4 +1,7 @@
-/** What `pars report` says of a guest's memory, beside two other opinions: the guest's own kernel's and makedumpfile's. */
+/**
+ * What `pars report` says of a guest's memory, beside two other opinions: the guest's own kernel's and
+ * makedumpfile's.
+ */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -24,7 +27,10 @@ function expectNear(said: Report, kernel: PageCounts): void {
     free: (pages(said, 'free') - kernel.free) / said.ram.pages,
     cleanCache: (pages(said, 'clean-cache') - kernel.clean) / said.ram.pages,
   };
-  console.log(`${said.guest.kernel}: free ${pages(said, 'free')} (guest ${kernel.free}), clean-cache ${pages(said, 'clean-cache')} (guest ${kernel.clean})`);
+  console.log(
+    `${said.guest.kernel}: free ${pages(said, 'free')} (guest ${kernel.free}), clean-cache `
+      + `${pages(said, 'clean-cache')} (guest ${kernel.clean})`,
+  );
   expect(Math.abs(differences.free), JSON.stringify(differences)).toBeLessThanOrEqual(0.02);
   expect(Math.abs(differences.cleanCache), JSON.stringify(differences)).toBeLessThanOrEqual(0.02);
 }
@@ -45,19 +51,26 @@ describe.skipIf(labMissing() !== undefined)('pars report', () => {
     await host.lab.virsh('undefine', guest.uuid).catch(() => undefined);
   });
 
-  test.each(SUITES)('counts pages as the kernel of %s does, and free pages as makedumpfile does', async (kernel) => {
-    guest = await host.boot({ kernel });
-    const release = await guest.kernelRelease();
-    const counts = await guest.pageCounts();
-    await guest.save(image);
-    const said = await host.json<Report>('report', image);
-    expect(said.guest).toEqual(expect.objectContaining({ introspected: true, kernel: release, reason: null }));
-    expect(said.image.domain).toMatchObject({ name: guest.name, uuid: guest.uuid });
-    expect(Object.values(said.classes).reduce((sum, { pages }) => sum + pages, 0)).toBeGreaterThanOrEqual(said.ram.pages);
-    expectNear(said, counts);
-    const { excluded } = await countWithMakedumpfile(image, 'pc');
-    expect(pages(said, 'free')).toBe(excluded.free);
-  });
+  test.each(SUITES)(
+    'counts pages as the kernel of %s does, and free pages as makedumpfile does',
+    async (kernel) => {
+      guest = await host.boot({ kernel });
+      const release = await guest.kernelRelease();
+      const counts = await guest.pageCounts();
+      await guest.save(image);
+      const said = await host.json<Report>('report', image);
+      expect(said.guest).toEqual(
+        expect.objectContaining({ introspected: true, kernel: release, reason: null }),
+      );
+      expect(said.image.domain).toMatchObject({ name: guest.name, uuid: guest.uuid });
+      expect(Object.values(said.classes).reduce((sum, { pages }) => sum + pages, 0)).toBeGreaterThanOrEqual(
+        said.ram.pages,
+      );
+      expectNear(said, counts);
+      const { excluded } = await countWithMakedumpfile(image, 'pc');
+      expect(pages(said, 'free')).toBe(excluded.free);
+    },
+  );
 
   test('is not misled by a process that plants kernel data', async () => {
     guest = await host.boot();

@@ -1,7 +1,7 @@
 /**
- * Each recipe of recovery (docs/design.md, "Recipes") on a guest that has what it is for: every expendable page is lost, and the guest,
- * its disk included, is as it was; the same with the recipe left out harms it. PARS_RECIPES=all runs every kernel, not only those
- * that stand for the others.
+ * Each recipe of recovery (docs/design.md, "Recipes") on a guest that has what it is for: every expendable
+ * page is lost, and the guest, its disk included, is as it was; the same with the recipe left out harms it.
+ * PARS_RECIPES=all runs every kernel, not only those that stand for the others.
  */
 import { copyFile, rm } from 'node:fs/promises';
 import { constants } from 'node:fs';
@@ -27,7 +27,12 @@ const PROOFS: Proof[] = [
   { recipe: 'iomap-blocks', kernel: 'bookworm', disk: { fs: 'xfs' }, leftOut: 'private-state' },
   { recipe: 'iomap-blocks', kernel: 'trixie', disk: { fs: 'xfs' }, leftOut: 'private-state', always: true },
   { recipe: 'iomap-blocks', kernel: 'sid', disk: { fs: 'xfs' }, leftOut: 'private-state' },
-  { recipe: 'iomap-blocks', kernel: 'trixie', disk: { fs: 'xfs', mkfs: '-b size=1024' }, leftOut: 'private-state' },
+  {
+    recipe: 'iomap-blocks',
+    kernel: 'trixie',
+    disk: { fs: 'xfs', mkfs: '-b size=1024' },
+    leftOut: 'private-state',
+  },
   { recipe: 'buffer-heads', kernel: 'bookworm', disk: KIB_BLOCKS, leftOut: 'private-state', always: true },
   { recipe: 'buffer-heads', kernel: 'trixie', disk: KIB_BLOCKS, leftOut: 'private-state' },
   { recipe: 'buffer-heads', kernel: 'sid', disk: KIB_BLOCKS, leftOut: 'private-state' },
@@ -58,13 +63,22 @@ describe.skipIf(labMissing() !== undefined)('a folio is forgotten by the recipe'
   const proofs = PROOFS.filter(({ always }) => always ?? process.env['PARS_RECIPES'] === 'all');
   test.each(proofs)('$recipe on $kernel, $disk', async ({ recipe, kernel, disk, leftOut, cmdline = '' }) => {
     const generate = 160;
-    guest = await host.boot({ kernel, memoryMiB: 320, cmdline: `pars.fill=40 pars.written=8 ${cmdline}`, disks: [{ ...disk, generate }] });
-    const [image, original, restored] = ['x.save', 'x.original', 'x.restored'].map((name) => join(host.lab.dir, name)) as [string, string, string];
+    guest = await host.boot({
+      kernel,
+      memoryMiB: 320,
+      cmdline: `pars.fill=40 pars.written=8 ${cmdline}`,
+      disks: [{ ...disk, generate }],
+    });
+    const [image, original, restored] = ['x.save', 'x.original', 'x.restored'].map((name) =>
+      join(host.lab.dir, name),
+    ) as [string, string, string];
     await guest.save(image);
     const keepDisk = await keptDisk(guest);
     await copyFile(image, original, constants.COPYFILE_FICLONE);
     const report = await host.json<Report>('report', image);
-    const pages = report.reasons.filter((of) => of.class === 'clean-cache' && of.reason === recipe).reduce((sum, of) => sum + of.pages, 0);
+    const pages = report.reasons
+      .filter((of) => of.class === 'clean-cache' && of.reason === recipe)
+      .reduce((sum, of) => sum + of.pages, 0);
     console.log(`${kernel} ${JSON.stringify(disk)}: ${pages} pages by ${recipe}`);
     expect(pages).toBeGreaterThan(LEAST_PAGES);
 
@@ -86,7 +100,10 @@ describe.skipIf(labMissing() !== undefined)('a folio is forgotten by the recipe'
 
 /** Copies the guest's disk, which must not be in use; the answer puts it back. */
 async function keptDisk(guest: Guest): Promise<() => Promise<void>> {
-  const source = (await guest.lab.virsh('domblklist', guest.uuid)).split('\n').map((line) => line.trim().split(/\s+/)[1]).find((path) => path?.endsWith('.qcow2'));
+  const source = (await guest.lab.virsh('domblklist', guest.uuid))
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/)[1])
+    .find((path) => path?.endsWith('.qcow2'));
   if (source === undefined) throw new Error('the guest has no disk');
   const kept = `${source}.kept`;
   await copyFile(source, kept);

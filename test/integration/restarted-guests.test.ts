@@ -1,6 +1,7 @@
 /**
- * Guests in which another kernel has taken over from one that left its memory behind, whole and without a contradiction: what is believed
- * must be the one that runs (R2). Each loses all that is called expendable, and must not miss it. PARS_RESTARTS=all adds those that are saved again and again.
+ * Guests in which another kernel has taken over from one that left its memory behind, whole and without a
+ * contradiction: what is believed must be the one that runs (R2). Each loses all that is called expendable,
+ * and must not miss it. PARS_RESTARTS=all adds those that are saved again and again.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { expectSound } from '../support/guest-judge.js';
@@ -27,22 +28,36 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
   /** A guest whose first disk holds a kernel that it can start. */
   async function withKernelOnDisk(kernel: Suite, memoryMiB: number, cmdline: string): Promise<void> {
     const from = await labScript('boot-disk', kernel);
-    guest = await host.boot({ kernel, memoryMiB, cmdline, disks: [{ fs: 'ext4', from, limit: 200, generate: 24 }] });
+    guest = await host.boot({
+      kernel,
+      memoryMiB,
+      cmdline,
+      disks: [{ fs: 'ext4', from, limit: 200, generate: 24 }],
+    });
   }
 
-  test.runIf(ALL)('rebooted at the same addresses, and saved all along the way, loses nothing that it needs', async () => {
-    guest = await host.boot({ kernel: 'trixie', memoryMiB: 192, cmdline: 'nokaslr pars.fill=30', disks: [{ fs: 'ext4', generate: 64 }] });
-    await guest.send('reboot');
-    const storm = await saveStorm(host, guest, 1, 25);
-    console.log(storm);
-    expect(storm.saves).toBeGreaterThan(3);
-    await guest.waitConsole(/^PARS-READY/, 300_000);
-    expect(expendablePages(await loseAll(host, guest))).toBeGreaterThan(10_000);
-    await expectSound(guest);
-  });
+  test.runIf(ALL)(
+    'rebooted at the same addresses, and saved all along the way, loses nothing that it needs',
+    async () => {
+      guest = await host.boot({
+        kernel: 'trixie',
+        memoryMiB: 192,
+        cmdline: 'nokaslr pars.fill=30',
+        disks: [{ fs: 'ext4', generate: 64 }],
+      });
+      await guest.send('reboot');
+      const storm = await saveStorm(host, guest, 1, 25);
+      console.log(storm);
+      expect(storm.saves).toBeGreaterThan(3);
+      await guest.waitConsole(/^PARS-READY/, 300_000);
+      expect(expendablePages(await loseAll(host, guest))).toBeGreaterThan(10_000);
+      await expectSound(guest);
+    },
+  );
 
   test('crashed into its kdump kernel is that kernel, and the memory of the dead one is critical', async () => {
-    // The kernel begins wherever chance puts it: beside one in the middle of less there would be no 192 MiB in one piece.
+    // The kernel begins wherever chance puts it: beside one in the middle of less there would be no 192 MiB
+    // in one piece.
     await withKernelOnDisk('bookworm', 576, 'crashkernel=192M pars.fill=20');
     expect((await guest.ask('kdump')).line).toMatch(/^PARS-KDUMP ok/);
     await guest.send('crash');
@@ -56,7 +71,11 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
   });
 
   test('rebooted elsewhere is the kernel that runs now', async () => {
-    guest = await host.boot({ memoryMiB: 256, cmdline: 'pars.fill=40', disks: [{ fs: 'ext4', generate: 96 }] });
+    guest = await host.boot({
+      memoryMiB: 256,
+      cmdline: 'pars.fill=40',
+      disks: [{ fs: 'ext4', generate: 96 }],
+    });
     await guest.send('reboot');
     await guest.waitConsole(/^PARS-READY/, 300_000);
     expect((await loseAll(host, guest)).guest).toMatchObject({ introspected: true });
@@ -64,7 +83,12 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
   });
 
   test.runIf(ALL)('in early boot, saved all along the way, comes up whole', async () => {
-    guest = await host.lab.defineGuest({ kernel: 'sid', memoryMiB: 192, cmdline: 'pars.fill=30', disks: [{ fs: 'ext4', generate: 64 }] });
+    guest = await host.lab.defineGuest({
+      kernel: 'sid',
+      memoryMiB: 192,
+      cmdline: 'pars.fill=30',
+      disks: [{ fs: 'ext4', generate: 64 }],
+    });
     await guest.start();
     console.log(await saveStorm(host, guest, 0, 40));
     await guest.waitConsole(/^PARS-READY/, 300_000);
@@ -81,7 +105,11 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
   });
 
   test('crashed, with nothing after it, is judged all the same', async () => {
-    guest = await host.boot({ memoryMiB: 256, cmdline: 'pars.fill=30', disks: [{ fs: 'ext4', generate: 64 }] });
+    guest = await host.boot({
+      memoryMiB: 256,
+      cmdline: 'pars.fill=30',
+      disks: [{ fs: 'ext4', generate: 64 }],
+    });
     await guest.send('crash');
     await guest.waitConsole(/Kernel panic/);
     const { guest: said } = await judge(host, guest);

@@ -1,16 +1,28 @@
-/** Guests whose memory libvirt saves through a compressor (save_image_format): offloaded, woken with all expendable pages lost, and not woken without the hook. */
+/**
+ * Guests whose memory libvirt saves through a compressor (save_image_format): offloaded, woken with all
+ * expendable pages lost, and not woken without the hook.
+ */
 import { copyFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ImageReport } from '../../src/report/report.js';
 import { rawImage } from '../support/compressed.js';
-import { expectNoStartWithoutHook, expectSound, expectStartsWithout, fingerprint, lostCachePages } from '../support/guest-judge.js';
+import {
+  expectNoStartWithoutHook,
+  expectSound,
+  expectStartsWithout,
+  fingerprint,
+  lostCachePages,
+} from '../support/guest-judge.js';
 import { labMissing, libvirtVersion, type Guest } from '../support/lab.js';
 import { bytesOnDisk, ParsHost, STUB_LIMIT } from '../support/pars-host.js';
 
 const MEMORY_MIB = 256;
 
-/** One by default, the others with PARS_SAVE_FORMATS=all: test/unit/compressed.test.ts has all five. zstd came with libvirt 10.4: scripts/trixie has that. */
+/**
+ * One by default, the others with PARS_SAVE_FORMATS=all: test/unit/compressed.test.ts has all five. zstd came
+ * with libvirt 10.4: scripts/trixie has that.
+ */
 const OTHERS = process.env['PARS_SAVE_FORMATS'] === 'all' ? (['lzop', 'xz', 'bzip2'] as const) : [];
 const FORMATS = ['gzip' as const, ...(libvirtVersion() >= 10_004 ? ['zstd' as const] : []), ...OTHERS];
 
@@ -43,7 +55,8 @@ describe.skipIf(labMissing() !== undefined).each(FORMATS)('with save_image_forma
   });
 
   test('saved to any path and offloaded by hand, it gets its very stream back', async () => {
-    const image = join(host.lab.dir, 'any where.save'), original = join(host.lab.dir, 'original');
+    const image = join(host.lab.dir, 'any where.save'),
+      original = join(host.lab.dir, 'original');
     await guest.save(image);
     await copyFile(image, original);
     const { ino, size } = await stat(image);

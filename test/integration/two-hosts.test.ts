@@ -1,4 +1,7 @@
-/** Two hosts on one store, each with a libvirtd, state and machine-id of its own: whose a guest is, and that it runs once (R25, R27). */
+/**
+ * Two hosts on one store, each with a libvirtd, state and machine-id of its own: whose a guest is, and that
+ * it runs once (R25, R27).
+ */
 import { copyFile, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -36,37 +39,59 @@ describe.skipIf(labMissing() !== undefined)('a guest of two hosts', () => {
     await expectSound(guest);
   }
 
-  /** Saves on one host; the other has a stub of its own of the same snapshot, and the guest is defined on both. */
+  /**
+   * Saves on one host; the other has a stub of its own of the same snapshot, and the guest is defined on
+   * both.
+   */
   async function copyStub(from: ParsHost, to: ParsHost): Promise<void> {
     const xml = await from.lab.virsh('dumpxml', '--inactive', guest.uuid);
-    await to.lab.exec('sh', ['-c', 'cat >/tmp/d.xml; virsh -q -c qemu:///system define /tmp/d.xml; rm /tmp/d.xml'], { input: xml });
+    await to.lab.exec(
+      'sh',
+      ['-c', 'cat >/tmp/d.xml; virsh -q -c qemu:///system define /tmp/d.xml; rm /tmp/d.xml'],
+      { input: xml },
+    );
     await to.lab.exec('cp', ['--sparse=always', imageOn(from), guest.imagePath]);
   }
 
   test("the other's snapshot is shown as foreign, and is not removed or pruned", async () => {
     expect(await b.pars('list')).toContain('foreign');
     const refusal = await b.try('rm', snapshot);
-    expect(refusal).toMatchObject({ code: 3, stderr: expect.stringContaining('belongs to another host') as string });
+    expect(refusal).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('belongs to another host') as string,
+    });
     await b.pars('prune', '--yes');
     expect(await a.snapshotOf(guest)).toBe(snapshot);
   });
 
-  test('of two that start copies of one stub at the same time exactly one wins, and the other is told whose it is', async () => {
-    await copyStub(a, b);
-    const results = await Promise.allSettled([a, b].map((host) => host.lab.virsh('start', guest.uuid)));
-    expect(results.map(({ status }) => status).sort(), JSON.stringify(results)).toEqual(['fulfilled', 'rejected']);
-    const [winner, loser] = results[0]?.status === 'fulfilled' ? [a, b] : [b, a];
-    const lost = results.find((result) => result.status === 'rejected') as PromiseRejectedResult;
-    expect(String(lost.reason)).toMatch(/claimed by another host/);
-    expect(await bytesOnDisk(imageOn(loser)), 'the stub of the one that lost stays').toBeLessThan(STUB_LIMIT);
-    await expectSoundOn(winner);
-    await winner.pars('prune');
-    expect(await loser.try('takeover', snapshot), 'its guest was started, so its disk has moved on (R25)').toMatchObject({ code: 3 });
-    await rm(imageOn(loser));
-    await loser.lab.virsh('undefine', guest.uuid, '--managed-save');
-    // What follows begins on host a.
-    if (winner === b) [a, b] = [b, a];
-  });
+  test(
+    'of two that start copies of one stub at the same time exactly one wins, and the other is told '
+      + 'whose it is',
+    async () => {
+      await copyStub(a, b);
+      const results = await Promise.allSettled([a, b].map((host) => host.lab.virsh('start', guest.uuid)));
+      expect(results.map(({ status }) => status).sort(), JSON.stringify(results)).toEqual([
+        'fulfilled',
+        'rejected',
+      ]);
+      const [winner, loser] = results[0]?.status === 'fulfilled' ? [a, b] : [b, a];
+      const lost = results.find((result) => result.status === 'rejected') as PromiseRejectedResult;
+      expect(String(lost.reason)).toMatch(/claimed by another host/);
+      expect(await bytesOnDisk(imageOn(loser)), 'the stub of the one that lost stays').toBeLessThan(
+        STUB_LIMIT,
+      );
+      await expectSoundOn(winner);
+      await winner.pars('prune');
+      expect(
+        await loser.try('takeover', snapshot),
+        'its guest was started, so its disk has moved on (R25)',
+      ).toMatchObject({ code: 3 });
+      await rm(imageOn(loser));
+      await loser.lab.virsh('undefine', guest.uuid, '--managed-save');
+      // What follows begins on host a.
+      if (winner === b) [a, b] = [b, a];
+    },
+  );
 
   test('comes to a host that never saw it, with its disk elsewhere, and is not woken where it was', async () => {
     await guest.console.disconnect();
@@ -74,15 +99,24 @@ describe.skipIf(labMissing() !== undefined)('a guest of two hosts', () => {
     await a.untilStub(imageOn(a));
     snapshot = await a.snapshotOf(guest);
     const moved = join(b.lab.dir, 'disks', 'moved.qcow2');
-    expect(await b.try('restore', snapshot, '--define', '--set-disk', `vda=${moved}`)).toMatchObject({ code: 3, stderr: expect.stringContaining(`vda (${moved}) is not there`) as string });
+    expect(await b.try('restore', snapshot, '--define', '--set-disk', `vda=${moved}`)).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining(`vda (${moved}) is not there`) as string,
+    });
     await copyFile(disk, moved);
     await b.pars('restore', snapshot, '--define', '--set-disk', `vda=${moved}`);
-    expect(await b.try('restore', snapshot, '--define')).toMatchObject({ code: 3, stderr: expect.stringContaining('knows the guest') as string });
+    expect(await b.try('restore', snapshot, '--define')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('knows the guest') as string,
+    });
     await expect(a.lab.virsh('start', guest.uuid)).rejects.toThrow(/claimed by another host/);
     await b.lab.virsh('start', guest.uuid);
     await expectSoundOn(b);
     expect(await b.lab.virsh('domblklist', guest.uuid)).toContain(moved);
-    expect(await a.try('hydrate', imageOn(a)), 'it was consumed there, once that host has said so').toMatchObject({ code: 3 });
+    expect(
+      await a.try('hydrate', imageOn(a)),
+      'it was consumed there, once that host has said so',
+    ).toMatchObject({ code: 3 });
   });
 
   test('goes over by pars takeover, and back by nothing else', async () => {

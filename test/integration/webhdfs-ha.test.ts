@@ -1,16 +1,32 @@
-/** The WebHDFS client on an HA pair: NameNodes that hand over, die, start and are missing, in the midst of everything. */
+/**
+ * The WebHDFS client on an HA pair: NameNodes that hand over, die, start and are missing, in the midst of
+ * everything.
+ */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nameNodesOf, openRange, readRange, sameChecksum, Upload, upload, WebHdfsClient, type CreateOptions, type WebHdfsFailure } from '../../src/webhdfs/index.js';
+import {
+  nameNodesOf,
+  openRange,
+  readRange,
+  sameChecksum,
+  Upload,
+  upload,
+  WebHdfsClient,
+  type CreateOptions,
+  type WebHdfsFailure,
+} from '../../src/webhdfs/index.js';
 import { HdfsCluster } from '../support/hdfs-cluster.js';
 import { labMissing } from '../support/lab.js';
 
 const MIB = 1024 * 1024;
 const plain: CreateOptions = { replication: 3, blockSize: MIB };
-const failure = (kind: WebHdfsFailure, exception?: string) => expect.objectContaining({ name: 'WebHdfsError', kind, ...(exception && { exception }) }) as Error;
+const failure = (kind: WebHdfsFailure, exception?: string) =>
+  expect.objectContaining({ name: 'WebHdfsError', kind, ...(exception && { exception }) }) as Error;
 
 /** Data that differs everywhere. */
-const data = Buffer.concat(Array.from({ length: 6 * MIB / 32 }, (_, i) => createHash('sha256').update(String(i)).digest()));
+const data = Buffer.concat(
+  Array.from({ length: (6 * MIB) / 32 }, (_, i) => createHash('sha256').update(String(i)).digest()),
+);
 
 describe.skipIf(labMissing() !== undefined)('the WebHDFS client on an HA pair', () => {
   let cluster: HdfsCluster;
@@ -31,16 +47,22 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on an HA pair', 
     expect(sent.bytes).toBe(data.length);
     expect((await client.status(path)).length).toBe(data.length);
     expect(sameChecksum(sent.checksum, await client.checksum(path))).toBe(true);
-    expect(Buffer.compare(await collect(readRange(client, path, { offset: 0, length: data.length })), data)).toBe(0);
+    expect(
+      Buffer.compare(await collect(readRange(client, path, { offset: 0, length: data.length })), data),
+    ).toBe(0);
   }
 
-  it('goes past a standby to the active one, whichever is named first, and says standby when there is no other', async () => {
-    await expect(alone(2).status('/t/data')).rejects.toThrow(failure('standby', 'StandbyException'));
-    const backwards = new WebHdfsClient({ nameNodes: nameNodesOf(cluster.url).reverse(), user: 'root' });
-    expect(await backwards.status('/t/data')).toMatchObject({ length: data.length });
-    await backwards.makeDirectories('/t/backwards');
-    expect(await backwards.rename('/t/backwards', '/t/forwards')).toBe(true);
-  });
+  it(
+    'goes past a standby to the active one, whichever is named first, and says standby when there is '
+      + 'no other',
+    async () => {
+      await expect(alone(2).status('/t/data')).rejects.toThrow(failure('standby', 'StandbyException'));
+      const backwards = new WebHdfsClient({ nameNodes: nameNodesOf(cluster.url).reverse(), user: 'root' });
+      expect(await backwards.status('/t/data')).toMatchObject({ length: data.length });
+      await backwards.makeDirectories('/t/backwards');
+      expect(await backwards.rename('/t/backwards', '/t/forwards')).toBe(true);
+    },
+  );
 
   it('goes on with an upload and a read in the midst of a failover, and of one back', async () => {
     for (const to of [2, 1]) {
@@ -52,7 +74,9 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on an HA pair', 
       await cluster.failover(to);
       await file.write(data.subarray(2 * MIB));
       await expectWhole(path, await file.close());
-      expect(Buffer.compare(Buffer.concat([first.value ?? Buffer.alloc(0), await collect(reading)]), data)).toBe(0);
+      expect(
+        Buffer.compare(Buffer.concat([first.value ?? Buffer.alloc(0), await collect(reading)]), data),
+      ).toBe(0);
       expect(await client.setReplication(path, 2)).toBe(true);
       await expect(alone(to === 1 ? 2 : 1).status(path)).rejects.toThrow(failure('standby'));
     }
@@ -74,7 +98,8 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on an HA pair', 
   });
 
   it('waits for a NameNode that starts, and is told by it whether it is the active one', async () => {
-    // Refused connections, RetriableException, StandbyException: whatever it says on its way is no error before the patience ends.
+    // Refused connections, RetriableException, StandbyException: whatever it says on its way is no error
+    // before the patience ends.
     const patient = alone(1, 60_000);
     const asked = patient.status('/t/data');
     await cluster.startDaemon('nn', 1);
@@ -84,13 +109,20 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on an HA pair', 
   });
 
   it('does not hang when no NameNode is active: neither a question, nor an upload, nor the end of one', async () => {
-    const hasty = new WebHdfsClient({ nameNodes: nameNodesOf(cluster.url), user: 'root', requestMs: 2000, patienceMs: 2000 });
+    const hasty = new WebHdfsClient({
+      nameNodes: nameNodesOf(cluster.url),
+      user: 'root',
+      requestMs: 2000,
+      patienceMs: 2000,
+    });
     const file = await Upload.begin(hasty, '/t/hanging', plain);
     await file.write(data.subarray(0, MIB));
     await cluster.exec('haadmin', '-transitionToStandby', 'nn1');
     await expect(hasty.status('/t/data')).rejects.toThrow(failure('standby'));
     await expect(upload(hasty, '/t/none', [data], plain)).rejects.toThrow(failure('standby'));
-    await expect(collect(openRange(hasty, '/t/data', { offset: 0, length: 1 }))).rejects.toThrow(failure('standby'));
+    await expect(collect(openRange(hasty, '/t/data', { offset: 0, length: 1 }))).rejects.toThrow(
+      failure('standby'),
+    );
     await expect(file.write(data.subarray(MIB)).then(() => file.close())).rejects.toThrow(failure('timeout'));
     const stop = new AbortController();
     const asked = client.status('/t/data', { signal: stop.signal });

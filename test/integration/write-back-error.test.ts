@@ -1,4 +1,7 @@
-/** R11: a write-back that failed leaves clean pages that are newer than the disk. The guest's disk has no room left on its host. */
+/**
+ * R11: a write-back that failed leaves clean pages that are newer than the disk. The guest's disk has no room
+ * left on its host.
+ */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { labMissing, type DiskSpec } from '../support/lab.js';
 import { loseAll } from '../support/loss-judge.js';
@@ -20,11 +23,14 @@ describe.skipIf(labMissing() !== undefined)('a file of which a write-back failed
     await guest.ask(`dirty ${WRITTEN_MIB}`);
     await guest.ask('sync');
     const report = await loseAll(host, guest);
-    const pages = (reason: string): number => report.reasons.filter((of) => of.reason === reason).reduce((sum, of) => sum + of.pages, 0);
+    const pages = (reason: string): number =>
+      report.reasons.filter((of) => of.reason === reason).reduce((sum, of) => sum + of.pages, 0);
     expect(report.guest).toMatchObject({ introspected: true });
     expect(pages('write-back-error')).toBeGreaterThan(1000);
     // Where a kernel has PG_error, that is met first.
-    expect(pages('write-back-error') + pages('busy-flags')).toBeGreaterThanOrEqual((WRITTEN_MIB << 20) / 4096);
+    expect(pages('write-back-error') + pages('busy-flags')).toBeGreaterThanOrEqual(
+      (WRITTEN_MIB << 20) / 4096,
+    );
     // Files come first: only the kernel's own complaints about the disk are left to find.
     expect((await guest.check()).line).toMatch(/^PARS-CHECK FAIL kernel log: .*(I\/O error|EXT4-fs)/);
   });

@@ -1,6 +1,7 @@
 /**
- * Snapshots and stubs as earlier versions left them (R29): each must be told, restored and hydrated for ever. A fixture is a directory: the store's
- * three places d1, d2, d3, and the stub, gzipped. Their images are in test/support/fixture-image.ts, saved as the fixture's name ends.
+ * Snapshots and stubs as earlier versions left them (R29): each must be told, restored and hydrated for ever.
+ * A fixture is a directory: the store's three places d1, d2, d3, and the stub, gzipped. Their images are in
+ * test/support/fixture-image.ts, saved as the fixture's name ends.
  */
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,7 +20,9 @@ import { fixtureImage, sparseFixtureImage } from '../support/fixture-image.js';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const HOST = { machineId: '0'.repeat(32), host: 'test' };
-const fixtures = readdirSync(HERE, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+const fixtures = readdirSync(HERE, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name);
 
 let root: string;
 let store: LocalStore;
@@ -38,7 +41,11 @@ describe.each(fixtures)('%s', (fixture) => {
   it('its snapshot is whole and gives the image back', async () => {
     const [entry, ...others] = await listSnapshots(store);
     expect(others).toEqual([]);
-    expect(entry).toMatchObject({ condition: 'whole', state: 'stubbed', manifest: { domain: { name: 'old guest' } } });
+    expect(entry).toMatchObject({
+      condition: 'whole',
+      state: 'stubbed',
+      manifest: { domain: { name: 'old guest' } },
+    });
     await restore(store, entry!.snapshot, join(root, 'restored'), { force: false });
     expect(readFileSync(join(root, 'restored')).equals(original)).toBe(true);
   });
@@ -47,7 +54,11 @@ describe.each(fixtures)('%s', (fixture) => {
     const image = join(root, 'g.save');
     const file = await ImageFile.open(image);
     try {
-      const done = await hydrate(file, { store: async () => store, host: HOST, registry: new StubRegistry(root) }, { force: false, acceptChangedDisks: false, lockWaitMs: 0 });
+      const done = await hydrate(
+        file,
+        { store: async () => store, host: HOST, registry: new StubRegistry(root) },
+        { force: false, acceptChangedDisks: false, lockWaitMs: 0 },
+      );
       expect(done).toMatchObject({ hydrated: true, losses: { byPolicy: 0, unexpected: 0 } });
     } finally {
       await file.close();

@@ -1,6 +1,14 @@
-/** The WebHDFS client against HttpFS: a gateway that hands the data through itself, in front of an HA pair. */
+/**
+ * The WebHDFS client against HttpFS: a gateway that hands the data through itself, in front of an HA pair.
+ */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readRange, sameChecksum, upload, WebHdfsClient, type CreateOptions } from '../../src/webhdfs/index.js';
+import {
+  readRange,
+  sameChecksum,
+  upload,
+  WebHdfsClient,
+  type CreateOptions,
+} from '../../src/webhdfs/index.js';
 import { HdfsCluster } from '../support/hdfs-cluster.js';
 import { labMissing } from '../support/lab.js';
 
@@ -20,13 +28,24 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client through HttpFS',
 
   async function expectWhole(path: string): Promise<void> {
     const read: Buffer[] = [];
-    for await (const piece of readRange(client, path, { offset: 3, length: data.length - 3 })) read.push(piece);
+    for await (const piece of readRange(client, path, { offset: 3, length: data.length - 3 }))
+      read.push(piece);
     expect(Buffer.compare(Buffer.concat(read), data.subarray(3))).toBe(0);
   }
 
   it('writes, checks and reads', async () => {
-    const sent = await upload(client, '/t/data', [data.subarray(0, MIB), data.subarray(MIB)], { ...plain, permission: '600' });
-    expect(await client.status('/t/data')).toMatchObject({ type: 'FILE', length: data.length, permission: '600', replication: 2, blockSize: MIB, owner: 'root' });
+    const sent = await upload(client, '/t/data', [data.subarray(0, MIB), data.subarray(MIB)], {
+      ...plain,
+      permission: '600',
+    });
+    expect(await client.status('/t/data')).toMatchObject({
+      type: 'FILE',
+      length: data.length,
+      permission: '600',
+      replication: 2,
+      blockSize: MIB,
+      owner: 'root',
+    });
     expect(sameChecksum(sent.checksum, await client.checksum('/t/data'))).toBe(true);
     await expectWhole('/t/data');
   });
@@ -41,18 +60,33 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client through HttpFS',
     expect(await client.setReplication('/t/dir/b', 1)).toBe(true);
     await client.setPermission('/t/dir/b', '640');
     expect(await client.status('/t/dir/b')).toMatchObject({ replication: 1, permission: '640' });
-    expect((await client.blockLocations('/t/dir/b')).map(({ offset }) => offset)).toEqual([0, MIB, 2 * MIB, 3 * MIB]);
-    expect(await client.contentSummary('/t/dir')).toMatchObject({ fileCount: 1, length: data.length, spaceConsumed: data.length });
+    expect((await client.blockLocations('/t/dir/b')).map(({ offset }) => offset)).toEqual([
+      0,
+      MIB,
+      2 * MIB,
+      3 * MIB,
+    ]);
+    expect(await client.contentSummary('/t/dir')).toMatchObject({
+      fileCount: 1,
+      length: data.length,
+      spaceConsumed: data.length,
+    });
     await client.setErasureCoding('/t/dir/sub', 'RS-3-2-1024k');
     expect(await client.erasureCoding('/t/dir/sub')).toBe('RS-3-2-1024k');
     expect(await client.delete('/t/dir', { recursive: true })).toBe(true);
   });
 
   it('types the errors', async () => {
-    await expect(client.status('/t/none')).rejects.toThrow(expect.objectContaining({ kind: 'missing' }) as Error);
-    await expect(upload(client, '/t/data', [data], plain)).rejects.toThrow(expect.objectContaining({ kind: 'exists' }) as Error);
+    await expect(client.status('/t/none')).rejects.toThrow(
+      expect.objectContaining({ kind: 'missing' }) as Error,
+    );
+    await expect(upload(client, '/t/data', [data], plain)).rejects.toThrow(
+      expect.objectContaining({ kind: 'exists' }) as Error,
+    );
     const nobody = new WebHdfsClient({ nameNodes: [await cluster.httpfs()], user: 'nobody' });
-    await expect(nobody.status('/t/data')).rejects.toThrow(expect.objectContaining({ kind: 'denied' }) as Error);
+    await expect(nobody.status('/t/data')).rejects.toThrow(
+      expect.objectContaining({ kind: 'denied' }) as Error,
+    );
   });
 
   it('does not see a failover behind it', async () => {

@@ -1,11 +1,24 @@
-/** The WebHDFS client on a cluster with Kerberos and TLS: delegation token, own certificate authority, and what is said without them. */
+/**
+ * The WebHDFS client on a cluster with Kerberos and TLS: delegation token, own certificate authority, and
+ * what is said without them.
+ */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { tmpdir } from 'node:os';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nameNodesOf, readRange, sameChecksum, spnego, Upload, upload, WebHdfsClient, type WebHdfsError, type WebHdfsOptions } from '../../src/webhdfs/index.js';
+import {
+  nameNodesOf,
+  readRange,
+  sameChecksum,
+  spnego,
+  Upload,
+  upload,
+  WebHdfsClient,
+  type WebHdfsError,
+  type WebHdfsOptions,
+} from '../../src/webhdfs/index.js';
 import { HdfsCluster } from '../support/hdfs-cluster.js';
 import { labMissing } from '../support/lab.js';
 
@@ -32,11 +45,22 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
   });
 
   const client = (options: Partial<WebHdfsOptions> = {}): WebHdfsClient =>
-    new WebHdfsClient({ nameNodes: nameNodesOf(cluster.url), ca, requestMs: 20_000, patienceMs: 1000, ...options });
+    new WebHdfsClient({
+      nameNodes: nameNodesOf(cluster.url),
+      ca,
+      requestMs: 20_000,
+      patienceMs: 1000,
+      ...options,
+    });
 
   /** No message may hold a token, nor a URL's query. */
   async function refusal(options: Partial<WebHdfsOptions>): Promise<WebHdfsError> {
-    const error = await client(options).status('/').then(() => undefined, (reason: unknown) => reason as WebHdfsError);
+    const error = await client(options)
+      .status('/')
+      .then(
+        () => undefined,
+        (reason: unknown) => reason as WebHdfsError,
+      );
     expect(error).toMatchObject({ name: 'WebHdfsError' });
     const token = (await readFile(tokenFile, 'utf8')).trim();
     for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
@@ -55,9 +79,14 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
     await own.makeDirectories('/t');
     const sent = await upload(own, '/t/data', [data], { ...spread, permission: '600' });
     expect(sameChecksum(sent.checksum, await own.checksum('/t/data'))).toBe(true);
-    expect(await own.status('/t/data')).toMatchObject({ length: data.length, owner: 'root', permission: '600' });
+    expect(await own.status('/t/data')).toMatchObject({
+      length: data.length,
+      owner: 'root',
+      permission: '600',
+    });
     const read: Buffer[] = [];
-    for await (const piece of readRange(own, '/t/data', { offset: 1, length: data.length - 1 })) read.push(piece);
+    for await (const piece of readRange(own, '/t/data', { offset: 1, length: data.length - 1 }))
+      read.push(piece);
     expect(Buffer.compare(Buffer.concat(read), data.subarray(1))).toBe(0);
     expect(await own.rename('/t/data', '/t/moved')).toBe(true);
     expect(await own.delete('/t', { recursive: true })).toBe(true);
@@ -81,25 +110,50 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
   });
 
   it('logs in with a Kerberos ticket, by a package that is installed for it', async () => {
-    await promisify(execFile)('npm', ['install', '--prefix', dir, '--no-audit', '--no-fund', 'kerberos@7.0.0']);
+    await promisify(execFile)('npm', [
+      'install',
+      '--prefix',
+      dir,
+      '--no-audit',
+      '--no-fund',
+      'kerberos@7.0.0',
+    ]);
     const load = (): Promise<unknown> => import(join(dir, 'node_modules/kerberos/lib/index.js'));
     const own = client({ authorization: spnego(load) });
     process.env['KRB5_CONFIG'] = join(cluster.dir, 'secure', 'krb5.conf');
     process.env['KRB5CCNAME'] = `FILE:${join(dir, 'no-ticket')}`;
-    await expect(own.status('/')).rejects.toThrow(expect.objectContaining({ kind: 'login', message: expect.stringContaining('kinit') as string }) as Error);
+    await expect(own.status('/')).rejects.toThrow(
+      expect.objectContaining({
+        kind: 'login',
+        message: expect.stringContaining('kinit') as string,
+      }) as Error,
+    );
     process.env['KRB5CCNAME'] = `FILE:${join(cluster.dir, 'secure', 'ticket')}`;
     await own.makeDirectories('/by-ticket');
     await upload(own, '/by-ticket/data', [data], spread);
     expect(await own.status('/by-ticket/data')).toMatchObject({ length: data.length, owner: 'root' });
     const without = client({ authorization: spnego() });
-    await expect(without.status('/')).rejects.toThrow(expect.objectContaining({ kind: 'login', message: expect.stringContaining('npm package kerberos') as string }) as Error);
+    await expect(without.status('/')).rejects.toThrow(
+      expect.objectContaining({
+        kind: 'login',
+        message: expect.stringContaining('npm package kerberos') as string,
+      }) as Error,
+    );
   });
 
   it('does not believe a certificate of an authority that it was not given', async () => {
     const trusting = client({ tokenFile });
-    const distrustful = new WebHdfsClient({ nameNodes: nameNodesOf(cluster.url), tokenFile, patienceMs: 1000 });
-    await expect(distrustful.status('/')).rejects.toThrow(expect.objectContaining({ kind: 'unreachable' }) as Error);
-    await expect(Upload.begin(distrustful, '/none', spread)).rejects.toThrow(/certificate|SELF_SIGNED|UNABLE_TO/i);
+    const distrustful = new WebHdfsClient({
+      nameNodes: nameNodesOf(cluster.url),
+      tokenFile,
+      patienceMs: 1000,
+    });
+    await expect(distrustful.status('/')).rejects.toThrow(
+      expect.objectContaining({ kind: 'unreachable' }) as Error,
+    );
+    await expect(Upload.begin(distrustful, '/none', spread)).rejects.toThrow(
+      /certificate|SELF_SIGNED|UNABLE_TO/i,
+    );
     expect(await trusting.status('/')).toMatchObject({ type: 'DIRECTORY' });
   });
 });

@@ -30,7 +30,14 @@ async function bootAll(host: ParsHost, count: number): Promise<Guest[]> {
   const names = Array.from({ length: count }, (_, i) => `burst-${i}`);
   const boot = async (): Promise<void> => {
     for (let name = names.shift(); name !== undefined; name = names.shift()) {
-      guests.push(await host.boot({ name, memoryMiB: MEMORY_MIB, cmdline: 'pars.fill=40', disks: [{ fs: 'ext4', generate: 96 }] }));
+      guests.push(
+        await host.boot({
+          name,
+          memoryMiB: MEMORY_MIB,
+          cmdline: 'pars.fill=40',
+          disks: [{ fs: 'ext4', generate: 96 }],
+        }),
+      );
       console.log(`${name} is up`);
     }
   };
@@ -38,7 +45,10 @@ async function bootAll(host: ParsHost, count: number): Promise<Guest[]> {
   return guests;
 }
 
-/** What a power cut does to us: nothing of ours runs any more. In the lab's own PID namespace there is nobody else's. */
+/**
+ * What a power cut does to us: nothing of ours runs any more. In the lab's own PID namespace there is nobody
+ * else's.
+ */
 async function killOurs(host: ParsHost): Promise<number> {
   const script = `n=0; for p in /proc/[0-9]*; do pid=\${p#/proc/}; [ "$pid" = $$ ] && continue
     if tr '\\0' ' ' <"$p/cmdline" 2>/dev/null | grep -Eq 'cli\\.js|pars-reader|work-off'; then kill -9 "$pid" && n=$((n+1)); fi; done; echo $n`;
@@ -47,7 +57,11 @@ async function killOurs(host: ParsHost): Promise<number> {
 
 /** A loop of virsh, as libvirt-guests runs one. Domains that are saved already are none of its business. */
 function saveLoop(host: ParsHost): Promise<unknown> {
-  return host.lab.exec('sh', ['-c', 'for d in $(virsh -q -c qemu:///system list --uuid); do virsh -q -c qemu:///system managedsave "$d"; done']);
+  return host.lab.exec('sh', [
+    '-c',
+    'for d in $(virsh -q -c qemu:///system list --uuid); do virsh -q -c qemu:///system managedsave '
+      + '"$d"; done',
+  ]);
 }
 
 async function untilOneRuns(host: ParsHost): Promise<void> {
@@ -64,7 +78,15 @@ async function offloaded(host: ParsHost, guest: Guest, began: number): Promise<R
   const offloadedAfterMs = now() - began;
   const { manifest } = await host.json<{ manifest: Manifest }>('show', await host.snapshotOf(guest));
   const { size } = await stat(guest.hostImagePath);
-  return { guest, imageBytes: size, stubBytes: await bytesOnDisk(guest.hostImagePath), storedBytes: manifest.storedBytes, offloadedAfterMs, wokeInMs: 0, check: '' };
+  return {
+    guest,
+    imageBytes: size,
+    stubBytes: await bytesOnDisk(guest.hostImagePath),
+    storedBytes: manifest.storedBytes,
+    offloadedAfterMs,
+    wokeInMs: 0,
+    check: '',
+  };
 }
 
 async function wake(row: Row): Promise<void> {
@@ -87,7 +109,10 @@ async function run(count: number): Promise<number> {
     const killed = await killOurs(host);
     await host.lab.restartLibvirtd();
     await loop;
-    console.log(`killed ${killed} processes and restarted libvirtd ${seconds(now() - began)} after the first save began`);
+    console.log(
+      `killed ${killed} processes and restarted libvirtd ${seconds(now() - began)} after the first save `
+        + `began`,
+    );
     await saveLoop(host); // what the restart kept the first loop from
     const rows: Row[] = [];
     for (const guest of guests) rows.push(await offloaded(host, guest, began));
@@ -99,11 +124,25 @@ async function run(count: number): Promise<number> {
 }
 
 function report(rows: readonly Row[]): number {
-  const columns = ['GUEST', 'IMAGE', 'STUB', 'STORED', 'A STUB AFTER', 'WOKE IN', 'CHECKS'].map((heading) => ({ heading }));
-  const cells = rows.map((row) => [row.guest.name, formatBytes(row.imageBytes), formatBytes(row.stubBytes), formatBytes(row.storedBytes), seconds(row.offloadedAfterMs), seconds(row.wokeInMs), row.check]);
+  const columns = ['GUEST', 'IMAGE', 'STUB', 'STORED', 'A STUB AFTER', 'WOKE IN', 'CHECKS'].map(
+    (heading) => ({ heading }),
+  );
+  const cells = rows.map((row) => [
+    row.guest.name,
+    formatBytes(row.imageBytes),
+    formatBytes(row.stubBytes),
+    formatBytes(row.storedBytes),
+    seconds(row.offloadedAfterMs),
+    seconds(row.wokeInMs),
+    row.check,
+  ]);
   console.log(renderTable(columns, cells, coloursFor({})));
   const bad = rows.filter(({ check, stubBytes }) => check !== 'ok' || stubBytes >= STUB_LIMIT);
-  console.log(bad.length === 0 ? `All ${rows.length} guests were offloaded, woke, and are sound.` : `${bad.length} of ${rows.length} guests are not sound.`);
+  console.log(
+    bad.length === 0
+      ? `All ${rows.length} guests were offloaded, woke, and are sound.`
+      : `${bad.length} of ${rows.length} guests are not sound.`,
+  );
   return bad.length === 0 ? 0 : 1;
 }
 

@@ -4,21 +4,35 @@ import { readFileSync } from 'node:fs';
 import type { CompressedFormat } from '../../src/image/save-format.js';
 
 /** In the order of the numbers in the header, from 1. */
-export const COMPRESSED_FORMATS = ['gzip', 'bzip2', 'xz', 'lzop', 'zstd'] as const satisfies readonly CompressedFormat[];
+export const COMPRESSED_FORMATS = [
+  'gzip',
+  'bzip2',
+  'xz',
+  'lzop',
+  'zstd',
+] as const satisfies readonly CompressedFormat[];
 const MOST = 2 ** 30;
 
 /** The same image saved through a compressor, as libvirt calls it. */
 export function compressImage(raw: Buffer, format: CompressedFormat): Buffer {
-  const offset = streamOffset(raw), head = Buffer.from(raw.subarray(0, offset));
+  const offset = streamOffset(raw),
+    head = Buffer.from(raw.subarray(0, offset));
   head.writeUInt32LE(1 + COMPRESSED_FORMATS.indexOf(format), 28);
-  const { status, stdout, stderr } = spawnSync(format, ['-c'], { input: raw.subarray(offset), maxBuffer: MOST });
+  const { status, stdout, stderr } = spawnSync(format, ['-c'], {
+    input: raw.subarray(offset),
+    maxBuffer: MOST,
+  });
   if (status !== 0) throw new Error(`${format} failed: ${stderr.toString()}`);
   return Buffer.concat([head, stdout]);
 }
 
-/** The raw image that a file stands for, by the compressor itself; null when it gives up. A raw image is its own. */
+/**
+ * The raw image that a file stands for, by the compressor itself; null when it gives up. A raw image is its
+ * own.
+ */
 export function rawImage(path: string): Buffer | null {
-  const file = readFileSync(path), format = formatOf(file);
+  const file = readFileSync(path),
+    format = formatOf(file);
   if (format === undefined) return file;
   const { status, stream } = unpack(file, format);
   if (status !== 0) return null;
@@ -29,7 +43,8 @@ export function rawImage(path: string): Buffer | null {
 
 /** What QEMU would get to read of a compressed image, or of its stub. */
 export function streamOf(path: string): Buffer {
-  const file = readFileSync(path), format = formatOf(file);
+  const file = readFileSync(path),
+    format = formatOf(file);
   if (format === undefined) throw new Error(`${path} is not compressed`);
   return unpack(file, format).stream;
 }
@@ -39,7 +54,10 @@ function formatOf(file: Buffer): CompressedFormat | undefined {
 }
 
 function unpack(file: Buffer, format: CompressedFormat): { status: number | null; stream: Buffer } {
-  const { status, stdout } = spawnSync(format, ['-dc'], { input: file.subarray(streamOffset(file)), maxBuffer: MOST });
+  const { status, stdout } = spawnSync(format, ['-dc'], {
+    input: file.subarray(streamOffset(file)),
+    maxBuffer: MOST,
+  });
   return { status, stream: stdout };
 }
 

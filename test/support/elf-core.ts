@@ -1,16 +1,17 @@
 /**
- * A second opinion on a guest's memory: its RAM, read from a raw save image by a reader that shares nothing with
- * the product's, written as an ELF core for makedumpfile, which finds free pages by its own knowledge of kernels.
- * Reading and writing are synchronous: a million small pieces, each of which would cost a turn of the event loop.
+ * A second opinion on a guest's memory: its RAM, read from a raw save image by a reader that shares nothing
+ * with the product's, written as an ELF core for makedumpfile, which finds free pages by its own knowledge of
+ * kernels. Reading and writing are synchronous: a million small pieces, each of which would cost a turn of
+ * the event loop.
  *
  *   const { excluded } = await countWithMakedumpfile('/path/NAME.save', 'pc');
  *   excluded.free;
  *
- * The call underneath is `makedumpfile --dry-run --show-stats -d 31 CORE OUT` (-d: 1 zero, 2 cache, 4 cache with private
- * state, 8 user data, 16 free pages). Its report is a partition: a page that is both free and zero counts as one of
- * them, so ask for 16 alone when free pages are what matters. Cache it counts is not what is safe to lose: dirty,
- * mapped and referenced pages are among it. Debian 12's 1.7.2 says
- * that kernels after 6.0 are not supported, yet its free pages equal the guest's own count on 5.10, 6.1, 6.12 and 7.2.
+ * The call underneath is `makedumpfile --dry-run --show-stats -d 31 CORE OUT` (-d: 1 zero, 2 cache, 4 cache
+ * with private state, 8 user data, 16 free pages). Its report is a partition: a page that is both free and
+ * zero counts as one of them, so ask for 16 alone when free pages are what matters. Cache it counts is not
+ * what is safe to lose: dirty, mapped and referenced pages are among it. Debian 12's 1.7.2 says that kernels
+ * after 6.0 are not supported, yet its free pages equal the guest's own count on 5.10, 6.1, 6.12 and 7.2.
  */
 import { execFile } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
@@ -39,7 +40,10 @@ export function ramRanges(machine: 'pc' | 'q35', bytes: number): Range[] {
   const below = bytes < limit ? bytes : (machine === 'pc' ? 3 : 2) * GIB;
   return below === bytes
     ? [{ gpa: 0, length: bytes }]
-    : [{ gpa: 0, length: below }, { gpa: 4 * GIB, length: bytes - below }];
+    : [
+        { gpa: 0, length: below },
+        { gpa: 4 * GIB, length: bytes - below },
+      ];
 }
 
 /** Reads a file forwards through one buffer; positions are exact. */
@@ -75,21 +79,29 @@ class Reader {
   }
 }
 
-const ZERO = 2, MEM_SIZE = 4, RAM_PAGE = 8, EOS = 0x10, CONTINUE = 0x20, FLUSH = 0x200;
+const ZERO = 2,
+  MEM_SIZE = 4,
+  RAM_PAGE = 8,
+  EOS = 0x10,
+  CONTINUE = 0x20,
+  FLUSH = 0x200;
 
-/** Every page record of a raw image's main RAM block, in the stream's order: a later one replaces an earlier. */
+/**
+ * Every page record of a raw image's main RAM block, in the stream's order: a later one replaces an earlier.
+ */
 export function* ramRecords(image: number): Generator<{ at: number; offset: number } | { size: number }> {
   const reader = findRamSection(image);
   let block = '';
   for (;;) {
     const word = reader.take(8).readBigUInt64BE();
-    const flags = Number(word & 0xfffn), at = Number(word & ~0xfffn);
+    const flags = Number(word & 0xfffn),
+      at = Number(word & ~0xfffn);
     if (flags & EOS) {
       if (endOfRam(reader)) return;
       continue;
     }
     if (flags & MEM_SIZE) {
-      for (let left = at; left > 0; ) {
+      for (let left = at; left > 0;) {
         const name = reader.text();
         const size = Number(reader.take(8).readBigUInt64BE());
         left -= size;
@@ -125,7 +137,10 @@ function findRamSection(image: number): Reader {
   return new Reader(image, stream + at + 4 + 8);
 }
 
-/** After EOS: the section's footer, and then the next part of the same section, or after its end something else. */
+/**
+ * After EOS: the section's footer, and then the next part of the same section, or after its end something
+ * else.
+ */
 function endOfRam(reader: Reader): boolean {
   let kind = reader.u8();
   if (kind === 0x7e) {
@@ -144,7 +159,11 @@ function endOfRam(reader: Reader): boolean {
 
 /** Writes the core; pages that no segment names stay holes, and read as zeros. */
 export function writeElfCore(
-  path: string, source: number, ranges: Range[], segments: Iterable<Segment>, vmcoreinfo: string,
+  path: string,
+  source: number,
+  ranges: Range[],
+  segments: Iterable<Segment>,
+  vmcoreinfo: string,
 ): void {
   const head = elfHead(ranges, vmcoreinfo);
   const core = openSync(path, 'wx', 0o600);
@@ -173,7 +192,10 @@ function positionIn(ranges: Range[], gpa: number): number {
   throw new Error(`no RAM at 0x${gpa.toString(16)}`);
 }
 
-/** ELF64 header, one PT_NOTE with the kernel's own description, one PT_LOAD a range; RAM data begins at a page. */
+/**
+ * ELF64 header, one PT_NOTE with the kernel's own description, one PT_LOAD a range; RAM data begins at a
+ * page.
+ */
 function elfHead(ranges: Range[], vmcoreinfo: string): { bytes: Buffer; dataAt: number } {
   const note = elfNote('VMCOREINFO', Buffer.from(vmcoreinfo, 'latin1'));
   const noteAt = 64 + 56 * (1 + ranges.length);
@@ -190,7 +212,8 @@ function elfHead(ranges: Range[], vmcoreinfo: string): { bytes: Buffer; dataAt: 
   programHeader(bytes, 64, { type: 4, offset: noteAt, virtual: 0n, physical: 0, size: note.length });
   let offset = dataAt;
   ranges.forEach(({ gpa, length }, i) => {
-    // The direct map's place is random in the guest; makedumpfile walks page tables and only wants a plausible one.
+    // The direct map's place is random in the guest; makedumpfile walks page tables and only wants a
+    // plausible one.
     const virtual = 0xffff888000000000n + BigInt(gpa);
     programHeader(bytes, 64 + 56 * (i + 1), { type: 1, offset, virtual, physical: gpa, size: length });
     offset += length;
@@ -235,9 +258,14 @@ export interface MakedumpfileCounts {
   report: string;
 }
 
-/** Takes the first page that begins like VMCOREINFO: not for images with planted copies, give `vmcoreinfo` for those. */
+/**
+ * Takes the first page that begins like VMCOREINFO: not for images with planted copies, give `vmcoreinfo` for
+ * those.
+ */
 export async function countWithMakedumpfile(
-  image: string, machine: 'pc' | 'q35', options: { level?: number; vmcoreinfo?: string; scratch?: string } = {},
+  image: string,
+  machine: 'pc' | 'q35',
+  options: { level?: number; vmcoreinfo?: string; scratch?: string } = {},
 ): Promise<MakedumpfileCounts> {
   const dir = await mkdtemp(join(options.scratch ?? process.env['TMPDIR'] ?? '/var/tmp', 'pars-core.'));
   const source = openSync(image, 'r');
@@ -253,9 +281,11 @@ export async function countWithMakedumpfile(
 }
 
 function survey(
-  source: number, machine: 'pc' | 'q35',
+  source: number,
+  machine: 'pc' | 'q35',
 ): { segments: Segment[]; size: number; vmcoreinfo: string } {
-  let size = 0, vmcoreinfo = '';
+  let size = 0,
+    vmcoreinfo = '';
   const found: Segment[] = [];
   const page = Buffer.alloc(PAGE);
   for (const record of ramRecords(source)) {
@@ -264,10 +294,15 @@ function survey(
       continue;
     }
     const below = ramRanges(machine, size)[0]?.length ?? 0;
-    found.push({ gpa: record.at < below ? record.at : record.at - below + 4 * GIB, length: PAGE, offset: record.offset });
+    found.push({
+      gpa: record.at < below ? record.at : record.at - below + 4 * GIB,
+      length: PAGE,
+      offset: record.offset,
+    });
     if (vmcoreinfo !== '') continue;
     readSync(source, page, 0, PAGE, record.offset);
-    if (page.toString('latin1', 0, 10) === 'OSRELEASE=') vmcoreinfo = page.toString('latin1').split('\0', 1)[0] ?? '';
+    if (page.toString('latin1', 0, 10) === 'OSRELEASE=')
+      vmcoreinfo = page.toString('latin1').split('\0', 1)[0] ?? '';
   }
   return { segments: found, size, vmcoreinfo };
 }
@@ -275,7 +310,9 @@ function survey(
 /** Throws makedumpfile's own words when it does not know the kernel. */
 export async function makedumpfile(core: string, level: number): Promise<MakedumpfileCounts> {
   const args = ['--dry-run', '--show-stats', '-d', String(level), core, `${core}.out`];
-  const { stdout, stderr } = await promisify(execFile)('makedumpfile', args, { env: { ...process.env, LC_ALL: 'C' } });
+  const { stdout, stderr } = await promisify(execFile)('makedumpfile', args, {
+    env: { ...process.env, LC_ALL: 'C' },
+  });
   const report = stdout + stderr;
   const count = (label: string): number => {
     const hit = new RegExp(`${label}\\s*: (0x)?([0-9a-f]+)`).exec(report);

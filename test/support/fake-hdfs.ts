@@ -1,6 +1,7 @@
 /**
- * One file in an HDFS that is none: a NameNode and DataNodes that do what a test tells them, for what a real cluster does too seldom.
- * The I-th DataNode has the address 10.0.0.I and is reached by the client's host map.
+ * One file in an HDFS that is none: a NameNode and DataNodes that do what a test tells them, for what a real
+ * cluster does too seldom. The I-th DataNode has the address 10.0.0.I and is reached by the client's host
+ * map.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -10,7 +11,10 @@ import { HdfsFiles } from '../../src/stores/hdfs/files.js';
 import type { StoredObject } from '../../src/stores/store.js';
 import type { BlockLocation, FileStatus, WebHdfsOptions } from '../../src/webhdfs/index.js';
 
-/** What a DataNode makes of a read: serves it; breaks off when it has begun, as for a bad copy; hangs up without a word; says an HTTP status. */
+/**
+ * What a DataNode makes of a read: serves it; breaks off when it has begun, as for a bad copy; hangs up
+ * without a word; says an HTTP status.
+ */
 export type Conduct = 'serves' | 'breaks off' | 'hangs up' | 403 | 502;
 
 const ROOT = '/s';
@@ -18,7 +22,10 @@ const PATIENCE_MS = 300;
 
 export class FakeHdfs {
   /** Operations of the NameNode that are not its own: what they answer, 'missing', or nothing at all. */
-  readonly answers = new Map<string, (path: string, parameters: URLSearchParams) => object | 'missing' | 'silence'>();
+  readonly answers = new Map<
+    string,
+    (path: string, parameters: URLSearchParams) => object | 'missing' | 'silence'
+  >();
   /** Of each DataNode's reads, the last one for all that follow. */
   readonly conduct = new Map<string, Conduct[]>();
   /** Which DataNode was read from, in order. */
@@ -28,13 +35,34 @@ export class FakeHdfs {
   blocks: BlockLocation[];
   status: FileStatus;
 
-  private constructor(readonly data: Buffer, readonly files: HdfsFiles, private readonly hosts: readonly string[], private readonly servers: readonly Server[]) {
+  private constructor(
+    readonly data: Buffer,
+    readonly files: HdfsFiles,
+    private readonly hosts: readonly string[],
+    private readonly servers: readonly Server[],
+  ) {
     this.blocks = [this.block(1, 2, 3)];
-    this.status = { pathSuffix: '', type: 'FILE', length: data.length, permission: '600', owner: 'root', group: 'root', replication: 3, blockSize: 1 << 20, modificationTime: 1, accessTime: 1, fileId: 7 };
+    this.status = {
+      pathSuffix: '',
+      type: 'FILE',
+      length: data.length,
+      permission: '600',
+      owner: 'root',
+      group: 'root',
+      replication: 3,
+      blockSize: 1 << 20,
+      modificationTime: 1,
+      accessTime: 1,
+      fileId: 7,
+    };
   }
 
   /** `hosts`: the DataNodes by the names the cluster has for them. */
-  static async start(data: Buffer, hosts: readonly string[] = ['dn1', 'dn2', 'dn3', 'dn4'], options: Partial<WebHdfsOptions> = {}): Promise<FakeHdfs> {
+  static async start(
+    data: Buffer,
+    hosts: readonly string[] = ['dn1', 'dn2', 'dn3', 'dn4'],
+    options: Partial<WebHdfsOptions> = {},
+  ): Promise<FakeHdfs> {
     const servers = [createServer(), ...hosts.map(() => createServer())];
     const ports: number[] = [];
     for (const server of servers) {
@@ -43,10 +71,20 @@ export class FakeHdfs {
     }
     const hostMap = Object.fromEntries(hosts.map((host, i) => [host, `127.0.0.1:${ports[i + 1]}`]));
     const nameNodes = [`http://127.0.0.1:${ports[0]}`];
-    const files = new HdfsFiles({ url: 'webhdfs://fake/s', root: ROOT, options: { nameNodes, hostMap, requestMs: PATIENCE_MS, patienceMs: 0, ...options } });
+    const files = new HdfsFiles({
+      url: 'webhdfs://fake/s',
+      root: ROOT,
+      options: { nameNodes, hostMap, requestMs: PATIENCE_MS, patienceMs: 0, ...options },
+    });
     const fake = new FakeHdfs(data, files, hosts, servers);
-    servers[0]?.on('request', (request: IncomingMessage, response: ServerResponse) => fake.#nameNode(request, response));
-    hosts.forEach((host, i) => servers[i + 1]?.on('request', (request: IncomingMessage, response: ServerResponse) => fake.#dataNode(host, request, response)));
+    servers[0]?.on('request', (request: IncomingMessage, response: ServerResponse) =>
+      fake.#nameNode(request, response),
+    );
+    hosts.forEach((host, i) =>
+      servers[i + 1]?.on('request', (request: IncomingMessage, response: ServerResponse) =>
+        fake.#dataNode(host, request, response),
+      ),
+    );
     return fake;
   }
 
@@ -62,7 +100,13 @@ export class FakeHdfs {
 
   /** The file's one block, on the DataNodes of these numbers. */
   block(...nodes: number[]): BlockLocation {
-    return { offset: 0, length: this.data.length, corrupt: false, hosts: nodes.map((i) => this.hosts[i - 1] ?? ''), names: nodes.map((i) => `10.0.0.${i}:9866`) };
+    return {
+      offset: 0,
+      length: this.data.length,
+      corrupt: false,
+      hosts: nodes.map((i) => this.hosts[i - 1] ?? ''),
+      names: nodes.map((i) => `10.0.0.${i}:9866`),
+    };
   }
 
   async stop(): Promise<void> {
@@ -79,11 +123,14 @@ export class FakeHdfs {
     const op = url.searchParams.get('op') ?? '';
     const special = this.answers.get(op)?.(path, url.searchParams);
     if (special === 'silence') return;
-    if (special === 'missing') return refuse(response, 404, 'FileNotFoundException', `File does not exist: ${path}`);
+    if (special === 'missing')
+      return refuse(response, 404, 'FileNotFoundException', `File does not exist: ${path}`);
     if (special !== undefined) return say(response, special);
-    if (path !== this.path) return refuse(response, 404, 'FileNotFoundException', `File does not exist: ${path}`);
+    if (path !== this.path)
+      return refuse(response, 404, 'FileNotFoundException', `File does not exist: ${path}`);
     if (op === 'GETFILESTATUS') return say(response, { FileStatus: this.status });
-    if (op === 'GETFILEBLOCKLOCATIONS') return say(response, { BlockLocations: { BlockLocation: this.blocks } });
+    if (op === 'GETFILEBLOCKLOCATIONS')
+      return say(response, { BlockLocations: { BlockLocation: this.blocks } });
     if (op === 'OPEN') return this.#redirect(url, response);
     refuse(response, 400, 'IllegalArgumentException', `${op} is not known here`);
   }
@@ -92,7 +139,8 @@ export class FakeHdfs {
   #redirect(url: URL, response: ServerResponse): void {
     const excluded = (url.searchParams.get('excludedatanodes') ?? '').split(',');
     const name = this.blocks[0]?.names.find((one) => !excluded.includes(one));
-    if (name === undefined) return refuse(response, 403, 'IOException', 'No active and not excluded nodes contain this block');
+    if (name === undefined)
+      return refuse(response, 403, 'IOException', 'No active and not excluded nodes contain this block');
     const host = this.hosts[Number(/\.(\d+):/.exec(name)?.[1]) - 1];
     response.writeHead(307, { location: `http://${host}:9864${url.pathname}${url.search}` }).end();
   }
@@ -118,5 +166,7 @@ function say(response: ServerResponse, answer: object): void {
 }
 
 function refuse(response: ServerResponse, status: number, exception: string, message: string): void {
-  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ RemoteException: { exception, message } }));
+  response
+    .writeHead(status, { 'content-type': 'application/json' })
+    .end(JSON.stringify({ RemoteException: { exception, message } }));
 }

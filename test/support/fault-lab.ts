@@ -57,7 +57,10 @@ export class FaultLab {
     await writeFile(lab.image, bytes);
     await initHdfsStore(lab.url);
     const other = join(dir, 'saves', 'other.save');
-    await writeFile(other, smallImage({ xml: domainXml({ uuid: '1'.repeat(8) + '-1111-1111-1111-' + '1'.repeat(12) }) }).bytes);
+    await writeFile(
+      other,
+      smallImage({ xml: domainXml({ uuid: '1'.repeat(8) + '-1111-1111-1111-' + '1'.repeat(12) }) }).bytes,
+    );
     const digest = digestOf(readFileSync(other));
     lab.#committed.set((await lab.#offload(await openStore(lab.url), other)).snapshot, digest);
     return lab;
@@ -85,17 +88,24 @@ export class FaultLab {
     }
   }
 
-  /** The image is what it was, or a stub that becomes it again; every snapshot that was committed gives back its image; there is no other. */
+  /**
+   * The image is what it was, or a stub that becomes it again; every snapshot that was committed gives back
+   * its image; there is no other.
+   */
   async expectSound(outcome: Offloaded | ParsError): Promise<void> {
     const store = await openStore(this.url);
     const done = !(outcome instanceof ParsError);
     const known = [...this.#committed.keys(), ...(done ? [outcome.snapshot] : [])].sort();
     const seen = (await listSnapshots(store)).filter(({ condition }) => condition !== 'incomplete');
-    const names = seen.map(({ snapshot, condition }) => (condition === 'whole' ? snapshot : `${snapshot} is ${condition}`)).sort();
-    if (names.join() !== known.join()) throw new Error(`snapshots: ${names.join(', ')}; expected: ${known.join(', ')}`);
+    const names = seen
+      .map(({ snapshot, condition }) => (condition === 'whole' ? snapshot : `${snapshot} is ${condition}`))
+      .sort();
+    if (names.join() !== known.join())
+      throw new Error(`snapshots: ${names.join(', ')}; expected: ${known.join(', ')}`);
     for (const [snapshot, digest] of this.#committed) await this.#expectRestores(store, snapshot, digest);
     if (done) await this.#expectStub(store, outcome);
-    if (digestOf(await readFile(this.image)) !== this.#digest) throw new Error('the local image is not what it was');
+    if (digestOf(await readFile(this.image)) !== this.#digest)
+      throw new Error('the local image is not what it was');
     await store.close();
   }
 
@@ -115,7 +125,11 @@ export class FaultLab {
     const path = `${this.root}/room`;
     for (const deadline = Date.now() + deadlineMs; ; await sleep(200)) {
       try {
-        await upload(this.client, path, [Buffer.alloc(1)], { replication: copies, blockSize: 16 * MIB, overwrite: true });
+        await upload(this.client, path, [Buffer.alloc(1)], {
+          replication: copies,
+          blockSize: 16 * MIB,
+          overwrite: true,
+        });
         const [block] = await this.client.blockLocations(path);
         if ((block?.names.length ?? 0) >= copies) break;
       } catch (error) {
@@ -132,9 +146,19 @@ export class FaultLab {
   }
 
   async #offload(store: Store, image: string): Promise<Offloaded> {
-    return offload(image, { store, host: this.#host, registry: this.#registry }, {
-      policy: policyByName('pars'), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1,
-    });
+    return offload(
+      image,
+      { store, host: this.#host, registry: this.#registry },
+      {
+        policy: policyByName('pars'),
+        policyIsFixed: true,
+        keepLocal: false,
+        force: false,
+        managedSave: true,
+        leaseWaitMs: 1000,
+        level: 1,
+      },
+    );
   }
 
   /** Of a stub: three live copies of each block of it, and the image back in its place. */
@@ -143,7 +167,11 @@ export class FaultLab {
     try {
       if ((await probeImage(image.fd)).stubRecord === null) throw new Error('the image is no stub');
       await this.#expectCopies(store, snapshot);
-      await hydrate(image, { store: () => openStore(this.url), host: this.#host, registry: this.#registry }, { force: false, acceptChangedDisks: false, lockWaitMs: 1000 });
+      await hydrate(
+        image,
+        { store: () => openStore(this.url), host: this.#host, registry: this.#registry },
+        { force: false, acceptChangedDisks: false, lockWaitMs: 1000 },
+      );
     } finally {
       await image.close();
     }
@@ -162,13 +190,18 @@ export class FaultLab {
   async #expectRestores(store: Store, snapshot: string, digest: string): Promise<void> {
     const path = join(this.dir, 'restored');
     await restore(store, snapshot, path, { force: true });
-    if (digestOf(await readFile(path)) !== digest) throw new Error(`${snapshot} does not give back its image`);
+    if (digestOf(await readFile(path)) !== digest)
+      throw new Error(`${snapshot} does not give back its image`);
   }
 }
 
-/** The same store, but once so many bytes have been handed over, `act` is done before the next of the object that had them. */
+/**
+ * The same store, but once so many bytes have been handed over, `act` is done before the next of the object
+ * that had them.
+ */
 function withAct(store: Store, act: () => Promise<void>): Store {
-  let acted = false, sent = 0;
+  let acted = false,
+    sent = 0;
   const create: Store['create'] = async (name, options) => {
     const writer = await store.create(name, options);
     const write = async (data: Buffer): Promise<void> => {

@@ -27,7 +27,9 @@ export async function lostCachePages(host: ParsHost, guest: Guest): Promise<numb
 /** A stub that was touched has another inode, length or other bytes. */
 export async function fingerprint(path: string): Promise<unknown> {
   const { ino, size, blocks } = await stat(path);
-  const sha256 = createHash('sha256').update(await readFile(path)).digest('hex');
+  const sha256 = createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
   return { ino, size, small: blocks * 512 < STUB_LIMIT, sha256 };
 }
 

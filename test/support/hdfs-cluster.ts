@@ -1,5 +1,6 @@
 /**
- * A real HDFS for tests (see scripts/hdfs): one cluster a suite. It ends with `stop`, or when this process does.
+ * A real HDFS for tests (see scripts/hdfs): one cluster a suite. It ends with `stop`, or when this process
+ * does.
  *
  *   const cluster = await HdfsCluster.start({ dataNodes: 3, ha: true });
  *   await cluster.kill('dn', 2);
@@ -52,7 +53,10 @@ export class HdfsCluster {
 
   static async start(options: HdfsOptions = {}): Promise<HdfsCluster> {
     const dir = await mkdtemp(join(process.env['TMPDIR'] ?? '/var/tmp', 'pars-hdfs.'));
-    const holder = spawn(HDFS_SCRIPT, ['-C', dir, 'run', ...upArguments(options)], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+    const holder = spawn(HDFS_SCRIPT, ['-C', dir, 'run', ...upArguments(options)], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+    });
     try {
       await readyOrThrow(holder);
       return new HdfsCluster(dir, (await run(HDFS_SCRIPT, ['-C', dir, 'url'])).stdout.trim(), holder);
@@ -76,7 +80,10 @@ export class HdfsCluster {
     await this.#call('failover', String(to));
   }
 
-  /** `exec('dfs', '-ls', '/')`: what it says on stdout; throws when it fails. A JVM of its own: one to two seconds. */
+  /**
+   * `exec('dfs', '-ls', '/')`: what it says on stdout; throws when it fails. A JVM of its own: one to two
+   * seconds.
+   */
   exec(...command: string[]): Promise<string> {
     return this.#call('exec', ...command);
   }
@@ -123,7 +130,10 @@ function upArguments(options: HdfsOptions): string[] {
   if (options.port !== undefined) args.push('--port', String(options.port));
   if (options.diskMiB !== undefined) args.push('--disk', String(options.diskMiB));
   args.push(...(options.policies ?? []).flatMap((policy) => ['--ec', policy]));
-  return [...args, ...Object.entries(options.settings ?? {}).flatMap(([key, value]) => ['-D', `${key}=${value}`])];
+  return [
+    ...args,
+    ...Object.entries(options.settings ?? {}).flatMap(([key, value]) => ['-D', `${key}=${value}`]),
+  ];
 }
 
 async function end(holder: ChildProcess, dir: string): Promise<void> {

@@ -4,7 +4,11 @@ import { objectPath } from '../../src/snapshot/snapshots.js';
 import type { WebHdfsClient } from '../../src/webhdfs/index.js';
 
 /** Bytes on each DataNode, by its number, of what a snapshot keeps once; the fullest first. */
-export async function oneCopyBytes(client: WebHdfsClient, root: string, { snapshot, objects }: Manifest): Promise<[number, number][]> {
+export async function oneCopyBytes(
+  client: WebHdfsClient,
+  root: string,
+  { snapshot, objects }: Manifest,
+): Promise<[number, number][]> {
   const bytesOn = new Map<number, number>();
   for (const { name } of objects.filter(({ copies, coding }) => copies === 1 && coding === undefined)) {
     for (const { names, length } of await client.blockLocations(`${root}/${objectPath(snapshot, name)}`)) {

@@ -1,4 +1,7 @@
-/** The DataNodes that an upload of this process runs through, and the disks of DataNodes, as the machine sees them. */
+/**
+ * The DataNodes that an upload of this process runs through, and the disks of DataNodes, as the machine sees
+ * them.
+ */
 import { execFile } from 'node:child_process';
 import { readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,13 +20,23 @@ export interface Pipeline {
   others: number[];
 }
 
-/** Of the upload that has sent most; waits until a block of it is being written by as many DataNodes as it has copies. */
+/**
+ * Of the upload that has sent most; waits until a block of it is being written by as many DataNodes as it has
+ * copies.
+ */
 export async function pipelineOf(cluster: HdfsCluster, copies = 3, deadlineMs = 60_000): Promise<Pipeline> {
-  const daemons = (await cluster.status()).filter(({ name, state }) => name.startsWith('dn') && state !== 'down');
+  const daemons = (await cluster.status()).filter(
+    ({ name, state }) => name.startsWith('dn') && state !== 'down',
+  );
   for (const deadline = Date.now() + deadlineMs; ; await sleep(50)) {
-    const [receiver, writers] = await Promise.all([busiestReceiver(daemons), writersOfLargest(cluster, daemons, copies)]);
-    if (receiver !== null && writers.includes(receiver)) return { receiver, others: writers.filter((number) => number !== receiver) };
-    if (Date.now() > deadline) throw new Error(`no upload under way: most was sent to ${receiver}; writing: ${writers.join()}`);
+    const [receiver, writers] = await Promise.all([
+      busiestReceiver(daemons),
+      writersOfLargest(cluster, daemons, copies),
+    ]);
+    if (receiver !== null && writers.includes(receiver))
+      return { receiver, others: writers.filter((number) => number !== receiver) };
+    if (Date.now() > deadline)
+      throw new Error(`no upload under way: most was sent to ${receiver}; writing: ${writers.join()}`);
   }
 }
 
@@ -49,21 +62,52 @@ async function disksOf(cluster: HdfsCluster, numbers: readonly number[]): Promis
   });
 }
 
-const diskOf = (cluster: HdfsCluster, { name, pid }: Daemon): string => `/proc/${pid}/root${cluster.dir}/state/${name}`;
+const diskOf = (cluster: HdfsCluster, { name, pid }: Daemon): string =>
+  `/proc/${pid}/root${cluster.dir}/state/${name}`;
 
 /** The DataNode whose web port was sent the most over a connection that is open. */
 async function busiestReceiver(daemons: readonly Daemon[]): Promise<number | null> {
-  const { stdout } = await run('ss', ['--tcp', '--numeric', '--info', '--oneline', '--no-header', 'state', 'established']);
-  const sent = stdout.split('\n').map((line) => ({ to: line.trim().split(/\s+/)[3] ?? '', bytes: Number(/bytes_sent:(\d+)/.exec(line)?.[1] ?? 0) }));
-  const [most] = sent.filter(({ to }) => daemons.some(({ http }) => http === to)).sort((a, b) => b.bytes - a.bytes);
+  const { stdout } = await run('ss', [
+    '--tcp',
+    '--numeric',
+    '--info',
+    '--oneline',
+    '--no-header',
+    'state',
+    'established',
+  ]);
+  const sent = stdout
+    .split('\n')
+    .map((line) => ({
+      to: line.trim().split(/\s+/)[3] ?? '',
+      bytes: Number(/bytes_sent:(\d+)/.exec(line)?.[1] ?? 0),
+    }));
+  const [most] = sent
+    .filter(({ to }) => daemons.some(({ http }) => http === to))
+    .sort((a, b) => b.bytes - a.bytes);
   return most === undefined ? null : numberOf(most.to);
 }
 
-/** The DataNodes that write the largest block that is not finished. What a killed one has left of a block is on fewer. */
-async function writersOfLargest(cluster: HdfsCluster, daemons: readonly Daemon[], copies: number): Promise<number[]> {
-  const open = await Promise.all(daemons.map(async (daemon) => ({ number: Number(daemon.name.slice(2)), blocks: await openBlocks(diskOf(cluster, daemon)) })));
-  const writersOf = (block: string): number[] => open.filter(({ blocks }) => blocks.has(block)).map(({ number }) => number);
-  const whole = open.flatMap(({ blocks }) => [...blocks]).filter(([block]) => writersOf(block).length === copies);
+/**
+ * The DataNodes that write the largest block that is not finished. What a killed one has left of a block is
+ * on fewer.
+ */
+async function writersOfLargest(
+  cluster: HdfsCluster,
+  daemons: readonly Daemon[],
+  copies: number,
+): Promise<number[]> {
+  const open = await Promise.all(
+    daemons.map(async (daemon) => ({
+      number: Number(daemon.name.slice(2)),
+      blocks: await openBlocks(diskOf(cluster, daemon)),
+    })),
+  );
+  const writersOf = (block: string): number[] =>
+    open.filter(({ blocks }) => blocks.has(block)).map(({ number }) => number);
+  const whole = open
+    .flatMap(({ blocks }) => [...blocks])
+    .filter(([block]) => writersOf(block).length === copies);
   const [largest] = whole.sort(([, a], [, b]) => b - a);
   return largest === undefined ? [] : writersOf(largest[0]);
 }
@@ -75,7 +119,14 @@ async function openBlocks(disk: string): Promise<Map<string, number>> {
   const found = new Map<string, number>();
   for (const directory of pools.map((pool) => join(current, pool, 'current', 'rbw'))) {
     const names = (await readdir(directory).catch(() => [])).filter((name) => /^blk_\d+$/.test(name));
-    for (const name of names) found.set(name, await stat(join(directory, name)).then(({ size }) => size, () => 0));
+    for (const name of names)
+      found.set(
+        name,
+        await stat(join(directory, name)).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      );
   }
   return found;
 }

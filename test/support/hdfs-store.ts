@@ -38,8 +38,8 @@ export async function hdfsFixture(cluster: HdfsCluster): Promise<HdfsFixture> {
 }
 
 /**
- * The first time one copy, the second time all: HDFS, once it has met a bad copy, makes another from a good one, and that is waited for.
- * False when they were spoiled before.
+ * The first time one copy, the second time all: HDFS, once it has met a bad copy, makes another from a good
+ * one, and that is waited for. False when they were spoiled before.
  */
 async function corruptCopies(cluster: HdfsCluster, path: string, spoiled: Set<string>): Promise<boolean> {
   const copies = await blockFiles(cluster, path);
@@ -56,9 +56,12 @@ async function corruptCopies(cluster: HdfsCluster, path: string, spoiled: Set<st
 export async function spoilFirstBlock(cluster: HdfsCluster, path: string): Promise<void> {
   const report = await fsck(cluster, path);
   const [, block = '', places = ''] = /^0\. .*?(blk_\d+)_\d+ len=\d+ (.*)$/m.exec(report) ?? [];
-  const nodes = [...places.matchAll(/DatanodeInfoWithStorage\[127\.0\.1\.(\d+):/g)].map(([, number]) => number);
+  const nodes = [...places.matchAll(/DatanodeInfoWithStorage\[127\.0\.1\.(\d+):/g)].map(
+    ([, number]) => number,
+  );
   if (nodes.length === 0) throw new Error(`no block of ${path}: ${report}`);
-  for (const number of nodes) await flipByte(await blockFile(join(cluster.dir, 'state', `dn${number}`), block));
+  for (const number of nodes)
+    await flipByte(await blockFile(join(cluster.dir, 'state', `dn${number}`), block));
 }
 
 async function flipByte(file: string): Promise<void> {
@@ -77,8 +80,11 @@ async function blockFiles(cluster: HdfsCluster, path: string): Promise<string[]>
     const [, block = ''] = /(blk_\d+)_\d+ len=/.exec(report) ?? [];
     const live = Number(/Live_repl=(\d+)/.exec(report)?.[1] ?? 0);
     const wanted = Number(/replication=(\d+)/.exec(report)?.[1] ?? 0);
-    const nodes = [...report.matchAll(/DatanodeInfoWithStorage\[127\.0\.1\.(\d+):/g)].map(([, number]) => number);
-    if (block !== '' && live === wanted && nodes.length === wanted) return Promise.all(nodes.map((number) => blockFile(join(cluster.dir, 'state', `dn${number}`), block)));
+    const nodes = [...report.matchAll(/DatanodeInfoWithStorage\[127\.0\.1\.(\d+):/g)].map(
+      ([, number]) => number,
+    );
+    if (block !== '' && live === wanted && nodes.length === wanted)
+      return Promise.all(nodes.map((number) => blockFile(join(cluster.dir, 'state', `dn${number}`), block)));
     if (Date.now() > deadline) throw new Error(`${path} did not get its copies: ${report}`);
   }
 }

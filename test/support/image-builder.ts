@@ -1,4 +1,7 @@
-/** Writes small save images piece by piece, as libvirt and QEMU would, or with one piece wrong (formats: docs/format.md). */
+/**
+ * Writes small save images piece by piece, as libvirt and QEMU would, or with one piece wrong (formats:
+ * docs/format.md).
+ */
 
 export const UUID = '0f0e0d0c-0b0a-0908-0706-050403020100';
 export const PAGE = 4096;
@@ -19,9 +22,16 @@ export interface DomainOptions {
   metadata?: string;
 }
 
-export function domainXml({ name = 'guest', uuid = UUID, memoryMiB = 32, metadata = '' }: DomainOptions = {}): string {
-  return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><memory unit='MiB'>${memoryMiB}</memory>` +
-    `<metadata>${metadata}</metadata><os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type></os></domain>`;
+export function domainXml({
+  name = 'guest',
+  uuid = UUID,
+  memoryMiB = 32,
+  metadata = '',
+}: DomainOptions = {}): string {
+  return (
+    `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><memory unit='MiB'>${memoryMiB}</memory>`
+    + `<metadata>${metadata}</metadata><os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type></os></domain>`
+  );
 }
 
 /** A page that is not one repeated word, the same for the same seed, with no random part. */
@@ -61,42 +71,88 @@ export class ImageBuilder {
     return this;
   }
 
-  header(options: { xml?: string; magic?: string; version?: number; format?: number; wasRunning?: number; padding?: number } = {}): this {
-    const { xml = domainXml(), magic = 'LibvirtQemudSave', version = 2, format = 0, wasRunning = 1, padding = 100 } = options;
-    const head = Buffer.alloc(92), text = Buffer.from(xml);
+  header(
+    options: {
+      xml?: string;
+      magic?: string;
+      version?: number;
+      format?: number;
+      wasRunning?: number;
+      padding?: number;
+    } = {},
+  ): this {
+    const {
+      xml = domainXml(),
+      magic = 'LibvirtQemudSave',
+      version = 2,
+      format = 0,
+      wasRunning = 1,
+      padding = 100,
+    } = options;
+    const head = Buffer.alloc(92),
+      text = Buffer.from(xml);
     head.write(magic, 'latin1');
-    [version, text.length + 1 + padding, wasRunning, format].forEach((value, i) => head.writeUInt32LE(value, 16 + 4 * i));
-    return this.raw(head).raw(text).raw(Buffer.alloc(1 + padding));
+    [version, text.length + 1 + padding, wasRunning, format].forEach((value, i) =>
+      head.writeUInt32LE(value, 16 + 4 * i),
+    );
+    return this.raw(head)
+      .raw(text)
+      .raw(Buffer.alloc(1 + padding));
   }
 
   /** From the stream's magic to the end of the RAM section that lists the blocks. */
   ramStart(blocks: Record<string, number>, machine = 'pc-i440fx-7.2'): this {
     const total = Object.values(blocks).reduce((sum, bytes) => sum + bytes, 0);
     this.raw('QEVM').raw(be32(3)).raw(u8(7)).raw(be32(machine.length)).raw(machine);
-    this.raw(u8(1)).raw(be32(RAM_SECTION)).raw(text8('ram')).raw(be32(0)).raw(be32(4)).raw(be64(total + FLAG.memSize));
+    this.raw(u8(1))
+      .raw(be32(RAM_SECTION))
+      .raw(text8('ram'))
+      .raw(be32(0))
+      .raw(be32(4))
+      .raw(be64(total + FLAG.memSize));
     for (const [name, bytes] of Object.entries(blocks)) this.raw(text8(name)).raw(be64(bytes));
     return this.eos();
   }
 
-  /** The same of a sparse image: a block's pages have their places here, and those that are not given are zero. */
+  /**
+   * The same of a sparse image: a block's pages have their places here, and those that are not given are
+   * zero.
+   */
   mappedStart(blocks: Record<string, MappedPages>, machine = 'pc-i440fx-10.0'): this {
     const total = Object.values(blocks).reduce((sum, { frames }) => sum + frames * PAGE, 0);
     this.raw('QEVM').raw(be32(3)).raw(u8(7)).raw(be32(machine.length)).raw(machine);
-    this.raw(u8(5)).raw(text8('configuration/capabilities')).raw(be32(1)).raw(be32(1)).raw(text8('mapped-ram'));
-    this.raw(u8(1)).raw(be32(RAM_SECTION)).raw(text8('ram')).raw(be32(0)).raw(be32(4)).raw(be64(total + FLAG.memSize));
+    this.raw(u8(5))
+      .raw(text8('configuration/capabilities'))
+      .raw(be32(1))
+      .raw(be32(1))
+      .raw(text8('mapped-ram'));
+    this.raw(u8(1))
+      .raw(be32(RAM_SECTION))
+      .raw(text8('ram'))
+      .raw(be32(0))
+      .raw(be32(4))
+      .raw(be64(total + FLAG.memSize));
     for (const [name, block] of Object.entries(blocks)) this.#mappedBlock(name, block);
     return this.eos();
   }
 
   #mappedBlock(name: string, { frames, pages }: MappedPages): void {
     this.raw(text8(name)).raw(be64(frames * PAGE));
-    const bitmap = Buffer.alloc(Math.ceil(frames / 64) * 8), places = Buffer.alloc(frames * PAGE);
+    const bitmap = Buffer.alloc(Math.ceil(frames / 64) * 8),
+      places = Buffer.alloc(frames * PAGE);
     for (const [frame, contents] of pages) {
       bitmap[frame >> 3]! |= 1 << (frame & 7);
       contents.copy(places, frame * PAGE);
     }
-    const bitmapAt = this.at + 28, pagesAt = Math.ceil((bitmapAt + bitmap.length) / MAPPED_ALIGNMENT) * MAPPED_ALIGNMENT;
-    this.raw(be32(1)).raw(be64(PAGE)).raw(be64(bitmapAt)).raw(be64(pagesAt)).raw(bitmap).raw(Buffer.alloc(pagesAt - bitmapAt - bitmap.length)).raw(places);
+    const bitmapAt = this.at + 28,
+      pagesAt = Math.ceil((bitmapAt + bitmap.length) / MAPPED_ALIGNMENT) * MAPPED_ALIGNMENT;
+    this.raw(be32(1))
+      .raw(be64(PAGE))
+      .raw(be64(bitmapAt))
+      .raw(be64(pagesAt))
+      .raw(bitmap)
+      .raw(Buffer.alloc(pagesAt - bitmapAt - bitmap.length))
+      .raw(places);
   }
 
   /** The end of a RAM section. */
@@ -141,14 +197,20 @@ export interface SmallImage {
 }
 
 /**
- * A sound image of 24 MiB of RAM: noise, zero pages, pages that repeat a word, pages sent twice. No kernel is in it, so nothing of it
- * can be introspected. With `sectionAtHead` a RAM section ends exactly where the head could, so that its end comes a few bytes later.
+ * A sound image of 24 MiB of RAM: noise, zero pages, pages that repeat a word, pages sent twice. No kernel is
+ * in it, so nothing of it can be introspected. With `sectionAtHead` a RAM section ends exactly where the head
+ * could, so that its end comes a few bytes later.
  */
-export function smallImage(options: { xml?: string; frames?: number; sectionAtHead?: boolean } = {}): SmallImage {
+export function smallImage(
+  options: { xml?: string; frames?: number; sectionAtHead?: boolean } = {},
+): SmallImage {
   const { frames = 6144, sectionAtHead = false } = options;
   const image = new ImageBuilder().header(options.xml === undefined ? {} : { xml: options.xml });
   const streamOffset = image.at;
-  image.ramStart({ 'pc.ram': frames * PAGE, 'vga.vram': 16 * PAGE }).part().page(0, noisePage(0), 'pc.ram');
+  image
+    .ramStart({ 'pc.ram': frames * PAGE, 'vga.vram': 16 * PAGE })
+    .part()
+    .page(0, noisePage(0), 'pc.ram');
   let headEnd = 0;
   for (let frame = 1; frame < frames; frame++) {
     if (headEnd === 0 && image.at >= HEAD_BYTES) {
@@ -166,12 +228,21 @@ export function sparseImage(options: { frames?: number } = {}): Omit<SmallImage,
   const { frames = 6144 } = options;
   const pages = new Map<number, Buffer>();
   for (let frame = 0; frame < frames; frame++) {
-    const page = contentsOf(frame), inHole = frame >= HOLE.first && frame < HOLE.end;
+    const page = contentsOf(frame),
+      inHole = frame >= HOLE.first && frame < HOLE.end;
     if (page !== null && !inHole) pages.set(frame, page);
   }
   const image = new ImageBuilder().header({ format: 6 });
   const streamOffset = image.at;
-  image.mappedStart({ 'pc.ram': { frames, pages }, 'vga.vram': { frames: 16, pages: new Map([[3, noisePage(3)]]) } }).part().eos().ramEnd().devices();
+  image
+    .mappedStart({
+      'pc.ram': { frames, pages },
+      'vga.vram': { frames: 16, pages: new Map([[3, noisePage(3)]]) },
+    })
+    .part()
+    .eos()
+    .ramEnd()
+    .devices();
   return { bytes: image.build(), streamOffset };
 }
 

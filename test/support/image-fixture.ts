@@ -30,11 +30,29 @@ export async function imageFixture(): Promise<ImageFixture> {
   return {
     ...local,
     image,
-    offload: (options, into = store) => offload(image, { store: into, host: HOST, registry }, { policy: policyByName('pars'), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1, ...options }),
+    offload: (options, into = store) =>
+      offload(
+        image,
+        { store: into, host: HOST, registry },
+        {
+          policy: policyByName('pars'),
+          policyIsFixed: true,
+          keepLocal: false,
+          force: false,
+          managedSave: true,
+          leaseWaitMs: 1000,
+          level: 1,
+          ...options,
+        },
+      ),
     registry,
     async hydrate(path = image) {
       const file = await ImageFile.open(path);
-      return hydrate(file, { store: async () => store, host: HOST, registry }, { force: false, acceptChangedDisks: false, lockWaitMs: 0 }).finally(() => file.close());
+      return hydrate(
+        file,
+        { store: async () => store, host: HOST, registry },
+        { force: false, acceptChangedDisks: false, lockWaitMs: 0 },
+      ).finally(() => file.close());
     },
   };
 }

@@ -1,6 +1,7 @@
 /**
- * Offloads or hydrates one image and kills itself at a named step: what the program never does for anybody, so a program of its own.
- * Argument: the JSON of a KillRequest, or "init" and directories to make a store of. Says "ready" when it begins and prints the result as JSON.
+ * Offloads or hydrates one image and kills itself at a named step: what the program never does for anybody,
+ * so a program of its own. Argument: the JSON of a KillRequest, or "init" and directories to make a store of.
+ * Says "ready" when it begins and prints the result as JSON.
  */
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
@@ -45,15 +46,30 @@ function onStep(step: string): void {
 }
 
 async function offloadImage(): Promise<void> {
-  await offload(request.image, { store: await openStore(request.store), host, registry }, {
-    policy: policyByName(request.policy), policyIsFixed: true, keepLocal: false, force: false, managedSave: true, leaseWaitMs: 1000, level: 1, onStep,
-  });
+  await offload(
+    request.image,
+    { store: await openStore(request.store), host, registry },
+    {
+      policy: policyByName(request.policy),
+      policyIsFixed: true,
+      keepLocal: false,
+      force: false,
+      managedSave: true,
+      leaseWaitMs: 1000,
+      level: 1,
+      onStep,
+    },
+  );
 }
 
 async function hydrateImage(): Promise<void> {
   const image = await ImageFile.open(request.image);
   try {
-    await hydrate(image, { store: () => openStore(request.store), host, registry }, { force: false, acceptChangedDisks: false, lockWaitMs: 1000, onStep });
+    await hydrate(
+      image,
+      { store: () => openStore(request.store), host, registry },
+      { force: false, acceptChangedDisks: false, lockWaitMs: 1000, onStep },
+    );
   } finally {
     await image.close();
   }

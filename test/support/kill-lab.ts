@@ -1,4 +1,7 @@
-/** Runs offloads and hydrations as processes of their own, which may be killed at any instant, and looks at what they leave. */
+/**
+ * Runs offloads and hydrations as processes of their own, which may be killed at any instant, and looks at
+ * what they leave.
+ */
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
@@ -22,7 +25,15 @@ const ENTRY = resolve('build/kill-entry.mjs');
 /** Puts the program to be killed into one file that starts fast. Others may be running it. */
 export async function buildEntry(): Promise<void> {
   const outfile = `${ENTRY}.${process.pid}`;
-  await build({ entryPoints: ['test/support/kill-entry.ts'], outfile, bundle: true, platform: 'node', format: 'esm', packages: 'external', logLevel: 'error' });
+  await build({
+    entryPoints: ['test/support/kill-entry.ts'],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    packages: 'external',
+    logLevel: 'error',
+  });
   await rename(outfile, ENTRY);
 }
 
@@ -67,24 +78,39 @@ export class KillLab {
   }
 
   request(work: Work): KillRequest {
-    return { image: this.image, store: this.storeUrl, stateDir: this.stateDir, policy: 'pars', killAt: null, ...work };
+    return {
+      image: this.image,
+      store: this.storeUrl,
+      stateDir: this.stateDir,
+      policy: 'pars',
+      killAt: null,
+      ...work,
+    };
   }
 
   /** Runs to its end; null when it died. */
   async run(work: Work): Promise<KillResult | null> {
-    const { stdout } = await promisify(execFile)(process.execPath, [ENTRY, JSON.stringify(this.request(work))]).catch((error: { stdout: string }) => error);
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      ENTRY,
+      JSON.stringify(this.request(work)),
+    ]).catch((error: { stdout: string }) => error);
     const answer = stdout.split('\n').find((line) => line.startsWith('{'));
     return answer === undefined ? null : (JSON.parse(answer) as KillResult);
   }
 
   /** Kills it so long after it began; true when it was killed before it was through. */
   runAndKill(work: Work, afterMs: number): Promise<boolean> {
-    const child = spawn(process.execPath, [ENTRY, JSON.stringify(this.request(work))], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn(process.execPath, [ENTRY, JSON.stringify(this.request(work))], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), afterMs));
     return new Promise((done) => child.on('close', (_, signal) => done(signal === 'SIGKILL')));
   }
 
-  /** 'image': what it was, byte for byte (of a compressed one: what it unpacks to); 'stub': recognised as one; else what is wrong. */
+  /**
+   * 'image': what it was, byte for byte (of a compressed one: what it unpacks to); 'stub': recognised as one;
+   * else what is wrong.
+   */
   async stateOfImage(): Promise<string> {
     if (!existsSync(this.image)) return 'missing';
     if (rawImage(this.image)?.equals(this.#raw)) return 'image';
@@ -111,7 +137,8 @@ export class KillLab {
       if (condition !== 'whole') throw new Error(`${snapshot} is ${condition}`);
       const path = join(this.root, 'restored');
       await restore(store, snapshot, path, { force: true });
-      if (!(await readFile(path)).equals(this.#raw)) throw new Error(`${snapshot} does not give back the image`);
+      if (!(await readFile(path)).equals(this.#raw))
+        throw new Error(`${snapshot} does not give back the image`);
     }
     return whole.length;
   }

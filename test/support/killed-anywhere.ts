@@ -1,4 +1,7 @@
-/** kill -9 of offloads and hydrations, and what must hold afterwards. One set of tests, whatever the image and the store. */
+/**
+ * kill -9 of offloads and hydrations, and what must hold afterwards. One set of tests, whatever the image and
+ * the store.
+ */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { HYDRATE_STEPS } from '../../src/lifecycle/hydrate.js';
 import { OFFLOAD_STEPS } from '../../src/lifecycle/offload.js';
@@ -23,7 +26,10 @@ async function expectRepeatable(lab: KillLab): Promise<void> {
   expect(await lab.stateOfImage()).toBe('image');
 }
 
-/** The tests of offloads and hydrations in the lab that `create` makes for each, killed at every step and at so many random instants. */
+/**
+ * The tests of offloads and hydrations in the lab that `create` makes for each, killed at every step and at
+ * so many random instants.
+ */
 export function killedAnywhere(create: () => Promise<KillLab>, instants: number): void {
   let lab: KillLab;
 
@@ -55,12 +61,16 @@ export function killedAnywhere(create: () => Promise<KillLab>, instants: number)
   });
 
   it(`${instants} offloads and hydrations killed at random instants`, async () => {
-    const offloadMs = await timeOf('offload'), hydrateMs = await timeOf('hydrate');
+    const offloadMs = await timeOf('offload'),
+      hydrateMs = await timeOf('hydrate');
     let killed = 0;
     // An instant after the end kills nothing: it goes on until a good part of them did.
     for (let i = 0; i < instants || (killed <= instants / 4 && i < 4 * instants); i++) {
       const state = await lab.stateOfImage();
-      const [work, ms] = state === 'stub' && i % 2 === 1 ? (['hydrate', hydrateMs] as const) : (['offload', offloadMs] as const);
+      const [work, ms] =
+        state === 'stub' && i % 2 === 1
+          ? (['hydrate', hydrateMs] as const)
+          : (['offload', offloadMs] as const);
       killed += Number(await lab.runAndKill({ work }, Math.random() * ms));
       expect(['image', 'stub'], `after instant ${i}`).toContain(await lab.stateOfImage());
       if (i % 10 === 9) await expectSound(lab);

@@ -1,6 +1,6 @@
 /**
- * The guest laboratory: real Linux guests under a private libvirtd (see lab/libvirt), for integration tests, the demo
- * and benchmarks. Needs root on Linux; tools and kernels come by apt when they are missing.
+ * The guest laboratory: real Linux guests under a private libvirtd (see lab/libvirt), for integration tests,
+ * the demo and benchmarks. Needs root on Linux; tools and kernels come by apt when they are missing.
  *
  *   const lab = await Lab.start();
  *   const guest = await lab.defineGuest({ kernel: 'bookworm', disks: [{ fs: 'ext4', generate: 320 }] });
@@ -63,7 +63,9 @@ export interface GuestOptions {
   vcpus?: number;
   machine?: 'pc' | 'q35';
   cpu?: string;
-  /** Added to the kernel's command line: pars.fill=40 pars.files=all pars.anon=16 pars.tmpfs=8 pars.maps=4 ... */
+  /**
+   * Added to the kernel's command line: pars.fill=40 pars.files=all pars.anon=16 pars.tmpfs=8 pars.maps=4 ...
+   */
   cmdline?: string;
   disks?: DiskSpec[];
   /** One XML element of a namespace of its own. */
@@ -105,15 +107,35 @@ export interface Answer {
 
 /** The guest kernel's own account, in pages: see lab/guest/kpf.c. */
 export type PageCounts = Record<
-  | 'present' | 'free' | 'clean' | 'clean_large' | 'clean_private' | 'dirty' | 'mapped_file' | 'other_file' | 'anon'
-  | 'shmem' | 'slab' | 'pgtable' | 'reserved' | 'huge' | 'offline' | 'other',
+  | 'present'
+  | 'free'
+  | 'clean'
+  | 'clean_large'
+  | 'clean_private'
+  | 'dirty'
+  | 'mapped_file'
+  | 'other_file'
+  | 'anon'
+  | 'shmem'
+  | 'slab'
+  | 'pgtable'
+  | 'reserved'
+  | 'huge'
+  | 'offline'
+  | 'other',
   number
 >;
 
-/** Why no lab can run here; undefined when one can. In CI a missing lab is a failure, not a reason to skip. */
+/**
+ * Why no lab can run here; undefined when one can. In CI a missing lab is a failure, not a reason to skip.
+ */
 export function labMissing(): string | undefined {
   const why =
-    process.platform !== 'linux' ? 'guests need Linux' : process.getuid?.() !== 0 ? 'guests need root' : undefined;
+    process.platform !== 'linux'
+      ? 'guests need Linux'
+      : process.getuid?.() !== 0
+        ? 'guests need root'
+        : undefined;
   if (why !== undefined && process.env['CI']) throw new Error(`CI must run the lab, but ${why}`);
   return why;
 }
@@ -121,7 +143,9 @@ export function labMissing(): string | undefined {
 /** 9000 for libvirt 9.0, 11003 for 11.3; 0 where no lab can run. */
 export function libvirtVersion(): number {
   if (labMissing() !== undefined) return 0;
-  const [major = 0, minor = 0] = execFileSync(join(scripts, 'libvirt'), ['version'], { encoding: 'utf8' }).split('.').map(Number);
+  const [major = 0, minor = 0] = execFileSync(join(scripts, 'libvirt'), ['version'], { encoding: 'utf8' })
+    .split('.')
+    .map(Number);
   return major * 1000 + minor;
 }
 
@@ -152,7 +176,10 @@ export class Lab {
     return new Lab(dir, holder);
   }
 
-  /** Where a file of the private /etc/libvirt, /var/lib/libvirt, /etc/pars, ... lies for processes outside the lab. */
+  /**
+   * Where a file of the private /etc/libvirt, /var/lib/libvirt, /etc/pars, ... lies for processes outside the
+   * lab.
+   */
   hostPath(inside: string): string {
     return join(this.dir, 'root', inside);
   }
@@ -191,9 +218,14 @@ export class Lab {
 
   async defineGuest(options: GuestOptions = {}): Promise<Guest> {
     const number = this.#guests++;
-    const console = new GuestConsole(join(this.dir, 'console', `g${number}.sock`), join(this.dir, 'console', `g${number}.log`));
+    const console = new GuestConsole(
+      join(this.dir, 'console', `g${number}.sock`),
+      join(this.dir, 'console', `g${number}.log`),
+    );
     const guest = new Guest(this, options.name ?? `guest-${number}`, randomUUID(), console);
-    const disks = await Promise.all((options.disks ?? []).map((spec, i) => this.#disk(spec, `g${number}-${i}`)));
+    const disks = await Promise.all(
+      (options.disks ?? []).map((spec, i) => this.#disk(spec, `g${number}-${i}`)),
+    );
     const { stdout } = await run(join(scripts, 'domain-xml'), await domainArguments(guest, options, disks));
     const file = join(this.dir, `g${number}.xml`);
     await writeFile(file, stdout);
@@ -219,10 +251,14 @@ export class Lab {
 
   async #disk(spec: DiskSpec, name: string): Promise<string> {
     const { format = 'qcow2', room, ...rest } = spec;
-    const base = await labScript('disk', ...Object.entries(rest).flatMap(([key, value]) => [`--${key}`, String(value)]));
+    const base = await labScript(
+      'disk',
+      ...Object.entries(rest).flatMap(([key, value]) => [`--${key}`, String(value)]),
+    );
     const dir = join(this.dir, 'disks', room === undefined ? '' : `${name}.room`);
     const file = join(dir, `${name}.${format}`);
-    if (room !== undefined) await this.#inside('sh', '-c', `mkdir "$1" && mount -t tmpfs -o size=${room}m none "$1"`, 'sh', dir);
+    if (room !== undefined)
+      await this.#inside('sh', '-c', `mkdir "$1" && mount -t tmpfs -o size=${room}m none "$1"`, 'sh', dir);
     if (format === 'raw') await copyFile(base, file);
     else await this.#inside('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', file);
     return `${file},${format}`;
@@ -252,7 +288,9 @@ export class Guest {
     return this.lab.hostPath(this.imagePath);
   }
 
-  /** A fresh start, or the waking of a managed save; commands name the guest by UUID, for names can be nasty. */
+  /**
+   * A fresh start, or the waking of a managed save; commands name the guest by UUID, for names can be nasty.
+   */
   async start(...flags: string[]): Promise<void> {
     this.console.disconnect();
     await this.lab.virsh('start', this.uuid, ...flags);
@@ -274,7 +312,10 @@ export class Guest {
     }
   }
 
-  /** Where the guest's init is in its kernel, from the panic that an NMI makes of a guest that still takes one. */
+  /**
+   * Where the guest's init is in its kernel, from the panic that an NMI makes of a guest that still takes
+   * one.
+   */
   async #whereItHangs(): Promise<string> {
     const before = (await this.transcript()).length;
     await this.lab.virsh('inject-nmi', this.uuid).catch(() => undefined);

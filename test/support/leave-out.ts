@@ -1,4 +1,7 @@
-/** Restored images without their recovery, or without a part of it: the proof that a guest's self-check can tell. */
+/**
+ * Restored images without their recovery, or without a part of it: the proof that a guest's self-check can
+ * tell.
+ */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { ramRecords } from './elf-core.js';
 
@@ -6,12 +9,15 @@ const PAGE = 4096;
 const STRUCT_PAGE = 64;
 const ZEROS = Buffer.alloc(PAGE);
 
-/** `private-state`: folios forget that they are up to date, while what their file systems keep of them still says so. */
+/**
+ * `private-state`: folios forget that they are up to date, while what their file systems keep of them still
+ * says so.
+ */
 export type LeftOut = 'everything' | 'private-state';
 
 /**
- * Puts the original's bytes back into pages that recovery has changed; those that were lost stay zeros. `restored` must hold every byte
- * at its offset (`pars restore --to`). Returns how many pages were put back.
+ * Puts the original's bytes back into pages that recovery has changed; those that were lost stay zeros.
+ * `restored` must hold every byte at its offset (`pars restore --to`). Returns how many pages were put back.
  */
 export function leaveOut(what: LeftOut, original: string, restored: string): number {
   const [from, into] = [openSync(original, 'r'), openSync(restored, 'r+')];

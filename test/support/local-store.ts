@@ -18,7 +18,10 @@ export interface LocalFixture extends StoreFixture {
   store: LocalStore;
 }
 
-export async function localFixture(files: Files = nodeFiles, disk: DiskPrimitives = plainDisk): Promise<LocalFixture> {
+export async function localFixture(
+  files: Files = nodeFiles,
+  disk: DiskPrimitives = plainDisk,
+): Promise<LocalFixture> {
   const root = await mkdtemp(join(tmpdir(), 'pars-store-'));
   const directories = Array.from({ length: PLACES }, (_, i) => join(root, `d${i + 1}`));
   const path = directories.join(',');
@@ -56,7 +59,14 @@ export async function flipByte(file: string, offset = 0): Promise<void> {
 }
 
 export async function copiesOf(directories: string[], name: string): Promise<string[]> {
-  const there = await Promise.all(directories.map(async (directory) => stat(join(directory, name)).then(() => true, () => false)));
+  const there = await Promise.all(
+    directories.map(async (directory) =>
+      stat(join(directory, name)).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
   return directories.filter((_, i) => there[i]).map((directory) => join(directory, name));
 }
 

@@ -1,4 +1,7 @@
-/** Damages a store the way bad sectors would: a random half of a snapshot's expendable frames, in every copy, on the disk. */
+/**
+ * Damages a store the way bad sectors would: a random half of a snapshot's expendable frames, in every copy,
+ * on the disk.
+ */
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packName, isStored, type IndexFrame } from '../../src/snapshot/index-table.js';
@@ -15,10 +18,16 @@ export interface Half {
 }
 
 /** The same seed loses the same frames of the same snapshot. At least one frame goes. */
-export async function loseHalf(directories: readonly string[], snapshot: string, seed: number): Promise<Half> {
+export async function loseHalf(
+  directories: readonly string[],
+  snapshot: string,
+  seed: number,
+): Promise<Half> {
   const store = new LocalStore(directories);
   const { stripes } = await SnapshotSource.open(store, await readManifest(store, snapshot));
-  const frames = stripes.flatMap((stripe) => stripe.frames.filter((frame) => isExpendable(frame) && isStored(frame)));
+  const frames = stripes.flatMap((stripe) =>
+    stripe.frames.filter((frame) => isExpendable(frame) && isStored(frame)),
+  );
   const random = generator(seed);
   const lost = frames.filter(() => random() < 0.5);
   if (lost.length === 0) throw new Error(`seed ${seed} loses none of ${frames.length} frames`);
@@ -27,7 +36,11 @@ export async function loseHalf(directories: readonly string[], snapshot: string,
     const copies = await Promise.all(directories.map((directory) => damage(join(directory, path), frame)));
     if (!copies.includes(true)) throw new Error(`no directory has ${path}`);
   }
-  return { frames: frames.length, lostFrames: lost.length, lostPages: lost.reduce((sum, { pages }) => sum + pages, 0) };
+  return {
+    frames: frames.length,
+    lostFrames: lost.length,
+    lostPages: lost.reduce((sum, { pages }) => sum + pages, 0),
+  };
 }
 
 function isExpendable({ kind }: IndexFrame): boolean {

@@ -1,6 +1,7 @@
 /**
- * One guest of the matrix: a kernel on a file system. It is saved idle and loses every expendable page; then in the middle of
- * writes, and loses a random half; then so again, and loses all. After each it judges itself.
+ * One guest of the matrix: a kernel on a file system. It is saved idle and loses every expendable page; then
+ * in the middle of writes, and loses a random half; then so again, and loses all. After each it judges
+ * itself.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -61,7 +62,12 @@ export function isSound({ idleAll, busyHalf, busyAll }: MatrixResult): boolean {
 }
 
 /** Throws only when the guest does not come up; a guest that was harmed is an answer. */
-export async function runMatrixGuest(host: ParsHost, wanted: MatrixGuest, commit: string, seed: number): Promise<MatrixResult> {
+export async function runMatrixGuest(
+  host: ParsHost,
+  wanted: MatrixGuest,
+  commit: string,
+  seed: number,
+): Promise<MatrixResult> {
   const guest = await host.boot({ kernel: wanted.kernel, ...wanted.options });
   const image = join(host.lab.dir, `${guest.name}.save`);
   try {
@@ -71,7 +77,15 @@ export async function runMatrixGuest(host: ParsHost, wanted: MatrixGuest, commit
     const idle = await loseAllIdle(host, guest, image);
     const busyHalf = await loseBusy(guest, image, () => losesHalf(host, image, seed));
     const busyAll = await loseBusy(guest, image, () => losesAll(host, image));
-    return { release, date: new Date().toISOString().slice(0, 10), commit, cleanPages, ...idle, busyHalf, busyAll };
+    return {
+      release,
+      date: new Date().toISOString().slice(0, 10),
+      commit,
+      cleanPages,
+      ...idle,
+      busyHalf,
+      busyAll,
+    };
   } finally {
     await guest.destroy().catch(() => undefined);
     await rm(image, { force: true });
@@ -91,7 +105,14 @@ async function loseAllIdle(host: ParsHost, guest: Guest, image: string): Promise
   const idleAll = await judged(guest, lostPages, ok ? '' : line);
   const { reason } = report.guest;
   const expendablePages = report.classes['clean-cache']?.pages ?? 0;
-  return { reason, expendablePages, reasons: report.notes, idleAll, reread: { sectors: reads, requests }, cold };
+  return {
+    reason,
+    expendablePages,
+    reasons: report.notes,
+    idleAll,
+    reread: { sectors: reads, requests },
+    cold,
+  };
 }
 
 /** What the check costs when nothing at all is cached. */

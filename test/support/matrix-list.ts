@@ -1,4 +1,7 @@
-/** The guests of the matrix: every kernel on every file system, and shapes of machine that are covered rather than multiplied. */
+/**
+ * The guests of the matrix: every kernel on every file system, and shapes of machine that are covered rather
+ * than multiplied.
+ */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SUITES, type DiskSpec, type Guest, type GuestOptions } from './lab.js';
@@ -10,10 +13,16 @@ const FILE_SYSTEMS = {
   squashfs: { disks: [{ fs: 'squashfs', generate: 160 }] },
   /** The upper layer is on a disk of its own: files that are written go there. */
   'overlay on ext4': {
-    disks: [{ fs: 'ext4', generate: 160, mkfs: '-b 4096' }, { fs: 'ext4', generate: 8, seed: 2, size: 200, mkfs: '-b 4096' }],
+    disks: [
+      { fs: 'ext4', generate: 160, mkfs: '-b 4096' },
+      { fs: 'ext4', generate: 8, seed: 2, size: 200, mkfs: '-b 4096' },
+    ],
     cmdline: 'pars.fill=99 pars.overlay=1',
   },
-  'ext4, data=journal': { disks: [{ fs: 'ext4', generate: 160, mkfs: '-b 4096' }], cmdline: 'pars.mount.vda=data=journal pars.written=12' },
+  'ext4, data=journal': {
+    disks: [{ fs: 'ext4', generate: 160, mkfs: '-b 4096' }],
+    cmdline: 'pars.mount.vda=data=journal pars.written=12',
+  },
   'xfs, reflinked': { disks: [{ fs: 'xfs', generate: 160 }], vcpus: 2, cmdline: 'pars.clones=12' },
   xfs: { disks: [{ fs: 'xfs', generate: 160 }], vcpus: 2 },
   'ext4, 1 KiB blocks': { disks: [{ fs: 'ext4', generate: 160, mkfs: '-b 1024' }] },
@@ -26,28 +35,62 @@ const SHAPES: (Omit<MatrixGuest, 'fs'> & { fs?: FileSystem })[] = [
   { kernel: 'trixie', shape: 'q35, 2 vCPUs', options: { machine: 'q35', vcpus: 2 } },
   { kernel: 'bookworm', shape: 'pc, 5-level paging', options: { cpu: 'max' }, prepare: hasFlag('la57') },
   { kernel: 'bookworm', fs: 'xfs', shape: 'pc, 192 MiB', options: { memoryMiB: 192 } },
-  { kernel: 'bookworm', shape: 'pc, page-table isolation', options: { cmdline: 'pars.fill=55 pti=on' }, prepare: hasFlag('pti') },
-  { kernel: 'trixie', shape: 'pc, two NUMA nodes', options: { memfd: true, vcpus: 2, elements: cells(192, 128) } },
-  { kernel: 'trixie', shape: 'pc, balloon inflated', options: { memoryMiB: 448, balloon: true }, prepare: inflated },
   {
-    kernel: 'bookworm', shape: 'q35, a DIMM plugged in',
-    options: { machine: 'q35', elements: `<maxMemory slots='2' unit='MiB'>1024</maxMemory>${cells(320)}`, cmdline: 'pars.fill=55 memhp_default_state=online' },
+    kernel: 'bookworm',
+    shape: 'pc, page-table isolation',
+    options: { cmdline: 'pars.fill=55 pti=on' },
+    prepare: hasFlag('pti'),
+  },
+  {
+    kernel: 'trixie',
+    shape: 'pc, two NUMA nodes',
+    options: { memfd: true, vcpus: 2, elements: cells(192, 128) },
+  },
+  {
+    kernel: 'trixie',
+    shape: 'pc, balloon inflated',
+    options: { memoryMiB: 448, balloon: true },
+    prepare: inflated,
+  },
+  {
+    kernel: 'bookworm',
+    shape: 'q35, a DIMM plugged in',
+    options: {
+      machine: 'q35',
+      elements: `<maxMemory slots='2' unit='MiB'>1024</maxMemory>${cells(320)}`,
+      cmdline: 'pars.fill=55 memhp_default_state=online',
+    },
     prepare: plugged,
   },
   { kernel: 'trixie', shape: 'pc, init_on_free=1', options: { cmdline: 'pars.fill=55 init_on_free=1' } },
   { kernel: 'bookworm', shape: 'pc, page_poison=1', options: { cmdline: 'pars.fill=55 page_poison=1' } },
-  { kernel: 'trixie', shape: 'q35, 4608 MiB', options: { machine: 'q35', memoryMiB: 4608, cmdline: 'pars.fill=8', disks: [{ fs: 'ext4', generate: 320 }] } },
+  {
+    kernel: 'trixie',
+    shape: 'q35, 4608 MiB',
+    options: {
+      machine: 'q35',
+      memoryMiB: 4608,
+      cmdline: 'pars.fill=8',
+      disks: [{ fs: 'ext4', generate: 320 }],
+    },
+  },
 ];
 
 /** Recipes for private state come last, so that a run can go on while they are made. */
 export const GUESTS: MatrixGuest[] = [
-  ...SUITES.flatMap((kernel) => (['ext4', 'squashfs', 'overlay on ext4'] as const).map((fs) => plain(kernel, fs))),
+  ...SUITES.flatMap((kernel) =>
+    (['ext4', 'squashfs', 'overlay on ext4'] as const).map((fs) => plain(kernel, fs)),
+  ),
   ...SHAPES.map((shape): MatrixGuest => {
     const fs = shape.fs ?? 'ext4';
     return { ...shape, fs, options: { memoryMiB: 320, ...FILE_SYSTEMS[fs], ...shape.options } };
   }),
-  ...SUITES.flatMap((kernel) => (['ext4, data=journal', 'xfs, reflinked'] as const).map((fs) => plain(kernel, fs))),
-  ...SUITES.flatMap((kernel) => (['xfs', 'ext4, 1 KiB blocks', 'btrfs'] as const).map((fs) => plain(kernel, fs))),
+  ...SUITES.flatMap((kernel) =>
+    (['ext4, data=journal', 'xfs, reflinked'] as const).map((fs) => plain(kernel, fs)),
+  ),
+  ...SUITES.flatMap((kernel) =>
+    (['xfs', 'ext4, 1 KiB blocks', 'btrfs'] as const).map((fs) => plain(kernel, fs)),
+  ),
 ];
 
 function plain(kernel: MatrixGuest['kernel'], fs: FileSystem): MatrixGuest {
@@ -78,7 +121,10 @@ async function inflated(guest: Guest): Promise<void> {
 async function plugged(guest: Guest): Promise<void> {
   const { present } = await guest.pageCounts();
   const device = join(guest.lab.dir, `${guest.uuid}-dimm.xml`);
-  await writeFile(device, `<memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target></memory>`);
+  await writeFile(
+    device,
+    `<memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target></memory>`,
+  );
   await guest.lab.virsh('attach-device', guest.uuid, device, '--live');
   await until(guest, (counts) => counts.present >= present + (120 << 20) / 4096);
   await guest.ask('fill 60');
@@ -86,7 +132,10 @@ async function plugged(guest: Guest): Promise<void> {
 }
 
 /** Asks the guest until its page counts are as wanted. */
-async function until(guest: Guest, wanted: (counts: Awaited<ReturnType<Guest['pageCounts']>>) => boolean): Promise<void> {
+async function until(
+  guest: Guest,
+  wanted: (counts: Awaited<ReturnType<Guest['pageCounts']>>) => boolean,
+): Promise<void> {
   const end = Date.now() + 120_000;
   let counts = await guest.pageCounts();
   while (!wanted(counts)) {

@@ -22,8 +22,16 @@ export function renderMatrix(rows: MatrixRow[], host: string): string {
   const ran = rows.filter((row): row is Ran => row.result !== undefined);
   const sound = ran.filter(({ result }) => isSound(result)).length;
   const dates = ran.map(({ result }) => result.date).sort();
-  const summary = `${ran.length} of ${rows.length} guests run, ${dates[0] ?? '-'} to ${dates.at(-1) ?? '-'}, under ${host}: ${sound} passed, ${ran.length - sound} failed.\n`;
-  return [HEAD, summary, verdicts(rows), shares(ran), costs(ran.filter(({ result }) => result.reason === null))].join('\n');
+  const summary =
+    `${ran.length} of ${rows.length} guests run, ${dates[0] ?? '-'} to `
+    + `${dates.at(-1) ?? '-'}, under ${host}: ${sound} passed, ${ran.length - sound} failed.\n`;
+  return [
+    HEAD,
+    summary,
+    verdicts(rows),
+    shares(ran),
+    costs(ran.filter(({ result }) => result.reason === null)),
+  ].join('\n');
 }
 
 function table(headings: string[], rows: string[][]): string {
@@ -32,31 +40,63 @@ function table(headings: string[], rows: string[][]): string {
 }
 
 function verdicts(rows: MatrixRow[]): string {
-  const say = ({ sound, said, lostPages }: Verdict): string => (sound ? `passed, ${lostPages} pages lost` : `**FAILED**: ${said.replaceAll('|', '/')}`);
+  const say = ({ sound, said, lostPages }: Verdict): string =>
+    sound ? `passed, ${lostPages} pages lost` : `**FAILED**: ${said.replaceAll('|', '/')}`;
   const cells = rows.map(({ guest, result }) =>
     result
-      ? [result.release, guest.fs, guest.shape, say(result.idleAll), say(result.busyHalf), say(result.busyAll), result.date, result.commit]
+      ? [
+          result.release,
+          guest.fs,
+          guest.shape,
+          say(result.idleAll),
+          say(result.busyHalf),
+          say(result.busyAll),
+          result.date,
+          result.commit,
+        ]
       : [guest.kernel, guest.fs, guest.shape, 'not run', 'not run', 'not run', '', ''],
   );
-  return `## Kernel, file system, loss\n\n${table(['kernel', 'file system', 'machine', 'idle, all lost', 'busy, half lost', 'busy, all lost', 'date', 'commit'], cells)}`;
+  return (
+    `## Kernel, file system, `
+    + `loss\n\n${table(['kernel', 'file system', 'machine', 'idle, all lost', 'busy, half lost', 'busy, all lost', 'date', 'commit'], cells)}`
+  );
 }
 
 function shares(rows: Ran[]): string {
   const cells = rows.map(({ guest, result: { release, reason, cleanPages, expendablePages, reasons } }) => [
-    release, guest.fs, guest.shape, String(cleanPages), `${((100 * expendablePages) / cleanPages).toFixed(2)} %`,
-    reason === null ? reasons.map(({ text, pages }) => `${text}: ${pages}`).join('; ') : `not introspected: ${reason}`,
+    release,
+    guest.fs,
+    guest.shape,
+    String(cleanPages),
+    `${((100 * expendablePages) / cleanPages).toFixed(2)} %`,
+    reason === null
+      ? reasons.map(({ text, pages }) => `${text}: ${pages}`).join('; ')
+      : `not introspected: ${reason}`,
   ]);
   const note =
-    'Synced and idle. Clean unmapped cache is counted by the guest\'s own kernel (/proc/kpageflags) moments before the save; the cache of its block\n' +
-    'devices (the file systems\' own metadata), which is never expendable, is part of it.';
-  return `## What of the clean unmapped cache is expendable\n\n${note}\n\n${table(['kernel', 'file system', 'machine', 'clean pages', 'expendable', 'the rest, and why'], cells)}`;
+    "Synced and idle. Clean unmapped cache is counted by the guest's own kernel (/proc/kpageflags) moments before the save; the cache of its block\n"
+    + "devices (the file systems' own metadata), which is never expendable, is part of it.";
+  return (
+    `## What of the clean unmapped cache is `
+    + `expendable\n\n${note}\n\n${table(['kernel', 'file system', 'machine', 'clean pages', 'expendable', 'the rest, and why'], cells)}`
+  );
 }
 
 function costs(rows: Ran[]): string {
   const say = ({ sectors, requests }: Reads): string => `${requests} (${(sectors / 2048).toFixed(0)} MiB)`;
   const cells = rows.map(({ guest, result: { release, reread, cold } }) => [
-    release, guest.fs, guest.shape, say(reread), say(cold), (reread.requests / cold.requests).toFixed(1),
+    release,
+    guest.fs,
+    guest.shape,
+    say(reread),
+    say(cold),
+    (reread.requests / cold.requests).toFixed(1),
   ]);
-  const note = 'Read requests that reading all files takes after every expendable page was lost, beside the same after drop_caches.';
-  return `## What a loss costs the guest\n\n${note}\n\n${table(['kernel', 'file system', 'machine', 'after the loss', 'cold', 'times as many'], cells)}`;
+  const note =
+    'Read requests that reading all files takes after every expendable page was lost, beside the same '
+    + 'after drop_caches.';
+  return (
+    `## What a loss costs the `
+    + `guest\n\n${note}\n\n${table(['kernel', 'file system', 'machine', 'after the loss', 'cold', 'times as many'], cells)}`
+  );
 }

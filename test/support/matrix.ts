@@ -1,5 +1,6 @@
 /**
- * The guest matrix, run whole: see scripts/matrix. A guest that was judged once is not booted again while its result is in
+ * The guest matrix, run whole: see scripts/matrix. A guest that was judged once is not booted again while its
+ * result is in
  * .matrix; remove the file to run it anew.
  */
 import { execFile } from 'node:child_process';
@@ -41,7 +42,10 @@ async function work(queue: MatrixGuest[], failures: string[]): Promise<void> {
       const result = await runMatrixGuest(host, guest, await commit(), 1);
       await keep(guest, result);
       const said = [result.idleAll, result.busyHalf, result.busyAll].map(({ said }) => said).join(' ');
-      console.log(`${nameOf(guest)}: ${isSound(result) ? 'ok' : `FAIL ${said}`} (${Math.round((Date.now() - began) / 1000)} s)`);
+      console.log(
+        `${nameOf(guest)}: ${isSound(result) ? 'ok' : `FAIL ${said}`} `
+          + `(${Math.round((Date.now() - began) / 1000)} s)`,
+      );
     } catch (error) {
       failures.push(`${nameOf(guest)}: ${String(error)}`);
       console.log(failures.at(-1));
@@ -58,7 +62,8 @@ async function commit(): Promise<string> {
 /** What runs the guests: "QEMU 7.2.22, libvirt 9.0.0". */
 async function hostVersions(): Promise<string> {
   const version = async (command: string): Promise<string> =>
-    /\d+\.\d+\.\d+/.exec((await promisify(execFile)(command, ['--version'])).stdout)?.[0] ?? 'of unknown version';
+    /\d+\.\d+\.\d+/.exec((await promisify(execFile)(command, ['--version'])).stdout)?.[0]
+    ?? 'of unknown version';
   return `QEMU ${await version('qemu-system-x86_64')}, libvirt ${await version('virsh')}`;
 }
 
@@ -68,7 +73,9 @@ async function main(pattern: RegExp): Promise<number> {
   const queue = GUESTS.filter((guest, i) => !done[i] && pattern.test(nameOf(guest)));
   const failures: string[] = [];
   await Promise.all(Array.from({ length: AT_ONCE }, () => work(queue, failures)));
-  const rows: MatrixRow[] = await Promise.all(GUESTS.map(async (guest) => ({ guest, result: await cached(guest) })));
+  const rows: MatrixRow[] = await Promise.all(
+    GUESTS.map(async (guest) => ({ guest, result: await cached(guest) })),
+  );
   await writeFile(PAGE, renderMatrix(rows, await hostVersions()));
   return failures.length === 0 && rows.every(({ result }) => !result || isSound(result)) ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 /**
- * Run by a test as root inside a mount namespace of its own: a store on three small tmpfs, filled until one is full, then unmounted.
- * Prints what happened as JSON. Argument: an empty directory.
+ * Run by a test as root inside a mount namespace of its own: a store on three small tmpfs, filled until one
+ * is full, then unmounted. Prints what happened as JSON. Argument: an empty directory.
  */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -45,7 +45,9 @@ const left = directories.map((directory) => readdirSync(join(directory, 'g/s')))
 const claim = await kindOf(fillAndClaim());
 execFileSync('umount', [directories[2] ?? '']);
 const unmounted = await kindOf(put(store, 'g/s/other', randomBytes(10)));
-console.log(JSON.stringify({ small, large, left, claim, unmounted, mountPoint: readdirSync(directories[2] ?? '') }));
+console.log(
+  JSON.stringify({ small, large, left, claim, unmounted, mountPoint: readdirSync(directories[2] ?? '') }),
+);
 
 /** A full disk refuses the smallest claim too, and the other disks forget it. */
 async function fillAndClaim(): Promise<void> {

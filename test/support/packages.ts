@@ -14,8 +14,12 @@ export interface Packages {
   build(version?: string): Promise<string>;
 }
 
-/** Gives `use` a directory to work in, which ends with it; returns the lines that the script it names says. */
-export async function withPackages(use: (packages: Packages) => Promise<[script: string, ...args: string[]]>): Promise<string[]> {
+/**
+ * Gives `use` a directory to work in, which ends with it; returns the lines that the script it names says.
+ */
+export async function withPackages(
+  use: (packages: Packages) => Promise<[script: string, ...args: string[]]>,
+): Promise<string[]> {
   const directory = await mkdtemp(join(tmpdir(), 'pars-package-'));
   const image = join(directory, 'small.save');
   const build = async (version?: string): Promise<string> => {

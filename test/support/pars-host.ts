@@ -1,6 +1,6 @@
 /**
- * A host with Pars on it: a lab, three directories that stand for disks, a configuration, and the built program, run
- * as people run it. Nothing of it is replaced by anything else.
+ * A host with Pars on it: a lab, three directories that stand for disks, a configuration, and the built
+ * program, run as people run it. Nothing of it is replaced by anything else.
  *
  *   const host = await ParsHost.start();
  *   await host.installHook();
@@ -41,7 +41,9 @@ export class ParsHost {
       throw new Error(`${PROGRAM} is not there: run "npm run build" first`);
     });
     const lab = await Lab.start(labOptions);
-    const disks = beside?.disks ?? (store === undefined ? ['d1', 'd2', 'd3'].map((name) => join(lab.dir, 'store', name)) : []);
+    const disks =
+      beside?.disks
+      ?? (store === undefined ? ['d1', 'd2', 'd3'].map((name) => join(lab.dir, 'store', name)) : []);
     const host = new ParsHost(lab, disks, beside?.store ?? store ?? `local:${disks.join(',')}`);
     try {
       // A hook that finds systemd hands its work to it: outside, where the lab's files are not.

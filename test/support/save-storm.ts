@@ -1,4 +1,7 @@
-/** Saves a guest again and again while it starts, each time losing all that Pars calls expendable, and lets it go on from there. */
+/**
+ * Saves a guest again and again while it starts, each time losing all that Pars calls expendable, and lets it
+ * go on from there.
+ */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Guest } from './lab.js';
@@ -13,7 +16,9 @@ export interface Storm {
   reasons: Map<string, number>;
 }
 
-/** Ends when the guest has said PARS-READY once more than `ready` times, or after `saves`; the guest runs on. */
+/**
+ * Ends when the guest has said PARS-READY once more than `ready` times, or after `saves`; the guest runs on.
+ */
 export async function saveStorm(host: ParsHost, guest: Guest, ready: number, saves: number): Promise<Storm> {
   const image = join(host.lab.dir, 'storm.save');
   const storm: Storm = { saves: 0, losses: 0, reasons: new Map() };

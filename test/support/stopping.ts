@@ -1,7 +1,8 @@
 /**
- * Stops a piece of work before its k-th change to a file system, for any k, and lets go of its descriptors and children as the kernel does
- * when a process dies: nothing the work would have done afterwards happens, no clean-up, no second thought. Every call of node:fs/promises, of a
- * file handle and of the addon that changes anything is counted. To be imported before anything that uses them.
+ * Stops a piece of work before its k-th change to a file system, for any k, and lets go of its descriptors
+ * and children as the kernel does when a process dies: nothing the work would have done afterwards happens,
+ * no clean-up, no second thought. Every call of node:fs/promises, of a file handle and of the addon that
+ * changes anything is counted. To be imported before anything that uses them.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import childProcess, { type ChildProcess } from 'node:child_process';
@@ -53,7 +54,9 @@ class Run {
 
   /** Descriptors go last: a change under way must not find its number given to another file. */
   async bury(): Promise<void> {
-    if (this.stopped) for (const child of this.#children) if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    if (this.stopped)
+      for (const child of this.#children)
+        if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
     await Promise.allSettled(this.#begun);
     for (const handle of this.#handles) await handle.close().catch(() => {});
   }
@@ -74,16 +77,46 @@ function counted(name: string, original: Call, changes: (args: unknown[]) => boo
   };
 }
 
-const CHANGES = ['mkdir', 'rm', 'rmdir', 'unlink', 'rename', 'link', 'symlink', 'copyFile', 'cp', 'writeFile', 'appendFile', 'truncate', 'utimes', 'chmod'] as const;
+const CHANGES = [
+  'mkdir',
+  'rm',
+  'rmdir',
+  'unlink',
+  'rename',
+  'link',
+  'symlink',
+  'copyFile',
+  'cp',
+  'writeFile',
+  'appendFile',
+  'truncate',
+  'utimes',
+  'chmod',
+] as const;
 const READS = ['readdir', 'readFile', 'stat', 'lstat', 'access', 'realpath', 'readlink', 'statfs'] as const;
-const HANDLE_CHANGES = ['write', 'writev', 'writeFile', 'appendFile', 'truncate', 'sync', 'datasync', 'chmod', 'utimes'] as const;
+const HANDLE_CHANGES = [
+  'write',
+  'writev',
+  'writeFile',
+  'appendFile',
+  'truncate',
+  'sync',
+  'datasync',
+  'chmod',
+  'utimes',
+] as const;
 const ADDON_CHANGES = ['punchHole', 'reserve'] as const;
 
 const probe = await fs.open('/dev/null');
 const Handle = Object.getPrototypeOf(probe) as Record<string, Call>;
 await probe.close();
 
-function patch(target: Record<string, Call>, names: readonly string[], prefix: string, changes?: () => boolean): void {
+function patch(
+  target: Record<string, Call>,
+  names: readonly string[],
+  prefix: string,
+  changes?: () => boolean,
+): void {
   for (const name of names) target[name] = counted(`${prefix}${name}`, target[name]!, changes);
 }
 
@@ -92,8 +125,14 @@ patch(fs as unknown as Record<string, Call>, READS, '', () => false);
 patch(timers as unknown as Record<string, Call>, ['setTimeout'], '', () => false);
 patch(Handle, HANDLE_CHANGES, 'handle.');
 patch(native() as unknown as Record<string, Call>, ADDON_CHANGES, 'addon.');
-(native() as { startWriteback: Native['startWriteback'] }).startWriteback = guardSync(native().startWriteback, undefined);
-(native() as { takeWriteLease: Native['takeWriteLease'] }).takeWriteLease = guardSync(native().takeWriteLease, false);
+(native() as { startWriteback: Native['startWriteback'] }).startWriteback = guardSync(
+  native().startWriteback,
+  undefined,
+);
+(native() as { takeWriteLease: Native['takeWriteLease'] }).takeWriteLease = guardSync(
+  native().takeWriteLease,
+  false,
+);
 (native() as { tryLock: Native['tryLock'] }).tryLock = guardSync(native().tryLock, false);
 
 function guardSync<A extends unknown[], R>(original: (...args: A) => R, dead: R): (...args: A) => R {
@@ -101,7 +140,12 @@ function guardSync<A extends unknown[], R>(original: (...args: A) => R, dead: R)
 }
 
 const open = fs.open;
-fs.open = counted('open', open as Call, ([, flags]) => flags !== undefined && flags !== 'r' && (typeof flags !== 'number' || (flags & 0o101) === 0o101)) as typeof fs.open;
+fs.open = counted(
+  'open',
+  open as Call,
+  ([, flags]) =>
+    flags !== undefined && flags !== 'r' && (typeof flags !== 'number' || (flags & 0o101) === 0o101),
+) as typeof fs.open;
 const opened = fs.open;
 fs.open = (async (...args: Parameters<typeof open>) => {
   const handle = await opened(...args);
@@ -133,13 +177,21 @@ export interface Stopped {
 export async function stopAfter(limit: number, work: () => Promise<unknown>): Promise<Stopped> {
   const run = new Run(limit);
   let error: unknown = null;
-  const ended = runs.run(run, () => work().then(() => 'ended' as const, (thrown: unknown) => ((error = thrown), 'ended' as const)));
+  const ended = runs.run(run, () =>
+    work().then(
+      () => 'ended' as const,
+      (thrown: unknown) => ((error = thrown), 'ended' as const),
+    ),
+  );
   const outcome = await Promise.race([ended, run.death]);
   await run.bury();
   return { stopped: outcome === 'stopped', done: run.done, error };
 }
 
-/** After a stop: what the work noted of itself below `stateDir` names a process that is gone, while this one, which stood for it, lives on. */
+/**
+ * After a stop: what the work noted of itself below `stateDir` names a process that is gone, while this one,
+ * which stood for it, lives on.
+ */
 export async function forgetProcess(stateDir: string): Promise<void> {
   const jobs = join(stateDir, 'jobs');
   for (const name of (await fs.readdir(jobs).catch(() => [])).filter((file) => file.endsWith('.json'))) {

@@ -1,4 +1,7 @@
-/** A small snapshot in a store, of frames that hold noise: what verify and repair are tested on. Nothing of it makes an image. */
+/**
+ * A small snapshot in a store, of frames that hold noise: what verify and repair are tested on. Nothing of it
+ * makes an image.
+ */
 import { createHash } from 'node:crypto';
 import { encodeIndex, packName, type IndexFrame, type IndexStripe } from '../../src/snapshot/index-table.js';
 import type { Manifest, ManifestObject } from '../../src/snapshot/manifest.js';
@@ -9,7 +12,10 @@ import type { Store } from '../../src/stores/store.js';
 import { noisePage, PAGE } from './image-builder.js';
 import { sampleManifest } from './manifests.js';
 
-export const KERNEL = 0, CLEAN = 2, SKELETON = 13, RECOVERY = 14;
+export const KERNEL = 0,
+  CLEAN = 2,
+  SKELETON = 13,
+  RECOVERY = 14;
 const STRIPES = 4;
 const PAGES = 3;
 const STRIPE_BYTES = 1 << 16;
@@ -28,15 +34,28 @@ export async function storeSnapshot(store: Store, changes: Partial<Manifest> = {
   };
   const stripes: IndexStripe[] = [];
   for (let i = 0; i < STRIPES; i++) {
-    const frames = [await add(KERNEL, PAGES, pages(i * 10)), await add(CLEAN, PAGES, pages(i * 10 + 5)), await add(SKELETON, 0, noisePage(900 + i))];
+    const frames = [
+      await add(KERNEL, PAGES, pages(i * 10)),
+      await add(CLEAN, PAGES, pages(i * 10 + 5)),
+      await add(SKELETON, 0, noisePage(900 + i)),
+    ];
     if (i < STRIPES - 1) frames.push(await add(RECOVERY, 0, noisePage(950 + i)));
     stripes.push({ imageOffset: i * STRIPE_BYTES, imageBytes: STRIPE_BYTES, frames });
   }
   const index = encodeIndex(stripes);
   packs.set('index', [index]);
   const objects: ManifestObject[] = [];
-  for (const [name, parts] of packs) objects.push({ ...(await put(store, objectPath(base.snapshot, name), parts, name.startsWith('clean') ? 1 : 3)), name });
-  const manifest: Manifest = { ...base, objects, index: { name: 'index', bytes: index.length, sha256: digest(index) }, image: { ...base.image, bytes: STRIPES * STRIPE_BYTES } };
+  for (const [name, parts] of packs)
+    objects.push({
+      ...(await put(store, objectPath(base.snapshot, name), parts, name.startsWith('clean') ? 1 : 3)),
+      name,
+    });
+  const manifest: Manifest = {
+    ...base,
+    objects,
+    index: { name: 'index', bytes: index.length, sha256: digest(index) },
+    image: { ...base.image, bytes: STRIPES * STRIPE_BYTES },
+  };
   await put(store, objectPath(base.snapshot, MANIFEST_NAME), [encodeManifest(manifest)], 3);
   return manifest;
 }

@@ -1,10 +1,19 @@
-/** What assembling does when frames cannot be had, on a snapshot made by hand: three pages of a "kernel" that know of three cached pages. */
+/**
+ * What assembling does when frames cannot be had, on a snapshot made by hand: three pages of a "kernel" that
+ * know of three cached pages.
+ */
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { assemble, outputBytes, type AssembleOptions, type Losses } from '../../src/snapshot/assemble.js';
 import { assembleInOrder } from '../../src/snapshot/assemble-in-order.js';
 import { ParsError } from '../../src/errors.js';
-import { encodeIndex, noDigest, packName, type IndexFrame, type IndexStripe } from '../../src/snapshot/index-table.js';
+import {
+  encodeIndex,
+  noDigest,
+  packName,
+  type IndexFrame,
+  type IndexStripe,
+} from '../../src/snapshot/index-table.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { native } from '../../src/native.js';
 import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
@@ -14,7 +23,10 @@ import { noisePage, PAGE } from '../support/image-builder.js';
 import { localFixture, type LocalFixture } from '../support/local-store.js';
 import { sampleManifest } from '../support/manifests.js';
 
-const KERNEL = 0, CLEAN = 2, SKELETON = 13, RECOVERY = 14;
+const KERNEL = 0,
+  CLEAN = 2,
+  SKELETON = 13,
+  RECOVERY = 14;
 const HEAD = Buffer.alloc(1000, 'h');
 const PAGES = 3;
 const RECORD = PAGE + 8;
@@ -22,7 +34,9 @@ const RECORD = PAGE + 8;
 /** A stripe of `PAGES` records of one class. */
 function stripeBytes(seed: number): { image: Buffer; pages: Buffer } {
   const pages = Buffer.concat(Array.from({ length: PAGES }, (_, i) => noisePage(seed + i)));
-  const records = Array.from({ length: PAGES }, (_, i) => Buffer.concat([recordWord(seed + i, 0x28), pages.subarray(i * PAGE, (i + 1) * PAGE)]));
+  const records = Array.from({ length: PAGES }, (_, i) =>
+    Buffer.concat([recordWord(seed + i, 0x28), pages.subarray(i * PAGE, (i + 1) * PAGE)]),
+  );
   return { image: Buffer.concat(records), pages };
 }
 
@@ -39,7 +53,10 @@ function skeletonOf(image: Buffer, source: number): Buffer {
   run.writeUInt32LE(PAGES, 8);
   run.writeUInt16LE(8, 12);
   run.writeUInt8(source, 14);
-  return Buffer.concat([run, ...Array.from({ length: PAGES }, (_, i) => image.subarray(i * RECORD, i * RECORD + 8))]);
+  return Buffer.concat([
+    run,
+    ...Array.from({ length: PAGES }, (_, i) => image.subarray(i * RECORD, i * RECORD + 8)),
+  ]);
 }
 
 function recovery(writes: { offset: number; mask: number; value: number }[]): Buffer {
@@ -54,8 +71,10 @@ function recovery(writes: { offset: number; mask: number; value: number }[]): Bu
   return out;
 }
 
-const kernel = stripeBytes(1), cached = stripeBytes(100);
-const kernelAt = HEAD.length, cachedAt = kernelAt + kernel.image.length;
+const kernel = stripeBytes(1),
+  cached = stripeBytes(100);
+const kernelAt = HEAD.length,
+  cachedAt = kernelAt + kernel.image.length;
 /** The byte in the kernel that says a cached page is there, and what it is without. */
 const flagAt = kernelAt + RECORD + 8 + 77;
 const original = Buffer.concat([HEAD, kernel.image, cached.image]);
@@ -75,41 +94,74 @@ async function store(keepCached = true): Promise<void> {
   const snapshot = sampleManifest().snapshot;
   const packs = new Map<string, Buffer[]>();
   const add = async (kind: number, pages: number, raw: Buffer): Promise<IndexFrame> => {
-    if (kind === CLEAN && !keepCached) return { kind, pack: 0, rawBytes: raw.length, offset: 0, bytes: 0, pages, sha256: noDigest() };
+    if (kind === CLEAN && !keepCached)
+      return { kind, pack: 0, rawBytes: raw.length, offset: 0, bytes: 0, pages, sha256: noDigest() };
     const data = await native().compress(raw, 1);
     const parts = packs.get(packName(kind, 0)) ?? [];
     packs.set(packName(kind, 0), [...parts, data]);
     const offset = parts.reduce((sum, part) => sum + part.length, 0);
-    return { kind, pack: 0, rawBytes: raw.length, offset, bytes: data.length, pages, sha256: createHash('sha256').update(data).digest('hex') };
+    return {
+      kind,
+      pack: 0,
+      rawBytes: raw.length,
+      offset,
+      bytes: data.length,
+      pages,
+      sha256: createHash('sha256').update(data).digest('hex'),
+    };
   };
   const emptyRun = Buffer.alloc(20);
   emptyRun.writeUInt32LE(1, 0);
   emptyRun.writeUInt32LE(HEAD.length, 4);
   const stripes: IndexStripe[] = [
-    { imageOffset: 0, imageBytes: HEAD.length, frames: [await add(SKELETON, 0, Buffer.concat([emptyRun, HEAD]))] },
-    { imageOffset: kernelAt, imageBytes: kernel.image.length, frames: [await add(KERNEL, PAGES, kernel.pages), await add(SKELETON, 0, skeletonOf(kernel.image, KERNEL))] },
     {
-      imageOffset: cachedAt, imageBytes: cached.image.length,
-      frames: [await add(CLEAN, PAGES, cached.pages), await add(SKELETON, 0, skeletonOf(cached.image, CLEAN)), await add(RECOVERY, 0, writes)],
+      imageOffset: 0,
+      imageBytes: HEAD.length,
+      frames: [await add(SKELETON, 0, Buffer.concat([emptyRun, HEAD]))],
+    },
+    {
+      imageOffset: kernelAt,
+      imageBytes: kernel.image.length,
+      frames: [
+        await add(KERNEL, PAGES, kernel.pages),
+        await add(SKELETON, 0, skeletonOf(kernel.image, KERNEL)),
+      ],
+    },
+    {
+      imageOffset: cachedAt,
+      imageBytes: cached.image.length,
+      frames: [
+        await add(CLEAN, PAGES, cached.pages),
+        await add(SKELETON, 0, skeletonOf(cached.image, CLEAN)),
+        await add(RECOVERY, 0, writes),
+      ],
     },
   ];
   const index = encodeIndex(stripes);
   packs.set('index', [index]);
   const objects: Manifest['objects'] = [];
   for (const [name, parts] of packs) {
-    const writer = await fixture.store.create(objectPath(snapshot, name), { copies: name === 'clean-cache.0' ? 1 : 3, critical: true });
+    const writer = await fixture.store.create(objectPath(snapshot, name), {
+      copies: name === 'clean-cache.0' ? 1 : 3,
+      critical: true,
+    });
     for (const part of parts) await writer.write(part);
     const { bytes, xxh3, copies } = await writer.close();
     objects.push({ name, bytes, xxh3, copies });
   }
   const base = sampleManifest();
   manifest = {
-    ...base, objects, index: { name: 'index', bytes: index.length, sha256: createHash('sha256').update(index).digest('hex') },
+    ...base,
+    objects,
+    index: { name: 'index', bytes: index.length, sha256: createHash('sha256').update(index).digest('hex') },
     image: { ...base.image, bytes: original.length, headEnd: HEAD.length },
   };
 }
 
-async function rebuild(options: Partial<AssembleOptions> = {}, from: Store = fixture.store): Promise<{ image: Buffer; writes: number; losses: Losses }> {
+async function rebuild(
+  options: Partial<AssembleOptions> = {},
+  from: Store = fixture.store,
+): Promise<{ image: Buffer; writes: number; losses: Losses }> {
   const source = await SnapshotSource.open(from, manifest);
   const layout = options.layout ?? 'in-place';
   const image = Buffer.alloc(outputBytes(source.stripes, layout));
@@ -120,7 +172,11 @@ async function rebuild(options: Partial<AssembleOptions> = {}, from: Store = fix
       data.copy(image, offset);
     },
   };
-  return { losses: await assemble(source, sink, { layout, firstStripe: 0, ...options }), image, writes: count };
+  return {
+    losses: await assemble(source, sink, { layout, firstStripe: 0, ...options }),
+    image,
+    writes: count,
+  };
 }
 
 function withoutCache(): Buffer {
@@ -150,18 +206,25 @@ describe('assembling', () => {
     const { image } = await rebuild({ layout: 'packed' });
     expect(image.length).toBe(original.length - PAGES * 4095);
     expect(image[flagAt]).toBe(flagAfter);
-    const words = Array.from({ length: PAGES }, (_, i) => image.subarray(cachedAt + i * 9, cachedAt + i * 9 + 9));
-    expect(words).toEqual(Array.from({ length: PAGES }, (_, i) => Buffer.concat([recordWord(100 + i, 0x22), Buffer.alloc(1)])));
+    const words = Array.from({ length: PAGES }, (_, i) =>
+      image.subarray(cachedAt + i * 9, cachedAt + i * 9 + 9),
+    );
+    expect(words).toEqual(
+      Array.from({ length: PAGES }, (_, i) => Buffer.concat([recordWord(100 + i, 0x22), Buffer.alloc(1)])),
+    );
   });
 
-  it.each(['in-place', 'packed'] as const)('%s: rebuilds what was written already when expendable pages turn out to be gone', async (layout) => {
-    await store();
-    await fixture.store.remove(objectPath(manifest.snapshot, 'clean-cache.0'));
-    const { image, losses, writes: count } = await rebuild({ layout }, slowRecovery(fixture.store));
-    expect(image.equals(withoutCache())).toBe(true);
-    expect(losses).toEqual({ byPolicy: 0, unexpected: PAGES, recovered: PAGES });
-    expect(count, 'the kernel stripe twice').toBe(4);
-  });
+  it.each(['in-place', 'packed'] as const)(
+    '%s: rebuilds what was written already when expendable pages turn out to be gone',
+    async (layout) => {
+      await store();
+      await fixture.store.remove(objectPath(manifest.snapshot, 'clean-cache.0'));
+      const { image, losses, writes: count } = await rebuild({ layout }, slowRecovery(fixture.store));
+      expect(image.equals(withoutCache())).toBe(true);
+      expect(losses).toEqual({ byPolicy: 0, unexpected: PAGES, recovered: PAGES });
+      expect(count, 'the kernel stripe twice').toBe(4);
+    },
+  );
 
   it('never writes the head when told to leave it', async () => {
     await store();
@@ -195,7 +258,10 @@ describe('assembling', () => {
 
 describe('assembling in order', () => {
   /** What the last attempt gave out, and how many there were. */
-  async function inOrder(from: number, store: Store = fixture.store): Promise<{ image: Buffer; attempts: number; losses: Losses }> {
+  async function inOrder(
+    from: number,
+    store: Store = fixture.store,
+  ): Promise<{ image: Buffer; attempts: number; losses: Losses }> {
     const source = await SnapshotSource.open(store, manifest);
     let attempts = 0;
     return assembleInOrder(source, { from }, async (produce) => {
@@ -231,11 +297,14 @@ describe('assembling in order', () => {
     expect(attempts).toBe(2);
   });
 
-  it.each(['kernel.0', 'skeleton.0'])('ends when %s is gone, and nobody waits for his turn for ever', async (pack) => {
-    await store();
-    await fixture.store.remove(objectPath(manifest.snapshot, pack));
-    await expect(inOrder(0)).rejects.toMatchObject({ kind: 'lost' });
-  });
+  it.each(['kernel.0', 'skeleton.0'])(
+    'ends when %s is gone, and nobody waits for his turn for ever',
+    async (pack) => {
+      await store();
+      await fixture.store.remove(objectPath(manifest.snapshot, pack));
+      await expect(inOrder(0)).rejects.toMatchObject({ kind: 'lost' });
+    },
+  );
 });
 
 /** The cache's loss is learned of only after the kernel's stripe has been written. */
@@ -244,5 +313,10 @@ function slowRecovery(inner: Store): Store {
     if (name.endsWith('clean-cache.0')) await new Promise((wake) => setTimeout(wake, 100));
     return inner.readRange(name, ...rest);
   };
-  return new Proxy(inner, { get: (target, key) => (key === 'readRange' ? readRange : (Reflect.get(target, key) as (...args: unknown[]) => unknown).bind(target)) });
+  return new Proxy(inner, {
+    get: (target, key) =>
+      key === 'readRange'
+        ? readRange
+        : (Reflect.get(target, key) as (...args: unknown[]) => unknown).bind(target),
+  });
 }

@@ -31,17 +31,22 @@ describe('pars --help', () => {
   it('names every command and every exit code', async () => {
     const { exitCode, stdout } = await pars('--help');
     expect(exitCode).toBe(0);
-    for (const { words } of COMMANDS.filter(({ hidden }) => !hidden)) expect(stdout).toContain(`\n  ${words[0]} `);
-    for (const [kind, code] of Object.entries(EXIT_CODES)) expect(stdout).toMatch(new RegExp(`^  ${code} +${kind} `, 'm'));
+    for (const { words } of COMMANDS.filter(({ hidden }) => !hidden))
+      expect(stdout).toContain(`\n  ${words[0]} `);
+    for (const [kind, code] of Object.entries(EXIT_CODES))
+      expect(stdout).toMatch(new RegExp(`^  ${code} +${kind} `, 'm'));
   });
 
-  it.each(COMMANDS.map(({ words }) => words.join(' ')))('%s has help with its shared options', async (words) => {
-    const { exitCode, stdout } = await pars(...words.split(' '), '--help');
-    expect(exitCode).toBe(0);
-    expect(stdout).toContain(`Usage: pars ${words}`);
-    const entry = COMMANDS.find((command) => command.words.join(' ') === words);
-    for (const option of entry?.shared ?? []) expect(stdout).toContain(`--${option}`);
-  });
+  it.each(COMMANDS.map(({ words }) => words.join(' ')))(
+    '%s has help with its shared options',
+    async (words) => {
+      const { exitCode, stdout } = await pars(...words.split(' '), '--help');
+      expect(exitCode).toBe(0);
+      expect(stdout).toContain(`Usage: pars ${words}`);
+      const entry = COMMANDS.find((command) => command.words.join(' ') === words);
+      for (const option of entry?.shared ?? []) expect(stdout).toContain(`--${option}`);
+    },
+  );
 
   it.each([
     [['help'], 'Usage: pars [options] [command]'],
@@ -50,18 +55,26 @@ describe('pars --help', () => {
     [['help', 'store', 'init'], '--allow-same-device'],
     [['store', 'help', 'init'], '--allow-same-device'],
   ])('%j is help about what it names', async (argv, text) => {
-    expect(await pars(...argv)).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(text) as string });
+    expect(await pars(...argv)).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining(text) as string,
+    });
   });
 
   it('is no error into a pipe that nobody reads', () => {
     const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
-    const { status, stderr } = spawnSync('bash', ['-c', '"$@" | true; exit "${PIPESTATUS[0]}"', 'bash', process.execPath, program, '--help'], { encoding: 'utf8' });
+    const { status, stderr } = spawnSync(
+      'bash',
+      ['-c', '"$@" | true; exit "${PIPESTATUS[0]}"', 'bash', process.execPath, program, '--help'],
+      { encoding: 'utf8' },
+    );
     expect([status, stderr]).toEqual([0, '']);
   });
 
   it('loads only the command that is called', async () => {
     const program = await buildProgram(['list'], new Cli());
-    const optionsOf = (name: string): number => program.commands.find((command) => command.name() === name)?.options.length ?? 0;
+    const optionsOf = (name: string): number =>
+      program.commands.find((command) => command.name() === name)?.options.length ?? 0;
     expect(optionsOf('list')).toBeGreaterThan(0);
     expect(optionsOf('report')).toBe(0);
   });
@@ -80,12 +93,26 @@ describe('wrong use', () => {
     [['report', '/nowhere', '--disks', '0'], /"0" is no positive number/],
     [['list'], /no store is configured/],
     [['list', '--store', 'ftp://x'], /"ftp:\/\/x" is not the URL of a store[^]*known: local:/],
-    [['offload', '--pending', '--keep-local'], /--pending frees the images it stores, and --keep-local frees none[^]*pars offload --keep-local IMAGE/],
+    [
+      ['offload', '--pending', '--keep-local'],
+      /--pending frees the images it stores, and --keep-local frees none[^]*pars offload --keep-local IMAGE/,
+    ],
     [['offload', '--pending', '--force'], /nothing to force[^]*pars offload --force IMAGE/],
-    [['report', '/nowhere', '--policy', 'leen'], /there is no policy "leen"[^]*replicate-all, pars, lean, minimal/],
+    [
+      ['report', '/nowhere', '--policy', 'leen'],
+      /there is no policy "leen"[^]*replicate-all, pars, lean, minimal/,
+    ],
   ])('%j is a usage error that helps', async (argv, message) => {
     writeFileSync(join(directory, 'empty.yaml'), '');
-    const withConfig = argv.length > 1 || argv[0] === 'list' ? [...argv, ...(argv[0] === 'list' || argv[0] === 'report' ? ['--config', join(directory, 'empty.yaml')] : [])] : argv;
+    const withConfig =
+      argv.length > 1 || argv[0] === 'list'
+        ? [
+            ...argv,
+            ...(argv[0] === 'list' || argv[0] === 'report'
+              ? ['--config', join(directory, 'empty.yaml')]
+              : []),
+          ]
+        : argv;
     const { exitCode, stdout, stderr } = await pars(...withConfig);
     expect(exitCode).toBe(EXIT_CODES.usage);
     expect(stderr).toMatch(message);
@@ -95,7 +122,9 @@ describe('wrong use', () => {
   it('is one JSON object with --json', async () => {
     const { exitCode, stdout, stderr } = await pars('show', '--json');
     expect(exitCode).toBe(EXIT_CODES.usage);
-    expect(JSON.parse(stdout)).toEqual({ error: { kind: 'usage', message: "missing required argument 'snapshot'", hint: 'see: pars --help' } });
+    expect(JSON.parse(stdout)).toEqual({
+      error: { kind: 'usage', message: "missing required argument 'snapshot'", hint: 'see: pars --help' },
+    });
     expect(stderr).toBe('');
   });
 });
@@ -108,27 +137,46 @@ describe('a file to be written', () => {
     [join(directory, 'socket', 'file'), /there is no directory .*socket/],
   ];
 
-  it.each(['--to', '--html'])('%s is refused before the work when it cannot be one, and nothing is made', async (option) => {
-    const fixture = await localFixture();
-    const image = join(directory, 'g.save');
-    const socket = createServer().listen(join(directory, 'socket'));
-    await once(socket, 'listening');
-    writeFileSync(image, smallImage().bytes);
-    try {
-      for (const [path, message] of targets()) {
-        const call = option === '--to' ? ['restore', 'abc', '--force', '--store', `local:${fixture.path}`] : ['report', image, '--config', join(directory, 'empty.yaml')];
-        writeFileSync(join(directory, 'empty.yaml'), '');
-        expect(await pars(...call, option, path)).toMatchObject({ exitCode: EXIT_CODES.usage, stdout: '', stderr: expect.stringMatching(message) as string });
+  it.each(['--to', '--html'])(
+    '%s is refused before the work when it cannot be one, and nothing is made',
+    async (option) => {
+      const fixture = await localFixture();
+      const image = join(directory, 'g.save');
+      const socket = createServer().listen(join(directory, 'socket'));
+      await once(socket, 'listening');
+      writeFileSync(image, smallImage().bytes);
+      try {
+        for (const [path, message] of targets()) {
+          const call =
+            option === '--to'
+              ? ['restore', 'abc', '--force', '--store', `local:${fixture.path}`]
+              : ['report', image, '--config', join(directory, 'empty.yaml')];
+          writeFileSync(join(directory, 'empty.yaml'), '');
+          expect(await pars(...call, option, path)).toMatchObject({
+            exitCode: EXIT_CODES.usage,
+            stdout: '',
+            stderr: expect.stringMatching(message) as string,
+          });
+        }
+      } finally {
+        socket.close();
+        await fixture.dispose();
       }
-    } finally {
-      socket.close();
-      await fixture.dispose();
-    }
-    expect(existsSync(join(directory, 'none'))).toBe(false);
-  });
+      expect(existsSync(join(directory, 'none'))).toBe(false);
+    },
+  );
 
   it('takes no disks elsewhere: its XML is as it was', async () => {
-    const { exitCode, stderr } = await pars('restore', 'abc', '--to', join(directory, 'file'), '--set-disk', 'vda=/srv/x.qcow2', '--store', 'local:/srv');
+    const { exitCode, stderr } = await pars(
+      'restore',
+      'abc',
+      '--to',
+      join(directory, 'file'),
+      '--set-disk',
+      'vda=/srv/x.qcow2',
+      '--store',
+      'local:/srv',
+    );
     expect(exitCode).toBe(EXIT_CODES.usage);
     expect(stderr).toMatch(/--set-disk changes the guest that --define defines/);
   });
@@ -138,7 +186,9 @@ describe('errors', () => {
   it.each(Object.entries(EXIT_CODES))('%s ends with exit code %i', async (kind, code) => {
     const cli = new Cli();
     const err = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
-    await cli.run({}, () => Promise.reject(new ParsError(kind as keyof typeof EXIT_CODES, 'what', { hint: 'do this' })));
+    await cli.run({}, () =>
+      Promise.reject(new ParsError(kind as keyof typeof EXIT_CODES, 'what', { hint: 'do this' })),
+    );
     expect(cli.exitCode).toBe(code);
     expect(err.mock.calls.map(([chunk]) => String(chunk)).join('')).toMatch(/what\n +do this/);
     err.mockRestore();
@@ -183,10 +233,17 @@ describe('a store and its snapshots', () => {
     await mkdir(fresh[0]!);
     expect((await pars('store', 'status', '--store', store)).exitCode).toBe(EXIT_CODES.unreachable);
     expect((await pars('store', 'init', '--store', store)).exitCode).toBe(EXIT_CODES.refused);
-    expect(await pars('store', 'init', '--store', store, '--allow-same-device')).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('2 directories') as string });
+    expect(await pars('store', 'init', '--store', store, '--allow-same-device')).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining('2 directories') as string,
+    });
     const { exitCode, stdout } = await pars('store', 'status', '--store', store, '--json');
     expect(exitCode).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ usablePlaces: 2, places: 2, warnings: [expect.stringContaining('1 device')] });
+    expect(JSON.parse(stdout)).toMatchObject({
+      usablePlaces: 2,
+      places: 2,
+      warnings: [expect.stringContaining('1 device')],
+    });
     rmSync(join(fresh[1]!, 'pars-store.json'));
     expect((await pars('store', 'status', '--store', store)).exitCode).toBe(EXIT_CODES.unreachable);
     expect((await pars('store', 'init', '--store', store, '--replace', fresh[1]!)).exitCode).toBe(0);
@@ -196,19 +253,43 @@ describe('a store and its snapshots', () => {
     const { stdout } = await pars('list', '--store', url);
     expect(stdout).toContain(manifest.snapshot);
     expect(stdout).toContain(EVIL_NAME);
-    const listed = JSON.parse((await pars('list', '--store', url, '--json')).stdout) as { snapshots: unknown[] };
-    expect(listed.snapshots).toEqual([expect.objectContaining({ snapshot: manifest.snapshot, state: 'committed', storedBytes: 123456, domain: manifest.domain })]);
-    expect((await pars('show', manifest.snapshot.slice(0, 10), '--store', url)).stdout).toMatch(/CLASS +PAGES +IN IMAGE +COPIES +STORED/);
-    expect(JSON.parse((await pars('show', manifest.snapshot, '--store', url, '--json')).stdout)).toMatchObject({ state: 'committed', manifest });
+    const listed = JSON.parse((await pars('list', '--store', url, '--json')).stdout) as {
+      snapshots: unknown[];
+    };
+    expect(listed.snapshots).toEqual([
+      expect.objectContaining({
+        snapshot: manifest.snapshot,
+        state: 'committed',
+        storedBytes: 123456,
+        domain: manifest.domain,
+      }),
+    ]);
+    expect((await pars('show', manifest.snapshot.slice(0, 10), '--store', url)).stdout).toMatch(
+      /CLASS +PAGES +IN IMAGE +COPIES +STORED/,
+    );
+    expect(
+      JSON.parse((await pars('show', manifest.snapshot, '--store', url, '--json')).stdout),
+    ).toMatchObject({ state: 'committed', manifest });
     expect((await pars('show', 'fff', '--store', url)).exitCode).toBe(EXIT_CODES.missing);
   });
 
   it('list takes the beginning of a name; none that begins so is missing, none at all an answer', async () => {
-    for (const beginning of [manifest.domain.uuid, manifest.domain.uuid.slice(0, 6).toUpperCase(), manifest.snapshot]) {
-      expect(await pars('list', beginning, '--store', url)).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(manifest.snapshot) as string });
+    for (const beginning of [
+      manifest.domain.uuid,
+      manifest.domain.uuid.slice(0, 6).toUpperCase(),
+      manifest.snapshot,
+    ]) {
+      expect(await pars('list', beginning, '--store', url)).toMatchObject({
+        exitCode: 0,
+        stdout: expect.stringContaining(manifest.snapshot) as string,
+      });
     }
     for (const beginning of ['fff', 'web', '99999999-2222-3333-4444-555555555555']) {
-      expect(await pars('list', beginning, '--store', url)).toMatchObject({ exitCode: EXIT_CODES.missing, stdout: '', stderr: expect.stringContaining(`no snapshot whose name begins with "${beginning}"`) as string });
+      expect(await pars('list', beginning, '--store', url)).toMatchObject({
+        exitCode: EXIT_CODES.missing,
+        stdout: '',
+        stderr: expect.stringContaining(`no snapshot whose name begins with "${beginning}"`) as string,
+      });
     }
     await pars('rm', manifest.snapshot, '--store', url, '--force', '--owner', manifest.owner.machineId);
     expect(await pars('list', '--store', url)).toMatchObject({ exitCode: 0, stdout: 'No snapshots.\n' });
@@ -219,13 +300,28 @@ describe('a store and its snapshots', () => {
     writeFileSync(config, `store: ${url}\n`);
     expect((await pars('list', '--config', config)).stdout).toContain(manifest.snapshot);
     writeFileSync(config, `store: ${url}\nstroe: x\n`);
-    expect(await pars('list', '--config', config)).toMatchObject({ exitCode: EXIT_CODES.usage, stderr: expect.stringContaining(`${config}:2:1: stroe: unknown key`) as string });
+    expect(await pars('list', '--config', config)).toMatchObject({
+      exitCode: EXIT_CODES.usage,
+      stderr: expect.stringContaining(`${config}:2:1: stroe: unknown key`) as string,
+    });
   });
 
-  it('rm refuses another host\'s snapshot, and removes it when its owner is named (R27)', async () => {
+  it("rm refuses another host's snapshot, and removes it when its owner is named (R27)", async () => {
     const refused = await pars('rm', manifest.snapshot, '--store', url, '--force');
-    expect(refused).toMatchObject({ exitCode: EXIT_CODES.refused, stderr: expect.stringContaining('belongs to another host: host-b') as string });
-    const removed = await pars('rm', manifest.snapshot, '--store', url, '--force', '--owner', manifest.owner.machineId, '--json');
+    expect(refused).toMatchObject({
+      exitCode: EXIT_CODES.refused,
+      stderr: expect.stringContaining('belongs to another host: host-b') as string,
+    });
+    const removed = await pars(
+      'rm',
+      manifest.snapshot,
+      '--store',
+      url,
+      '--force',
+      '--owner',
+      manifest.owner.machineId,
+      '--json',
+    );
     expect(removed.exitCode).toBe(0);
     expect(JSON.parse(removed.stdout)).toEqual({ removed: manifest.snapshot });
     expect(await fixture.store.list('')).toEqual([]);

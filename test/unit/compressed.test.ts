@@ -1,4 +1,7 @@
-/** Images saved through a compressor: reported on, offloaded, refilled in the same format, and no start from their stubs. Needs the five compressors. */
+/**
+ * Images saved through a compressor: reported on, offloaded, refilled in the same format, and no start from
+ * their stubs. Needs the five compressors.
+ */
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -34,8 +37,13 @@ describe.each(COMPRESSED_FORMATS)('an image saved as %s', (format) => {
     expect(done).toMatchObject({ stub: true, imageBytes: compressed.length });
     expect(statSync(image)).toMatchObject({ ino, size: compressed.length });
     expect(statSync(image).blocks * 512).toBeLessThan(1 << 20);
-    expect(streamOf(image).toString(), 'something to read, that is no stream').toBe('This is the stub of an image whose pages are in the store of Pars.\n');
-    expect(readFileSync(image).subarray(0, streamOffset).equals(compressed.subarray(0, streamOffset)), 'header and XML stay').toBe(true);
+    expect(streamOf(image).toString(), 'something to read, that is no stream').toBe(
+      'This is the stub of an image whose pages are in the store of Pars.\n',
+    );
+    expect(
+      readFileSync(image).subarray(0, streamOffset).equals(compressed.subarray(0, streamOffset)),
+      'header and XML stay',
+    ).toBe(true);
     await expect(lookInside(image)).rejects.toBeInstanceOf(StubFound);
     expect(await fixture.offload(), 'again').toMatchObject({ alreadyStub: true });
     const { bytes, hydrated } = await fixture.hydrate();
@@ -58,7 +66,11 @@ describe.each(COMPRESSED_FORMATS)('an image saved as %s', (format) => {
   it('stored beside it, is restored as the raw image', async () => {
     const { snapshot } = await fixture.offload({ keepLocal: true });
     expect(readFileSync(image).equals(compressed)).toBe(true);
-    expect((await readManifest(fixture.store, snapshot)).image).toMatchObject({ format, bytes: compressed.length, rawBytes: raw.length });
+    expect((await readManifest(fixture.store, snapshot)).image).toMatchObject({
+      format,
+      bytes: compressed.length,
+      rawBytes: raw.length,
+    });
     const path = join(fixture.root, 'restored');
     await restore(fixture.store, snapshot, path, { force: false });
     expect(readFileSync(path).equals(raw)).toBe(true);
@@ -67,7 +79,10 @@ describe.each(COMPRESSED_FORMATS)('an image saved as %s', (format) => {
   it('cut short stays whole and leaves nothing in the store; a copy of it is stored as it is', async () => {
     const short = compressed.subarray(0, Math.floor(compressed.length * 0.8));
     writeFileSync(image, short);
-    await expect(fixture.offload()).rejects.toMatchObject({ kind: 'corrupt', message: expect.stringContaining(format) });
+    await expect(fixture.offload()).rejects.toMatchObject({
+      kind: 'corrupt',
+      message: expect.stringContaining(format),
+    });
     expect(readFileSync(image).equals(short)).toBe(true);
     expect(await fixture.store.list('')).toEqual([]);
     const { snapshot } = await fixture.offload({ keepLocal: true });
@@ -83,7 +98,10 @@ describe('an image', () => {
     const file = await ImageFile.open(image);
     try {
       const facts = await probeImage(file.fd);
-      await expect(unpackImage(file, facts, { mostBytes: 4 << 20 })).rejects.toMatchObject({ kind: 'corrupt', message: expect.stringContaining('unpacks to more than') });
+      await expect(unpackImage(file, facts, { mostBytes: 4 << 20 })).rejects.toMatchObject({
+        kind: 'corrupt',
+        message: expect.stringContaining('unpacks to more than'),
+      });
       await (await unpackImage(file, facts, { mostBytes: raw.length })).close();
     } finally {
       await file.close();

@@ -41,11 +41,16 @@ describe('the configuration', () => {
   });
 
   it('is an error when a file was named that is not there', async () => {
-    await expect(loadConfig({ config: file })).rejects.toMatchObject({ kind: 'usage', message: expect.stringContaining(file) as string });
+    await expect(loadConfig({ config: file })).rejects.toMatchObject({
+      kind: 'usage',
+      message: expect.stringContaining(file) as string,
+    });
   });
 
   it('is read', async () => {
-    const yaml = 'store: local:/a,/b\npolicy: minimal\nhook:\n  deadline: 5m\n  wait_for_store: 90s\nstate_dir: /srv/state\n';
+    const yaml =
+      'store: local:/a,/b\npolicy: minimal\nhook:\n  deadline: 5m\n  wait_for_store: 90s\nstate_dir: '
+      + '/srv/state\n';
     expect(await load(yaml)).toEqual({
       file,
       store: 'local:/a,/b',
@@ -60,9 +65,16 @@ describe('the configuration', () => {
 
   it('says how the queue is worked off', async () => {
     const yaml = 'queue:\n  concurrency: 4\n  bandwidth: 200M\n  free_space_floor: 50G\n  overdue: 2h\n';
-    expect((await load(yaml)).queue).toEqual({ concurrency: 4, bandwidth: 200 << 20, freeSpaceFloor: { bytes: 50 * 2 ** 30 }, overdueMs: 7_200_000 });
+    expect((await load(yaml)).queue).toEqual({
+      concurrency: 4,
+      bandwidth: 200 << 20,
+      freeSpaceFloor: { bytes: 50 * 2 ** 30 },
+      overdueMs: 7_200_000,
+    });
     expect((await load('queue:\n  free_space_floor: 25%\n')).queue.freeSpaceFloor).toEqual({ share: 0.25 });
-    expect((await complaint('queue:\n  bandwidth: 200\n')).message).toContain('pars.yaml:2:3: queue.bandwidth: expected a size');
+    expect((await complaint('queue:\n  bandwidth: 200\n')).message).toContain(
+      'pars.yaml:2:3: queue.bandwidth: expected a size',
+    );
     expect((await complaint('queue:\n  concurrency: 0\n')).message).toContain('expected at least 1');
   });
 
@@ -72,16 +84,25 @@ describe('the configuration', () => {
 
   it('can set every class', async () => {
     const { policy } = await load('policy:\n  base: pars\n  classes: {free: 0, clean-cache: 2, kernel: 4}\n');
-    expect(policy).toMatchObject({ name: 'custom', criticalCopies: 4, copies: { free: 0, 'clean-cache': 2, kernel: 4, anon: 3 } });
+    expect(policy).toMatchObject({
+      name: 'custom',
+      criticalCopies: 4,
+      copies: { free: 0, 'clean-cache': 2, kernel: 4, anon: 3 },
+    });
   });
 
   it('may name a value once and use it again', async () => {
-    expect((await load('hook: {deadline: &long 30d}\nqueue: {overdue: *long}\n')).queue.overdueMs).toBe(30 * 86_400_000);
+    expect((await load('hook: {deadline: &long 30d}\nqueue: {overdue: *long}\n')).queue.overdueMs).toBe(
+      30 * 86_400_000,
+    );
   });
 
   it('gives way to the command line', async () => {
     writeFileSync(file, 'store: local:/a\npolicy: pars\n');
-    expect(await loadConfig({ config: file, store: 'local:/b', policy: 'minimal' })).toMatchObject({ store: 'local:/b', policy: { name: 'minimal' } });
+    expect(await loadConfig({ config: file, store: 'local:/b', policy: 'minimal' })).toMatchObject({
+      store: 'local:/b',
+      policy: { name: 'minimal' },
+    });
     await expect(loadConfig({ config: file, policy: 'none' })).rejects.toMatchObject({ kind: 'usage' });
   });
 });
@@ -94,18 +115,39 @@ describe('errors in the configuration name file, line, column and key', () => {
     ['wrong type', 'store: 5\n', '1:1: store: expected a URL'],
     ['unknown preset', '\npolicy: leen\n', '2:1: policy: expected one of replicate-all'],
     ['unknown base', 'policy:\n  base: leen\n', '2:3: policy.base: expected one of'],
-    ['copies that are no number', 'policy:\n  classes: {anon: many}\n', '2:13: policy.classes.anon: expected a number'],
+    [
+      'copies that are no number',
+      'policy:\n  classes: {anon: many}\n',
+      '2:13: policy.classes.anon: expected a number',
+    ],
     ['copies below zero', 'policy:\n  classes: {anon: -1}\n', '2:13: policy.classes.anon:'],
-    ['too many copies', 'policy:\n  classes: {anon: 100}\n', '2:13: policy.classes.anon: expected at most 16'],
+    [
+      'too many copies',
+      'policy:\n  classes: {anon: 100}\n',
+      '2:13: policy.classes.anon: expected at most 16',
+    ],
     ['duration without unit', 'hook: {deadline: 10}\n', '1:8: hook.deadline: expected a duration'],
     ['unknown unit', 'hook: {deadline: 10y}\n', '1:8: hook.deadline: expected a duration'],
     ['relative directory', 'state_dir: var\n', '1:1: state_dir: expected an absolute path'],
     ['not a map', '- store\n', '1:1'],
     ['not YAML', 'store: [\n', '2:1'],
-    ['an alias of nothing', 'store: local:/a\npolicy: *mine\n', '2:9: Unresolved alias (the anchor must be set before the alias): mine'],
-    ['an alias before its anchor', 'hook: {deadline: *d}\nqueue: {overdue: &d 1h}\n', '1:18: Unresolved alias'],
+    [
+      'an alias of nothing',
+      'store: local:/a\npolicy: *mine\n',
+      '2:9: Unresolved alias (the anchor must be set before the alias): mine',
+    ],
+    [
+      'an alias before its anchor',
+      'hook: {deadline: *d}\nqueue: {overdue: &d 1h}\n',
+      '1:18: Unresolved alias',
+    ],
     ['an alias of itself', 'hook: &h {deadline: *h}\n', '1:11: hook.deadline: expected a duration'],
-    ['aliases that grow beyond measure', `a: &a [x, x, x, x, x, x, x, x, x]\n${Array.from({ length: 8 }, (_, i) => `${'bcdefghi'[i]}: &${'bcdefghi'[i]} [${Array(9).fill(`*${'abcdefgh'[i]}`).join(', ')}]\n`).join('')}`, '2:8: Excessive alias count'],
+    [
+      'aliases that grow beyond measure',
+      `a: &a [x, x, x, x, x, x, x, x, `
+        + `x]\n${Array.from({ length: 8 }, (_, i) => `${'bcdefghi'[i]}: &${'bcdefghi'[i]} [${Array(9).fill(`*${'abcdefgh'[i]}`).join(', ')}]\n`).join('')}`,
+      '2:8: Excessive alias count',
+    ],
     ['the same key twice', 'store: a\nstore: b\n', '2:1'],
   ])('%s', async (_, yaml, expected) => {
     const error = await complaint(yaml);
@@ -119,7 +161,10 @@ describe('errors in the configuration name file, line, column and key', () => {
 
   it('refuses too few critical copies, and says where', async () => {
     const error = await complaint('store: local:/a\npolicy:\n  classes: {anon: 1}\n');
-    expect(error).toMatchObject({ kind: 'refused', message: expect.stringContaining(`${file}:2:1: policy: critical classes`) as string });
+    expect(error).toMatchObject({
+      kind: 'refused',
+      message: expect.stringContaining(`${file}:2:1: policy: critical classes`) as string,
+    });
     expect((await load('policy:\n  classes: {anon: 1}\n  force: true\n')).policy.copies.anon).toBe(1);
   });
 });

@@ -29,7 +29,8 @@ async function file(path: string, text: string, mode = 0o644): Promise<string> {
   return join(root, path);
 }
 
-const verdicts = (checks: readonly Check[]): string[] => checks.map(({ name, verdict }) => `${name}: ${verdict}`);
+const verdicts = (checks: readonly Check[]): string[] =>
+  checks.map(({ name, verdict }) => `${name}: ${verdict}`);
 
 describe('the format of saves', () => {
   it.each([
@@ -52,18 +53,27 @@ describe('who confines libvirtd', () => {
   it('nobody', async () => expect(await checkConfinement(root)).toMatchObject({ verdict: 'ok' }));
   it('SELinux', async () => {
     await file('sys/fs/selinux/enforce', '1\n');
-    expect(await checkConfinement(root)).toMatchObject({ verdict: 'warning', todo: expect.stringContaining('ausearch') as string });
+    expect(await checkConfinement(root)).toMatchObject({
+      verdict: 'warning',
+      todo: expect.stringContaining('ausearch') as string,
+    });
   });
   it('AppArmor, until a local rule names pars', async () => {
     await file('sys/kernel/security/apparmor/profiles', 'man_groff (enforce)\nlibvirtd (enforce)\n');
-    expect(await checkConfinement(root)).toMatchObject({ verdict: 'warning', todo: expect.stringContaining('apparmor.d/local') as string });
+    expect(await checkConfinement(root)).toMatchObject({
+      verdict: 'warning',
+      todo: expect.stringContaining('apparmor.d/local') as string,
+    });
     await file('etc/apparmor.d/local/usr.sbin.libvirtd', '/usr/local/lib/pars/** rmUx,\n');
     expect(await checkConfinement(root)).toMatchObject({ verdict: 'ok' });
   });
 });
 
 describe('the hook', () => {
-  const script = (words: Record<string, string>): string => `#!/bin/sh\n# The libvirt hook of Pars\n${Object.entries(words).map(([name, word]) => `${name}='${word}'`).join('\n')}\n`;
+  const script = (words: Record<string, string>): string =>
+    `#!/bin/sh\n# The libvirt hook of Pars\n${Object.entries(words)
+      .map(([name, word]) => `${name}='${word}'`)
+      .join('\n')}\n`;
   const whole = { node: process.execPath, program: process.execPath, reader: process.execPath };
 
   it.each([
@@ -78,7 +88,11 @@ describe('the hook', () => {
     if (text !== null) await file(path.slice(root.length + 1), text, mode);
     const checks = await checkHook(root, root);
     expect(checks).toHaveLength(1);
-    expect(checks[0]).toMatchObject({ verdict: 'failure', kind, todo: expect.stringContaining('pars hooks install') as string });
+    expect(checks[0]).toMatchObject({
+      verdict: 'failure',
+      kind,
+      todo: expect.stringContaining('pars hooks install') as string,
+    });
   });
 });
 
@@ -88,10 +102,14 @@ describe('the store', () => {
     try {
       const before = await filesIn(fixture.directories);
       const checks = await checkStore(fixture.store, presetPolicy('lean'), formatBytes);
-      expect(verdicts(checks)).toEqual(expect.arrayContaining(['store: ok', 'store: warning', 'store writable: ok']));
+      expect(verdicts(checks)).toEqual(
+        expect.arrayContaining(['store: ok', 'store: warning', 'store writable: ok']),
+      );
       expect(await filesIn(fixture.directories)).toEqual(before);
       await rm(fixture.directories[0] ?? '', { recursive: true });
-      expect(verdicts(await checked('store', () => checkStore(fixture.store, presetPolicy('lean'), formatBytes)))).toContain('store: failure');
+      expect(
+        verdicts(await checked('store', () => checkStore(fixture.store, presetPolicy('lean'), formatBytes))),
+      ).toContain('store: failure');
     } finally {
       await fixture.dispose();
     }
@@ -102,9 +120,18 @@ describe('erasure coding', () => {
   it('that the store cannot do is a failure, and the copies are looked at all the same', async () => {
     const fixture = await localFixture();
     try {
-      const checks = await checkStore(fixture.store, { ...presetPolicy('lean'), coding: 'RS-3-2-1024k' }, formatBytes);
-      expect(verdicts(checks)).toEqual(expect.arrayContaining(['store writable: ok', 'erasure coding: failure']));
-      expect(checks.find(({ name }) => name === 'erasure coding')).toMatchObject({ kind: 'refused', found: expect.stringContaining('RS-3-2-1024k') as string });
+      const checks = await checkStore(
+        fixture.store,
+        { ...presetPolicy('lean'), coding: 'RS-3-2-1024k' },
+        formatBytes,
+      );
+      expect(verdicts(checks)).toEqual(
+        expect.arrayContaining(['store writable: ok', 'erasure coding: failure']),
+      );
+      expect(checks.find(({ name }) => name === 'erasure coding')).toMatchObject({
+        kind: 'refused',
+        found: expect.stringContaining('RS-3-2-1024k') as string,
+      });
     } finally {
       await fixture.dispose();
     }
@@ -113,10 +140,15 @@ describe('erasure coding', () => {
 
 describe('a look that throws', () => {
   it('is a failure with the hint of its error, and the others go on', async () => {
-    const checks = await checked('store', () => Promise.reject(new ParsError('unreachable', 'nobody answers', { hint: 'plug it in' })));
+    const checks = await checked('store', () =>
+      Promise.reject(new ParsError('unreachable', 'nobody answers', { hint: 'plug it in' })),
+    );
     expect(checks).toEqual([failure('store', 'unreachable', 'nobody answers', 'plug it in')]);
     expect(verdictOf([...checks, ok('a', 'b')])).toBe('failure');
     expect(verdictOf([warning('a', 'b', 'c')])).toBe('warning');
-    expect(renderChecks([...checks, ok('config', 'fine\u001b[2J')], pc.createColors(false))).toBe('failure  store   nobody answers\n                 plug it in\nok       config  fine\ufffd[2J\n\n1 failures, 0 warnings: this host is not safe to rely on yet.');
+    expect(renderChecks([...checks, ok('config', 'fine\u001b[2J')], pc.createColors(false))).toBe(
+      'failure  store   nobody answers\n                 plug it in\nok       config  '
+        + 'fine\ufffd[2J\n\n1 failures, 0 warnings: this host is not safe to rely on yet.',
+    );
   });
 });

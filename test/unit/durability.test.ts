@@ -2,9 +2,20 @@
 import { describe, expect, it } from 'vitest';
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
 import { customPolicy } from '../../src/policy/policy.js';
-import { anyOf, DEFAULT_INPUTS, durabilityOf, lossNow, lossPerYear, lostShare, schemeUnder, schemeWhole } from '../../src/report/durability.js';
+import {
+  anyOf,
+  DEFAULT_INPUTS,
+  durabilityOf,
+  lossNow,
+  lossPerYear,
+  lostShare,
+  schemeUnder,
+  schemeWhole,
+} from '../../src/report/durability.js';
 
-const once = { blocks: 1, cells: 1, fatal: 1 }, thrice = { blocks: 1, cells: 3, fatal: 3 }, rs63 = { blocks: 1, cells: 9, fatal: 4 };
+const once = { blocks: 1, cells: 1, fatal: 1 },
+  thrice = { blocks: 1, cells: 3, fatal: 3 },
+  rs63 = { blocks: 1, cells: 9, fatal: 4 };
 
 describe('disks that are dead now', () => {
   it('by hand: 3 copies on 5 disks, 9 cells on 10', () => {
@@ -35,13 +46,21 @@ describe('a year', () => {
 
   it('agrees with a simulation where losses are frequent enough to be counted', () => {
     const inputs = { disks: 6, annualFailureRate: 0.4, repairHours: 100, blockBytes: 1 };
-    const years = 40_000, lost = simulate(inputs.disks, -Math.log(1 - inputs.annualFailureRate), inputs.repairHours / 8766, 2, years);
+    const years = 40_000,
+      lost = simulate(
+        inputs.disks,
+        -Math.log(1 - inputs.annualFailureRate),
+        inputs.repairHours / 8766,
+        2,
+        years,
+      );
     const formula = lossPerYear(inputs, { blocks: 1e9, cells: 2, fatal: 2 }) ?? 0;
     expect(Math.abs(lost / years - formula) / formula).toBeLessThan(0.1);
   });
 
   it('more copies are safer, and RS-6-3 stands beside them', () => {
-    const whole = (cells: number, fatal: number, dataCells: number): number => durabilityOf(DEFAULT_INPUTS, schemeWhole(2 ** 32, { cells, fatal, dataCells })).guestLostPerYear ?? NaN;
+    const whole = (cells: number, fatal: number, dataCells: number): number =>
+      durabilityOf(DEFAULT_INPUTS, schemeWhole(2 ** 32, { cells, fatal, dataCells })).guestLostPerYear ?? NaN;
     expect(whole(1, 1, 1)).toBeGreaterThan(1000 * whole(2, 2, 1));
     expect(whole(2, 2, 1)).toBeGreaterThan(100 * whole(3, 3, 1));
     expect(whole(3, 3, 1)).toBeGreaterThan(whole(9, 4, 6));
@@ -51,17 +70,38 @@ describe('a year', () => {
 describe('a policy with coded critical data', () => {
   it('loses the guest with the disks that its parity cannot stand in for, and the cache with its copies', () => {
     const amount = { rawBytes: 0, estimatedCompressedBytes: 0 };
-    const classes = { ...(Object.fromEntries(PAGE_CLASSES.map((name) => [name, amount])) as Record<PageClass, typeof amount>), anon: { rawBytes: 3000, estimatedCompressedBytes: 1000 }, 'clean-cache': { rawBytes: 50, estimatedCompressedBytes: 10 } };
-    const scheme = schemeUnder(customPolicy({ base: 'lean', classes: {}, force: false, critical: 'rs-3-2' }), { classes, skeleton: { rawBytes: 7, estimatedCompressedBytes: 7 } });
+    const classes = {
+      ...(Object.fromEntries(PAGE_CLASSES.map((name) => [name, amount])) as Record<PageClass, typeof amount>),
+      anon: { rawBytes: 3000, estimatedCompressedBytes: 1000 },
+      'clean-cache': { rawBytes: 50, estimatedCompressedBytes: 10 },
+    };
+    const scheme = schemeUnder(
+      customPolicy({ base: 'lean', classes: {}, force: false, critical: 'rs-3-2' }),
+      { classes, skeleton: { rawBytes: 7, estimatedCompressedBytes: 7 } },
+    );
     const coded = { cells: 5, fatal: 3, dataCells: 3 };
-    expect(scheme).toEqual({ pieces: [{ bytes: 3000, ...coded }, { bytes: 7, ...coded }], cache: { bytes: 50, cells: 1 } });
-    expect(durabilityOf({ ...DEFAULT_INPUTS, disks: 5 }, scheme).whenDead.map(({ guestLost }) => Math.abs(guestLost ?? NaN))).toEqual([0, 0, 1]);
+    expect(scheme).toEqual({
+      pieces: [
+        { bytes: 3000, ...coded },
+        { bytes: 7, ...coded },
+      ],
+      cache: { bytes: 50, cells: 1 },
+    });
+    expect(
+      durabilityOf({ ...DEFAULT_INPUTS, disks: 5 }, scheme).whenDead.map(({ guestLost }) =>
+        Math.abs(guestLost ?? NaN),
+      ),
+    ).toEqual([0, 0, 1]);
   });
 });
 
-/** Years in which `fatal` disks were down at once: disks die by themselves and are whole again after the repair. */
+/**
+ * Years in which `fatal` disks were down at once: disks die by themselves and are whole again after the
+ * repair.
+ */
 function simulate(disks: number, rate: number, repairYears: number, fatal: number, years: number): number {
-  let state = 88_172_645_463_325n, lost = 0;
+  let state = 88_172_645_463_325n,
+    lost = 0;
   const random = (): number => {
     state ^= (state << 13n) & 0xffffffffffffffffn;
     state ^= state >> 7n;
@@ -71,9 +111,13 @@ function simulate(disks: number, rate: number, repairYears: number, fatal: numbe
   for (let year = 0; year < years; year++) {
     const deaths: number[] = [];
     for (let disk = 0; disk < disks; disk++)
-      for (let at = -Math.log(random()) / rate; at < 1; at += repairYears - Math.log(random()) / rate) deaths.push(at);
+      for (let at = -Math.log(random()) / rate; at < 1; at += repairYears - Math.log(random()) / rate)
+        deaths.push(at);
     deaths.sort((a, b) => a - b);
-    if (deaths.some((at, i) => i + fatal - 1 < deaths.length && (deaths[i + fatal - 1] ?? 2) < at + repairYears)) lost++;
+    if (
+      deaths.some((at, i) => i + fatal - 1 < deaths.length && (deaths[i + fatal - 1] ?? 2) < at + repairYears)
+    )
+      lost++;
   }
   return lost;
 }

@@ -41,7 +41,8 @@ describe('a filter', () => {
     await filter.finish();
     await filter.close();
     expect(all.length).toBe(8 << 20);
-    for (let i = 0; i < 8; i++) expect(all.subarray(i << 20, (i + 1) << 20).equals(Buffer.alloc(1 << 20, i))).toBe(true);
+    for (let i = 0; i < 8; i++)
+      expect(all.subarray(i << 20, (i + 1) << 20).equals(Buffer.alloc(1 << 20, i))).toBe(true);
   });
 
   it.skipIf(!isRoot)('has no user, privileges, capabilities or network of ours', async () => {
@@ -50,7 +51,15 @@ describe('a filter', () => {
     expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
     expect(status).toMatch(/^Cap(Eff|Prm|Bnd):\s+0+$/m);
     expect(status).toMatch(/^Groups:\s*$/m);
-    expect(status.trim().split('\n').filter((line) => /^\s*\w+:\s+\d+ +\d+/.test(line) && !/^\s*lo:/.test(line) && line.split(/\s+/).length > 12)).toEqual([]);
+    expect(
+      status
+        .trim()
+        .split('\n')
+        .filter(
+          (line) =>
+            /^\s*\w+:\s+\d+ +\d+/.test(line) && !/^\s*lo:/.test(line) && line.split(/\s+/).length > 12,
+        ),
+    ).toEqual([]);
   });
 
   it('can write no file', async () => {
@@ -61,16 +70,21 @@ describe('a filter', () => {
   });
 
   it('that fails says so: as damage when it read a file, as a fault of ours when it was fed', async () => {
-    await expect(run('echo bad >&2; exit 3')).rejects.toMatchObject({ kind: 'corrupt', message: expect.stringContaining('bad') });
+    await expect(run('echo bad >&2; exit 3')).rejects.toMatchObject({
+      kind: 'corrupt',
+      message: expect.stringContaining('bad'),
+    });
     await expect(run('cat >/dev/null; exit 3', Buffer.from('x'))).rejects.toMatchObject({ kind: 'internal' });
   });
 
   it('that ends before it has read everything fails the writer', async () => {
     const filter = new Filter(['true'], 'pipe');
     try {
-      await expect((async () => {
-        for (let i = 0; i < 100; i++) await filter.write(Buffer.alloc(1 << 20));
-      })()).rejects.toMatchObject({ kind: 'internal' });
+      await expect(
+        (async () => {
+          for (let i = 0; i < 100; i++) await filter.write(Buffer.alloc(1 << 20));
+        })(),
+      ).rejects.toMatchObject({ kind: 'internal' });
     } finally {
       await filter.close();
     }

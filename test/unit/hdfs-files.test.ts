@@ -15,7 +15,9 @@ beforeEach(async () => {
   there = 'missing';
   hdfs.answers.set('GETFILESTATUS', (path) => {
     if (path !== TEMPORARY) return there === 'missing' ? there : { FileStatus: there };
-    return there === 'missing' || there.fileId !== hdfs.status.fileId ? { FileStatus: hdfs.status } : 'missing';
+    return there === 'missing' || there.fileId !== hdfs.status.fileId
+      ? { FileStatus: hdfs.status }
+      : 'missing';
   });
 });
 afterEach(() => hdfs.stop());
@@ -52,7 +54,9 @@ describe('a renaming that is carried out late', () => {
 
   it('is known by its length and time where files have no id', async () => {
     hdfs.status = withoutId(hdfs.status);
-    hdfs.answers.set('GETFILESTATUS', (path) => (path === TEMPORARY ? { FileStatus: hdfs.status } : there === 'missing' ? there : { FileStatus: there }));
+    hdfs.answers.set('GETFILESTATUS', (path) =>
+      path === TEMPORARY ? { FileStatus: hdfs.status } : there === 'missing' ? there : { FileStatus: there },
+    );
     meanwhile(() => hdfs.status, { boolean: false });
     expect(await hdfs.files.publishNew(TEMPORARY, hdfs.path)).toBe(true);
     there = 'missing';

@@ -1,4 +1,7 @@
-/** What is made of an HDFS that fails in ways that a cluster of the laboratory cannot be made to. The others: test/integration/hdfs-*.test.ts. */
+/**
+ * What is made of an HDFS that fails in ways that a cluster of the laboratory cannot be made to. The others:
+ * test/integration/hdfs-*.test.ts.
+ */
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
@@ -14,7 +17,8 @@ beforeEach(async () => {
 });
 afterEach(() => hdfs.stop());
 
-const inspect = (changes: Partial<StoredObject> = {}): Promise<ObjectHealth> => inspectObject(hdfs.files, () => native().newHash(), hdfs.object(changes), true);
+const inspect = (changes: Partial<StoredObject> = {}): Promise<ObjectHealth> =>
+  inspectObject(hdfs.files, () => native().newHash(), hdfs.object(changes), true);
 
 describe('a look at an object in HDFS', () => {
   it('reads every copy', async () => {
@@ -23,16 +27,27 @@ describe('a look at an object in HDFS', () => {
   });
 
   it.each<[fault: string, conduct: Conduct[]]>([
-    ['corrupt', ['breaks off']], ['unreachable', ['hangs up']], ['unreachable', ['breaks off', 'hangs up']], ['unreachable', [403]], ['unreachable', [502]],
+    ['corrupt', ['breaks off']],
+    ['unreachable', ['hangs up']],
+    ['unreachable', ['breaks off', 'hangs up']],
+    ['unreachable', [403]],
+    ['unreachable', [502]],
   ])('finds a copy %s whose DataNode %j', async (fault, conduct) => {
     hdfs.conduct.set('dn2', conduct);
-    expect(await inspect()).toMatchObject({ good: 2, wanted: 3, faults: [{ place: 'block at 0 of /s/x (10.0.0.2:9866)', fault }] });
+    expect(await inspect()).toMatchObject({
+      good: 2,
+      wanted: 3,
+      faults: [{ place: 'block at 0 of /s/x (10.0.0.2:9866)', fault }],
+    });
   });
 
-  it.each<[Conduct]>([['breaks off'], ['hangs up']])('reads a copy again whose DataNode %s once', async (conduct) => {
-    hdfs.conduct.set('dn2', [conduct, 'serves']);
-    expect(await inspect()).toEqual({ good: 3, wanted: 3, faults: [] });
-  });
+  it.each<[Conduct]>([['breaks off'], ['hangs up']])(
+    'reads a copy again whose DataNode %s once',
+    async (conduct) => {
+      hdfs.conduct.set('dn2', [conduct, 'serves']);
+      expect(await inspect()).toEqual({ good: 3, wanted: 3, faults: [] });
+    },
+  );
 
   it('finds nothing corrupt that HDFS has moved meanwhile, and reads it where it is now', async () => {
     hdfs.whenRead = () => (hdfs.blocks = [hdfs.block(1, 2, 4)]);
@@ -47,7 +62,10 @@ describe('a look at an object in HDFS', () => {
 
   it('finds a copy corrupt that HDFS knows no more after the reading', async () => {
     hdfs.whenRead = (host) => host === 'dn3' && (hdfs.blocks = [hdfs.block(1, 2)]);
-    expect(await inspect()).toMatchObject({ good: 2, faults: [{ place: 'block at 0 of /s/x (10.0.0.3:9866)', fault: 'corrupt' }] });
+    expect(await inspect()).toMatchObject({
+      good: 2,
+      faults: [{ place: 'block at 0 of /s/x (10.0.0.3:9866)', fault: 'corrupt' }],
+    });
   });
 
   it('finds no bytes wrong of a block that nobody has', async () => {
@@ -55,19 +73,28 @@ describe('a look at an object in HDFS', () => {
     expect(await inspect()).toMatchObject({ good: 0, faults: [{ fault: 'unreachable' }] });
   });
 
-  it.each<[Conduct]>([['hangs up'], ['breaks off'], [403]])('finds no coded data good that it could not read: each DataNode %s', async (conduct) => {
-    const coding = 'RS-2-1-1024k';
-    hdfs.status = { ...hdfs.status, ecPolicy: coding, replication: 1 };
-    hdfs.blocks = [hdfs.block(1, 2)];
-    for (const host of ['dn1', 'dn2']) hdfs.conduct.set(host, [conduct]);
-    expect(await inspect({ coding, copies: 1 })).toMatchObject({ good: 0, wanted: 2, faults: [{ fault: 'unreachable' }] });
-  });
+  it.each<[Conduct]>([['hangs up'], ['breaks off'], [403]])(
+    'finds no coded data good that it could not read: each DataNode %s',
+    async (conduct) => {
+      const coding = 'RS-2-1-1024k';
+      hdfs.status = { ...hdfs.status, ecPolicy: coding, replication: 1 };
+      hdfs.blocks = [hdfs.block(1, 2)];
+      for (const host of ['dn1', 'dn2']) hdfs.conduct.set(host, [conduct]);
+      expect(await inspect({ coding, copies: 1 })).toMatchObject({
+        good: 0,
+        wanted: 2,
+        faults: [{ fault: 'unreachable' }],
+      });
+    },
+  );
 });
 
 describe('a mending', () => {
   it('that HDFS does not come to in time says how many copies there are', async () => {
     hdfs.blocks = [hdfs.block(1, 2)];
-    expect((await failure(mendObject(hdfs.files, hdfs.object(), 200), 'missing')).message).toContain('2 of 3 copies');
+    expect((await failure(mendObject(hdfs.files, hdfs.object(), 200), 'missing')).message).toContain(
+      '2 of 3 copies',
+    );
   });
 
   it('is waited for', async () => {

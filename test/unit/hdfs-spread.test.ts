@@ -20,7 +20,13 @@ function offering(...names: string[]): { offer: OfferReceiver; flags: string[][]
   return { offer, flags };
 }
 
-async function sendAll(spread: Spread, places: number, offer: OfferReceiver, sizes: readonly number[], unreachable = NOBODY): Promise<Map<string, number>> {
+async function sendAll(
+  spread: Spread,
+  places: number,
+  offer: OfferReceiver,
+  sizes: readonly number[],
+  unreachable = NOBODY,
+): Promise<Map<string, number>> {
   const sent = new Map<string, number>();
   for (const bytes of sizes) {
     const { name } = await spread.chooseReceiver(places, offer, unreachable);

@@ -20,8 +20,12 @@ describe('the URL of a store in HDFS', () => {
     await writeFile(join(directory, 'ca.pem'), 'PEM');
     const url = `swebhdfs://gw:8443/pars?user=pars&prefix=gateway/x/webhdfs/v1/&token-file=/etc/pars/token&map=dn1:9865=10.0.0.1:9865&map=dn2=10.0.0.2&ca-file=${directory}/ca.pem`;
     expect(parseHdfsUrl(url).options).toEqual({
-      nameNodes: ['https://gw:8443'], user: 'pars', prefix: '/gateway/x/webhdfs/v1', tokenFile: '/etc/pars/token',
-      hostMap: { 'dn1:9865': '10.0.0.1:9865', dn2: '10.0.0.2' }, ca: Buffer.from('PEM'),
+      nameNodes: ['https://gw:8443'],
+      user: 'pars',
+      prefix: '/gateway/x/webhdfs/v1',
+      tokenFile: '/etc/pars/token',
+      hostMap: { 'dn1:9865': '10.0.0.1:9865', dn2: '10.0.0.2' },
+      ca: Buffer.from('PEM'),
     });
     await rm(directory, { recursive: true });
   });

@@ -1,4 +1,7 @@
-/** The installed script by itself: what it runs, what it says, how long it takes. Node and the background starters are stand-ins that write down how they were called. */
+/**
+ * The installed script by itself: what it runs, what it says, how long it takes. Node and the background
+ * starters are stand-ins that write down how they were called.
+ */
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +14,9 @@ import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { EVIL_NAME } from '../support/manifests.js';
 
 const READER = resolve('build/Release/pars-reader');
-const XML = `<domain type='qemu' id='7'>\n  <name>g &lt;uuid&gt;</name>\n  <uuid>${UUID}</uuid>\n  <memory>1</memory>\n${'  <x/>\n'.repeat(2000)}</domain>\n`;
+const XML =
+  `<domain type='qemu' id='7'>\n  <name>g &lt;uuid&gt;</name>\n  <uuid>${UUID}</uuid>\n  `
+  + `<memory>1</memory>\n${'  <x/>\n'.repeat(2000)}</domain>\n`;
 
 let root: string;
 let log: string;
@@ -33,9 +38,15 @@ function standIn(name: string, body: string): void {
 
 function hook(reader = READER): string {
   const values: Record<string, string> = {
-    NODE: join(root, 'bin/node'), PROGRAM: '/p/dist/cli.js', READER: reader, STATE: join(root, 'state'), SAVES: join(root, 'saves'),
+    NODE: join(root, 'bin/node'),
+    PROGRAM: '/p/dist/cli.js',
+    READER: reader,
+    STATE: join(root, 'state'),
+    SAVES: join(root, 'saves'),
   };
-  const text = readFileSync('hooks/qemu', 'utf8').replace(/@([A-Z]+)@/g, (_, key: string) => (key === 'OPTIONS' ? "--store 'local:/a b'" : shellWord(values[key] ?? '')));
+  const text = readFileSync('hooks/qemu', 'utf8').replace(/@([A-Z]+)@/g, (_, key: string) =>
+    key === 'OPTIONS' ? "--store 'local:/a b'" : shellWord(values[key] ?? ''),
+  );
   const path = join(root, 'hook');
   // A worker may run it just now.
   if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text, { mode: 0o755 });
@@ -48,10 +59,18 @@ interface Run {
   stderr: string;
 }
 
-function run(name: string, operation: string, options: { input?: string; exit?: number; reader?: string } = {}): Run {
+function run(
+  name: string,
+  operation: string,
+  options: { input?: string; exit?: number; reader?: string } = {},
+): Run {
   const { input = XML, exit = 0, reader } = options;
   const env = { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log, NODE_EXIT: String(exit) };
-  const { status, stdout, stderr } = spawnSync(hook(reader), [name, ...operation.split(' '), '-'], { input, env, encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(hook(reader), [name, ...operation.split(' '), '-'], {
+    input,
+    env,
+    encoding: 'utf8',
+  });
   return { code: status, stdout, stderr };
 }
 
@@ -66,20 +85,29 @@ async function untilCalled(lines = 8): Promise<string[]> {
 }
 
 describe('the hook with nothing to do', () => {
-  it.each(['prepare begin', 'start begin', 'started begin', 'stopped end', 'release end', 'reconnect begin', 'migrate begin', 'attach begin'])(
-    'at "%s" reads all of stdin, says nothing, starts nothing, and succeeds',
-    (operation) => {
-      expect(run('guest', operation)).toEqual({ code: 0, stdout: '', stderr: '' });
-      expect(called()).toEqual([]);
-    },
-  );
+  it.each([
+    'prepare begin',
+    'start begin',
+    'started begin',
+    'stopped end',
+    'release end',
+    'reconnect begin',
+    'migrate begin',
+    'attach begin',
+  ])('at "%s" reads all of stdin, says nothing, starts nothing, and succeeds', (operation) => {
+    expect(run('guest', operation)).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(called()).toEqual([]);
+  });
 
   it('costs a small part of what starting Node would', async () => {
     const xml = join(root, 'xml');
     writeFileSync(xml, XML);
     const timed = async (command: string, calls: number): Promise<number> => {
       const began = process.hrtime.bigint();
-      await promisify(execFile)('sh', ['-c', `i=0; while [ $i -lt ${calls} ]; do ${command} || exit 1; i=$((i+1)); done`]);
+      await promisify(execFile)('sh', [
+        '-c',
+        `i=0; while [ $i -lt ${calls} ]; do ${command} || exit 1; i=$((i+1)); done`,
+      ]);
       return Number(process.hrtime.bigint() - began) / calls;
     };
     let best = Infinity;
@@ -92,7 +120,16 @@ describe('the hook with nothing to do', () => {
 });
 
 describe('the hook after a save', () => {
-  const WORKER = (): string[] => ['/p/dist/cli.js', 'offload', '--store', 'local:/a b', '--quiet', '--pending', '--save-dir', join(root, 'saves')];
+  const WORKER = (): string[] => [
+    '/p/dist/cli.js',
+    'offload',
+    '--store',
+    'local:/a b',
+    '--quiet',
+    '--pending',
+    '--save-dir',
+    join(root, 'saves'),
+  ];
 
   it.each(['guest', EVIL_NAME, 'work-off'])('of "%s" starts a worker, whatever the name', async (name) => {
     writeFileSync(join(root, 'saves', `${name}.save`), '');
@@ -101,13 +138,19 @@ describe('the hook after a save', () => {
   });
 
   it('of forty guests at once has one worker at a time, and one that looks after the last save', async () => {
-    // As the program does: holds the lock while it works. It says how many saves there are when it begins to look.
-    standIn('node', `exec 7>"${root}/state/worker.lock"; flock -n 7 || exit 0; ls "${root}/saves" | wc -l >>"$LOG"; sleep 0.3`);
+    // As the program does: holds the lock while it works. It says how many saves there are when it begins to
+    // look.
+    standIn(
+      'node',
+      `exec 7>"${root}/state/worker.lock"; flock -n 7 || exit 0; ls "${root}/saves" | wc -l >>"$LOG"; `
+        + `sleep 0.3`,
+    );
     for (let i = 0; i < 40; i++) {
       writeFileSync(join(root, 'saves', `g${i}.save`), '');
       run(`g${i}`, 'stopped end');
     }
-    for (let i = 0; i < 250 && called().at(-1)?.trim() !== '40'; i++) await new Promise((wake) => setTimeout(wake, 20));
+    for (let i = 0; i < 250 && called().at(-1)?.trim() !== '40'; i++)
+      await new Promise((wake) => setTimeout(wake, 20));
     const seen = called().map(Number);
     expect(seen.at(-1)).toBe(40);
     expect(seen.length).toBeLessThan(40);
@@ -142,7 +185,15 @@ describe('the hook at "started begin"', () => {
 describe('the hook at "restore begin"', () => {
   it('asks the program, with the UUID and the daemon it serves, and fails with it', () => {
     expect(run('guest', 'restore begin', { exit: 6 })).toEqual({ code: 6, stdout: '', stderr: '' });
-    expect(called()).toEqual(['/p/dist/cli.js', 'hook-restore', '--store', 'local:/a b', '--', UUID, String(process.pid)]);
+    expect(called()).toEqual([
+      '/p/dist/cli.js',
+      'hook-restore',
+      '--store',
+      'local:/a b',
+      '--',
+      UUID,
+      String(process.pid),
+    ]);
   });
 
   it('asks the program when the reader cannot be run', () => {
@@ -157,7 +208,15 @@ describe('the hook at "restore begin"', () => {
 
   it('asks the program for a stub', () => {
     const { bytes, headEnd } = smallImage();
-    const record = { token: '1'.repeat(32), domainUuid: UUID, imageBytes: bytes.length, offset: headEnd, headDigest: '2'.repeat(64), snapshot: 's', storeUrl: 'u' };
+    const record = {
+      token: '1'.repeat(32),
+      domainUuid: UUID,
+      imageBytes: bytes.length,
+      offset: headEnd,
+      headDigest: '2'.repeat(64),
+      snapshot: 's',
+      storeUrl: 'u',
+    };
     bytes.fill(0, headEnd);
     encodeStub(record).copy(bytes, headEnd);
     expect(runHolding(bytes)).toBe(0);
@@ -176,7 +235,9 @@ describe('the hook at "restore begin"', () => {
     writeFileSync(path, image);
     writeFileSync(xml, XML);
     const env = { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log };
-    const script = `exec 7<${shellWord(path)}; ${shellWord(hook(reader))} guest restore begin - <${shellWord(xml)}; exit $?`;
+    const script =
+      `exec 7<${shellWord(path)}; ${shellWord(hook(reader))} guest restore begin - `
+      + `<${shellWord(xml)}; exit $?`;
     const { status, stdout, stderr } = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' });
     expect({ stdout, stderr }).toEqual({ stdout: '', stderr: '' });
     return status;

@@ -1,4 +1,7 @@
-/** The commands that offload and hydrate images, as they are called: what they print, their exit codes, and what they leave noted. */
+/**
+ * The commands that offload and hydrate images, as they are called: what they print, their exit codes, and
+ * what they leave noted.
+ */
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +19,10 @@ beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), 'pars-images-'));
   saves = join(root, 'saves');
   mkdirSync(saves);
-  writeFileSync(join(root, 'pars.yaml'), `store: local:${fixture.path}\npolicy: pars\nstate_dir: ${root}/state\n`);
+  writeFileSync(
+    join(root, 'pars.yaml'),
+    `store: local:${fixture.path}\npolicy: pars\nstate_dir: ${root}/state\n`,
+  );
 });
 afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
@@ -35,7 +41,8 @@ const OPT_OUT = '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" offload
 
 describe('what stays whole', () => {
   const drain = (...more: string[]): Promise<Ran> => pars('drain', '--save-dir', saves, ...more);
-  const pending = (...more: string[]): Promise<Ran> => pars('offload', '--pending', '--save-dir', saves, ...more);
+  const pending = (...more: string[]): Promise<Ran> =>
+    pars('offload', '--pending', '--save-dir', saves, ...more);
 
   it('does not keep the store from hearing of the guests that started (R25)', async () => {
     const image = save('a');
@@ -44,13 +51,18 @@ describe('what stays whole', () => {
     mkdirSync(join(root, 'state', 'started'), { recursive: true });
     writeFileSync(join(root, 'state', 'started', UUID), '');
     expect(await pending()).toMatchObject({ exitCode: 0 });
-    expect(JSON.parse((await pars('list', '--json')).stdout)).toMatchObject({ snapshots: [{ state: 'consumed' }] });
+    expect(JSON.parse((await pars('list', '--json')).stdout)).toMatchObject({
+      snapshots: [{ state: 'consumed' }],
+    });
     expect(readdirSync(join(root, 'state', 'started'))).toEqual([]);
   });
 
   it('is nothing after a drain that offloaded all', async () => {
     save('a');
-    expect(await drain()).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('no managed save is left') as string });
+    expect(await drain()).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining('no managed save is left') as string,
+    });
   });
 
   it('is an image of a guest that says no: for a drain not done, for the queue as it should be', async () => {
@@ -58,20 +70,35 @@ describe('what stays whole', () => {
     const drained = await drain();
     expect(drained).toMatchObject({ exitCode: 8, stdout: expect.stringContaining(image) as string });
     expect(drained.stdout).toContain('says that it is not to be offloaded');
-    expect(await pending()).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(`1 left:\n  ${image}`) as string });
+    expect(await pending()).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining(`1 left:\n  ${image}`) as string,
+    });
   });
 
   it('is an image that cannot be read: not done, for a drain and for the queue', async () => {
     const image = join(saves, 'damaged.save');
     writeFileSync(image, Buffer.alloc(1000));
-    for (const ran of [await drain(), await pending()]) expect(ran).toMatchObject({ exitCode: 8, stdout: expect.stringContaining(`${image} (1000 B): not a libvirt save image`) as string });
+    for (const ran of [await drain(), await pending()])
+      expect(ran).toMatchObject({
+        exitCode: 8,
+        stdout: expect.stringContaining(`${image} (1000 B): not a libvirt save image`) as string,
+      });
     const { exitCode, stdout } = await drain('--json');
-    expect([exitCode, JSON.parse(stdout)]).toEqual([8, expect.objectContaining({ left: [expect.objectContaining({ image, condition: 'unreadable' })] })]);
+    expect([exitCode, JSON.parse(stdout)]).toEqual([
+      8,
+      expect.objectContaining({ left: [expect.objectContaining({ image, condition: 'unreadable' })] }),
+    ]);
   });
 
   it('cannot be told of a directory that is not there', async () => {
     rmSync(saves, { recursive: true });
-    for (const ran of [await drain(), await pending()]) expect(ran).toMatchObject({ exitCode: 4, stdout: '', stderr: expect.stringContaining(`there is no directory ${saves}`) as string });
+    for (const ran of [await drain(), await pending()])
+      expect(ran).toMatchObject({
+        exitCode: 4,
+        stdout: '',
+        stderr: expect.stringContaining(`there is no directory ${saves}`) as string,
+      });
   });
 });
 
@@ -83,26 +110,46 @@ describe('several images in one call', () => {
     const offloaded = await pars('offload', first, bad, last, '--json');
     expect([offloaded.exitCode, offloaded.stderr]).toEqual([5, '']);
     expect(JSON.parse(offloaded.stdout)).toEqual({
-      images: [expect.objectContaining({ image: first, stub: true }), { image: bad, error: expect.objectContaining({ kind: 'corrupt' }) as object }, expect.objectContaining({ image: last, stub: true })],
+      images: [
+        expect.objectContaining({ image: first, stub: true }),
+        { image: bad, error: expect.objectContaining({ kind: 'corrupt' }) as object },
+        expect.objectContaining({ image: last, stub: true }),
+      ],
     });
     const hydrated = await pars('hydrate', first, join(saves, 'none.save'), last, '--json');
     expect(hydrated.exitCode).toBe(4);
     expect(JSON.parse(hydrated.stdout)).toEqual({
-      images: [expect.objectContaining({ image: first, hydrated: true }), expect.objectContaining({ error: expect.objectContaining({ kind: 'missing' }) as object }), expect.objectContaining({ image: last, hydrated: true })],
+      images: [
+        expect.objectContaining({ image: first, hydrated: true }),
+        expect.objectContaining({ error: expect.objectContaining({ kind: 'missing' }) as object }),
+        expect.objectContaining({ image: last, hydrated: true }),
+      ],
     });
-    expect(JSON.parse((await pars('hydrate', first, '--json')).stdout)).toMatchObject({ image: first, hydrated: false });
-    expect(JSON.parse((await pars('offload', bad, '--json')).stdout)).toMatchObject({ error: { kind: 'corrupt' } });
+    expect(JSON.parse((await pars('hydrate', first, '--json')).stdout)).toMatchObject({
+      image: first,
+      hydrated: false,
+    });
+    expect(JSON.parse((await pars('offload', bad, '--json')).stdout)).toMatchObject({
+      error: { kind: 'corrupt' },
+    });
   });
 
   it('have errors that say which image they are about', async () => {
     const [good, bad] = [save('a'), join(saves, 'b.save')];
     writeFileSync(bad, Buffer.alloc(1000));
-    for (const command of ['offload', 'hydrate']) expect(await pars(command, good, bad)).toMatchObject({ exitCode: 5, stderr: expect.stringContaining(`${bad}: not a libvirt save image`) as string });
+    for (const command of ['offload', 'hydrate'])
+      expect(await pars(command, good, bad)).toMatchObject({
+        exitCode: 5,
+        stderr: expect.stringContaining(`${bad}: not a libvirt save image`) as string,
+      });
   });
 
   it('are named by the queue too, when it cannot offload one', async () => {
     const image = save('a', '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" policy="leen"/>');
-    expect(await pars('offload', '--pending', '--save-dir', saves)).toMatchObject({ exitCode: 8, stderr: expect.stringContaining(`${image}: there is no policy "leen"`) as string });
+    expect(await pars('offload', '--pending', '--save-dir', saves)).toMatchObject({
+      exitCode: 8,
+      stderr: expect.stringContaining(`${image}: there is no policy "leen"`) as string,
+    });
   });
 });
 
@@ -113,9 +160,14 @@ describe('pars status', () => {
   };
 
   it('does not tell of arguments that are no image', async () => {
-    writeFileSync(join(root, 'notes'), 'no image at all, but long enough for the header of one, which has ninety-two bytes in all its fields');
+    writeFileSync(
+      join(root, 'notes'),
+      'no image at all, but long enough for the header of one, which has ninety-two bytes in all its fields',
+    );
     symlinkSync(save('a'), join(root, 'link'));
-    for (const name of ['notes', 'link', 'saves', 'none']) for (const command of ['offload', 'hydrate']) expect((await pars(command, join(root, name))).exitCode).not.toBe(0);
+    for (const name of ['notes', 'link', 'saves', 'none'])
+      for (const command of ['offload', 'hydrate'])
+        expect((await pars(command, join(root, name))).exitCode).not.toBe(0);
     expect(await status()).toMatchObject({ exitCode: 0, failed: [], failures: [] });
   });
 
@@ -129,22 +181,38 @@ describe('pars status', () => {
     expect((await pars('hydrate', image)).exitCode).toBe(6);
     renameSync(`${fixture.root}.away`, fixture.root);
     expect((await mistaken()).exitCode).toBe(2);
-    expect(await status()).toMatchObject({ exitCode: 6, failed: [{ image, kind: 'hydrate', error: { kind: 'unreachable' } }] });
+    expect(await status()).toMatchObject({
+      exitCode: 6,
+      failed: [{ image, kind: 'hydrate', error: { kind: 'unreachable' } }],
+    });
   });
 
   it("tells of a damaged image, and of a guest's mistaken policy that the queue met", async () => {
-    const [damaged, mistaken] = [join(root, 'damaged.save'), save('a', '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" policy="leen"/>')];
+    const [damaged, mistaken] = [
+      join(root, 'damaged.save'),
+      save('a', '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" policy="leen"/>'),
+    ];
     writeFileSync(damaged, smallImage().bytes.subarray(0, 200));
     await pars('offload', damaged);
     await pars('offload', '--pending', '--save-dir', saves);
-    expect((await status()).failed).toMatchObject([{ image: mistaken, error: { kind: 'usage' } }, { image: damaged, error: { kind: 'corrupt' } }]);
+    expect((await status()).failed).toMatchObject([
+      { image: mistaken, error: { kind: 'usage' } },
+      { image: damaged, error: { kind: 'corrupt' } },
+    ]);
   });
 });
 
 describe('an argument', () => {
   it('that is a directory is bad usage, whatever the command', async () => {
-    for (const call of [['offload', saves], ['hydrate', saves], ['explain', saves, '--page', '0x0']]) {
-      expect(await pars(...call)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(`${saves} is not a regular file`) as string });
+    for (const call of [
+      ['offload', saves],
+      ['hydrate', saves],
+      ['explain', saves, '--page', '0x0'],
+    ]) {
+      expect(await pars(...call)).toMatchObject({
+        exitCode: 2,
+        stderr: expect.stringContaining(`${saves} is not a regular file`) as string,
+      });
     }
   });
 

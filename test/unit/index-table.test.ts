@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
-import { decodeIndex, encodeIndex, isStored, noDigest, packName, type IndexFrame, type IndexStripe } from '../../src/snapshot/index-table.js';
+import {
+  decodeIndex,
+  encodeIndex,
+  isStored,
+  noDigest,
+  packName,
+  type IndexFrame,
+  type IndexStripe,
+} from '../../src/snapshot/index-table.js';
 
 const DIGEST = 'ab'.repeat(32);
 const HEAD = 4 << 20;
@@ -15,11 +23,26 @@ function sound(): IndexStripe[] {
   const lost = frame(1, 10, { bytes: 0, sha256: noDigest() });
   return [
     { imageOffset: 0, imageBytes: HEAD, frames: [frame(13, 0)] },
-    { imageOffset: HEAD, imageBytes: STRIPE, frames: [frame(0, 100), lost, frame(2, 7, { pack: 3, offset: 50 }), frame(12, 9), frame(13, 0), frame(14, 0)] },
+    {
+      imageOffset: HEAD,
+      imageBytes: STRIPE,
+      frames: [
+        frame(0, 100),
+        lost,
+        frame(2, 7, { pack: 3, offset: 50 }),
+        frame(12, 9),
+        frame(13, 0),
+        frame(14, 0),
+      ],
+    },
   ];
 }
 
-const packs = new Map([['skeleton.0', 1000], ['kernel.0', 100], ['clean-cache.3', 150]]);
+const packs = new Map([
+  ['skeleton.0', 1000],
+  ['kernel.0', 100],
+  ['clean-cache.3', 150],
+]);
 const bounds = { imageBytes: HEAD + STRIPE, packBytes: (name: string) => packs.get(name), mapped: false };
 
 function problem(stripes: IndexStripe[]): string {
@@ -31,7 +54,9 @@ function problemOf(data: Buffer): string {
     decodeIndex(data, bounds);
     return '';
   } catch (error) {
-    return error instanceof ParsError && error.kind === 'corrupt' ? error.message : `not a ParsError: ${String(error)}`;
+    return error instanceof ParsError && error.kind === 'corrupt'
+      ? error.message
+      : `not a ParsError: ${String(error)}`;
   }
 }
 
@@ -47,7 +72,13 @@ describe('the index', () => {
   });
 
   it('names the pack of each kind of frame, and tells what is not stored', () => {
-    expect([packName(0, 1), packName(6, 0), packName(12, 2), packName(13, 0), packName(14, 5)]).toEqual(['kernel.1', 'anon.0', 'skeleton.2', 'skeleton.0', 'skeleton.5']);
+    expect([packName(0, 1), packName(6, 0), packName(12, 2), packName(13, 0), packName(14, 5)]).toEqual([
+      'kernel.1',
+      'anon.0',
+      'skeleton.2',
+      'skeleton.0',
+      'skeleton.5',
+    ]);
     expect(sound()[1]!.frames.map(isStored)).toEqual([true, false, true, true, true, true]);
   });
 
@@ -73,12 +104,15 @@ describe('the index', () => {
     const hole = { imageOffset: HEAD + STRIPE, imageBytes: 2 ** 36, frames: [] };
     const data = encodeIndex([...sound(), hole]);
     expect(problemOf(data)).toMatch(/bytes long/);
-    expect(decodeIndex(data, { ...bounds, imageBytes: HEAD + STRIPE + 2 ** 36, mapped: true }).at(-1)).toEqual(hole);
+    expect(
+      decodeIndex(data, { ...bounds, imageBytes: HEAD + STRIPE + 2 ** 36, mapped: true }).at(-1),
+    ).toEqual(hole);
   });
 
   it('cut short or with counts that lie is damaged', () => {
     const data = encodeIndex(sound());
-    for (let length = 0; length < data.length; length += 7) expect(problemOf(data.subarray(0, length)), `${length} bytes`).not.toBe('');
+    for (let length = 0; length < data.length; length += 7)
+      expect(problemOf(data.subarray(0, length)), `${length} bytes`).not.toBe('');
     for (const at of [8, 12]) {
       const lying = Buffer.from(data);
       lying.writeUInt32LE(0xffffffff, at);

@@ -1,7 +1,20 @@
-/** The reader's jail, seen from outside (safety rule R1). Needs the test binary jail-test, which is built with everything else. */
+/**
+ * The reader's jail, seen from outside (safety rule R1). Needs the test binary jail-test, which is built with
+ * everything else.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,13 +41,18 @@ interface Outcome {
 function start(action: string, flags = 'r', command = [JAIL_TEST]): ChildProcess {
   const fd = openSync(image, flags);
   try {
-    return spawn(command[0]!, [...command.slice(1), action], { stdio: ['pipe', 'pipe', 'pipe', fd, 'pipe', 'pipe'] });
+    return spawn(command[0]!, [...command.slice(1), action], {
+      stdio: ['pipe', 'pipe', 'pipe', fd, 'pipe', 'pipe'],
+    });
   } finally {
     closeSync(fd);
   }
 }
 
-/** Resolves once it says that it is inside, or will say nothing any more: news of its end may come before what it said. */
+/**
+ * Resolves once it says that it is inside, or will say nothing any more: news of its end may come before what
+ * it said.
+ */
 async function entered(child: ChildProcess): Promise<boolean> {
   const answer = child.stdio[4];
   if (!answer || !('read' in answer)) throw new Error('no descriptor 4');
@@ -61,18 +79,22 @@ describe('from outside', () => {
     const exit = once(child, 'exit');
     expect(await entered(child)).toBe(true);
     const status = Object.fromEntries(
-      readFileSync(`/proc/${child.pid}/status`, 'utf8').split('\n').map((line) => line.split(/:\s*/, 2) as [string, string]),
+      readFileSync(`/proc/${child.pid}/status`, 'utf8')
+        .split('\n')
+        .map((line) => line.split(/:\s*/, 2) as [string, string]),
     );
     expect(status['NoNewPrivs']).toBe('1');
     expect(status['Seccomp']).toBe('2');
     if (isRoot) {
-      const uids = status['Uid']!.split('\t').map(Number), gids = status['Gid']!.split('\t').map(Number);
+      const uids = status['Uid']!.split('\t').map(Number),
+        gids = status['Gid']!.split('\t').map(Number);
       for (const id of [...uids, ...gids]) {
         expect(id).toBeGreaterThanOrEqual(61184);
         expect(id).toBeLessThanOrEqual(65519);
       }
       expect(status['Groups']?.trim() ?? '').toBe('');
-      for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb']) expect(status[set]).toBe('0000000000000000');
+      for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'])
+        expect(status[set]).toBe('0000000000000000');
       expect(readdirSync(`/proc/${child.pid}/fd`).sort()).toEqual(['0', '2', '3', '4']);
     }
     const limits = readFileSync(`/proc/${child.pid}/limits`, 'utf8');
@@ -114,24 +136,41 @@ describe('what is left', () => {
 });
 
 describe('what is not', () => {
-  it.each(['socket', 'connect', 'fork', 'exec', 'executable-memory', 'make-executable', 'kill-parent', 'trace-parent', 'root-again', 'duplicate'])(
-    '%s ends the process', async (action) => {
-      expect(await run(action)).toEqual({ code: null, signal: 'SIGSYS', entered: true });
-    });
+  it.each([
+    'socket',
+    'connect',
+    'fork',
+    'exec',
+    'executable-memory',
+    'make-executable',
+    'kill-parent',
+    'trace-parent',
+    'root-again',
+    'duplicate',
+  ])('%s ends the process', async (action) => {
+    expect(await run(action)).toEqual({ code: null, signal: 'SIGSYS', entered: true });
+  });
 
   // Refusing or dying: either way nothing is opened.
-  it.each(['open', 'create', 'reopen-image', 'stat', 'write-image', 'descriptor-5'])('%s never works', async (action) => {
-    const outcome = await run(action);
-    expect(outcome.entered).toBe(true);
-    expect([10, null]).toContain(outcome.code);
-  });
+  it.each(['open', 'create', 'reopen-image', 'stat', 'write-image', 'descriptor-5'])(
+    '%s never works',
+    async (action) => {
+      const outcome = await run(action);
+      expect(outcome.entered).toBe(true);
+      expect([10, null]).toContain(outcome.code);
+    },
+  );
 });
 
 describe('processor time', () => {
   const inherited = (limit: string): string[] => ['sh', '-c', `ulimit ${limit}; exec "$0" "$@"`, JAIL_TEST];
 
   it('that is used up ends the process by SIGXCPU, before an hour where less was given', async () => {
-    expect(await run('spin', 'r', inherited('-S -t 1'))).toEqual({ code: null, signal: 'SIGXCPU', entered: true });
+    expect(await run('spin', 'r', inherited('-S -t 1'))).toEqual({
+      code: null,
+      signal: 'SIGXCPU',
+      entered: true,
+    });
   });
 
   it('grows with the image', async () => {

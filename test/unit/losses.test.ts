@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { lossInWords, noteLosses, readLosses } from '../../src/journal/losses.js';
 
-const refill = (unexpected: number) => ({ image: '/saves/a.save', domain: 'a', snapshot: 'u/t', losses: { byPolicy: 7, unexpected, recovered: unexpected } });
+const refill = (unexpected: number) => ({
+  image: '/saves/a.save',
+  domain: 'a',
+  snapshot: 'u/t',
+  losses: { byPolicy: 7, unexpected, recovered: unexpected },
+});
 let stateDir: string;
 
 beforeEach(() => {
@@ -30,5 +35,7 @@ it('notes nothing when only the policy had left pages out, and does not fail whe
 });
 
 it('says it in words', () => {
-  expect(lossInWords({ byPolicy: 7, unexpected: 5, recovered: 4 })).toMatch(/^5 expendable pages were lost, 7 were not stored, 4 .* recovered/);
+  expect(lossInWords({ byPolicy: 7, unexpected: 5, recovered: 4 })).toMatch(
+    /^5 expendable pages were lost, 7 were not stored, 4 .* recovered/,
+  );
 });

@@ -1,4 +1,6 @@
-/** Memory files of libvirt's own snapshots stay whole: their XML as libvirt writes it, and a real save image. */
+/**
+ * Memory files of libvirt's own snapshots stay whole: their XML as libvirt writes it, and a real save image.
+ */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +34,13 @@ afterEach(async () => {
 
 function snapshot(name: string, memoryElement: string): void {
   const head = '<!--\nWARNING: THIS IS AN AUTO-GENERATED FILE.\n-->\n\n';
-  writeFileSync(join(snapshots, 'web', `${name}.xml`), `${head}<domainsnapshot>\n  <name>${name}</name>\n  <state>running</state>\n  ${memoryElement}\n  <disks>\n    <disk name='vda' snapshot='external' type='file'><source file='/x'/></disk>\n  </disks>\n  <domain type='kvm'>\n    <memory unit='KiB'>524288</memory>\n  </domain>\n</domainsnapshot>\n`);
+  writeFileSync(
+    join(snapshots, 'web', `${name}.xml`),
+    `${head}<domainsnapshot>\n  <name>${name}</name>\n  <state>running</state>\n  ${memoryElement}\n  `
+      + `<disks>\n    <disk name='vda' snapshot='external' type='file'><source file='/x'/></disk>\n  `
+      + `</disks>\n  <domain type='kvm'>\n    <memory unit='KiB'>524288</memory>\n  `
+      + `</domain>\n</domainsnapshot>\n`,
+  );
 }
 
 it('is found by the file it names, whichever way that is reached', async () => {
@@ -40,17 +48,39 @@ it('is found by the file it names, whichever way that is reached', async () => {
   snapshot('disk-only', "<memory snapshot='no'/>");
   writeFileSync(join(snapshots, 'web', 'broken.xml'), '<domainsnapshot><memory');
   expect(await memorySnapshotOf(memory, snapshots)).toBeNull();
-  snapshot('before update', `<memory snapshot='external' file='${memory.replace('&', '&amp;').replace("'", '&apos;')}'/>`);
+  snapshot(
+    'before update',
+    `<memory snapshot='external' file='${memory.replace('&', '&amp;').replace("'", '&apos;')}'/>`,
+  );
   expect(await memorySnapshotOf(memory, snapshots)).toEqual({ domain: 'web', name: 'before update' });
   symlinkSync(join(root, 'images'), join(root, 'other'));
-  expect(await memorySnapshotOf(join(root, 'other', "a & b's.mem"), snapshots)).toMatchObject({ name: 'before update' });
+  expect(await memorySnapshotOf(join(root, 'other', "a & b's.mem"), snapshots)).toMatchObject({
+    name: 'before update',
+  });
   expect(await memorySnapshotOf(memory, join(root, 'none'))).toBeNull();
 });
 
 it('is refused by an offload, unless a copy is stored or somebody insists', async () => {
-  snapshot('s1', `<memory snapshot='external' file='${memory.replace('&', '&amp;').replace("'", '&apos;')}'/>`);
-  const place = { store: fixture.store, host: { machineId: 'a'.repeat(32), host: 'h' }, registry: new StubRegistry(join(root, 'state')), libvirtSnapshots: snapshots };
-  const run = (keepLocal: boolean, force: boolean): Promise<Offloaded> => offload(memory, place, { policy: policyByName('pars'), policyIsFixed: true, keepLocal, force, managedSave: false, leaseWaitMs: 0, level: 1 });
+  snapshot(
+    's1',
+    `<memory snapshot='external' file='${memory.replace('&', '&amp;').replace("'", '&apos;')}'/>`,
+  );
+  const place = {
+    store: fixture.store,
+    host: { machineId: 'a'.repeat(32), host: 'h' },
+    registry: new StubRegistry(join(root, 'state')),
+    libvirtSnapshots: snapshots,
+  };
+  const run = (keepLocal: boolean, force: boolean): Promise<Offloaded> =>
+    offload(memory, place, {
+      policy: policyByName('pars'),
+      policyIsFixed: true,
+      keepLocal,
+      force,
+      managedSave: false,
+      leaseWaitMs: 0,
+      level: 1,
+    });
   const before = readFileSync(memory);
   const error = await failure(run(false, false), 'refused');
   expect(error.message).toContain("libvirt's snapshot s1 of web");

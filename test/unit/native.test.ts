@@ -1,7 +1,17 @@
 /** The addon: every function of src/native.ts, and what it does with arguments and files it cannot use. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, fstatSync, fsyncSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -42,22 +52,39 @@ describe('frames', () => {
   });
 
   it('of another length, cut short, with bytes behind, or damaged are corrupt', async () => {
-    const data = noisePage(2), frame = await native().compress(data, 1);
+    const data = noisePage(2),
+      frame = await native().compress(data, 1);
     const corrupt = { code: 'corrupt' };
     await expect(native().decompress(frame, data.length - 1)).rejects.toMatchObject(corrupt);
     await expect(native().decompress(frame, data.length + 1)).rejects.toMatchObject(corrupt);
     await expect(native().decompress(frame.subarray(0, -1), data.length)).rejects.toMatchObject(corrupt);
-    await expect(native().decompress(Buffer.concat([frame, frame]), data.length)).rejects.toMatchObject(corrupt);
+    await expect(native().decompress(Buffer.concat([frame, frame]), data.length)).rejects.toMatchObject(
+      corrupt,
+    );
     await expect(native().decompress(Buffer.from('not a frame'), 11)).rejects.toMatchObject(corrupt);
     await expect(native().decompress(Buffer.alloc(0), 0)).rejects.toMatchObject(corrupt);
   });
 
   it('of other types are refused at once', () => {
     const any = native() as unknown as Record<string, (...values: unknown[]) => unknown>;
-    for (const values of [[], ['text', 1], [Buffer.alloc(1), 0], [Buffer.alloc(1), 20], [Buffer.alloc(1), 1.5], [Buffer.alloc(1), '1'], [Buffer.alloc(1), NaN]]) {
+    for (const values of [
+      [],
+      ['text', 1],
+      [Buffer.alloc(1), 0],
+      [Buffer.alloc(1), 20],
+      [Buffer.alloc(1), 1.5],
+      [Buffer.alloc(1), '1'],
+      [Buffer.alloc(1), NaN],
+    ]) {
       expect(() => any['compress']!(...values)).toThrow(TypeError);
     }
-    for (const values of [[], ['text', 1], [Buffer.alloc(1), -1], [Buffer.alloc(1), 2 ** 40], [Buffer.alloc(1), Infinity]]) {
+    for (const values of [
+      [],
+      ['text', 1],
+      [Buffer.alloc(1), -1],
+      [Buffer.alloc(1), 2 ** 40],
+      [Buffer.alloc(1), Infinity],
+    ]) {
       expect(() => any['decompress']!(...values)).toThrow(TypeError);
     }
   });
@@ -70,10 +97,15 @@ async function smallStripe(): Promise<{ bytes: Buffer; frames: StripeFrame[] }> 
     buffer.writeBigUInt64BE(BigInt(word));
     return buffer;
   }) as [Buffer, Buffer];
-  const pages: [Buffer, Buffer] = [noisePage(1), noisePage(2)], tail = Buffer.from('ab');
+  const pages: [Buffer, Buffer] = [noisePage(1), noisePage(2)],
+    tail = Buffer.from('ab');
   const runs = Buffer.alloc(4 + 3 * 16);
   runs.writeUInt32LE(3, 0);
-  [[8, 1, 8, 1], [8, 1, 8, 0], [2, 0, 0, 0]].forEach(([lead, count, header, source], i) => {
+  [
+    [8, 1, 8, 1],
+    [8, 1, 8, 0],
+    [2, 0, 0, 0],
+  ].forEach(([lead, count, header, source], i) => {
     const at = 4 + 16 * i;
     runs.writeUInt32LE(lead!, at);
     runs.writeUInt32LE(count!, at + 4);
@@ -81,7 +113,12 @@ async function smallStripe(): Promise<{ bytes: Buffer; frames: StripeFrame[] }> 
     runs.writeUInt8(source!, at + 10);
   });
   const skeleton = Buffer.concat([runs, ...words, tail]);
-  const stored = async (kind: number, raw: Buffer): Promise<StripeFrame> => ({ kind, data: await native().compress(raw, 1), rawBytes: raw.length, lost: null });
+  const stored = async (kind: number, raw: Buffer): Promise<StripeFrame> => ({
+    kind,
+    data: await native().compress(raw, 1),
+    rawBytes: raw.length,
+    lost: null,
+  });
   return {
     bytes: Buffer.concat([words[0], pages[0], words[1], pages[1], tail]),
     frames: [await stored(FRAME_SKELETON, skeleton), await stored(1, pages[0]), await stored(0, pages[1])],
@@ -97,23 +134,37 @@ function write(offset: number, mask: number, value: number): Buffer {
 }
 
 describe('stripes', () => {
-  const imageOffset = 1_000_000, none = Buffer.alloc(0);
+  const imageOffset = 1_000_000,
+    none = Buffer.alloc(0);
 
   it('are put together', async () => {
     const { bytes, frames } = await smallStripe();
-    const built = await native().assembleStripe({ imageOffset, imageBytes: bytes.length, frames, writes: none });
+    const built = await native().assembleStripe({
+      imageOffset,
+      imageBytes: bytes.length,
+      frames,
+      writes: none,
+    });
     expect(built.equals(bytes)).toBe(true);
   });
 
   it('are put together in memory that is given, if it is enough', async () => {
     const { bytes, frames } = await smallStripe();
     const into = Buffer.alloc(bytes.length + 100, 0xee);
-    const built = await native().assembleStripe({ imageOffset, imageBytes: bytes.length, frames, writes: none, into });
+    const built = await native().assembleStripe({
+      imageOffset,
+      imageBytes: bytes.length,
+      frames,
+      writes: none,
+      into,
+    });
     expect(built.equals(bytes)).toBe(true);
     expect([built.buffer, built.byteOffset]).toEqual([into.buffer, into.byteOffset]);
     expect(into.subarray(bytes.length).equals(Buffer.alloc(100, 0xee))).toBe(true);
     const small = into.subarray(0, bytes.length - 1);
-    await expect(native().assembleStripe({ imageOffset, imageBytes: bytes.length, frames, writes: none, into: small })).rejects.toMatchObject({ code: 'EINVAL' });
+    await expect(
+      native().assembleStripe({ imageOffset, imageBytes: bytes.length, frames, writes: none, into: small }),
+    ).rejects.toMatchObject({ code: 'EINVAL' });
   });
 
   it('lose free pages, in place or packed, and are recovered beside them', async () => {
@@ -121,7 +172,12 @@ describe('stripes', () => {
     const target = 8 + PAGE + 8 + 77;
     for (const lost of ['in-place', 'packed'] as const) {
       const lossy = frames.map((frame) => (frame.kind === 1 ? { ...frame, data: null, lost } : frame));
-      const built = await native().assembleStripe({ imageOffset, imageBytes: bytes.length, frames: lossy, writes: write(imageOffset + target, 0xff, 0x5a) });
+      const built = await native().assembleStripe({
+        imageOffset,
+        imageBytes: bytes.length,
+        frames: lossy,
+        writes: write(imageOffset + target, 0xff, 0x5a),
+      });
       const expected = Buffer.from(bytes);
       expected.fill(0, 8, 8 + PAGE);
       expected[target] = 0x5a;
@@ -136,15 +192,29 @@ describe('stripes', () => {
 
   it('that do not add up, or lose what is critical, are corrupt', async () => {
     const { bytes, frames } = await smallStripe();
-    const build = (changed: StripeFrame[], imageBytes = bytes.length, writes: Buffer = none): Promise<Buffer> => native().assembleStripe({ imageOffset, imageBytes, frames: changed, writes });
+    const build = (
+      changed: StripeFrame[],
+      imageBytes = bytes.length,
+      writes: Buffer = none,
+    ): Promise<Buffer> => native().assembleStripe({ imageOffset, imageBytes, frames: changed, writes });
     const corrupt = { code: 'corrupt' };
     await expect(build(frames, bytes.length + 1)).rejects.toMatchObject(corrupt);
     await expect(build(frames.slice(1))).rejects.toMatchObject(corrupt);
     await expect(build(frames.slice(0, 2))).rejects.toMatchObject(corrupt);
-    await expect(build(frames.map((frame) => (frame.kind === 0 ? { ...frame, data: null, lost: 'packed' } : frame)))).rejects.toMatchObject(corrupt);
-    await expect(build([...frames, { kind: FRAME_FILL, data: await native().compress(Buffer.alloc(8), 1), rawBytes: 8, lost: null }])).rejects.toMatchObject(corrupt);
+    await expect(
+      build(frames.map((frame) => (frame.kind === 0 ? { ...frame, data: null, lost: 'packed' } : frame))),
+    ).rejects.toMatchObject(corrupt);
+    await expect(
+      build([
+        ...frames,
+        { kind: FRAME_FILL, data: await native().compress(Buffer.alloc(8), 1), rawBytes: 8, lost: null },
+      ]),
+    ).rejects.toMatchObject(corrupt);
     for (const offset of [0, imageOffset, imageOffset + 8 + 5, imageOffset + bytes.length]) {
-      await expect(build(frames, bytes.length, write(offset, 1, 1)), `write at ${offset}`).rejects.toMatchObject(corrupt);
+      await expect(
+        build(frames, bytes.length, write(offset, 1, 1)),
+        `write at ${offset}`,
+      ).rejects.toMatchObject(corrupt);
     }
     await expect(build(frames, bytes.length, Buffer.alloc(9))).rejects.toMatchObject(corrupt);
   });
@@ -155,19 +225,37 @@ describe('stripes', () => {
     const assemble = native().assembleStripe as unknown as (value: unknown) => unknown;
     const first = frames[0]!;
     const bad: unknown[] = [
-      undefined, null, 'text', {}, { ...good, writes: undefined }, { ...good, into: 'text' }, { ...good, imageOffset: -1 }, { ...good, frames: {} }, { ...good, frames: [...frames, first] },
-      { ...good, frames: [{ ...first, kind: 15 }] }, { ...good, frames: [{ ...first, rawBytes: 2 ** 50 }] }, { ...good, frames: [{ ...first, lost: 'maybe' }] },
-      { ...good, frames: [{ ...first, data: null }] }, { ...good, frames: [{ ...first, data: 'text' }] }, { ...good, frames: [{ ...first, lost: 'packed' }] },
-      { ...good, frames: [null] }, { ...good, frames: new Array(1000).fill(first) },
+      undefined,
+      null,
+      'text',
+      {},
+      { ...good, writes: undefined },
+      { ...good, into: 'text' },
+      { ...good, imageOffset: -1 },
+      { ...good, frames: {} },
+      { ...good, frames: [...frames, first] },
+      { ...good, frames: [{ ...first, kind: 15 }] },
+      { ...good, frames: [{ ...first, rawBytes: 2 ** 50 }] },
+      { ...good, frames: [{ ...first, lost: 'maybe' }] },
+      { ...good, frames: [{ ...first, data: null }] },
+      { ...good, frames: [{ ...first, data: 'text' }] },
+      { ...good, frames: [{ ...first, lost: 'packed' }] },
+      { ...good, frames: [null] },
+      { ...good, frames: new Array(1000).fill(first) },
     ];
     for (const value of bad) expect(() => assemble(value)).toThrow(TypeError);
   });
 
   it('keep their buffers while the work runs', async () => {
     const { bytes, frames } = await smallStripe();
-    const work = Array.from({ length: 50 }, () => native().assembleStripe({
-      imageOffset, imageBytes: bytes.length, writes: Buffer.alloc(0), frames: frames.map((frame) => ({ ...frame, data: frame.data && Buffer.from(frame.data) })),
-    }));
+    const work = Array.from({ length: 50 }, () =>
+      native().assembleStripe({
+        imageOffset,
+        imageBytes: bytes.length,
+        writes: Buffer.alloc(0),
+        frames: frames.map((frame) => ({ ...frame, data: frame.data && Buffer.from(frame.data) })),
+      }),
+    );
     const garbage = Array.from({ length: 200 }, () => Buffer.alloc(100_000, 0xff));
     for (const built of await Promise.all(work)) expect(built.equals(bytes)).toBe(true);
     expect(garbage.length).toBe(200);
@@ -181,12 +269,15 @@ describe('hashes', () => {
     expect(native().newHash().digest()).toBe(KNOWN.empty);
   });
 
-  it.each([0, 1, 4095, 4096, 4097, 4 << 20, (4 << 20) + 1, 9_000_001])('of a file of %i bytes are those of its bytes', async (bytes) => {
-    const data = Buffer.alloc(bytes, noisePage(bytes % 100));
-    const hash = native().newHash();
-    for (let at = 0; at < bytes; at += 1_000_003) hash.update(data.subarray(at, at + 1_000_003));
-    expect(await native().hashFileUncached(open(file(data), 'r'))).toEqual({ xxh3: hash.digest(), bytes });
-  });
+  it.each([0, 1, 4095, 4096, 4097, 4 << 20, (4 << 20) + 1, 9_000_001])(
+    'of a file of %i bytes are those of its bytes',
+    async (bytes) => {
+      const data = Buffer.alloc(bytes, noisePage(bytes % 100));
+      const hash = native().newHash();
+      for (let at = 0; at < bytes; at += 1_000_003) hash.update(data.subarray(at, at + 1_000_003));
+      expect(await native().hashFileUncached(open(file(data), 'r'))).toEqual({ xxh3: hash.digest(), bytes });
+    },
+  );
 
   it('are had through a descriptor that can only write', async () => {
     const hash = native().newHash();
@@ -230,7 +321,8 @@ describe('leases', () => {
 
   it('are not to be had while somebody else has the file open', () => {
     const path = file('x');
-    const fd = open(path), other = open(path, 'r');
+    const fd = open(path),
+      other = open(path, 'r');
     expect(native().takeWriteLease(fd)).toBe(false);
     expect(native().leaseHeld(fd)).toBe(false);
     closeSync(opened.splice(opened.indexOf(other), 1)[0]!);
@@ -243,7 +335,8 @@ describe('leases', () => {
 describe('locks', () => {
   it('exclude each other', () => {
     const path = file('x');
-    const one = open(path), two = open(path);
+    const one = open(path),
+      two = open(path);
     expect(native().tryLock(one)).toBe(true);
     expect(native().tryLock(one)).toBe(true);
     expect(native().tryLock(two)).toBe(false);
@@ -281,8 +374,12 @@ describe('room', () => {
 
   it('that there is not is an error with a code', async () => {
     const fd = open(file('x'));
-    await expect(native().reserve(fd, 0, 2 ** 46)).rejects.toMatchObject({ code: expect.stringMatching(/^(ENOSPC|EFBIG)$/) as string });
-    await expect(native().punchHole(open(file('y', 'other'), 'r'), 0, 4096)).rejects.toMatchObject({ code: 'EBADF' });
+    await expect(native().reserve(fd, 0, 2 ** 46)).rejects.toMatchObject({
+      code: expect.stringMatching(/^(ENOSPC|EFBIG)$/) as string,
+    });
+    await expect(native().punchHole(open(file('y', 'other'), 'r'), 0, 4096)).rejects.toMatchObject({
+      code: 'EBADF',
+    });
     expect(() => native().reserve(fd, 0, 0)).toThrow(TypeError);
     expect(() => native().punchHole(fd, -4096, 4096)).toThrow(TypeError);
   });

@@ -31,6 +31,8 @@ async function packsOf(kind: number, mib: number, critical: boolean): Promise<nu
 it('little expendable data is in many packs, much of it in few more than critical data', async () => {
   const cache = PAGE_CLASSES.indexOf('clean-cache');
   expect(await packsOf(cache, 20, false)).toEqual([4, 4, 4, 4, 4]);
-  expect(await packsOf(cache, 500, false)).toEqual([4, 4, 4, 4, 8, 8, 8, 8, 16, 16, 16, 16, 32, 32, 32, 32, 64, 64, 64, 64, 4]);
+  expect(await packsOf(cache, 500, false)).toEqual([
+    4, 4, 4, 4, 8, 8, 8, 8, 16, 16, 16, 16, 32, 32, 32, 32, 64, 64, 64, 64, 4,
+  ]);
   expect(await packsOf(FRAME_SKELETON, 500, true)).toEqual([64, 64, 64, 64, 64, 64, 64, 52]);
 });

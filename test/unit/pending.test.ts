@@ -1,6 +1,21 @@
-/** The queue of offloads, with real save images in a directory of saves. What an offload does is stood in for: here it is the order, the lock and the repeats that matter. */
+/**
+ * The queue of offloads, with real save images in a directory of saves. What an offload does is stood in for:
+ * here it is the order, the lock and the repeats that matter.
+ */
 import { spawn } from 'node:child_process';
-import { appendFileSync, closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -105,8 +120,15 @@ describe('the queue of offloads', () => {
   it('tries an image that fails once, goes on with the others, and says what is left', async () => {
     const [bad, good] = [save('bad', 2000), save('good')];
     const tried: string[] = [];
-    const offload = async (image: string): Promise<boolean> => (tried.push(image), image === good && (rmSync(image), true));
-    expect(await offloadPending(worker({ offload }))).toMatchObject({ worked: true, offloaded: [good], left: [{ image: bad }] });
+    const offload = async (image: string): Promise<boolean> => (
+      tried.push(image),
+      image === good && (rmSync(image), true)
+    );
+    expect(await offloadPending(worker({ offload }))).toMatchObject({
+      worked: true,
+      offloaded: [good],
+      left: [{ image: bad }],
+    });
     expect(tried).toEqual([bad, good]);
   });
 
@@ -138,38 +160,75 @@ describe('the queue of offloads', () => {
     const [large, small] = [save('a', 1000), save('b')];
     const stop = new AbortController();
     const offload = async (image: string): Promise<boolean> => (stop.abort(), rmSync(image), true);
-    expect(await offloadPending(worker({ offload, signal: stop.signal }))).toMatchObject({ offloaded: [large], left: [{ image: small }] });
+    expect(await offloadPending(worker({ offload, signal: stop.signal }))).toMatchObject({
+      offloaded: [large],
+      left: [{ image: small }],
+    });
   });
 
   it('leaves what cannot be read or is to stay whole, and says why', async () => {
-    writeFileSync(join(saveDir, 'damaged.save'), Buffer.concat([Buffer.from('LibvirtQemudPart'), Buffer.alloc(1000)]));
+    writeFileSync(
+      join(saveDir, 'damaged.save'),
+      Buffer.concat([Buffer.from('LibvirtQemudPart'), Buffer.alloc(1000)]),
+    );
     writeFileSync(join(saveDir, 'readme'), 'no image');
     symlinkSync('damaged.save', join(saveDir, 'link.save'));
     const metadata = '<pars:guest xmlns:pars="https://pars.dev/xmlns/guest/1" offload="no"/>';
-    writeFileSync(join(saveDir, 'wanted-here.save'), smallImage({ xml: domainXml({ name: 'here', metadata }) }).bytes);
+    writeFileSync(
+      join(saveDir, 'wanted-here.save'),
+      smallImage({ xml: domainXml({ name: 'here', metadata }) }).bytes,
+    );
     const work = worker();
     const { worked, offloaded, left } = await offloadPending(work);
     expect([worked, offloaded, work.order]).toEqual([false, [], []]);
     expect(left).toEqual([
-      expect.objectContaining({ image: join(saveDir, 'damaged.save'), bytes: 1016, domain: null, condition: 'unreadable', reason: expect.stringContaining('libvirt never finished writing') as string }),
-      expect.objectContaining({ image: join(saveDir, 'link.save'), domain: null, condition: 'unreadable', reason: expect.stringContaining('symbolic link') as string }),
-      expect.objectContaining({ image: join(saveDir, 'wanted-here.save'), domain: 'here', condition: 'opted-out', reason: expect.stringContaining('not to be offloaded') as string }),
+      expect.objectContaining({
+        image: join(saveDir, 'damaged.save'),
+        bytes: 1016,
+        domain: null,
+        condition: 'unreadable',
+        reason: expect.stringContaining('libvirt never finished writing') as string,
+      }),
+      expect.objectContaining({
+        image: join(saveDir, 'link.save'),
+        domain: null,
+        condition: 'unreadable',
+        reason: expect.stringContaining('symbolic link') as string,
+      }),
+      expect.objectContaining({
+        image: join(saveDir, 'wanted-here.save'),
+        domain: 'here',
+        condition: 'opted-out',
+        reason: expect.stringContaining('not to be offloaded') as string,
+      }),
     ]);
     expect((await hostStatus(stateDir, saveDir)).due).toEqual([]);
   });
 
   it('does not take a directory that is not there for an empty one', async () => {
-    await expect(offloadPending(worker({ saveDir: join(root, 'savse') }))).rejects.toMatchObject({ kind: 'missing', hint: expect.stringContaining('--save-dir') as string });
+    await expect(offloadPending(worker({ saveDir: join(root, 'savse') }))).rejects.toMatchObject({
+      kind: 'missing',
+      hint: expect.stringContaining('--save-dir') as string,
+    });
   });
 
   it('says what another pars works on right now', async () => {
     const image = save('a');
     const other = spawn('sleep', ['60']);
     try {
-      const job = { kind: 'offload', image, state: 'running', began: '', pid: other.pid, processStart: processStart(other.pid ?? 0) };
+      const job = {
+        kind: 'offload',
+        image,
+        state: 'running',
+        began: '',
+        pid: other.pid,
+        processStart: processStart(other.pid ?? 0),
+      };
       mkdirSync(join(stateDir, 'jobs'));
       writeFileSync(join(stateDir, 'jobs', 'offload-0.json'), JSON.stringify(job));
-      expect((await offloadPending(worker())).left).toMatchObject([{ image, condition: 'due', reason: expect.stringContaining('by another pars') as string }]);
+      expect((await offloadPending(worker())).left).toMatchObject([
+        { image, condition: 'due', reason: expect.stringContaining('by another pars') as string },
+      ]);
     } finally {
       other.kill();
     }
@@ -189,7 +248,9 @@ describe('the pace of offloads', () => {
     const pace = (): Pace => new Pace({ stateDir, bandwidth: null });
     const order: string[] = [];
     const waking = await JobRecord.begin(stateDir, 'hydrate', '/saves/other.save');
-    const taken = pace().take(1).then(() => order.push('taken'));
+    const taken = pace()
+      .take(1)
+      .then(() => order.push('taken'));
     await new Promise((wake) => setTimeout(wake, 700));
     order.push('woken');
     await waking.succeed();
@@ -211,14 +272,23 @@ describe('the pace of offloads', () => {
 });
 
 describe('what this host remembers of failures', () => {
-  const failing = (error: Error, image = '/saves/a.save'): Promise<unknown> => asJob(stateDir, 'offload', image, () => Promise.reject(error)).catch(() => null);
+  const failing = (error: Error, image = '/saves/a.save'): Promise<unknown> =>
+    asJob(stateDir, 'offload', image, () => Promise.reject(error)).catch(() => null);
 
   it('stays after they were made good, the latest first, a bounded number', async () => {
-    for (let i = 0; i < 3; i++) await failing(new ParsError('unreachable', `no store ${i}`, { hint: 'mount it' }));
+    for (let i = 0; i < 3; i++)
+      await failing(new ParsError('unreachable', `no store ${i}`, { hint: 'mount it' }));
     await asJob(stateDir, 'offload', '/saves/a.save', async () => {});
     appendFileSync(join(stateDir, 'failures.jsonl'), '{"cut sho');
-    expect((await readFailures(stateDir)).map(({ message }) => message)).toEqual(['no store 2', 'no store 1', 'no store 0']);
-    writeFileSync(join(stateDir, 'failures.jsonl'), `${JSON.stringify({ message: 'x'.repeat(2000) })}\n`.repeat(200));
+    expect((await readFailures(stateDir)).map(({ message }) => message)).toEqual([
+      'no store 2',
+      'no store 1',
+      'no store 0',
+    ]);
+    writeFileSync(
+      join(stateDir, 'failures.jsonl'),
+      `${JSON.stringify({ message: 'x'.repeat(2000) })}\n`.repeat(200),
+    );
     await failing(new Error('the last'));
     const kept = await readFailures(stateDir);
     expect([kept[0]?.message, kept.length < 100]).toEqual(['the last', true]);
@@ -234,20 +304,37 @@ describe('what this host remembers of failures', () => {
   it('goes to the system log as one line, whatever the message holds', async () => {
     const bin = join(root, 'bin');
     mkdirSync(bin);
-    writeFileSync(join(bin, 'logger'), `#!/bin/sh\nfor word; do printf '%s\\n' "$word" >>${root}/log; done\n`, { mode: 0o755 });
+    writeFileSync(
+      join(bin, 'logger'),
+      `#!/bin/sh\nfor word; do printf '%s\\n' "$word" >>${root}/log; done\n`,
+      { mode: 0o755 },
+    );
     vi.stubEnv('PATH', `${bin}:${process.env['PATH'] ?? ''}`);
     await failing(new ParsError('busy', 'in use\nby "x"; $(id)', { hint: 'later' }), '-t\x1b evil.save');
     vi.unstubAllEnvs();
-    expect(readFileSync(join(root, 'log'), 'utf8')).toBe('--id\n--tag\npars\n--priority\ndaemon.err\n--\noffload -t  evil.save failed (busy): in use by "x"; $(id); later\n');
+    expect(readFileSync(join(root, 'log'), 'utf8')).toBe(
+      '--id\n--tag\npars\n--priority\ndaemon.err\n--\noffload -t  evil.save failed (busy): in use by '
+        + '"x"; $(id); later\n',
+    );
   });
 });
 
 describe('pars status', () => {
   it('counts what failed and is not made good, while its image is there', async () => {
     const image = save('a');
-    await asJob(stateDir, 'offload', image, () => Promise.reject(new ParsError('unreachable', 'no store'))).catch(() => {});
-    expect(await hostStatus(stateDir, saveDir)).toMatchObject({ failed: [{ image }], due: [{ image, reason: 'no store' }], failures: [{ message: 'no store' }] });
+    await asJob(stateDir, 'offload', image, () =>
+      Promise.reject(new ParsError('unreachable', 'no store')),
+    ).catch(() => {});
+    expect(await hostStatus(stateDir, saveDir)).toMatchObject({
+      failed: [{ image }],
+      due: [{ image, reason: 'no store' }],
+      failures: [{ message: 'no store' }],
+    });
     rmSync(image);
-    expect(await hostStatus(stateDir, saveDir)).toMatchObject({ failed: [], due: [], failures: [{ message: 'no store' }] });
+    expect(await hostStatus(stateDir, saveDir)).toMatchObject({
+      failed: [],
+      due: [],
+      failures: [{ message: 'no store' }],
+    });
   });
 });

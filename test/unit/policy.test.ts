@@ -6,7 +6,12 @@ import { type Amount, type Amounts, compareCost, costOf } from '../../src/report
 
 function amounts(perClass: Partial<Record<PageClass, Amount>>, skeleton: Amount): Amounts {
   const none: Amount = { rawBytes: 0, estimatedCompressedBytes: 0 };
-  return { classes: Object.fromEntries(PAGE_CLASSES.map((name) => [name, perClass[name] ?? none])) as Amounts['classes'], skeleton };
+  return {
+    classes: Object.fromEntries(
+      PAGE_CLASSES.map((name) => [name, perClass[name] ?? none]),
+    ) as Amounts['classes'],
+    skeleton,
+  };
 }
 
 describe('presets', () => {
@@ -19,25 +24,37 @@ describe('presets', () => {
     const { copies, criticalCopies } = policyByName(name);
     expect(criticalCopies).toBe(critical);
     for (const pageClass of PAGE_CLASSES) {
-      expect(copies[pageClass]).toBe(pageClass === 'free' ? free : pageClass === 'clean-cache' ? cleanCache : critical);
+      expect(copies[pageClass]).toBe(
+        pageClass === 'free' ? free : pageClass === 'clean-cache' ? cleanCache : critical,
+      );
     }
   });
 
   it('are known by name, and others are a usage error that lists them', () => {
     expect(PRESETS.map((name) => policyByName(name).name)).toEqual([...PRESETS]);
-    expect(() => policyByName('constructor')).toThrow(expect.objectContaining({ kind: 'usage', hint: expect.stringContaining('minimal') }) as Error);
+    expect(() => policyByName('constructor')).toThrow(
+      expect.objectContaining({ kind: 'usage', hint: expect.stringContaining('minimal') }) as Error,
+    );
   });
 
   it('say which classes are stored', () => {
     expect(storedClasses(presetPolicy('pars'))).toEqual([...PAGE_CLASSES]);
-    expect(storedClasses(presetPolicy('minimal'))).toEqual(PAGE_CLASSES.filter((name) => name !== 'free' && name !== 'clean-cache'));
+    expect(storedClasses(presetPolicy('minimal'))).toEqual(
+      PAGE_CLASSES.filter((name) => name !== 'free' && name !== 'clean-cache'),
+    );
   });
 });
 
 describe('a policy that codes critical data', () => {
-  const coded = (critical: string, classes = {}) => customPolicy({ base: 'lean', classes, force: false, critical });
+  const coded = (critical: string, classes = {}) =>
+    customPolicy({ base: 'lean', classes, force: false, critical });
 
-  it.each([['rs-3-2', 'RS-3-2-1024k'], ['RS-6-3-1024k', 'RS-6-3-1024k'], ['xor-2-1', 'XOR-2-1-1024k'], ['rs-legacy-6-3-64K', 'RS-LEGACY-6-3-64k']])('calls %s %s, as HDFS does', (written, name) => {
+  it.each([
+    ['rs-3-2', 'RS-3-2-1024k'],
+    ['RS-6-3-1024k', 'RS-6-3-1024k'],
+    ['xor-2-1', 'XOR-2-1-1024k'],
+    ['rs-legacy-6-3-64K', 'RS-LEGACY-6-3-64k'],
+  ])('calls %s %s, as HDFS does', (written, name) => {
     const policy = coded(written);
     expect(policy.coding).toBe(name);
     expect(policy.criticalCopies, 'manifest and index keep copies').toBe(3);
@@ -45,7 +62,9 @@ describe('a policy that codes critical data', () => {
   });
 
   it('refuses copies of a critical class beside the coding', () => {
-    expect(() => coded('rs-3-2', { anon: 4 })).toThrow(expect.objectContaining({ kind: 'usage', message: expect.stringContaining('anon') }) as Error);
+    expect(() => coded('rs-3-2', { anon: 4 })).toThrow(
+      expect.objectContaining({ kind: 'usage', message: expect.stringContaining('anon') }) as Error,
+    );
     expect(coded('rs-3-2', { 'clean-cache': 2 }).copies['clean-cache']).toBe(2);
   });
 
@@ -58,7 +77,7 @@ describe('a policy that codes critical data', () => {
   });
 });
 
-describe('a policy of one\'s own', () => {
+describe("a policy of one's own", () => {
   it('changes what it names, and keeps the base for the rest', () => {
     const policy = customPolicy({ base: 'lean', classes: { 'clean-cache': 2, anon: 4 }, force: false });
     expect(policy.name).toBe('custom');
@@ -66,13 +85,20 @@ describe('a policy of one\'s own', () => {
   });
 
   it('stores manifest and skeleton as often as the best kept critical class', () => {
-    expect(customPolicy({ base: 'lean', classes: { anon: 5, free: 9 }, force: false }).criticalCopies).toBe(5);
+    expect(customPolicy({ base: 'lean', classes: { anon: 5, free: 9 }, force: false }).criticalCopies).toBe(
+      5,
+    );
   });
 
-  it.each(['kernel', 'other-cache', 'device'] as const)('is refused with fewer than 2 copies of %s, unless forced', (name) => {
-    expect(() => customPolicy({ base: 'pars', classes: { [name]: 1 }, force: false })).toThrow(expect.objectContaining({ kind: 'refused' }) as Error);
-    expect(customPolicy({ base: 'pars', classes: { [name]: 1 }, force: true }).copies[name]).toBe(1);
-  });
+  it.each(['kernel', 'other-cache', 'device'] as const)(
+    'is refused with fewer than 2 copies of %s, unless forced',
+    (name) => {
+      expect(() => customPolicy({ base: 'pars', classes: { [name]: 1 }, force: false })).toThrow(
+        expect.objectContaining({ kind: 'refused' }) as Error,
+      );
+      expect(customPolicy({ base: 'pars', classes: { [name]: 1 }, force: true }).copies[name]).toBe(1);
+    },
+  );
 });
 
 describe('what a policy stores', () => {
@@ -96,20 +122,35 @@ describe('what a policy stores', () => {
 
   it('of coded critical data is the data once and its parity', () => {
     const coded = customPolicy({ base: 'minimal', classes: {}, force: false, critical: 'rs-3-2' });
-    expect(costOf(coded, image)).toEqual({ rawBytes: Math.ceil((1000 * 5) / 3) + Math.ceil((10 * 5) / 3), estimatedCompressedBytes: Math.ceil((400 * 5) / 3) + Math.ceil((10 * 5) / 3) });
+    expect(costOf(coded, image)).toEqual({
+      rawBytes: Math.ceil((1000 * 5) / 3) + Math.ceil((10 * 5) / 3),
+      estimatedCompressedBytes: Math.ceil((400 * 5) / 3) + Math.ceil((10 * 5) / 3),
+    });
   });
 
   it('is compared with three plain copies of everything', () => {
     const all = presetPolicy('replicate-all');
     expect(compareCost(all, all, image).savedVsReplicateAll).toBe(0);
-    expect(compareCost(presetPolicy('minimal'), all, image).savedVsReplicateAll).toBeCloseTo(1 - 3030 / 10530, 10);
-    expect(compareCost(presetPolicy('minimal'), all, amounts({}, { rawBytes: 0, estimatedCompressedBytes: 0 })).savedVsReplicateAll).toBe(0);
+    expect(compareCost(presetPolicy('minimal'), all, image).savedVsReplicateAll).toBeCloseTo(
+      1 - 3030 / 10530,
+      10,
+    );
+    expect(
+      compareCost(presetPolicy('minimal'), all, amounts({}, { rawBytes: 0, estimatedCompressedBytes: 0 }))
+        .savedVsReplicateAll,
+    ).toBe(0);
   });
 
   it('has no estimate when a class that it stores was not sampled', () => {
-    const unsampled = amounts({ 'clean-cache': { rawBytes: 2000, estimatedCompressedBytes: null } }, { rawBytes: 10, estimatedCompressedBytes: 10 });
+    const unsampled = amounts(
+      { 'clean-cache': { rawBytes: 2000, estimatedCompressedBytes: null } },
+      { rawBytes: 10, estimatedCompressedBytes: 10 },
+    );
     expect(costOf(presetPolicy('lean'), unsampled).estimatedCompressedBytes).toBeNull();
     expect(costOf(presetPolicy('minimal'), unsampled).estimatedCompressedBytes).toBe(30);
-    expect(compareCost(presetPolicy('lean'), presetPolicy('replicate-all'), unsampled).estimatedSavedVsReplicateAll).toBeNull();
+    expect(
+      compareCost(presetPolicy('lean'), presetPolicy('replicate-all'), unsampled)
+        .estimatedSavedVsReplicateAll,
+    ).toBeNull();
   });
 });

@@ -1,4 +1,7 @@
-/** What the parent does with answers that no sound reader gives: the reader has read hostile bytes and may be anybody's by then (R1). */
+/**
+ * What the parent does with answers that no sound reader gives: the reader has read hostile bytes and may be
+ * anybody's by then (R1).
+ */
 import type * as ChildProcessModule from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,8 +15,11 @@ import { UUID } from '../support/image-builder.js';
 const stand = vi.hoisted(() => ({ script: 'cat "$0" >&4', answers: '' }));
 vi.mock('node:child_process', async (original) => {
   const actual = await original<typeof ChildProcessModule>();
-  const spawn = (_: string, __: string[], options: ChildProcessModule.SpawnOptions): ChildProcessModule.ChildProcess =>
-    actual.spawn('/bin/sh', ['-c', stand.script, stand.answers], options);
+  const spawn = (
+    _: string,
+    __: string[],
+    options: ChildProcessModule.SpawnOptions,
+  ): ChildProcessModule.ChildProcess => actual.spawn('/bin/sh', ['-c', stand.script, stand.answers], options);
   return { ...actual, spawn };
 });
 
@@ -38,14 +44,36 @@ function message(type: number, payload: Buffer | object): Buffer {
   return Buffer.concat([header, bytes]);
 }
 
-const DOMAIN = { name: 'guest', uuid: UUID, architecture: 'x86_64', machine: 'pc', memoryBytes: 1 << 20, disks: [], policy: null, optOut: false, acceptChangedDisks: false };
-const IMAGE = { bytes: BYTES, format: 'raw', wasRunning: true, streamOffset: 100, domain: DOMAIN, headEnd: 8192, headDigest: 'ab'.repeat(32), stubRecord: null };
+const DOMAIN = {
+  name: 'guest',
+  uuid: UUID,
+  architecture: 'x86_64',
+  machine: 'pc',
+  memoryBytes: 1 << 20,
+  disks: [],
+  policy: null,
+  optOut: false,
+  acceptChangedDisks: false,
+};
+const IMAGE = {
+  bytes: BYTES,
+  format: 'raw',
+  wasRunning: true,
+  streamOffset: 100,
+  domain: DOMAIN,
+  headEnd: 8192,
+  headDigest: 'ab'.repeat(32),
+  stubRecord: null,
+};
 const COUNTS = { pages: 4, payloadPages: 2, fillPages: 1, zeroPages: 1 };
 const INSPECTION = {
-  guest: { introspected: true, kernel: '6.1.0', reason: null }, ram: { pageSize: 4096, pages: 48, zeroPages: 12 },
-  classes: Object.fromEntries(PAGE_CLASSES.map((name) => [name, COUNTS])), notes: [{ text: 'a note', pages: 1 }],
+  guest: { introspected: true, kernel: '6.1.0', reason: null },
+  ram: { pageSize: 4096, pages: 48, zeroPages: 12 },
+  classes: Object.fromEntries(PAGE_CLASSES.map((name) => [name, COUNTS])),
+  notes: [{ text: 'a note', pages: 1 }],
   reasons: [{ class: 'other-cache', reason: 'references', rule: 'R9', text: 'held', pages: 1 }],
-  stream: { machine: 'pc', payloadRecords: 1, zeroRecords: 1, repeatedRecords: 0, mappedBlocks: [] }, recovery: { folios: 1, writes: 1 },
+  stream: { machine: 'pc', payloadRecords: 1, zeroRecords: 1, repeatedRecords: 0, mappedBlocks: [] },
+  recovery: { folios: 1, writes: 1 },
 };
 const LOOK = [message(1, IMAGE), message(3, INSPECTION)];
 const END = message(8, {});
@@ -77,7 +105,8 @@ function frame({ kind, pages, rawBytes, data = 'data' }: FrameShape): Buffer {
 const skeleton = (bytes: number): FrameShape => ({ kind: 13, pages: 0, rawBytes: 4 + 16 + bytes });
 const kernel: FrameShape = { kind: 0, pages: 1, rawBytes: 4096 };
 /** A stripe of 8192 bytes with one page of kernel memory. */
-const withPage = (offset: number, page: FrameShape = kernel): Buffer => stripe(offset, 8192, [skeleton(4096), page]);
+const withPage = (offset: number, page: FrameShape = kernel): Buffer =>
+  stripe(offset, 8192, [skeleton(4096), page]);
 
 function answer(...messages: Buffer[]): void {
   stand.answers = join(directory, 'answers');
@@ -108,12 +137,22 @@ function childrenOf(pid: number): number {
 const HEAD = stripe(0, 8192, [skeleton(8192)]);
 
 it('sound answers are believed', async () => {
-  answer(...LOOK, message(2, { phase: 'inspect', done: 1, total: 2 }), HEAD, withPage(8192), stripe(16384, 8192, [skeleton(8192)]), END);
+  answer(
+    ...LOOK,
+    message(2, { phase: 'inspect', done: 1, total: 2 }),
+    HEAD,
+    withPage(8192),
+    stripe(16384, 8192, [skeleton(8192)]),
+    END,
+  );
   expect((await pack()).map((one) => one.imageOffset)).toEqual([0, 8192, 16384]);
 });
 
 describe('a sparse image', () => {
-  const mapped = (mappedBlocks: object[]): Buffer[] => [message(1, { ...IMAGE, format: 'sparse' }), message(3, { ...INSPECTION, stream: { ...INSPECTION.stream, mappedBlocks } })];
+  const mapped = (mappedBlocks: object[]): Buffer[] => [
+    message(1, { ...IMAGE, format: 'sparse' }),
+    message(3, { ...INSPECTION, stream: { ...INSPECTION.stream, mappedBlocks } }),
+  ];
   const block = { bitmapOffset: 8192, pagesOffset: 12288, bytes: 8192 };
 
   it('may have holes', async () => {
@@ -191,9 +230,12 @@ describe('messages', () => {
     await expect(probeImage(fd)).rejects.toMatchObject({ kind: 'corrupt' });
   });
 
-  it('of error are the image\'s, cut to a sensible length', async () => {
+  it("of error are the image's, cut to a sensible length", async () => {
     answer(message(4, { code: 'bad-magic', offset: 7, message: 'x'.repeat(100_000) }));
-    const error = (await probeImage(fd).then(() => null, (e: unknown) => e)) as Error & { code: string; offset: number };
+    const error = (await probeImage(fd).then(
+      () => null,
+      (e: unknown) => e,
+    )) as Error & { code: string; offset: number };
     expect(error).toMatchObject({ code: 'bad-magic', offset: 7, kind: 'corrupt' });
     expect(error.message.length).toBeLessThan(1000);
   });
@@ -243,7 +285,10 @@ describe('a reader that dies', () => {
   it('of the time it took is told so', async () => {
     answer(message(1, IMAGE).subarray(0, 20));
     stand.script = `cat "$0" >&4; kill -XCPU $$`;
-    await expect(probeImage(fd)).rejects.toMatchObject({ message: expect.stringContaining('SIGXCPU') as string, hint: expect.stringContaining('processor time') as string });
+    await expect(probeImage(fd)).rejects.toMatchObject({
+      message: expect.stringContaining('SIGXCPU') as string,
+      hint: expect.stringContaining('processor time') as string,
+    });
   });
 
   it('without a word is told with its exit code and what it said', async () => {
@@ -255,7 +300,8 @@ describe('a reader that dies', () => {
   it('is not waited for once it has lied', async () => {
     answer(message(77, {}));
     stand.script = 'cat "$0" >&4; exec sleep 60';
-    const before = childrenOf(process.pid), started = Date.now();
+    const before = childrenOf(process.pid),
+      started = Date.now();
     await expect(probeImage(fd)).rejects.toMatchObject({ kind: 'corrupt' });
     expect(Date.now() - started).toBeLessThan(5000);
     await expect.poll(() => childrenOf(process.pid)).toBeLessThanOrEqual(before);

@@ -1,13 +1,37 @@
 /** The reader and the parent's side of it, on images small enough to write by hand. */
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
 import { FRAME_RECOVERY, PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
-import { ImageError, PackSession, probeImage, type ReaderStripe, reportImage } from '../../src/reader/reader.js';
+import {
+  ImageError,
+  PackSession,
+  probeImage,
+  type ReaderStripe,
+  reportImage,
+} from '../../src/reader/reader.js';
 import { decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/image/stub.js';
-import { domainXml, HEAD_BYTES, ImageBuilder, noisePage, PAGE, smallImage, type SmallImage, UUID } from '../support/image-builder.js';
+import {
+  domainXml,
+  HEAD_BYTES,
+  ImageBuilder,
+  noisePage,
+  PAGE,
+  smallImage,
+  type SmallImage,
+  UUID,
+} from '../support/image-builder.js';
 
 let directory: string;
 const opened: number[] = [];
@@ -33,7 +57,11 @@ function open(path: string, flags = 'r'): number {
 
 const fdOf = (bytes: Buffer): number => open(fileOf(bytes));
 
-async function stripesOf(session: PackSession, stored: readonly PageClass[] = PAGE_CLASSES, level = 1): Promise<ReaderStripe[]> {
+async function stripesOf(
+  session: PackSession,
+  stored: readonly PageClass[] = PAGE_CLASSES,
+  level = 1,
+): Promise<ReaderStripe[]> {
   const stripes: ReaderStripe[] = [];
   for await (const stripe of session.pack(stored, level)) stripes.push(stripe);
   return stripes;
@@ -44,9 +72,14 @@ async function rebuild(stripes: ReaderStripe[]): Promise<Buffer> {
   const parts: Buffer[] = [];
   for (const { imageOffset, imageBytes, frames } of stripes) {
     const kept = frames.filter((frame) => frame.kind !== FRAME_RECOVERY);
-    parts.push(await native().assembleStripe({
-      imageOffset, imageBytes, writes: Buffer.alloc(0), frames: kept.map(({ kind, data, rawBytes }) => ({ kind, data, rawBytes, lost: null })),
-    }));
+    parts.push(
+      await native().assembleStripe({
+        imageOffset,
+        imageBytes,
+        writes: Buffer.alloc(0),
+        frames: kept.map(({ kind, data, rawBytes }) => ({ kind, data, rawBytes, lost: null })),
+      }),
+    );
   }
   return Buffer.concat(parts);
 }
@@ -61,7 +94,10 @@ async function packed(fd: number): Promise<ReaderStripe[]> {
 }
 
 async function imageErrorOf(work: Promise<unknown>): Promise<ImageError> {
-  const error = await work.then(() => null, (e: unknown) => e);
+  const error = await work.then(
+    () => null,
+    (e: unknown) => e,
+  );
   expect(error).toBeInstanceOf(ImageError);
   return error as ImageError;
 }
@@ -70,7 +106,11 @@ function readersRunning(): number {
   return readdirSync('/proc').filter((pid) => {
     try {
       const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-      return status.startsWith('Name:\tpars-reader\n') && status.includes(`PPid:\t${process.pid}\n`) && !status.includes('State:\tZ');
+      return (
+        status.startsWith('Name:\tpars-reader\n')
+        && status.includes(`PPid:\t${process.pid}\n`)
+        && !status.includes('State:\tZ')
+      );
     } catch {
       return false;
     }
@@ -79,15 +119,31 @@ function readersRunning(): number {
 
 describe('probe', () => {
   it('tells header, domain and head', async () => {
-    const metadata = `<pars:guest xmlns:pars='https://pars.dev/xmlns/guest/1' policy='careful' offload='no'/>`;
+    const metadata =
+      `<pars:guest xmlns:pars='https://pars.dev/xmlns/guest/1' policy='careful' ` + `offload='no'/>`;
     const image = smallImage({ xml: domainXml({ name: `-a b;$(x)'é`.replace("'", '&apos;'), metadata }) });
     const facts = await probeImage(fdOf(image.bytes));
-    expect(facts).toMatchObject({ bytes: image.bytes.length, format: 'raw', wasRunning: true, streamOffset: image.streamOffset, headEnd: image.headEnd, stubRecord: null });
-    expect(facts.domain).toMatchObject({ name: `-a b;$(x)'é`, uuid: UUID, memoryBytes: 32 << 20, policy: 'careful', optOut: true, acceptChangedDisks: false });
+    expect(facts).toMatchObject({
+      bytes: image.bytes.length,
+      format: 'raw',
+      wasRunning: true,
+      streamOffset: image.streamOffset,
+      headEnd: image.headEnd,
+      stubRecord: null,
+    });
+    expect(facts.domain).toMatchObject({
+      name: `-a b;$(x)'é`,
+      uuid: UUID,
+      memoryBytes: 32 << 20,
+      policy: 'careful',
+      optOut: true,
+      acceptChangedDisks: false,
+    });
     expect(facts.headDigest).toMatch(/^[0-9a-f]{64}$/);
   });
 
-  // A head must end at a record, not at the end of a section: pack cuts there, and a stub that disagrees cannot be hydrated.
+  // A head must end at a record, not at the end of a section: pack cuts there, and a stub that disagrees
+  // cannot be hydrated.
   it('finds the same head as pack does when a section ends at the boundary', async () => {
     const image = smallImage({ sectionAtHead: true });
     const fd = fdOf(image.bytes);
@@ -97,8 +153,19 @@ describe('probe', () => {
   });
 
   it('knows that a short image has no head', async () => {
-    const image = new ImageBuilder().header().ramStart({ 'pc.ram': 8 * PAGE }).part().page(0, noisePage(1), 'pc.ram').eos().ramEnd().devices();
-    expect(await probeImage(fdOf(image.build()))).toMatchObject({ headEnd: 0, headDigest: null, stubRecord: null });
+    const image = new ImageBuilder()
+      .header()
+      .ramStart({ 'pc.ram': 8 * PAGE })
+      .part()
+      .page(0, noisePage(1), 'pc.ram')
+      .eos()
+      .ramEnd()
+      .devices();
+    expect(await probeImage(fdOf(image.build()))).toMatchObject({
+      headEnd: 0,
+      headDigest: null,
+      stubRecord: null,
+    });
   });
 });
 
@@ -107,8 +174,14 @@ function stubOf(image: SmallImage, changes: Partial<StubRecord> = {}): Buffer {
   const bytes = Buffer.alloc(image.bytes.length);
   image.bytes.copy(bytes, 0, 0, image.headEnd);
   encodeStub({
-    token: '00112233445566778899aabbccddeeff', domainUuid: UUID, imageBytes: image.bytes.length, offset: image.headEnd,
-    headDigest: 'ab'.repeat(32), snapshot: `${UUID}/20261123T093000Z-0123abcd`, storeUrl: 'file:///store', ...changes,
+    token: '00112233445566778899aabbccddeeff',
+    domainUuid: UUID,
+    imageBytes: image.bytes.length,
+    offset: image.headEnd,
+    headDigest: 'ab'.repeat(32),
+    snapshot: `${UUID}/20261123T093000Z-0123abcd`,
+    storeUrl: 'file:///store',
+    ...changes,
   }).copy(bytes, image.headEnd);
   return bytes;
 }
@@ -119,16 +192,28 @@ describe('stubs', () => {
     const facts = await probeImage(fdOf(stubOf(image)));
     expect(facts).toMatchObject({ headEnd: image.headEnd, streamOffset: image.streamOffset });
     expect(facts.stubRecord?.length).toBe(MAX_STUB_BYTES);
-    expect(decodeStub(facts.stubRecord!, facts.headEnd)).toMatchObject({ token: '00112233445566778899aabbccddeeff', snapshot: `${UUID}/20261123T093000Z-0123abcd` });
+    expect(decodeStub(facts.stubRecord!, facts.headEnd)).toMatchObject({
+      token: '00112233445566778899aabbccddeeff',
+      snapshot: `${UUID}/20261123T093000Z-0123abcd`,
+    });
   });
 
   it('copies that a guest has written all over its memory are nothing', async () => {
     const image = smallImage();
     const record = encodeStub({
-      token: 'f'.repeat(32), domainUuid: UUID, imageBytes: image.bytes.length, offset: image.headEnd, headDigest: 'ab'.repeat(32), snapshot: `${UUID}/x`, storeUrl: 'file:///evil',
+      token: 'f'.repeat(32),
+      domainUuid: UUID,
+      imageBytes: image.bytes.length,
+      offset: image.headEnd,
+      headDigest: 'ab'.repeat(32),
+      snapshot: `${UUID}/x`,
+      storeUrl: 'file:///evil',
     });
     const page = Buffer.concat([record, noisePage(1)]).subarray(0, PAGE);
-    const forged = new ImageBuilder().header().ramStart({ 'pc.ram': 2048 * PAGE }).part();
+    const forged = new ImageBuilder()
+      .header()
+      .ramStart({ 'pc.ram': 2048 * PAGE })
+      .part();
     for (let frame = 0; frame < 2048; frame++) forged.page(frame, page, frame === 0 ? 'pc.ram' : undefined);
     const bytes = forged.eos().ramEnd().devices().build();
     const facts = await probeImage(fdOf(bytes));
@@ -174,14 +259,26 @@ describe('pack', () => {
 
   it('refuses to leave out a critical class', async () => {
     const session = await PackSession.look(fdOf(smallImage().bytes));
-    const left = stripesOf(session, PAGE_CLASSES.filter((name) => name !== 'kernel'));
-    await expect(left.finally(() => session.close())).rejects.toThrow('the critical class kernel would not be stored');
+    const left = stripesOf(
+      session,
+      PAGE_CLASSES.filter((name) => name !== 'kernel'),
+    );
+    await expect(left.finally(() => session.close())).rejects.toThrow(
+      'the critical class kernel would not be stored',
+    );
   });
 
   it('compresses at the level asked for', async () => {
-    const text = new ImageBuilder().header().ramStart({ 'pc.ram': 3072 * PAGE }).part();
+    const text = new ImageBuilder()
+      .header()
+      .ramStart({ 'pc.ram': 3072 * PAGE })
+      .part();
     for (let frame = 0; frame < 3072; frame++) {
-      const page = Buffer.from(noisePage(frame % 16).toString('hex').slice(0, PAGE));
+      const page = Buffer.from(
+        noisePage(frame % 16)
+          .toString('hex')
+          .slice(0, PAGE),
+      );
       text.page(frame, page, frame === 0 ? 'pc.ram' : undefined);
     }
     const bytes = text.eos().ramEnd().devices().build();
@@ -190,18 +287,30 @@ describe('pack', () => {
       const session = await PackSession.look(fdOf(bytes));
       const stripes = await stripesOf(session, PAGE_CLASSES, level).finally(() => session.close());
       expect((await rebuild(stripes)).equals(bytes)).toBe(true);
-      sizes.push(stripes.flatMap((stripe) => stripe.frames).reduce((sum, frame) => sum + frame.data.length, 0));
+      sizes.push(
+        stripes.flatMap((stripe) => stripe.frames).reduce((sum, frame) => sum + frame.data.length, 0),
+      );
     }
     expect(sizes[1]).toBeLessThan(sizes[0]!);
   });
 
   it('splits a stripe that zero pages make long', async () => {
     const frames = 2_000_000;
-    const image = new ImageBuilder().header().ramStart({ 'pc.ram': (frames + 4096) * PAGE }).part().page(0, noisePage(0), 'pc.ram');
+    const image = new ImageBuilder()
+      .header()
+      .ramStart({ 'pc.ram': (frames + 4096) * PAGE })
+      .part()
+      .page(0, noisePage(0), 'pc.ram');
     for (let frame = 1; frame < 1500; frame++) image.page(frame, noisePage(frame));
     const zeros = Buffer.alloc(9 * frames);
     for (let i = 0; i < frames; i++) zeros.writeBigUInt64BE(BigInt((2000 + i) * PAGE + 0x22), 9 * i);
-    const bytes = image.raw(zeros).page(frames + 3000, noisePage(7)).eos().ramEnd().devices().build();
+    const bytes = image
+      .raw(zeros)
+      .page(frames + 3000, noisePage(7))
+      .eos()
+      .ramEnd()
+      .devices()
+      .build();
     const stripes = await packed(fdOf(bytes));
     expect(Math.max(...stripes.map((stripe) => stripe.imageBytes))).toBeLessThanOrEqual(16 << 20);
     expect((await rebuild(stripes)).equals(bytes)).toBe(true);
@@ -216,7 +325,9 @@ describe('whole', () => {
   ])('stores %s as it is', async (_, bytes) => {
     const session = PackSession.whole(fdOf(bytes), null);
     const stripes = await stripesOf(session).finally(() => session.close());
-    expect(stripes.flatMap((stripe) => stripe.frames.map((frame) => frame.kind)).every((kind) => kind === 13)).toBe(true);
+    expect(
+      stripes.flatMap((stripe) => stripe.frames.map((frame) => frame.kind)).every((kind) => kind === 13),
+    ).toBe(true);
     expect((await rebuild(stripes)).equals(bytes)).toBe(true);
   });
 });
@@ -226,10 +337,22 @@ describe('what does not parse', () => {
   it.each([
     ['an empty file', Buffer.alloc(0), 'truncated'],
     ['another file', Buffer.alloc(10000, 'LibvirtQem'), 'bad-magic'],
-    ['an image still being written', stream(new ImageBuilder().header({ magic: 'LibvirtQemudPart' }).raw(Buffer.alloc(100))), 'partial-image'],
-    ['an image of a later version', stream(new ImageBuilder().header({ version: 9 }).raw(Buffer.alloc(100))), 'unsupported-version'],
+    [
+      'an image still being written',
+      stream(new ImageBuilder().header({ magic: 'LibvirtQemudPart' }).raw(Buffer.alloc(100))),
+      'partial-image',
+    ],
+    [
+      'an image of a later version',
+      stream(new ImageBuilder().header({ version: 9 }).raw(Buffer.alloc(100))),
+      'unsupported-version',
+    ],
     ['an image cut off in its XML', stream(new ImageBuilder().header()).subarray(0, 150), 'truncated'],
-    ['XML of no domain', stream(new ImageBuilder().header({ xml: '<pool/>' }).raw(Buffer.alloc(100))), 'bad-text'],
+    [
+      'XML of no domain',
+      stream(new ImageBuilder().header({ xml: '<pool/>' }).raw(Buffer.alloc(100))),
+      'bad-text',
+    ],
   ])('%s has no facts', async (_, bytes, code) => {
     expect((await imageErrorOf(probeImage(fdOf(bytes)))).code).toBe(code);
   });
@@ -245,7 +368,10 @@ describe('what does not parse', () => {
   it('a compressed image has facts, and no look inside', async () => {
     const bytes = new ImageBuilder().header({ format: 5 }).raw(noisePage(1)).build();
     expect(await probeImage(fdOf(bytes))).toMatchObject({ format: 'zstd', headEnd: 0 });
-    expect(await imageErrorOf(reportImage(fdOf(bytes)))).toMatchObject({ code: 'unsupported-format', kind: 'refused' });
+    expect(await imageErrorOf(reportImage(fdOf(bytes)))).toMatchObject({
+      code: 'unsupported-format',
+      kind: 'refused',
+    });
   });
 
   it('every byte of the first stretch may be wrong without harm', async () => {
@@ -256,7 +382,12 @@ describe('what does not parse', () => {
       const path = join(directory, 'damaged');
       writeFileSync(path, damaged);
       const fd = openSync(path, 'r');
-      const outcome = await probeImage(fd).then(() => null, (error: unknown) => error).finally(() => closeSync(fd));
+      const outcome = await probeImage(fd)
+        .then(
+          () => null,
+          (error: unknown) => error,
+        )
+        .finally(() => closeSync(fd));
       if (outcome !== null) expect(outcome, `byte ${at}`).toBeInstanceOf(ImageError);
     }
   }, 180_000);
@@ -282,15 +413,19 @@ describe('trouble', () => {
     const stripes = session.pack(PAGE_CLASSES);
     await stripes.next();
     controller.abort(new Error('enough'));
-    await expect((async () => {
-      for await (const stripe of stripes) void stripe;
-    })()).rejects.toThrow('enough');
+    await expect(
+      (async () => {
+        for await (const stripe of stripes) void stripe;
+      })(),
+    ).rejects.toThrow('enough');
     await session.close();
     expect(readersRunning()).toBe(0);
   });
 
   it('an aborted signal starts nothing', async () => {
-    await expect(probeImage(fdOf(smallImage().bytes), { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+    await expect(
+      probeImage(fdOf(smallImage().bytes), { signal: AbortSignal.abort(new Error('enough')) }),
+    ).rejects.toThrow('enough');
     expect(readersRunning()).toBe(0);
   });
 

@@ -1,5 +1,19 @@
-/** The moment between image and stub: cut anywhere, the file is one of the two again (R17), and what an earlier offload stored is not given up for it. */
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+/**
+ * The moment between image and stub: cut anywhere, the file is one of the two again (R17), and what an
+ * earlier offload stored is not given up for it.
+ */
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
@@ -28,7 +42,8 @@ beforeEach(async () => {
 afterEach(() => fixture.dispose());
 
 const notes = (): string[] => (existsSync(changes) ? readdirSync(changes) : []);
-const snapshots = async (): Promise<string[]> => (await listSnapshots(fixture.store)).map(({ snapshot }) => snapshot);
+const snapshots = async (): Promise<string[]> =>
+  (await listSnapshots(fixture.store)).map(({ snapshot }) => snapshot);
 
 /** Works on the image by a descriptor, as all that changes it does. */
 async function withImage<T>(work: (file: ImageFile) => Promise<T>): Promise<T> {
@@ -73,8 +88,11 @@ describe('a power cut between image and stub', () => {
       overwrite(raw, 0);
       await withImage((file) => fixture.registry.changes.note(file, { offset, stub, image: whole }));
       overwrite(mixture(offset, stub, whole, choice), offset);
-      passedForWhole += await withImage(async (file) => (await probeImage(file.fd).catch(() => null))?.stubRecord === null ? 1 : 0);
-      if (choice % 2 === 0) expect(await fixture.offload(), String(choice)).toMatchObject({ alreadyStub: true, snapshot });
+      passedForWhole += await withImage(async (file) =>
+        (await probeImage(file.fd).catch(() => null))?.stubRecord === null ? 1 : 0,
+      );
+      if (choice % 2 === 0)
+        expect(await fixture.offload(), String(choice)).toMatchObject({ alreadyStub: true, snapshot });
       expect(await fixture.hydrate(), String(choice)).toMatchObject({ hydrated: true });
       expect(readFileSync(image).equals(raw), String(choice)).toBe(true);
       expect(notes()).toEqual([]);
@@ -84,7 +102,9 @@ describe('a power cut between image and stub', () => {
   });
 
   it('leaves alone what is neither side, and what is one of them', async () => {
-    const stub = Buffer.alloc(1000, 1), whole = raw.subarray(5000, 6000), other = Buffer.from(mixture(5000, stub, whole, 1));
+    const stub = Buffer.alloc(1000, 1),
+      whole = raw.subarray(5000, 6000),
+      other = Buffer.from(mixture(5000, stub, whole, 1));
     other[900] = (other[900] ?? 0) ^ 1;
     for (const found of [other, whole, stub]) {
       await withImage(async (file) => {
@@ -118,14 +138,20 @@ describe('a power cut between image and stub', () => {
   });
 });
 
-it('a hydration tells the store of the starts of its own guest, and leaves those of others to who comes later (R25)', async () => {
-  await fixture.offload();
-  const started = join(fixture.root, 'state', 'started'), own = join(started, UUID), other = join(started, `99999999${UUID.slice(8)}`);
-  mkdirSync(started);
-  for (const note of [own, other]) writeFileSync(note, '');
-  await expect(fixture.hydrate()).rejects.toThrow(/has been started since/);
-  expect(readdirSync(started)).toEqual([`99999999${UUID.slice(8)}`]);
-});
+it(
+  'a hydration tells the store of the starts of its own guest, and leaves those of others to who comes '
+    + 'later (R25)',
+  async () => {
+    await fixture.offload();
+    const started = join(fixture.root, 'state', 'started'),
+      own = join(started, UUID),
+      other = join(started, `99999999${UUID.slice(8)}`);
+    mkdirSync(started);
+    for (const note of [own, other]) writeFileSync(note, '');
+    await expect(fixture.hydrate()).rejects.toThrow(/has been started since/);
+    expect(readdirSync(started)).toEqual([`99999999${UUID.slice(8)}`]);
+  },
+);
 
 describe('what an earlier offload stored', () => {
   it('stays when its stub lies elsewhere by now, though the store was never told of a stub', async () => {
@@ -143,9 +169,22 @@ describe('what an earlier offload stored', () => {
   it('and was killed before there was a stub goes when there is another, not before', async () => {
     const { snapshot } = await fixture.offload({ keepLocal: true });
     const { dev, ino, ctimeNs } = await withImage((file) => file.identity());
-    const manifest = (await listSnapshots(fixture.store)).find((entry) => entry.condition === 'whole')?.manifest;
-    await fixture.registry.add({ image, snapshot, token: manifest!.token, domainUuid: manifest!.domain.uuid, managedSave: true, imageVersion: `${dev}:${ino}:${ctimeNs}` });
-    const failed = fixture.offload({ onStep: (step) => { if (step === 'packed') throw new Error('stopped'); } });
+    const manifest = (await listSnapshots(fixture.store)).find(
+      (entry) => entry.condition === 'whole',
+    )?.manifest;
+    await fixture.registry.add({
+      image,
+      snapshot,
+      token: manifest!.token,
+      domainUuid: manifest!.domain.uuid,
+      managedSave: true,
+      imageVersion: `${dev}:${ino}:${ctimeNs}`,
+    });
+    const failed = fixture.offload({
+      onStep: (step) => {
+        if (step === 'packed') throw new Error('stopped');
+      },
+    });
     await expect(failed).rejects.toThrow('stopped');
     expect(await snapshots()).toEqual([snapshot]);
     const { snapshot: next } = await fixture.offload();
@@ -156,9 +195,10 @@ describe('what an earlier offload stored', () => {
   it('is named in the error of an offload whose store fills up after the stub was made', async () => {
     const full = new Proxy(fixture.store, {
       get: (target, key) => {
-        if (key === 'createExclusive') return () => Promise.reject(new ParsError('no-space', 'no space left'));
+        if (key === 'createExclusive')
+          return () => Promise.reject(new ParsError('no-space', 'no space left'));
         const value: unknown = Reflect.get(target, key);
-        return typeof value === 'function' ? value.bind(target) as unknown : value;
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
       },
     });
     const error = await failure(fixture.offload({}, full), 'no-space');

@@ -1,4 +1,6 @@
-/** `pars report` on many images at once: the built program on small images, all its faces beside each other. */
+/**
+ * `pars report` on many images at once: the built program on small images, all its faces beside each other.
+ */
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +17,9 @@ let saves: string;
 function pars(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const all = [PROGRAM, 'report', ...args, '--config', join(directory, 'empty.yaml')];
   return new Promise((resolve) => {
-    execFile(process.execPath, all, (error, stdout, stderr) => resolve({ code: error ? Number(error.code) : 0, stdout, stderr }));
+    execFile(process.execPath, all, (error, stdout, stderr) =>
+      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    );
   });
 }
 
@@ -42,16 +46,35 @@ interface Report {
 
 interface Many {
   images: Report[];
-  total: { guests: number; failed: number; imageBytes: number; criticalBytes: number; expendableBytes: number; policies: Record<string, number> };
+  total: {
+    guests: number;
+    failed: number;
+    imageBytes: number;
+    criticalBytes: number;
+    expendableBytes: number;
+    policies: Record<string, number>;
+  };
 }
 
 describe('pars report on a directory', () => {
   it('says the same in lines, CSV and JSON; a broken image is a line and the exit code', async () => {
-    const [text, csv, json] = await Promise.all([pars(saves), pars('--all', '--save-dir', saves, '--csv'), pars(saves, '--json')]);
+    const [text, csv, json] = await Promise.all([
+      pars(saves),
+      pars('--all', '--save-dir', saves, '--csv'),
+      pars(saves, '--json'),
+    ]);
     expect([text.code, csv.code, json.code]).toEqual([5, 5, 5]);
     const { images, total } = JSON.parse(json.stdout) as Many;
-    expect(images.map(({ image, error }) => [image.path, error?.kind])).toEqual([[join(saves, 'a.save'), undefined], [join(saves, 'b.save'), 'corrupt'], [join(saves, 'c.save'), undefined]]);
-    expect(total).toMatchObject({ guests: 2, failed: 1, imageBytes: (images[0]?.image.bytes ?? NaN) + (images[2]?.image.bytes ?? NaN) });
+    expect(images.map(({ image, error }) => [image.path, error?.kind])).toEqual([
+      [join(saves, 'a.save'), undefined],
+      [join(saves, 'b.save'), 'corrupt'],
+      [join(saves, 'c.save'), undefined],
+    ]);
+    expect(total).toMatchObject({
+      guests: 2,
+      failed: 1,
+      imageBytes: (images[0]?.image.bytes ?? NaN) + (images[2]?.image.bytes ?? NaN),
+    });
 
     const rows = csv.stdout.trimEnd().split('\r\n');
     expect(rows).toHaveLength(4);
@@ -68,7 +91,8 @@ describe('pars report on a directory', () => {
     expect(lines).toHaveLength(5);
     expect(lines[2]).toMatch(/^not readable .*b\.save/);
     expect(lines[4]).toMatch(/^2 guests, 1 not readable/);
-    for (const bytes of [total.imageBytes, total.criticalBytes, total.policies['lean'] ?? NaN]) expect(lines[4]).toContain(formatBytes(bytes));
+    for (const bytes of [total.imageBytes, total.criticalBytes, total.policies['lean'] ?? NaN])
+      expect(lines[4]).toContain(formatBytes(bytes));
   }, 60_000);
 
   it('sets native storage beside the policies', async () => {
@@ -81,7 +105,10 @@ describe('pars report on a directory', () => {
   });
 
   it('wants to know what to look at', async () => {
-    expect(await pars()).toMatchObject({ code: 2, stderr: expect.stringMatching(/no image named[^]*--all/) as string });
+    expect(await pars()).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/no image named[^]*--all/) as string,
+    });
     expect(await pars(saves, '--csv', '--json')).toMatchObject({ code: 2 });
   });
 
@@ -89,12 +116,18 @@ describe('pars report on a directory', () => {
     const many = join(directory, 'twenty');
     mkdirSync(many);
     const whole = smallImage({ frames: 1200 }).bytes;
-    for (let i = 0; i < 20; i++) writeFileSync(join(many, `guest-${String(i).padStart(2, '0')}.save`), i === 7 ? whole.subarray(0, 90) : whole);
+    for (let i = 0; i < 20; i++)
+      writeFileSync(
+        join(many, `guest-${String(i).padStart(2, '0')}.save`),
+        i === 7 ? whole.subarray(0, 90) : whole,
+      );
     const { code, stdout } = await pars(many);
     expect(code).toBe(5);
     const lines = stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(22);
-    expect(lines.filter((line) => line.startsWith('not readable'))).toEqual([expect.stringContaining('guest-07.save')]);
+    expect(lines.filter((line) => line.startsWith('not readable'))).toEqual([
+      expect.stringContaining('guest-07.save'),
+    ]);
     expect(lines[21]).toMatch(/^19 guests, 1 not readable/);
   }, 60_000);
 });

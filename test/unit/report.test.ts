@@ -7,7 +7,12 @@ import { PAGE_CLASSES } from '../../src/page-classes.js';
 import { customPolicy, presetPolicy } from '../../src/policy/policy.js';
 import { type ReportFacts, reportOn } from '../../src/report/report.js';
 
-function pages(payloadPages: number, fillPages: number, zeroPages: number, compressedBytes?: number): ClassFacts {
+function pages(
+  payloadPages: number,
+  fillPages: number,
+  zeroPages: number,
+  compressedBytes?: number,
+): ClassFacts {
   const sample = compressedBytes === undefined ? null : { pages: 10, compressedBytes };
   return { pages: payloadPages + fillPages + zeroPages, payloadPages, fillPages, zeroPages, sample };
 }
@@ -15,21 +20,47 @@ function pages(payloadPages: number, fillPages: number, zeroPages: number, compr
 const KERNEL = { introspected: true, kernel: '6.1.0-56-amd64', reason: null };
 
 function facts(guest: InspectionFacts['guest'] = KERNEL): ReportFacts {
-  const classes = Object.fromEntries(PAGE_CLASSES.map((name) => [name, pages(0, 0, 0)])) as InspectionFacts['classes'];
+  const classes = Object.fromEntries(
+    PAGE_CLASSES.map((name) => [name, pages(0, 0, 0)]),
+  ) as InspectionFacts['classes'];
   classes.kernel = pages(250, 10, 40, 20480);
   classes.free = pages(100, 0, 400, 4096);
   classes['clean-cache'] = pages(200, 0, 0, 16384);
-  const domain = { name: 'web', uuid: '11111111-2222-3333-4444-555555555555', machine: 'pc-q35-7.2', memoryBytes: 4096000, disks: [], policy: null, optOut: false, acceptChangedDisks: false };
+  const domain = {
+    name: 'web',
+    uuid: '11111111-2222-3333-4444-555555555555',
+    machine: 'pc-q35-7.2',
+    memoryBytes: 4096000,
+    disks: [],
+    policy: null,
+    optOut: false,
+    acceptChangedDisks: false,
+  };
   return {
     path: '/save/web.save',
-    image: { bytes: 560 * 4096 + 5000, format: 'raw', wasRunning: true, streamOffset: 5000, domain, headEnd: 0, headDigest: null, stubRecord: null },
+    image: {
+      bytes: 560 * 4096 + 5000,
+      format: 'raw',
+      wasRunning: true,
+      streamOffset: 5000,
+      domain,
+      headEnd: 0,
+      headDigest: null,
+      stubRecord: null,
+    },
     inspection: {
       guest,
       ram: { pageSize: 4096, pages: 1000, zeroPages: 440 },
       classes,
       reasons: [],
       notes: [{ text: 'references held', pages: 12 }],
-      stream: { machine: 'pc-q35-7.2', payloadRecords: 560, zeroRecords: 440, repeatedRecords: 0, mappedBlocks: [] },
+      stream: {
+        machine: 'pc-q35-7.2',
+        payloadRecords: 560,
+        zeroRecords: 440,
+        repeatedRecords: 0,
+        mappedBlocks: [],
+      },
       recovery: { folios: 200, writes: 10 },
     },
   };
@@ -45,8 +76,20 @@ describe('the report', () => {
       policy: 'lean',
     });
     expect(Object.keys(report.classes)).toEqual([...PAGE_CLASSES]);
-    expect(report.classes.free).toEqual({ pages: 500, payloadPages: 100, fillPages: 0, zeroPages: 400, expendable: true, rawBytes: 409600, estimatedCompressedBytes: 40960 });
-    expect(report.classes.anon).toMatchObject({ expendable: false, rawBytes: 0, estimatedCompressedBytes: 0 });
+    expect(report.classes.free).toEqual({
+      pages: 500,
+      payloadPages: 100,
+      fillPages: 0,
+      zeroPages: 400,
+      expendable: true,
+      rawBytes: 409600,
+      estimatedCompressedBytes: 40960,
+    });
+    expect(report.classes.anon).toMatchObject({
+      expendable: false,
+      rawBytes: 0,
+      estimatedCompressedBytes: 0,
+    });
     expect(Object.keys(report.policies)).toEqual(['replicate-all', 'pars', 'lean', 'minimal']);
   });
 
@@ -54,7 +97,9 @@ describe('the report', () => {
     const { skeleton, classes, policies } = reportOn(facts(), presetPolicy('lean'));
     expect(skeleton.rawBytes).toBe(5000 + 10 * 8);
     const critical = classes.kernel.rawBytes + skeleton.rawBytes;
-    expect(policies['replicate-all']?.storedBytes).toBe(3 * (critical + classes.free.rawBytes + classes['clean-cache'].rawBytes));
+    expect(policies['replicate-all']?.storedBytes).toBe(
+      3 * (critical + classes.free.rawBytes + classes['clean-cache'].rawBytes),
+    );
     expect(policies['lean']?.storedBytes).toBe(3 * critical + classes['clean-cache'].rawBytes);
     expect(policies['minimal']?.storedBytes).toBe(3 * critical);
     expect(policies['replicate-all']?.savedVsReplicateAll).toBe(0);
@@ -68,17 +113,24 @@ describe('the report', () => {
     expect(text).toMatch(/lean .*~ .*configured/);
   });
 
-  it('shows a policy of one\'s own beside the presets', () => {
-    const report = reportOn(facts(), customPolicy({ base: 'lean', classes: { 'clean-cache': 2 }, force: false }));
+  it("shows a policy of one's own beside the presets", () => {
+    const report = reportOn(
+      facts(),
+      customPolicy({ base: 'lean', classes: { 'clean-cache': 2 }, force: false }),
+    );
     expect(report.policy).toBe('custom');
-    expect(report.policies['custom']?.storedBytes).toBe((report.policies['lean']?.storedBytes ?? 0) + 200 * 4096);
+    expect(report.policies['custom']?.storedBytes).toBe(
+      (report.policies['lean']?.storedBytes ?? 0) + 200 * 4096,
+    );
   });
 
   it('says why it did not look inside', () => {
     const guest = { introspected: false, kernel: null, reason: 'no vCPU runs a Linux kernel' };
     const report = reportOn(facts(guest), presetPolicy('lean'));
     expect(report.guest).toEqual(guest);
-    expect(renderReport(report, pc.createColors(false))).toContain('not introspected, so every page is critical: no vCPU runs a Linux kernel');
+    expect(renderReport(report, pc.createColors(false))).toContain(
+      'not introspected, so every page is critical: no vCPU runs a Linux kernel',
+    );
   });
 
   it('shows no escape sequence that a guest put into its names', () => {
@@ -98,10 +150,20 @@ describe('the report', () => {
 });
 
 describe('numbers for people', () => {
-  it.each([[0, '0 B'], [1023, '1023 B'], [1536, '1.5 KiB'], [4 * 2 ** 30, '4.0 GiB'], [2 ** 60, '1024.0 PiB']])('%i bytes: %s', (bytes, text) => {
+  it.each([
+    [0, '0 B'],
+    [1023, '1023 B'],
+    [1536, '1.5 KiB'],
+    [4 * 2 ** 30, '4.0 GiB'],
+    [2 ** 60, '1024.0 PiB'],
+  ])('%i bytes: %s', (bytes, text) => {
     expect(formatBytes(bytes)).toBe(text);
   });
-  it.each([[0.4, '0 s'], [75, '1 min 15 s'], [7260, '2 h 1 min']])('%d seconds: %s', (seconds, text) => {
+  it.each([
+    [0.4, '0 s'],
+    [75, '1 min 15 s'],
+    [7260, '2 h 1 min'],
+  ])('%d seconds: %s', (seconds, text) => {
     expect(formatDuration(seconds)).toBe(text);
   });
   it('counts and shares', () => {

@@ -16,12 +16,15 @@ afterEach(() => fixture.dispose());
 it('an image is restored to a file whatever became of the disks; those that changed are named', async () => {
   const disk = join(fixture.root, 'disk.img');
   writeFileSync(disk, Buffer.alloc(4096));
-  const devices = `<devices><disk type='file' device='disk'><source file='${disk}'/><target dev='vda'/></disk></devices></domain>`;
+  const devices =
+    `<devices><disk type='file' device='disk'><source file='${disk}'/><target `
+    + `dev='vda'/></disk></devices></domain>`;
   const { bytes } = smallImage({ xml: domainXml().replace('</domain>', devices) });
   writeFileSync(fixture.image, bytes);
   const { snapshot } = await fixture.offload();
 
-  const restoreAs = (name: string): ReturnType<typeof restoreToFile> => restoreToFile(fixture.store, snapshot, join(fixture.root, name), { force: false });
+  const restoreAs = (name: string): ReturnType<typeof restoreToFile> =>
+    restoreToFile(fixture.store, snapshot, join(fixture.root, name), { force: false });
   expect(await restoreAs('before')).toMatchObject({ changedDisks: [] });
   utimesSync(disk, new Date(0), new Date(0));
   const { image, changedDisks } = await restoreAs('after');

@@ -1,6 +1,19 @@
-/** The life of snapshots in a real local store: claims, takeovers, orphans, retention (R25, R27, R28), and disks that moved on (R26). */
+/**
+ * The life of snapshots in a real local store: claims, takeovers, orphans, retention (R25, R27, R28), and
+ * disks that moved on (R26).
+ */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -10,7 +23,13 @@ import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { prune, isOrphaned, type PrunePlace } from '../../src/lifecycle/prune.js';
 import { guardRemoval } from '../../src/lifecycle/removal.js';
 import { claimByForce, claimWaking, markState, takeOver } from '../../src/lifecycle/claims.js';
-import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, objectPath } from '../../src/snapshot/snapshots.js';
+import {
+  findSnapshot,
+  listSnapshots,
+  MANIFEST_NAME,
+  newSnapshotName,
+  objectPath,
+} from '../../src/snapshot/snapshots.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { encodeStub } from '../../src/image/stub.js';
 import { failure, put } from '../contract/store.js';
@@ -38,7 +57,10 @@ afterEach(async () => {
 });
 
 /** A snapshot of host A's managed save. */
-async function commit(changes: Partial<Manifest> = {}, image: Partial<Manifest['image']> = {}): Promise<Manifest> {
+async function commit(
+  changes: Partial<Manifest> = {},
+  image: Partial<Manifest['image']> = {},
+): Promise<Manifest> {
   const base = sampleManifest({ snapshot: newSnapshotName(GUEST), owner: A, ...changes });
   const manifest = { ...base, image: { ...base.image, path: join(saves, 'web.save'), ...image } };
   await put(fixture.store, objectPath(manifest.snapshot, 'skeleton.0'), Buffer.from('pages'), 3);
@@ -47,7 +69,15 @@ async function commit(changes: Partial<Manifest> = {}, image: Partial<Manifest['
 }
 
 function writeStub({ token, snapshot, image, domain }: Manifest): void {
-  const record = encodeStub({ token, domainUuid: domain.uuid, imageBytes: image.bytes, offset: image.headEnd, headDigest: 'c'.repeat(64), snapshot, storeUrl: 'local:/a' });
+  const record = encodeStub({
+    token,
+    domainUuid: domain.uuid,
+    imageBytes: image.bytes,
+    offset: image.headEnd,
+    headDigest: 'c'.repeat(64),
+    snapshot,
+    storeUrl: 'local:/a',
+  });
   writeFileSync(image.path, Buffer.concat([Buffer.alloc(image.headEnd), record]));
 }
 
@@ -59,7 +89,12 @@ function backdate(name: string, ms: number): void {
 
 function place(retention: Partial<PrunePlace['retention']> = {}, host = A): PrunePlace {
   const defaults = { keepLast: null, maxAgeMs: null, consumedMs: 7 * DAY, orphanGraceMs: 7 * DAY };
-  return { store: fixture.store, host, registry: new StubRegistry(join(root, 'state')), retention: { ...defaults, ...retention } };
+  return {
+    store: fixture.store,
+    host,
+    registry: new StubRegistry(join(root, 'state')),
+    retention: { ...defaults, ...retention },
+  };
 }
 
 /** The store, with something that happens when the first snapshot has been removed. */
@@ -74,7 +109,11 @@ function withFirstRemoval(meanwhile: () => Promise<void>): LocalFixture['store']
   return new Proxy(fixture.store, {
     get: (target, key) => {
       const member: unknown = Reflect.get(target, key);
-      return key === 'remove' ? remove : typeof member === 'function' ? (member as (...args: unknown[]) => unknown).bind(target) : member;
+      return key === 'remove'
+        ? remove
+        : typeof member === 'function'
+          ? (member as (...args: unknown[]) => unknown).bind(target)
+          : member;
     },
   });
 }
@@ -84,7 +123,7 @@ async function names(): Promise<string[]> {
 }
 
 describe('claims (R27)', () => {
-  it('are the same host\'s again, and nobody else\'s, who hears whose and since when', async () => {
+  it("are the same host's again, and nobody else's, who hears whose and since when", async () => {
     const manifest = await commit();
     await claimWaking(fixture.store, manifest, A);
     await claimWaking(fixture.store, manifest, A);
@@ -95,19 +134,30 @@ describe('claims (R27)', () => {
 
   it('are won by exactly one of many hosts that come at once', async () => {
     const manifest = await commit();
-    const hosts = Array.from({ length: 8 }, (_, i) => ({ machineId: String(i).repeat(32), host: `host-${i}` }));
-    const results = await Promise.allSettled(hosts.map((host) => claimWaking(fixture.reopen(), manifest, host)));
+    const hosts = Array.from({ length: 8 }, (_, i) => ({
+      machineId: String(i).repeat(32),
+      host: `host-${i}`,
+    }));
+    const results = await Promise.allSettled(
+      hosts.map((host) => claimWaking(fixture.reopen(), manifest, host)),
+    );
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   });
 
   it('go over by a takeover, and back by another', async () => {
     const manifest = await commit();
     await claimWaking(fixture.store, manifest, A);
-    expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({ taken: true, before: { machineId: A.machineId, since: expect.any(String) as string } });
+    expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({
+      taken: true,
+      before: { machineId: A.machineId, since: expect.any(String) as string },
+    });
     await claimWaking(fixture.store, manifest, B);
     await failure(claimWaking(fixture.store, manifest, A), 'refused');
     expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({ taken: false });
-    expect(await takeOver(fixture.store, manifest.snapshot, A)).toMatchObject({ taken: true, before: { machineId: B.machineId } });
+    expect(await takeOver(fixture.store, manifest.snapshot, A)).toMatchObject({
+      taken: true,
+      before: { machineId: B.machineId },
+    });
     await claimWaking(fixture.store, manifest, A);
     await failure(claimWaking(fixture.store, manifest, B), 'refused');
   });
@@ -117,8 +167,13 @@ describe('claims (R27)', () => {
     await claimWaking(fixture.store, manifest, A);
     await claimByForce(fixture.store, manifest, B);
     await claimByForce(fixture.store, manifest, B);
-    expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('state-'))).toEqual(['state-takeover-1', 'state-waking']);
-    for (const host of [A, C]) expect((await failure(claimWaking(fixture.store, manifest, host), 'refused')).message).toContain('host-b');
+    expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('state-'))).toEqual(
+      ['state-takeover-1', 'state-waking'],
+    );
+    for (const host of [A, C])
+      expect((await failure(claimWaking(fixture.store, manifest, host), 'refused')).message).toContain(
+        'host-b',
+      );
     await markState(fixture.store, manifest, 'consumed', B);
     await claimByForce(fixture.store, manifest, C);
   });
@@ -151,7 +206,10 @@ describe('prune (R28)', () => {
     await markState(fixture.store, manifest, 'consumed', A);
     expect((await prune(place(), { yes: true })).removed).toEqual([]);
     backdate(objectPath(manifest.snapshot, 'state-consumed'), 8 * DAY);
-    expect(await prune(place(), { yes: false })).toMatchObject({ verdicts: [{ reason: 'consumed', dueInMs: 0 }], removed: [] });
+    expect(await prune(place(), { yes: false })).toMatchObject({
+      verdicts: [{ reason: 'consumed', dueInMs: 0 }],
+      removed: [],
+    });
     expect(await names()).toEqual([manifest.snapshot]);
     expect((await prune(place({}, B), { yes: true })).removed).toEqual([]);
     expect((await prune(place(), { yes: true })).removed).toEqual([manifest.snapshot]);
@@ -163,7 +221,9 @@ describe('prune (R28)', () => {
     await markState(fixture.store, manifest, 'stubbed', A);
     backdate(objectPath(manifest.snapshot, MANIFEST_NAME), 99 * DAY);
     expect(await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place())).toBe(true);
-    expect((await prune(place(), { yes: true })).verdicts).toMatchObject([{ reason: 'orphan', dueInMs: expect.closeTo(7 * DAY, -5) as number }]);
+    expect((await prune(place(), { yes: true })).verdicts).toMatchObject([
+      { reason: 'orphan', dueInMs: expect.closeTo(7 * DAY, -5) as number },
+    ]);
     backdate(objectPath(manifest.snapshot, 'state-orphan'), 8 * DAY);
     writeStub(manifest);
     expect((await prune(place(), { yes: true })).verdicts).toEqual([]);
@@ -173,49 +233,79 @@ describe('prune (R28)', () => {
     expect((await prune(place(), { yes: true })).removed).toEqual([manifest.snapshot]);
   });
 
-  it('never takes what a stub needs, wherever this host has met it; nor a file of virsh save; nor with the saves not mounted', async () => {
-    const stubbed = await commit({ token: '1'.repeat(32) });
-    writeStub(stubbed);
-    const moved = await commit({ token: '2'.repeat(32) }, { path: join(saves, 'moved.save') });
-    const now = join(root, 'elsewhere.save');
-    writeStub({ ...moved, image: { ...moved.image, path: now } });
-    await place().registry.add({ image: now, snapshot: moved.snapshot, token: moved.token, domainUuid: GUEST, managedSave: true });
-    const byHand = await commit({ token: '3'.repeat(32) }, { path: join(saves, 'by-hand'), managedSave: false });
-    const unmounted = await commit({ token: '4'.repeat(32) }, { path: join(root, 'none', 'web.save') });
-    const all = [stubbed, moved, byHand, unmounted];
-    for (const manifest of all) await markState(fixture.store, manifest, 'stubbed', A);
-    expect((await prune(place({ orphanGraceMs: 0, keepLast: 1, maxAgeMs: 0 }), { yes: true })).removed).toEqual([]);
-    expect(await names()).toHaveLength(all.length);
-    const refusal = await failure(guardRemoval(await findSnapshot(fixture.store, moved.snapshot), place(), { force: false }), 'refused');
-    expect(refusal.message, 'rm looks there too').toContain(`${now} is a stub`);
-  });
+  it(
+    'never takes what a stub needs, wherever this host has met it; nor a file of virsh save; nor with '
+      + 'the saves not mounted',
+    async () => {
+      const stubbed = await commit({ token: '1'.repeat(32) });
+      writeStub(stubbed);
+      const moved = await commit({ token: '2'.repeat(32) }, { path: join(saves, 'moved.save') });
+      const now = join(root, 'elsewhere.save');
+      writeStub({ ...moved, image: { ...moved.image, path: now } });
+      await place().registry.add({
+        image: now,
+        snapshot: moved.snapshot,
+        token: moved.token,
+        domainUuid: GUEST,
+        managedSave: true,
+      });
+      const byHand = await commit(
+        { token: '3'.repeat(32) },
+        { path: join(saves, 'by-hand'), managedSave: false },
+      );
+      const unmounted = await commit({ token: '4'.repeat(32) }, { path: join(root, 'none', 'web.save') });
+      const all = [stubbed, moved, byHand, unmounted];
+      for (const manifest of all) await markState(fixture.store, manifest, 'stubbed', A);
+      expect(
+        (await prune(place({ orphanGraceMs: 0, keepLast: 1, maxAgeMs: 0 }), { yes: true })).removed,
+      ).toEqual([]);
+      expect(await names()).toHaveLength(all.length);
+      const refusal = await failure(
+        guardRemoval(await findSnapshot(fixture.store, moved.snapshot), place(), { force: false }),
+        'refused',
+      );
+      expect(refusal.message, 'rm looks there too').toContain(`${now} is a stub`);
+    },
+  );
 
-  it('leaves a woken snapshot whose image stands there whole, as list does, and calls it an orphan when the image is gone or of another save', async () => {
-    const manifest = await commit();
-    for (const state of ['stubbed', 'waking'] as const) await markState(fixture.store, manifest, state, A);
-    const opinions = async (): Promise<[list: boolean, prune: string | undefined]> => {
-      const { verdicts } = await prune(place(), { yes: false });
-      return [await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place()), verdicts[0]?.reason];
-    };
-    writeFileSync(manifest.image.path, Buffer.alloc(manifest.image.headEnd + 4096));
-    expect(await opinions()).toEqual([false, undefined]);
-    writeStub({ ...manifest, token: 'e'.repeat(32) });
-    expect(await opinions()).toEqual([true, 'orphan']);
-    rmSync(manifest.image.path);
-    expect(await opinions()).toEqual([true, 'orphan']);
-  });
+  it(
+    'leaves a woken snapshot whose image stands there whole, as list does, and calls it an orphan when '
+      + 'the image is gone or of another save',
+    async () => {
+      const manifest = await commit();
+      for (const state of ['stubbed', 'waking'] as const) await markState(fixture.store, manifest, state, A);
+      const opinions = async (): Promise<[list: boolean, prune: string | undefined]> => {
+        const { verdicts } = await prune(place(), { yes: false });
+        return [
+          await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place()),
+          verdicts[0]?.reason,
+        ];
+      };
+      writeFileSync(manifest.image.path, Buffer.alloc(manifest.image.headEnd + 4096));
+      expect(await opinions()).toEqual([false, undefined]);
+      writeStub({ ...manifest, token: 'e'.repeat(32) });
+      expect(await opinions()).toEqual([true, 'orphan']);
+      rmSync(manifest.image.path);
+      expect(await opinions()).toEqual([true, 'orphan']);
+    },
+  );
 
   it('keeps the last copies of a guest, and the young', async () => {
     const copies = [];
     for (let i = 1; i <= 4; i++) copies.push(await commit({ sequence: i, token: String(i).repeat(32) }));
     backdate(objectPath(copies[0]!.snapshot, MANIFEST_NAME), 30 * DAY);
     expect((await prune(place(), { yes: true })).removed).toEqual([]);
-    expect((await prune(place({ keepLast: 2, maxAgeMs: 10 * DAY }), { yes: true })).removed).toEqual([copies[0]!.snapshot]);
+    expect((await prune(place({ keepLast: 2, maxAgeMs: 10 * DAY }), { yes: true })).removed).toEqual([
+      copies[0]!.snapshot,
+    ]);
     expect((await prune(place({ keepLast: 2 }), { yes: true })).removed).toEqual([copies[1]!.snapshot]);
   });
 
   it('judges each once more before it goes: what was taken over or committed meanwhile stays', async () => {
-    const [first, taken] = [await commit({ token: '1'.repeat(32), sequence: 1 }), await commit({ token: '2'.repeat(32), sequence: 2 })];
+    const [first, taken] = [
+      await commit({ token: '1'.repeat(32), sequence: 1 }),
+      await commit({ token: '2'.repeat(32), sequence: 2 }),
+    ];
     const other = '99999999-2222-3333-4444-555555555555';
     const late = sampleManifest({ snapshot: newSnapshotName(other), owner: B });
     await put(fixture.store, objectPath(late.snapshot, 'skeleton.0'), Buffer.from('x'), 3);
@@ -226,7 +316,10 @@ describe('prune (R28)', () => {
       await takeOver(fixture.store, taken.snapshot, B);
       await put(fixture.store, objectPath(late.snapshot, MANIFEST_NAME), encodeManifest(late), 3);
     };
-    const { removed, verdicts } = await prune({ ...strict, store: withFirstRemoval(meanwhile) }, { yes: true });
+    const { removed, verdicts } = await prune(
+      { ...strict, store: withFirstRemoval(meanwhile) },
+      { yes: true },
+    );
     expect(removed).toEqual([first.snapshot]);
     expect(verdicts.map(({ snapshot }) => snapshot)).toEqual([first.snapshot]);
     expect((await names()).sort()).toEqual([taken.snapshot, late.snapshot].sort());
@@ -239,7 +332,13 @@ describe('prune (R28)', () => {
       backdate(objectPath(snapshot, 'skeleton.0'), 8 * DAY);
     }
     const away = `${fixture.directories[2]!}.away`;
-    await failure(prune({ ...place(), store: withFirstRemoval(async () => renameSync(fixture.directories[2]!, away)) }, { yes: true }), 'unreachable');
+    await failure(
+      prune(
+        { ...place(), store: withFirstRemoval(async () => renameSync(fixture.directories[2]!, away)) },
+        { yes: true },
+      ),
+      'unreachable',
+    );
     renameSync(away, fixture.directories[2]!);
     const left = await names();
     expect(left).toHaveLength(1);
@@ -273,9 +372,16 @@ describe('prune (R28)', () => {
 });
 
 it('an upload in its first pack is not pruned, however short the grace', async () => {
-  const writer = await fixture.store.create(objectPath(newSnapshotName(GUEST), 'skeleton.0'), { copies: 3, critical: true });
+  const writer = await fixture.store.create(objectPath(newSnapshotName(GUEST), 'skeleton.0'), {
+    copies: 3,
+    critical: true,
+  });
   await writer.write(Buffer.from('x'));
-  expect(await prune({ ...place({ orphanGraceMs: 60_000 }) }, { yes: true })).toEqual({ verdicts: [], removed: [], leftovers: 0 });
+  expect(await prune({ ...place({ orphanGraceMs: 60_000 }) }, { yes: true })).toEqual({
+    verdicts: [],
+    removed: [],
+    leftovers: 0,
+  });
   expect(await writer.close()).toMatchObject({ copies: 3 });
 });
 
@@ -289,13 +395,22 @@ describe('disks that moved on (R26)', () => {
     utimesSync(disk, stamp, stamp);
   });
 
-  const record = (readOnly = false): ReturnType<typeof recordDisks> => recordDisks([{ target: 'vda', source: disk, format: 'raw', readOnly }]);
+  const record = (readOnly = false): ReturnType<typeof recordDisks> =>
+    recordDisks([{ target: 'vda', source: disk, format: 'raw', readOnly }]);
 
   it.each<[how: string, change: () => void, says: RegExp]>([
     ['touched', () => utimesSync(disk, new Date(), new Date()), /last written 2026-11-25T10:00:00.000Z/],
-    ['resized', () => (truncateSync(disk, 8192), utimesSync(disk, stamp, stamp)), /was 4096 bytes long, and is 8192/],
+    [
+      'resized',
+      () => (truncateSync(disk, 8192), utimesSync(disk, stamp, stamp)),
+      /was 4096 bytes long, and is 8192/,
+    ],
     ['moved away', () => renameSync(disk, `${disk}.old`), /is not there/],
-    ['replaced by a copy with the same time', () => (cpSync(disk, `${disk}.new`, { preserveTimestamps: true }), renameSync(`${disk}.new`, disk)), /was replaced by another file/],
+    [
+      'replaced by a copy with the same time',
+      () => (cpSync(disk, `${disk}.new`, { preserveTimestamps: true }), renameSync(`${disk}.new`, disk)),
+      /was replaced by another file/,
+    ],
   ])('are named when %s', async (_, change, says) => {
     const recorded = await record();
     await checkDisks(recorded);
@@ -307,8 +422,10 @@ describe('disks that moved on (R26)', () => {
   });
 
   describe('in qcow2', () => {
-    const qcow2 = (...args: string[]): void => void execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...args], { cwd: root });
-    const recordQcow2 = (name: string): ReturnType<typeof recordDisks> => recordDisks([{ target: 'vda', source: join(root, name), format: 'qcow2', readOnly: false }]);
+    const qcow2 = (...args: string[]): void =>
+      void execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...args], { cwd: root });
+    const recordQcow2 = (name: string): ReturnType<typeof recordDisks> =>
+      recordDisks([{ target: 'vda', source: join(root, name), format: 'qcow2', readOnly: false }]);
 
     beforeEach(() => {
       qcow2('-b', disk, '-F', 'raw', 'middle');
@@ -320,7 +437,11 @@ describe('disks that moved on (R26)', () => {
       expect(recorded?.below?.map(({ source }) => source)).toEqual([join(root, 'middle'), disk]);
     });
 
-    it.each([['the disk', 'top'], ['its backing file', 'middle'], ["that one's backing file", 'disk.img']])('are named when %s is touched', async (_, name) => {
+    it.each([
+      ['the disk', 'top'],
+      ['its backing file', 'middle'],
+      ["that one's backing file", 'disk.img'],
+    ])('are named when %s is touched', async (_, name) => {
       const recorded = await recordQcow2('top');
       await checkDisks(recorded);
       utimesSync(join(root, name), new Date(0), new Date(0));
@@ -331,34 +452,48 @@ describe('disks that moved on (R26)', () => {
       qcow2('-o', 'data_file=clusters,data_file_raw=on', 'outer', '1M');
       const recorded = await recordQcow2('outer');
       utimesSync(join(root, 'clusters'), new Date(0), new Date(0));
-      expect((await failure(checkDisks(recorded), 'refused')).message).toContain('clusters, below vda, was last written');
+      expect((await failure(checkDisks(recorded), 'refused')).message).toContain(
+        'clusters, below vda, was last written',
+      );
     });
 
-    it('are followed no further than their images say: not by what a raw one holds, not in circles, not over the network', async () => {
-      const raw = await recordDisks([{ target: 'vda', source: join(root, 'top'), format: 'raw', readOnly: false }]);
-      expect(raw[0]?.below).toBeUndefined();
-      cpSync(join(root, 'top'), disk);
-      expect((await recordQcow2('top'))[0]?.below).toHaveLength(2);
-      qcow2('-u', '-b', 'there', '-F', 'qcow2', 'here', '1M');
-      qcow2('-u', '-b', 'here', '-F', 'qcow2', 'there', '1M');
-      expect((await recordQcow2('here'))[0]?.below).toHaveLength(1);
-      qcow2('-u', '-b', 'nbd://localhost/disk', '-F', 'raw', 'remote', '1M');
-      expect((await recordQcow2('remote'))[0]?.below).toBeUndefined();
-      writeFileSync(join(root, 'cut'), readFileSync(join(root, 'top')).subarray(0, 110));
-      expect((await recordQcow2('cut'))[0]?.below).toBeUndefined();
-    });
+    it(
+      'are followed no further than their images say: not by what a raw one holds, not in circles, not '
+        + 'over the network',
+      async () => {
+        const raw = await recordDisks([
+          { target: 'vda', source: join(root, 'top'), format: 'raw', readOnly: false },
+        ]);
+        expect(raw[0]?.below).toBeUndefined();
+        cpSync(join(root, 'top'), disk);
+        expect((await recordQcow2('top'))[0]?.below).toHaveLength(2);
+        qcow2('-u', '-b', 'there', '-F', 'qcow2', 'here', '1M');
+        qcow2('-u', '-b', 'here', '-F', 'qcow2', 'there', '1M');
+        expect((await recordQcow2('here'))[0]?.below).toHaveLength(1);
+        qcow2('-u', '-b', 'nbd://localhost/disk', '-F', 'raw', 'remote', '1M');
+        expect((await recordQcow2('remote'))[0]?.below).toBeUndefined();
+        writeFileSync(join(root, 'cut'), readFileSync(join(root, 'top')).subarray(0, 110));
+        expect((await recordQcow2('cut'))[0]?.below).toBeUndefined();
+      },
+    );
   });
 
   it.skipIf(process.getuid?.() !== 0)('are named when a block device has another size', async () => {
     const device = execFileSync('losetup', ['--show', '-f', disk], { encoding: 'utf8' }).trim();
     try {
       const recorded = await recordDisks([{ target: 'vda', source: device, format: 'raw', readOnly: false }]);
-      expect(recorded[0]).toMatchObject({ bytes: 4096, mtimeNs: null, identity: expect.stringContaining('device') });
+      expect(recorded[0]).toMatchObject({
+        bytes: 4096,
+        mtimeNs: null,
+        identity: expect.stringContaining('device'),
+      });
       utimesSync(device, new Date(0), new Date(0));
       await checkDisks(recorded);
       truncateSync(disk, 8192);
       execFileSync('losetup', ['-c', device]);
-      expect((await failure(checkDisks(recorded), 'refused')).message).toContain('was 4096 bytes long, and is 8192');
+      expect((await failure(checkDisks(recorded), 'refused')).message).toContain(
+        'was 4096 bytes long, and is 8192',
+      );
     } finally {
       execFileSync('losetup', ['-d', device]);
     }

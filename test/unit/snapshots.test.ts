@@ -6,7 +6,19 @@ import type { Manifest } from '../../src/snapshot/manifest.js';
 import { decodeManifest, encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { guardRemoval, isStubOf } from '../../src/lifecycle/removal.js';
-import { findSnapshot, listSnapshots, MANIFEST_NAME, newSnapshotName, nextSequence, objectPath, readManifest, readState, removeSnapshot, resolveSnapshot, stateObject } from '../../src/snapshot/snapshots.js';
+import {
+  findSnapshot,
+  listSnapshots,
+  MANIFEST_NAME,
+  newSnapshotName,
+  nextSequence,
+  objectPath,
+  readManifest,
+  readState,
+  removeSnapshot,
+  resolveSnapshot,
+  stateObject,
+} from '../../src/snapshot/snapshots.js';
 import type { Store } from '../../src/stores/store.js';
 import { encodeStub } from '../../src/image/stub.js';
 import { failure, put } from '../contract/store.js';
@@ -33,7 +45,9 @@ async function commit(changes: Partial<Manifest> = {}): Promise<Manifest> {
 
 describe('names (R23)', () => {
   it('are UUID, UTC time and random digits', () => {
-    expect(newSnapshotName(GUEST.toUpperCase(), new Date('2026-11-23T09:30:00.123Z'))).toMatch(new RegExp(`^${GUEST}/20261123T093000Z-[0-9a-f]{8}$`));
+    expect(newSnapshotName(GUEST.toUpperCase(), new Date('2026-11-23T09:30:00.123Z'))).toMatch(
+      new RegExp(`^${GUEST}/20261123T093000Z-[0-9a-f]{8}$`),
+    );
   });
 
   it.each([EVIL_NAME, '..', '', '../../etc', `${GUEST}/..`])('are never made of %j', (text) => {
@@ -57,7 +71,10 @@ describe('manifests', () => {
 
   it('of a newer format are refused by name', () => {
     expect(() => decodeManifest(encode({ format: 4, anything: 'else' }), manifest.snapshot)).toThrow(
-      expect.objectContaining({ kind: 'refused', message: expect.stringContaining('format 4') as string }) as Error,
+      expect.objectContaining({
+        kind: 'refused',
+        message: expect.stringContaining('format 4') as string,
+      }) as Error,
     );
   });
 
@@ -72,7 +89,9 @@ describe('manifests', () => {
     ['a class missing', encode({ classes: { kernel: manifest.classes.kernel } })],
     ['an endless name', encode({ domain: { uuid: GUEST, name: 'x'.repeat(5000) } })],
   ])('that are damaged are corrupt: %s', (_, data) => {
-    expect(() => decodeManifest(data, manifest.snapshot)).toThrow(expect.objectContaining({ kind: 'corrupt' }) as Error);
+    expect(() => decodeManifest(data, manifest.snapshot)).toThrow(
+      expect.objectContaining({ kind: 'corrupt' }) as Error,
+    );
   });
 });
 
@@ -81,7 +100,11 @@ describe('snapshots in a store', () => {
     const later = await commit({ sequence: 1, snapshot: `${GUEST}/20300101T000000Z-00000001` });
     const earlier = await commit({ sequence: 2, snapshot: `${GUEST}/20200101T000000Z-00000002` });
     const other = await commit({ sequence: 7, domain: { uuid: OTHER, name: 'other' } });
-    expect((await listSnapshots(store)).map(({ snapshot }) => snapshot)).toEqual([later.snapshot, earlier.snapshot, other.snapshot]);
+    expect((await listSnapshots(store)).map(({ snapshot }) => snapshot)).toEqual([
+      later.snapshot,
+      earlier.snapshot,
+      other.snapshot,
+    ]);
     expect(await listSnapshots(store, OTHER)).toHaveLength(1);
     expect(await nextSequence(store, GUEST)).toBe(3);
     expect(await nextSequence(store, '00000000-0000-0000-0000-000000000000')).toBe(1);
@@ -131,7 +154,10 @@ describe('snapshots in a store', () => {
     const { snapshot } = await commit();
     const removed: string[] = [];
     const watched = new Proxy(store, {
-      get: (target, key) => (key === 'remove' ? (name: string) => (removed.push(name), target.remove(name)) : Reflect.get(target, key).bind(target)),
+      get: (target, key) =>
+        key === 'remove'
+          ? (name: string) => (removed.push(name), target.remove(name))
+          : Reflect.get(target, key).bind(target),
     });
     await removeSnapshot(watched, snapshot);
     expect(removed).toEqual([`${snapshot}/${MANIFEST_NAME}`, snapshot]);
@@ -142,23 +168,40 @@ describe('snapshots in a store', () => {
 describe('removal (R27)', () => {
   const owner = { machineId: 'b'.repeat(32), host: 'host-b' };
   const stranger = { machineId: 'c'.repeat(32), host: 'host-c' };
-  const entry = { condition: 'whole', state: 'stubbed', snapshot: sampleManifest().snapshot, manifest: sampleManifest() } as const;
+  const entry = {
+    condition: 'whole',
+    state: 'stubbed',
+    snapshot: sampleManifest().snapshot,
+    manifest: sampleManifest(),
+  } as const;
   const registry = new StubRegistry('/nowhere');
   const never = async (): Promise<boolean> => false;
   const always = async (): Promise<boolean> => true;
 
-  it('is the owner\'s', async () => {
+  it("is the owner's", async () => {
     await guardRemoval(entry, { host: owner, registry }, { force: false }, never);
-    const error = await failure(guardRemoval(entry, { host: stranger, registry }, { force: false }, never), 'refused');
+    const error = await failure(
+      guardRemoval(entry, { host: stranger, registry }, { force: false }, never),
+      'refused',
+    );
     expect(error.hint).toContain(`--force --owner ${owner.machineId}`);
     await failure(guardRemoval(entry, { host: stranger, registry }, { force: true }, never), 'refused');
-    await failure(guardRemoval(entry, { host: stranger, registry }, { force: true, owner: stranger.machineId }, never), 'refused');
-    await failure(guardRemoval(entry, { host: stranger, registry }, { force: false, owner: owner.machineId }, never), 'refused');
+    await failure(
+      guardRemoval(entry, { host: stranger, registry }, { force: true, owner: stranger.machineId }, never),
+      'refused',
+    );
+    await failure(
+      guardRemoval(entry, { host: stranger, registry }, { force: false, owner: owner.machineId }, never),
+      'refused',
+    );
     await guardRemoval(entry, { host: stranger, registry }, { force: true, owner: owner.machineId }, never);
   });
 
   it('waits for the stub that needs it', async () => {
-    expect((await failure(guardRemoval(entry, { host: owner, registry }, { force: false }, always), 'refused')).message).toContain('/nowhere/web.save is a stub');
+    expect(
+      (await failure(guardRemoval(entry, { host: owner, registry }, { force: false }, always), 'refused'))
+        .message,
+    ).toContain('/nowhere/web.save is a stub');
     await guardRemoval(entry, { host: owner, registry }, { force: true }, always);
   });
 
@@ -172,7 +215,15 @@ describe('removal (R27)', () => {
     const directory = mkdtempSync(join(tmpdir(), 'pars-stub-'));
     const path = join(directory, 'web.save');
     const { token, snapshot } = sampleManifest();
-    const record = encodeStub({ token, domainUuid: GUEST, imageBytes: 1 << 20, offset: 4096, headDigest: 'c'.repeat(64), snapshot, storeUrl: 'local:/a' });
+    const record = encodeStub({
+      token,
+      domainUuid: GUEST,
+      imageBytes: 1 << 20,
+      offset: 4096,
+      headDigest: 'c'.repeat(64),
+      snapshot,
+      storeUrl: 'local:/a',
+    });
     writeFileSync(path, Buffer.concat([Buffer.alloc(4096), record]));
     expect(await isStubOf(path, 4096, token)).toBe(true);
     expect(await isStubOf(path, 0, token)).toBe(false);

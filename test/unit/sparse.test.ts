@@ -1,5 +1,16 @@
-/** Images saved as sparse (QEMU's mapped-ram): reported on, offloaded, and refilled to the same bytes and holes; of lost pages no bit is left. */
-import { closeSync, ftruncateSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+/**
+ * Images saved as sparse (QEMU's mapped-ram): reported on, offloaded, and refilled to the same bytes and
+ * holes; of lost pages no bit is left.
+ */
+import {
+  closeSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { restore } from '../../src/lifecycle/restore.js';
@@ -12,7 +23,15 @@ import { MappedSink } from '../../src/snapshot/mapped-sink.js';
 import { decodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { encodeManifest, readManifest } from '../../src/snapshot/snapshots.js';
 import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
-import { HOLE, ImageBuilder, noisePage, PAGE, smallImage, sparseImage, STUB_MAGIC } from '../support/image-builder.js';
+import {
+  HOLE,
+  ImageBuilder,
+  noisePage,
+  PAGE,
+  smallImage,
+  sparseImage,
+  STUB_MAGIC,
+} from '../support/image-builder.js';
 import { imageFixture, type ImageFixture } from '../support/image-fixture.js';
 
 const { bytes: sparse, streamOffset } = sparseImage();
@@ -44,18 +63,26 @@ function allocated(path: string): number {
 
 describe('a sparse image', () => {
   it('becomes a stub that is no stream, and the same bytes in the same inode again, holes too', async () => {
-    const { ino } = statSync(image), before = allocated(image);
+    const { ino } = statSync(image),
+      before = allocated(image);
     const done = await fixture.offload();
     expect(done).toMatchObject({ stub: true, imageBytes: sparse.length });
     expect(done.freedBytes).toBeGreaterThan(before - (64 << 10));
     const stub = readFileSync(image);
     expect(stub.length).toBe(sparse.length);
-    expect(stub.subarray(0, streamOffset).equals(sparse.subarray(0, streamOffset)), 'header and XML stay').toBe(true);
+    expect(
+      stub.subarray(0, streamOffset).equals(sparse.subarray(0, streamOffset)),
+      'header and XML stay',
+    ).toBe(true);
     expect(stub.subarray(streamOffset, streamOffset + 8).equals(STUB_MAGIC), 'in place of QEVM').toBe(true);
     expect(allocated(image)).toBeLessThan(64 << 10);
     await expect(lookInside(image)).rejects.toBeInstanceOf(StubFound);
     expect(await fixture.offload(), 'again').toMatchObject({ alreadyStub: true });
-    expect(await fixture.hydrate()).toMatchObject({ hydrated: true, bytes: sparse.length, losses: { byPolicy: 0, unexpected: 0 } });
+    expect(await fixture.hydrate()).toMatchObject({
+      hydrated: true,
+      bytes: sparse.length,
+      losses: { byPolicy: 0, unexpected: 0 },
+    });
     expect(statSync(image)).toMatchObject({ ino, size: sparse.length });
     expect(readFileSync(image).equals(sparse)).toBe(true);
     expect(allocated(image), 'what was a hole').toBeLessThan(before + (64 << 10));
@@ -64,27 +91,48 @@ describe('a sparse image', () => {
   it('is hydrated to the same bytes over what a killed hydration has left', async () => {
     await fixture.offload();
     const fd = openSync(image, 'r+');
-    for (let at = streamOffset + 5000; at < sparse.length - 9000; at += 100_000) writeSync(fd, Buffer.alloc(9000, 0xee), 0, 9000, at);
+    for (let at = streamOffset + 5000; at < sparse.length - 9000; at += 100_000)
+      writeSync(fd, Buffer.alloc(9000, 0xee), 0, 9000, at);
     closeSync(fd);
     await fixture.hydrate();
     expect(readFileSync(image).equals(sparse)).toBe(true);
   });
 
   it('is reported on like the same memory saved raw', async () => {
-    const pages = new Map<number, Buffer>(), raw = new ImageBuilder().header().ramStart({ 'pc.ram': 6000 * PAGE }).part();
+    const pages = new Map<number, Buffer>(),
+      raw = new ImageBuilder()
+        .header()
+        .ramStart({ 'pc.ram': 6000 * PAGE })
+        .part();
     for (let frame = 0; frame < 6000; frame++) {
       const named = frame === 0 ? 'pc.ram' : undefined;
       if (frame % 3 === 0) raw.zero(frame, named);
       else raw.page(frame, frame % 7 === 0 ? Buffer.alloc(PAGE, 0xaa) : noisePage(frame));
       if (frame % 3 !== 0) pages.set(frame, frame % 7 === 0 ? Buffer.alloc(PAGE, 0xaa) : noisePage(frame));
     }
-    writeFileSync(image, new ImageBuilder().header({ format: 6 }).mappedStart({ 'pc.ram': { frames: 6000, pages } }).ramEnd().devices().build());
+    writeFileSync(
+      image,
+      new ImageBuilder()
+        .header({ format: 6 })
+        .mappedStart({ 'pc.ram': { frames: 6000, pages } })
+        .ramEnd()
+        .devices()
+        .build(),
+    );
     writeFileSync(join(fixture.root, 'raw'), raw.eos().ramEnd().devices().build());
-    const looked = await lookInside(image), same = await lookInside(join(fixture.root, 'raw'));
+    const looked = await lookInside(image),
+      same = await lookInside(join(fixture.root, 'raw'));
     expect(looked.image.format).toBe('sparse');
-    expect(looked.inspection).toMatchObject({ classes: same.inspection.classes, ram: same.inspection.ram, guest: same.inspection.guest });
-    const policy = presetPolicy('lean'), skeleton = reportOn(looked, policy).skeleton.rawBytes;
-    expect(skeleton, 'holes are no bytes to store').toBeLessThan(reportOn(same, policy).skeleton.rawBytes + (2 << 20));
+    expect(looked.inspection).toMatchObject({
+      classes: same.inspection.classes,
+      ram: same.inspection.ram,
+      guest: same.inspection.guest,
+    });
+    const policy = presetPolicy('lean'),
+      skeleton = reportOn(looked, policy).skeleton.rawBytes;
+    expect(skeleton, 'holes are no bytes to store').toBeLessThan(
+      reportOn(same, policy).skeleton.rawBytes + (2 << 20),
+    );
     expect((await explainPages(image, 0x10, 2)).pages).toHaveLength(2);
   });
 
@@ -92,10 +140,15 @@ describe('a sparse image', () => {
     const { snapshot } = await fixture.offload({ keepLocal: true });
     expect(readFileSync(image).equals(sparse)).toBe(true);
     const manifest = await readManifest(fixture.store, snapshot);
-    expect(manifest).toMatchObject({ format: 3, image: { format: 'sparse', bytes: sparse.length, headEnd: streamOffset } });
+    expect(manifest).toMatchObject({
+      format: 3,
+      image: { format: 'sparse', bytes: sparse.length, headEnd: streamOffset },
+    });
     expect(manifest.image.mappedBlocks).toHaveLength(2);
     const { stripes } = await SnapshotSource.open(fixture.store, manifest);
-    expect(stripes.filter(({ frames }) => frames.length === 0).map(({ imageBytes }) => imageBytes)).toEqual([(HOLE.end - HOLE.first + 1) * PAGE]);
+    expect(stripes.filter(({ frames }) => frames.length === 0).map(({ imageBytes }) => imageBytes)).toEqual([
+      (HOLE.end - HOLE.first + 1) * PAGE,
+    ]);
     const facts = reportOn(factsFrom(manifest, snapshot), presetPolicy('lean'));
     expect(facts.skeleton.rawBytes).toBeLessThan(4 << 20);
     const path = join(fixture.root, 'restored');
@@ -106,18 +159,37 @@ describe('a sparse image', () => {
 
   it.each([
     ['cut short', sparse.subarray(0, 20 << 20)],
-    ['of no stream', new ImageBuilder().header({ format: 6 }).raw(Buffer.alloc(1 << 20, 7)).build()],
-    ['with a stream of records', Buffer.concat([new ImageBuilder().header({ format: 6 }).build(), smallImage({ frames: 100 }).bytes.subarray(streamOffset)])],
-  ])('%s stays whole and leaves nothing in the store; a copy of it is stored as it is', async (_, damaged) => {
-    writeFileSync(image, damaged);
-    await expect(lookInside(image)).rejects.toMatchObject({ kind: expect.stringMatching(/corrupt|refused/) });
-    await expect(fixture.offload()).rejects.toMatchObject({ kind: expect.stringMatching(/corrupt|refused/) });
-    expect(readFileSync(image).equals(damaged)).toBe(true);
-    expect(await fixture.store.list('')).toEqual([]);
-    const { snapshot } = await fixture.offload({ keepLocal: true });
-    await restore(fixture.store, snapshot, join(fixture.root, 'restored'), { force: false });
-    expect(readFileSync(join(fixture.root, 'restored')).equals(damaged)).toBe(true);
-  });
+    [
+      'of no stream',
+      new ImageBuilder()
+        .header({ format: 6 })
+        .raw(Buffer.alloc(1 << 20, 7))
+        .build(),
+    ],
+    [
+      'with a stream of records',
+      Buffer.concat([
+        new ImageBuilder().header({ format: 6 }).build(),
+        smallImage({ frames: 100 }).bytes.subarray(streamOffset),
+      ]),
+    ],
+  ])(
+    '%s stays whole and leaves nothing in the store; a copy of it is stored as it is',
+    async (_, damaged) => {
+      writeFileSync(image, damaged);
+      await expect(lookInside(image)).rejects.toMatchObject({
+        kind: expect.stringMatching(/corrupt|refused/),
+      });
+      await expect(fixture.offload()).rejects.toMatchObject({
+        kind: expect.stringMatching(/corrupt|refused/),
+      });
+      expect(readFileSync(image).equals(damaged)).toBe(true);
+      expect(await fixture.store.list('')).toEqual([]);
+      const { snapshot } = await fixture.offload({ keepLocal: true });
+      await restore(fixture.store, snapshot, join(fixture.root, 'restored'), { force: false });
+      expect(readFileSync(join(fixture.root, 'restored')).equals(damaged)).toBe(true);
+    },
+  );
 
   it('stays a stub while its critical data is away', async () => {
     const { snapshot } = await fixture.offload();
@@ -152,7 +224,10 @@ describe('the blocks of a sparse image', () => {
   it('are checked in a manifest', async () => {
     const { snapshot } = await fixture.offload({ keepLocal: true });
     const manifest = await readManifest(fixture.store, snapshot);
-    const damaged = { ...manifest, image: { ...manifest.image, mappedBlocks: [{ ...block, pagesOffset: 2 ** 30 }] } };
+    const damaged = {
+      ...manifest,
+      image: { ...manifest.image, mappedBlocks: [{ ...block, pagesOffset: 2 ** 30 }] },
+    };
     expect(() => decodeManifest(encodeManifest(damaged), snapshot)).toThrow(/past the end/);
   });
 });
@@ -178,7 +253,8 @@ describe('putting a sparse image together', () => {
     }
     return bytes;
   }
-  const without = (bytes: Buffer, page: number): Buffer => Buffer.from(bytes).fill(0, (2 + page) * PAGE, (3 + page) * PAGE);
+  const without = (bytes: Buffer, page: number): Buffer =>
+    Buffer.from(bytes).fill(0, (2 + page) * PAGE, (3 + page) * PAGE);
   const PAGES = [0, 1, 5, 40, 41, 69];
   const whole = imageOf(PAGES);
 
@@ -187,13 +263,16 @@ describe('putting a sparse image together', () => {
     written = 0;
   });
 
-  it.each([BYTES, PAGE * 7, 1234])('in pieces of %i bytes gives back every byte, and writes no hole', async (piece) => {
-    const mapped = new MappedSink(sink, blocks, BYTES);
-    for (let at = 0; at < BYTES; at += piece) await mapped.write(whole.subarray(at, at + piece), at);
-    await mapped.finish(false);
-    expect(file.equals(whole)).toBe(true);
-    if (piece % PAGE === 0) expect(written).toBeLessThanOrEqual((PAGES.length + 2) * PAGE);
-  });
+  it.each([BYTES, PAGE * 7, 1234])(
+    'in pieces of %i bytes gives back every byte, and writes no hole',
+    async (piece) => {
+      const mapped = new MappedSink(sink, blocks, BYTES);
+      for (let at = 0; at < BYTES; at += piece) await mapped.write(whole.subarray(at, at + piece), at);
+      await mapped.finish(false);
+      expect(file.equals(whole)).toBe(true);
+      if (piece % PAGE === 0) expect(written).toBeLessThanOrEqual((PAGES.length + 2) * PAGE);
+    },
+  );
 
   it('leaves no bit of a page that came back as zeros, when pages were lost', async () => {
     const mapped = new MappedSink(sink, blocks, BYTES);
@@ -203,7 +282,8 @@ describe('putting a sparse image together', () => {
   });
 
   it('keeps a bit of a page of zeros when nothing was lost', async () => {
-    const zeros = without(whole, 41), mapped = new MappedSink(sink, blocks, BYTES);
+    const zeros = without(whole, 41),
+      mapped = new MappedSink(sink, blocks, BYTES);
     await mapped.write(zeros, 0);
     await mapped.finish(false);
     expect(file.equals(zeros)).toBe(true);

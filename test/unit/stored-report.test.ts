@@ -19,8 +19,14 @@ test('a manifest says what the report on its image said, and follows the schema'
   const manifest = sampleManifest({ image: { ...sampleManifest().image, bytes: 10 << 20 } });
   const report = reportOn(factsFrom(manifest, manifest.snapshot), presetPolicy('lean'));
   expect(schemaErrors('report', { ...report, warnings: [] })).toEqual([]);
-  expect(report).toMatchObject({ source: 'snapshot', estimated: false, guest: manifest.guest, image: { path: manifest.snapshot, bytes: 10 << 20 } });
-  for (const name of PAGE_CLASSES) expect(report.classes[name]).toMatchObject({ pages: 10, payloadPages: 5, rawBytes: 5 * 4096 });
+  expect(report).toMatchObject({
+    source: 'snapshot',
+    estimated: false,
+    guest: manifest.guest,
+    image: { path: manifest.snapshot, bytes: 10 << 20 },
+  });
+  for (const name of PAGE_CLASSES)
+    expect(report.classes[name]).toMatchObject({ pages: 10, payloadPages: 5, rawBytes: 5 * 4096 });
   // Stored three times in 1,000 bytes: a third of that is one copy. What was never stored is not known.
   expect(report.classes.anon.estimatedCompressedBytes).toBe(Math.round(1000 / 3));
   expect(report.classes.free.estimatedCompressedBytes).toBeNull();
@@ -32,9 +38,16 @@ test('the latest snapshot of a guest by its UUID', async () => {
   try {
     const manifest = sampleManifest();
     await put(fixture.store, objectPath(manifest.snapshot, 'manifest.json'), encodeManifest(manifest), 3);
-    expect(await storedFacts(fixture.store, GUEST)).toMatchObject({ path: manifest.snapshot, source: 'snapshot' });
-    expect(await storedFacts(fixture.store, manifest.snapshot, '/save/web.save')).toMatchObject({ path: '/save/web.save' });
-    await expect(storedFacts(fixture.store, '99999999-2222-3333-4444-555555555555')).rejects.toMatchObject({ kind: 'missing' });
+    expect(await storedFacts(fixture.store, GUEST)).toMatchObject({
+      path: manifest.snapshot,
+      source: 'snapshot',
+    });
+    expect(await storedFacts(fixture.store, manifest.snapshot, '/save/web.save')).toMatchObject({
+      path: '/save/web.save',
+    });
+    await expect(storedFacts(fixture.store, '99999999-2222-3333-4444-555555555555')).rejects.toMatchObject({
+      kind: 'missing',
+    });
   } finally {
     await fixture.dispose();
   }

@@ -25,7 +25,8 @@ it('the next stripe has the memory of one that was released, not of one of which
 it('what does not fit has memory of its own, and the next block has room for it', () => {
   const memory = new StripeMemory();
   const first = memory.begin();
-  const small = first.take(MIB), large = first.take(6 * MIB);
+  const small = first.take(MIB),
+    large = first.take(6 * MIB);
   expect(large).toHaveLength(6 * MIB);
   expect(large.buffer).not.toBe(small.buffer);
   for (let i = 0; i < 3; i++) first.release();

@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
-import { checkStub, decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/image/stub.js';
+import {
+  checkStub,
+  decodeStub,
+  encodeStub,
+  MAX_STUB_BYTES,
+  STUB_MAGIC,
+  type StubRecord,
+} from '../../src/image/stub.js';
 import { sampleManifest } from '../support/manifests.js';
 
 const manifest = sampleManifest();
@@ -13,7 +20,12 @@ const record: StubRecord = {
   snapshot: manifest.snapshot,
   storeUrl: 'local:/srv/d1,/srv/d2,/srv/d3',
 };
-const file = { path: '/s/g.save', bytes: manifest.image.bytes, domainUuid: manifest.domain.uuid, headDigest: manifest.image.headDigest };
+const file = {
+  path: '/s/g.save',
+  bytes: manifest.image.bytes,
+  domainUuid: manifest.domain.uuid,
+  headDigest: manifest.image.headDigest,
+};
 
 function kindOf(work: () => unknown): string {
   try {
@@ -46,14 +58,20 @@ describe('a stub record (R16)', () => {
     for (let at = STUB_MAGIC.length; at < whole.length; at++) {
       const bytes = Buffer.from(whole);
       bytes[at]! ^= 0x10;
-      expect(kindOf(() => decodeStub(bytes, record.offset)), `byte ${at}`).toBe('corrupt');
+      expect(
+        kindOf(() => decodeStub(bytes, record.offset)),
+        `byte ${at}`,
+      ).toBe('corrupt');
     }
   });
 
   it('is damaged when cut short anywhere', () => {
     const whole = encodeStub(record);
     for (let length = STUB_MAGIC.length; length < whole.length; length++) {
-      expect(kindOf(() => decodeStub(whole.subarray(0, length), record.offset)), `${length} bytes`).toBe('corrupt');
+      expect(
+        kindOf(() => decodeStub(whole.subarray(0, length), record.offset)),
+        `${length} bytes`,
+      ).toBe('corrupt');
     }
   });
 

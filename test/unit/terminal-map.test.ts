@@ -8,8 +8,23 @@ import type { MemoryMap } from '../../src/reader/page-map.js';
 const MAP: MemoryMap = {
   cellPages: 256,
   segments: [
-    { gpa: 0, bytes: 3 << 30, runs: [['kernel', 100], ['free', 1000], ['clean-cache', 1972]] },
-    { gpa: 4 * 2 ** 30, bytes: 1 << 30, runs: [['anon', 1023], ['page-table', 1]] },
+    {
+      gpa: 0,
+      bytes: 3 << 30,
+      runs: [
+        ['kernel', 100],
+        ['free', 1000],
+        ['clean-cache', 1972],
+      ],
+    },
+    {
+      gpa: 4 * 2 ** 30,
+      bytes: 1 << 30,
+      runs: [
+        ['anon', 1023],
+        ['page-table', 1],
+      ],
+    },
   ],
 };
 
@@ -24,7 +39,10 @@ describe('the map in a terminal', () => {
   it('shows memory in its order, with addresses, and a letter for each class', () => {
     const lines = renderMap(MAP, 80, pc.createColors(false)).split('\n');
     expect(lines[1]).toMatch(/^ +0x0 {2}kkk+\.\.\.+/);
-    const letters = lines.filter((line) => /^ *0x/.test(line)).map((line) => line.split('  ').at(-1)).join('');
+    const letters = lines
+      .filter((line) => /^ *0x/.test(line))
+      .map((line) => line.split('  ').at(-1))
+      .join('');
     expect(letters.replace(/(.)\1*/g, '$1')).toBe('k.cat');
     expect(lines.at(-1)).toBe('k kernel  . free  c clean-cache  a anon  t page-table');
   });
@@ -44,7 +62,7 @@ describe('the width', () => {
     if (before === undefined) delete process.env['COLUMNS'];
     else process.env['COLUMNS'] = before;
   });
-  it('is the terminal\'s, else COLUMNS, else 80', () => {
+  it("is the terminal's, else COLUMNS, else 80", () => {
     process.env['COLUMNS'] = '50';
     expect(terminalWidth({ columns: 120 })).toBe(120);
     expect(terminalWidth({})).toBe(50);
@@ -54,10 +72,18 @@ describe('the width', () => {
 });
 
 describe('a page or a range', () => {
-  it.each([['0x1000', 1, 1], ['4097', 1, 1], ['0x0-0x1fff', 0, 2], ['0xfff-0x1000', 0, 2]])('%s', (text, first, pages) => {
+  it.each([
+    ['0x1000', 1, 1],
+    ['4097', 1, 1],
+    ['0x0-0x1fff', 0, 2],
+    ['0xfff-0x1000', 0, 2],
+  ])('%s', (text, first, pages) => {
     expect(pageRange(text)).toEqual({ first, pages });
   });
-  it.each(['', 'x', '0x2000-0x1000', '1-2-3', '-1', '0x1000000000000000', '0x0-0x10000000'])('"%s" is refused', (text) => {
-    expect(() => pageRange(text)).toThrow(/is no guest-physical|are \d+ pages/);
-  });
+  it.each(['', 'x', '0x2000-0x1000', '1-2-3', '-1', '0x1000000000000000', '0x0-0x10000000'])(
+    '"%s" is refused',
+    (text) => {
+      expect(() => pageRange(text)).toThrow(/is no guest-physical|are \d+ pages/);
+    },
+  );
 });

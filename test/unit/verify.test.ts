@@ -41,43 +41,65 @@ const abandoned: ObjectWriter[] = [];
 const path = (object: string): string => objectPath(manifest.snapshot, object);
 const files = (object: string): Promise<string[]> => copiesOf(fixture.directories, path(object));
 
-async function verify(options: { percent?: number; repair?: boolean; host?: Manifest['owner'] | null } = {}): Promise<Verification> {
+async function verify(
+  options: { percent?: number; repair?: boolean; host?: Manifest['owner'] | null } = {},
+): Promise<Verification> {
   const store = fixture.reopen();
   const entry = await findSnapshot(store, manifest.snapshot);
-  const found = await verifySnapshot(store, entry, { percent: 100, repair: false, host: manifest.owner, ...options });
+  const found = await verifySnapshot(store, entry, {
+    percent: 100,
+    repair: false,
+    host: manifest.owner,
+    ...options,
+  });
   if (!found) throw new Error('there is no snapshot');
   return found;
 }
 
-function finding(verification: Verification, name: string): NonNullable<Verification['health']>['findings'][number] {
+function finding(
+  verification: Verification,
+  name: string,
+): NonNullable<Verification['health']>['findings'][number] {
   const found = verification.health?.findings.find((one) => one.name === name);
   if (!found) throw new Error(`nothing was found of ${name}`);
   return found;
 }
 
-/** Every frame that the index says is stored can be read, and every object the manifest names is there as often as it should. */
+/**
+ * Every frame that the index says is stored can be read, and every object the manifest names is there as
+ * often as it should.
+ */
 async function expectWhole(): Promise<void> {
   const now = await readManifest(fixture.store, manifest.snapshot);
   const source = await SnapshotSource.open(fixture.store, now);
-  for (const frame of source.stripes.flatMap(({ frames }) => frames).filter(isStored)) await source.read(frame);
+  for (const frame of source.stripes.flatMap(({ frames }) => frames).filter(isStored))
+    await source.read(frame);
   for (const object of now.objects) await fixture.store.verify({ ...object, name: path(object.name) });
 }
 
 /** The store of a program that ends after so many changes: nothing happens after, not even cleaning up. */
 function failingAfter(allowed: number): Store {
   let left = allowed;
-  const change = <T>(work: () => Promise<T>): Promise<T> => (left-- > 0 ? work() : Promise.reject(new Error('stopped')));
+  const change = <T>(work: () => Promise<T>): Promise<T> =>
+    left-- > 0 ? work() : Promise.reject(new Error('stopped'));
   const store = fixture.reopen();
   const replaced: Partial<Store> = {
-    create: (...args) => change(async () => {
-      const writer = await store.create(...args);
-      abandoned.push(writer);
-      return { write: (data) => writer.write(data), close: () => change(() => writer.close()), abort: async () => {} };
-    }),
+    create: (...args) =>
+      change(async () => {
+        const writer = await store.create(...args);
+        abandoned.push(writer);
+        return {
+          write: (data) => writer.write(data),
+          close: () => change(() => writer.close()),
+          abort: async () => {},
+        };
+      }),
     remove: (name) => change(() => store.remove(name)),
   };
   return new Proxy(store, {
-    get: (target, key) => replaced[key as keyof Store] ?? (Reflect.get(target, key) as (...args: unknown[]) => unknown).bind(target),
+    get: (target, key) =>
+      replaced[key as keyof Store]
+      ?? (Reflect.get(target, key) as (...args: unknown[]) => unknown).bind(target),
   });
 }
 
@@ -85,16 +107,27 @@ describe('verify', () => {
   it('finds nothing wrong with what is whole', async () => {
     const found = await verify();
     expect(verdictOf(found)).toBeNull();
-    expect(found.health?.findings.map(({ name }) => name).sort()).toEqual(['clean-cache.0', 'index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
+    expect(found.health?.findings.map(({ name }) => name).sort()).toEqual([
+      'clean-cache.0',
+      'index',
+      'kernel.0',
+      MANIFEST_NAME,
+      'skeleton.0',
+    ]);
   });
 
   it.each([
-    ['kernel.0', 'corrupt', 2], ['index', 'corrupt', 2], [MANIFEST_NAME, 'corrupt', 2],
+    ['kernel.0', 'corrupt', 2],
+    ['index', 'corrupt', 2],
+    [MANIFEST_NAME, 'corrupt', 2],
   ] as const)('finds one corrupt copy of %s', async (name, verdict, good) => {
     await flipByte((await files(name))[1]!, 20);
     const found = await verify();
     expect(verdictOf(found)).toBe(verdict);
-    expect(finding(found, name)).toMatchObject({ condition: 'thin', health: { good, wanted: 3, faults: [{ place: fixture.directories[1], fault: 'corrupt' }] } });
+    expect(finding(found, name)).toMatchObject({
+      condition: 'thin',
+      health: { good, wanted: 3, faults: [{ place: fixture.directories[1], fault: 'corrupt' }] },
+    });
   });
 
   it('finds a copy that is missing, and a disk that is away', async () => {
@@ -127,8 +160,20 @@ describe('verify', () => {
     await flipByte(bad!);
     await rename(fixture.directories[2]!, `${fixture.directories[2]}-away`);
     const { classes } = verificationJson(await verify()) as { classes: Record<string, unknown>[] };
-    expect(classes.find((row) => row['class'] === 'kernel')).toMatchObject({ objects: 1, goodCopies: 0, wantedCopies: 3, missing: 1, corrupt: 1, unreachable: 1 });
-    expect(classes.find((row) => row['class'] === 'manifest')).toMatchObject({ goodCopies: 2, missing: 0, corrupt: 0, unreachable: 1 });
+    expect(classes.find((row) => row['class'] === 'kernel')).toMatchObject({
+      objects: 1,
+      goodCopies: 0,
+      wantedCopies: 3,
+      missing: 1,
+      corrupt: 1,
+      unreachable: 1,
+    });
+    expect(classes.find((row) => row['class'] === 'manifest')).toMatchObject({
+      goodCopies: 2,
+      missing: 0,
+      corrupt: 0,
+      unreachable: 1,
+    });
   });
 
   it('has one verdict over many', () => {
@@ -151,7 +196,8 @@ describe('repair', () => {
   });
 
   it('replaces corrupt copies', async () => {
-    for (const name of ['kernel.0', 'skeleton.0', 'index', MANIFEST_NAME]) await flipByte((await files(name))[2]!, 30);
+    for (const name of ['kernel.0', 'skeleton.0', 'index', MANIFEST_NAME])
+      await flipByte((await files(name))[2]!, 30);
     const found = await verify({ repair: true });
     expect(found.repair?.mended.sort()).toEqual(['index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
     expect(verdictOf(found)).toBeNull();
@@ -163,7 +209,9 @@ describe('repair', () => {
     await rm((await files('kernel.0'))[0]!);
     const { repair } = await verify({ repair: true });
     expect(repair?.mended).toEqual([]);
-    expect(repair?.failed.find(({ name }) => name === 'kernel.0')?.error.message).toContain('2 of 3 copies are good');
+    expect(repair?.failed.find(({ name }) => name === 'kernel.0')?.error.message).toContain(
+      '2 of 3 copies are good',
+    );
     expect(await files('kernel.0'), 'as far as there are places').toHaveLength(2);
   });
 
@@ -173,18 +221,27 @@ describe('repair', () => {
     const slow = new Proxy(fixture.store, {
       get: (target, key) => {
         const member: unknown = Reflect.get(target, key);
-        if (key !== 'mend') return typeof member === 'function' ? (member as (...args: unknown[]) => unknown).bind(target) : member;
-        return async (_object: StoredObject, { waitMs }: { waitMs: number }) => void (waits.push(waitMs), await sleep(100));
+        if (key !== 'mend')
+          return typeof member === 'function'
+            ? (member as (...args: unknown[]) => unknown).bind(target)
+            : member;
+        return async (_object: StoredObject, { waitMs }: { waitMs: number }) =>
+          void (waits.push(waitMs), await sleep(100));
       },
     });
-    await verifySnapshot(slow, await findSnapshot(slow, manifest.snapshot), { percent: 100, repair: true, host: manifest.owner });
+    await verifySnapshot(slow, await findSnapshot(slow, manifest.snapshot), {
+      percent: 100,
+      repair: true,
+      host: manifest.owner,
+    });
     expect(waits).toHaveLength(3);
     expect(waits[0]! - waits[2]!).toBeGreaterThanOrEqual(190);
   });
 
   it('puts a pack together when every copy is corrupt, each somewhere else', async () => {
     const before = await readFile((await files('kernel.0'))[0]!);
-    for (const [i, file] of (await files('kernel.0')).entries()) await flipByte(file, Math.floor(before.length / 4) * i + 100);
+    for (const [i, file] of (await files('kernel.0')).entries())
+      await flipByte(file, Math.floor(before.length / 4) * i + 100);
     expect(finding(await verify(), 'kernel.0')).toMatchObject({ condition: 'thin', health: { good: 0 } });
     const found = await verify({ repair: true });
     expect(found.repair?.rebuilt).toEqual(['kernel.0']);
@@ -204,7 +261,10 @@ describe('repair', () => {
     const source = await SnapshotSource.open(fixture.store, now);
     const clean = source.stripes.map(({ frames }) => frames.find(({ kind }) => kind === CLEAN)!);
     expect(clean.map(isStored)).toEqual([false, true, true, true]);
-    expect((await filesIn(fixture.directories)).filter((name) => /clean-cache\.0|\/index$/.test(name)), 'what is no longer needed is gone').toEqual([]);
+    expect(
+      (await filesIn(fixture.directories)).filter((name) => /clean-cache\.0|\/index$/.test(name)),
+      'what is no longer needed is gone',
+    ).toEqual([]);
     await expectWhole();
   });
 
@@ -218,21 +278,30 @@ describe('repair', () => {
 
   it("gives up nothing of another host's (R27), nor anything that may come back with its disk", async () => {
     await flipByte((await files('clean-cache.0'))[0]!, 10);
-    expect((await verify({ repair: true, host: { machineId: 'f'.repeat(32), host: 'other' } })).repair?.droppedPages).toBe(0);
-    const [holder = ''] = (await files('clean-cache.0')).map((file) => fixture.directories.find((directory) => file.startsWith(directory))!);
+    expect(
+      (await verify({ repair: true, host: { machineId: 'f'.repeat(32), host: 'other' } })).repair
+        ?.droppedPages,
+    ).toBe(0);
+    const [holder = ''] = (await files('clean-cache.0')).map((file) =>
+      fixture.directories.find((directory) => file.startsWith(directory))!,
+    );
     await rename(holder, `${holder}-away`);
     const found = await verify({ repair: true });
     expect(found.repair?.droppedPages).toBe(0);
     expect(finding(found, 'clean-cache.0').condition).toBe('unreachable');
   });
 
-  it('goes by whose the snapshot is after a takeover (R27): the taker gives up what is lost, the one that stored it no more', async () => {
-    const taker = { machineId: 'f'.repeat(32), host: 'taker' };
-    await takeOver(fixture.store, manifest.snapshot, taker);
-    await flipByte((await files('clean-cache.0'))[0]!, 10);
-    expect((await verify({ repair: true })).repair?.droppedPages).toBe(0);
-    expect((await verify({ repair: true, host: taker })).repair?.droppedPages).toBe(3);
-  });
+  it(
+    'goes by whose the snapshot is after a takeover (R27): the taker gives up what is lost, the one '
+      + 'that stored it no more',
+    async () => {
+      const taker = { machineId: 'f'.repeat(32), host: 'taker' };
+      await takeOver(fixture.store, manifest.snapshot, taker);
+      await flipByte((await files('clean-cache.0'))[0]!, 10);
+      expect((await verify({ repair: true })).repair?.droppedPages).toBe(0);
+      expect((await verify({ repair: true, host: taker })).repair?.droppedPages).toBe(3);
+    },
+  );
 
   it('never touches critical data that is lost', async () => {
     for (const file of await files('kernel.0')) await flipByte(file, 10);
@@ -246,11 +315,30 @@ describe('repair', () => {
     for (let allowed = 0; ; allowed++) {
       const store = failingAfter(allowed);
       const entry = await findSnapshot(fixture.store, manifest.snapshot);
-      const failed = await verifySnapshot(store, entry, { percent: 100, repair: true, host: manifest.owner }).catch((error: unknown) => error);
-      const source = await SnapshotSource.open(fixture.reopen(), await readManifest(fixture.reopen(), manifest.snapshot));
-      const readable = await Promise.all(source.stripes.flatMap(({ frames }) => frames).filter(isStored).map((frame) => source.read(frame).then(() => true, () => false)));
+      const failed = await verifySnapshot(store, entry, {
+        percent: 100,
+        repair: true,
+        host: manifest.owner,
+      }).catch((error: unknown) => error);
+      const source = await SnapshotSource.open(
+        fixture.reopen(),
+        await readManifest(fixture.reopen(), manifest.snapshot),
+      );
+      const readable = await Promise.all(
+        source.stripes
+          .flatMap(({ frames }) => frames)
+          .filter(isStored)
+          .map((frame) =>
+            source.read(frame).then(
+              () => true,
+              () => false,
+            ),
+          ),
+      );
       expect(readable.filter((good) => !good).length, `${allowed} writes`).toBeLessThanOrEqual(1);
-      expect(source.stripes.filter(({ frames }) => isStored(frames.find(({ kind }) => kind === CLEAN)!)).length).toBeGreaterThanOrEqual(3);
+      expect(
+        source.stripes.filter(({ frames }) => isStored(frames.find(({ kind }) => kind === CLEAN)!)).length,
+      ).toBeGreaterThanOrEqual(3);
       if (!(failed instanceof Error)) break;
       expect(failed.message).toBe('stopped');
       expect(allowed).toBeLessThan(12);
@@ -261,19 +349,35 @@ describe('repair', () => {
 
   it('is done by one at a time, over all hosts; what a killed one left holds nobody up', async () => {
     await flipByte((await files('kernel.0'))[0]!, 10);
-    const lock = { machineId: '9'.repeat(32), host: 'other', time: '2026-11-25T10:00:00.000Z', pid: 1, processStart: '1' };
-    const put = (name: string, of: object): Promise<boolean> => fixture.store.createExclusive(path(name), Buffer.from(JSON.stringify(of)), { copies: 1 });
+    const lock = {
+      machineId: '9'.repeat(32),
+      host: 'other',
+      time: '2026-11-25T10:00:00.000Z',
+      pid: 1,
+      processStart: '1',
+    };
+    const put = (name: string, of: object): Promise<boolean> =>
+      fixture.store.createExclusive(path(name), Buffer.from(JSON.stringify(of)), { copies: 1 });
     await put('repair-lock-3', lock);
-    expect((await verify({ repair: true })).error).toMatchObject({ kind: 'busy', message: expect.stringContaining('other (9') as string });
+    expect((await verify({ repair: true })).error).toMatchObject({
+      kind: 'busy',
+      message: expect.stringContaining('other (9') as string,
+    });
     for (const directory of fixture.directories) await utimes(join(directory, path('repair-lock-3')), 0, 0);
     expect(verdictOf(await verify({ repair: true }))).toBeNull();
     await flipByte((await files('kernel.0'))[0]!, 10);
     await put('repair-lock-1', { ...lock, machineId: manifest.owner.machineId });
     await put('repair-lock-2', ['garbage']);
     expect(verdictOf(await verify({ repair: true }))).toBeNull();
-    expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('repair'))).toEqual([]);
+    expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('repair'))).toEqual(
+      [],
+    );
     await flipByte((await files('kernel.0'))[0]!, 10);
-    await put('repair-lock-1', { ...lock, machineId: manifest.owner.machineId, processStart: processStart(1) });
+    await put('repair-lock-1', {
+      ...lock,
+      machineId: manifest.owner.machineId,
+      processStart: processStart(1),
+    });
     expect((await verify({ repair: true })).error).toMatchObject({ kind: 'busy' });
   });
 
@@ -281,23 +385,46 @@ describe('repair', () => {
     const image = join(fixture.root, 'web.save');
     const small = smallImage({ frames: 2000 });
     await writeFile(image, small.bytes);
-    const place = { store: fixture.store, host: manifest.owner, registry: new StubRegistry(join(fixture.root, 'state')) };
-    const made = await offload(image, place, { policy: presetPolicy('pars'), policyIsFixed: true, keepLocal: true, force: false, managedSave: true, leaseWaitMs: 0, level: 1 });
+    const place = {
+      store: fixture.store,
+      host: manifest.owner,
+      registry: new StubRegistry(join(fixture.root, 'state')),
+    };
+    const made = await offload(image, place, {
+      policy: presetPolicy('pars'),
+      policyIsFixed: true,
+      keepLocal: true,
+      force: false,
+      managedSave: true,
+      leaseWaitMs: 0,
+      level: 1,
+    });
     const damaged = await readManifest(fixture.store, made.snapshot);
     await fixture.store.remove(objectPath(made.snapshot, 'skeleton.0'));
-    const run = async (): Promise<Verification | null> => verifySnapshot(fixture.reopen(), await findSnapshot(fixture.store, made.snapshot), {
-      percent: 100, repair: true, host: manifest.owner, storeAnew: (lost) => storeAnew(lost, place),
-    });
+    const run = async (): Promise<Verification | null> =>
+      verifySnapshot(fixture.reopen(), await findSnapshot(fixture.store, made.snapshot), {
+        percent: 100,
+        repair: true,
+        host: manifest.owner,
+        storeAnew: (lost) => storeAnew(lost, place),
+      });
     const found = await run();
     expect(found && verdictOf(found)).toBe('lost');
     const fresh = await readManifest(fixture.store, found?.storedAnew ?? '');
-    expect(fresh).toMatchObject({ image: { path: image, headDigest: damaged.image.headDigest }, policy: damaged.policy, sequence: damaged.sequence + 1 });
+    expect(fresh).toMatchObject({
+      image: { path: image, headDigest: damaged.image.headDigest },
+      policy: damaged.policy,
+      sequence: damaged.sequence + 1,
+    });
     expect((await readFile(image)).equals(small.bytes), 'the image stays').toBe(true);
     await takeOver(fixture.store, made.snapshot, { machineId: 'f'.repeat(32), host: 'taker' });
     expect((await run())?.storedAnew, "not of a snapshot that is another host's by now").toBeNull();
     await takeOver(fixture.store, made.snapshot, manifest.owner);
     expect((await run())?.storedAnew).not.toBeNull();
-    await writeFile(image, smallImage({ frames: 2000, xml: domainXml({ uuid: '99999999-2222-3333-4444-555555555555' }) }).bytes);
+    await writeFile(
+      image,
+      smallImage({ frames: 2000, xml: domainXml({ uuid: '99999999-2222-3333-4444-555555555555' }) }).bytes,
+    );
     expect((await run())?.storedAnew, "not another guest's").toBeNull();
   }, 90_000);
 

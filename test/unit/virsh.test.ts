@@ -24,8 +24,16 @@ function says(...lines: string[]): void {
 }
 
 it('a libvirt that is down cannot be reached, for a restore as for a report', async () => {
-  says('error: failed to connect to the hypervisor', "error: Failed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory");
-  const down = { kind: 'unreachable', message: "libvirt does not answer: failed to connect to the hypervisor; Failed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory" };
+  says(
+    'error: failed to connect to the hypervisor',
+    "error: Failed to connect socket to '/var/run/libvirt/libvirt-sock': No such file or directory",
+  );
+  const down = {
+    kind: 'unreachable',
+    message:
+      'libvirt does not answer: failed to connect to the hypervisor; Failed to connect socket to '
+      + "'/var/run/libvirt/libvirt-sock': No such file or directory",
+  };
   await expect(guestState('web')).rejects.toMatchObject(down);
   await expect(runningDomains()).rejects.toMatchObject(down);
 });
@@ -37,7 +45,13 @@ it('a virsh that is not there is missing, for both', async () => {
 
 it('what libvirt refuses is refused, and a guest that it does not know is missing', async () => {
   says('error: operation failed: cannot read that image');
-  await expect(savedXml('/save/web.save')).rejects.toMatchObject({ kind: 'refused', message: 'libvirt: operation failed: cannot read that image' });
+  await expect(savedXml('/save/web.save')).rejects.toMatchObject({
+    kind: 'refused',
+    message: 'libvirt: operation failed: cannot read that image',
+  });
   says("error: failed to get domain 'web'");
-  await expect(virsh('dumpxml', 'web')).rejects.toMatchObject({ kind: 'missing', message: 'there is no domain web' });
+  await expect(virsh('dumpxml', 'web')).rejects.toMatchObject({
+    kind: 'missing',
+    message: 'there is no domain web',
+  });
 });

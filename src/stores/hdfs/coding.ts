@@ -3,7 +3,9 @@ import { ParsError } from '../../errors.js';
 import { isHdfs } from './errors.js';
 import type { HdfsFiles } from './files.js';
 
-/** Makes it if need be; throws, with what the cluster says, when the cluster does not have the coding enabled. */
+/**
+ * Makes it if need be; throws, with what the cluster says, when the cluster does not have the coding enabled.
+ */
 export async function prepareCoding(files: HdfsFiles, coding: string): Promise<void> {
   const directory = files.codedRoot(coding);
   await files.makeParents(`${directory}/x`);
@@ -19,7 +21,9 @@ export async function prepareCoding(files: HdfsFiles, coding: string): Promise<v
 
 function notEnabled({ url }: HdfsFiles, coding: string, cause: Error): ParsError {
   return new ParsError('refused', `${url} does not keep files as ${coding}: ${cause.message}`, {
-    hint: `name one that is enabled there (hdfs ec -listPolicies), or have it enabled: hdfs ec -enablePolicy -policy ${coding}`,
+    hint:
+      `name one that is enabled there (hdfs ec -listPolicies), or have it enabled: hdfs ec `
+      + `-enablePolicy -policy ${coding}`,
     cause,
   });
 }

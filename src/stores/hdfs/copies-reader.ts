@@ -1,6 +1,7 @@
 /**
- * Reads every copy of every block of an object: round by round the object's bytes, each time from copies that were not read yet. HDFS moves
- * copies meanwhile, so the NameNode is asked right before each read what to read, and right after it what became of it.
+ * Reads every copy of every block of an object: round by round the object's bytes, each time from copies that
+ * were not read yet. HDFS moves copies meanwhile, so the NameNode is asked right before each read what to
+ * read, and right after it what became of it.
  */
 import type { Native } from '../../native.js';
 import { openRange, readRange, WebHdfsError, type BlockLocation } from '../../webhdfs/index.js';
@@ -10,7 +11,10 @@ import type { CopyFault, StoredObject } from '../store.js';
 
 /** Of a block whose copies move on and on, some stay unread, and do not count. */
 const MAX_ROUNDS = 32;
-/** So often at the same place a copy is tried: once it may be the network, or the DataNode dies just then, which the next try tells. */
+/**
+ * So often at the same place a copy is tried: once it may be the network, or the DataNode dies just then,
+ * which the next try tells.
+ */
 const TRIES = 2;
 
 /** A block as the NameNode knew it last, and what was seen of its copies. */
@@ -45,11 +49,20 @@ export class CopiesReader {
     const blocks = await blocksOf(this.#files, this.#path);
     this.#seen = blocks.map((block) => ({ block, read: new Map() }));
     let differs = false;
-    for (let round = 0; !differs && round < MAX_ROUNDS && (round === 0 || this.#seen.some((seen) => this.#unread(seen).length > 0)); round++) {
+    for (
+      let round = 0;
+      !differs
+      && round < MAX_ROUNDS
+      && (round === 0 || this.#seen.some((seen) => this.#unread(seen).length > 0));
+      round++
+    ) {
       differs = (await this.#round()) === 'differs';
     }
     if (differs) this.#blame(this.#path, 'corrupt', 'the bytes in HDFS are not those that were written');
-    return { good: this.#seen.map((seen) => on(seen.block, this.#good(seen))), faults: [...this.#faults.values()] };
+    return {
+      good: this.#seen.map((seen) => on(seen.block, this.#good(seen))),
+      faults: [...this.#faults.values()],
+    };
   }
 
   /** The object once; 'differs' when all of it was read and is not what was written. */
@@ -85,21 +98,31 @@ export class CopiesReader {
     const from = this.#isCoded ? seen.block.names : [next];
     const fault = await this.#readFrom(seen.block, from, take);
     for (const name of from) seen.read.set(name, fault === null ? 'good' : 'bad');
-    if (fault !== null) this.#blame(placeOfBlock(this.#path, on(seen.block, from)), fault.fault, fault.detail);
+    if (fault !== null)
+      this.#blame(placeOfBlock(this.#path, on(seen.block, from)), fault.fault, fault.detail);
     const now = await this.#lookAgain(seen.block);
     this.#judgeGone(seen.block, now);
     seen.block = now;
     return fault === null;
   }
 
-  async #readFrom({ offset, length, names }: BlockLocation, from: readonly string[], take: (piece: Buffer) => void): Promise<Pick<CopyFault, 'fault' | 'detail'> | null> {
+  async #readFrom(
+    { offset, length, names }: BlockLocation,
+    from: readonly string[],
+    take: (piece: Buffer) => void,
+  ): Promise<Pick<CopyFault, 'fault' | 'detail'> | null> {
     const end = offset + length;
     const excludeDataNodes = names.filter((name) => !from.includes(name));
     const open = this.#isCoded ? readRange : openRange;
     let at = offset;
-    for (let failures = 0; ; ) {
+    for (let failures = 0; ;) {
       try {
-        for await (const piece of open(this.#files.client, this.#path, { offset: at, length: end - at, excludeDataNodes, signal: this.#files.signal })) {
+        for await (const piece of open(this.#files.client, this.#path, {
+          offset: at,
+          length: end - at,
+          excludeDataNodes,
+          signal: this.#files.signal,
+        })) {
           at += piece.length;
           failures = 0;
           take(piece);
@@ -110,7 +133,8 @@ export class CopiesReader {
         if (!(error instanceof WebHdfsError)) throw error;
         const cut = isCut(error) && !this.#isCoded;
         const again = cut || error.kind === 'unreachable';
-        if (!again || ++failures === TRIES) return { fault: cut ? 'corrupt' : 'unreachable', detail: error.message };
+        if (!again || ++failures === TRIES)
+          return { fault: cut ? 'corrupt' : 'unreachable', detail: error.message };
       }
     }
   }
@@ -122,14 +146,20 @@ export class CopiesReader {
   }
 
   /**
-   * A DataNode that meets a bad copy reads on from another and tells the NameNode, which then knows one less. Of one that was moved, or of
-   * which there were too many, as many are left as there should be, or as there were.
+   * A DataNode that meets a bad copy reads on from another and tells the NameNode, which then knows one less.
+   * Of one that was moved, or of which there were too many, as many are left as there should be, or as there
+   * were.
    */
   #judgeGone(before: BlockLocation, now: BlockLocation): void {
     const gone = before.names.filter((name) => !now.names.includes(name));
     const { have, all } = standOf(now, this.#object.copies, this.#object.coding);
     if (have >= Math.min(all, before.names.length)) return;
-    for (const name of gone) this.#blame(placeOfBlock(this.#path, on(before, [name])), 'corrupt', 'the copy failed its checksum when it was read');
+    for (const name of gone)
+      this.#blame(
+        placeOfBlock(this.#path, on(before, [name])),
+        'corrupt',
+        'the copy failed its checksum when it was read',
+      );
   }
 
   /** What was found first of a place holds. */

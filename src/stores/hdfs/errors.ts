@@ -6,28 +6,66 @@ const MEANING: Record<Exclude<WebHdfsFailure, 'aborted'>, { kind: ErrorKind; hin
   missing: { kind: 'missing' },
   exists: { kind: 'busy' },
   'not-empty': { kind: 'busy' },
-  denied: { kind: 'refused', hint: "give the store's directory to this user (hdfs dfs -chown), or name another with ?user=... in the store's URL" },
-  login: { kind: 'refused', hint: "a cluster with Kerberos wants a delegation token that is still good: token-file=... in the store's URL" },
-  quota: { kind: 'no-space', hint: 'raise the quota of the directory (hdfs dfsadmin -setSpaceQuota, -setQuota), or make room: pars prune' },
-  'no-space': { kind: 'no-space', hint: 'no DataNode has room for another block: free some, add DataNodes, or make room: pars prune' },
-  'safe-mode': { kind: 'unreachable', hint: 'the NameNode takes no writes now; if it does not leave by itself: hdfs dfsadmin -safemode leave' },
+  denied: {
+    kind: 'refused',
+    hint:
+      "give the store's directory to this user (hdfs dfs -chown), or name another with ?user=... in "
+      + "the store's URL",
+  },
+  login: {
+    kind: 'refused',
+    hint:
+      'a cluster with Kerberos wants a delegation token that is still good: token-file=... in the '
+      + "store's URL",
+  },
+  quota: {
+    kind: 'no-space',
+    hint:
+      'raise the quota of the directory (hdfs dfsadmin -setSpaceQuota, -setQuota), or make room: '
+      + 'pars prune',
+  },
+  'no-space': {
+    kind: 'no-space',
+    hint: 'no DataNode has room for another block: free some, add DataNodes, or make room: pars prune',
+  },
+  'safe-mode': {
+    kind: 'unreachable',
+    hint: 'the NameNode takes no writes now; if it does not leave by itself: hdfs dfsadmin -safemode leave',
+  },
   standby: { kind: 'unreachable', hint: 'no NameNode is active; see: hdfs haadmin -getAllServiceState' },
   retriable: { kind: 'unreachable', hint: 'the NameNode is starting: try again in a while' },
   lease: { kind: 'busy', hint: 'another client writes the same file: try again' },
   'lost-block': { kind: 'unreachable', hint: 'start the DataNodes that are down, then try again' },
   invalid: { kind: 'refused' },
-  unreachable: { kind: 'unreachable', hint: 'is HDFS up, and are its NameNodes and DataNodes reachable from here?' },
-  timeout: { kind: 'unreachable', hint: 'is HDFS up, and are its NameNodes and DataNodes reachable from here?' },
-  other: { kind: 'unreachable', hint: 'see what the NameNode and the DataNodes say in their logs, then try again' },
-  protocol: { kind: 'unreachable', hint: 'is that the HTTP address of a NameNode (dfs.namenode.http-address)?' },
+  unreachable: {
+    kind: 'unreachable',
+    hint: 'is HDFS up, and are its NameNodes and DataNodes reachable from here?',
+  },
+  timeout: {
+    kind: 'unreachable',
+    hint: 'is HDFS up, and are its NameNodes and DataNodes reachable from here?',
+  },
+  other: {
+    kind: 'unreachable',
+    hint: 'see what the NameNode and the DataNodes say in their logs, then try again',
+  },
+  protocol: {
+    kind: 'unreachable',
+    hint: 'is that the HTTP address of a NameNode (dfs.namenode.http-address)?',
+  },
 };
 
-/** Everything that is not a WebHdfsError is given back as it is. An abort stays what the caller aborted with. */
+/**
+ * Everything that is not a WebHdfsError is given back as it is. An abort stays what the caller aborted with.
+ */
 export function hdfsError(error: unknown, doing: string): unknown {
   if (!(error instanceof WebHdfsError)) return error;
   if (error.kind === 'aborted') return error.cause ?? error;
   const { kind, hint } = MEANING[error.kind];
-  return new ParsError(kind, `${doing}: ${error.message}`, { cause: error, ...(hint === undefined ? {} : { hint }) });
+  return new ParsError(kind, `${doing}: ${error.message}`, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 export function isHdfs(error: unknown, ...kinds: WebHdfsFailure[]): error is WebHdfsError {

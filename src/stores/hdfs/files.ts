@@ -56,7 +56,10 @@ export class HdfsFiles {
   /** The same place in each of the trees. */
   async everywhere(path: string): Promise<string[]> {
     const codings = await this.list(`${this.root}/${CODED}`);
-    return [path, ...codings.map(({ pathSuffix }) => this.codedRoot(pathSuffix) + path.slice(this.root.length))];
+    return [
+      path,
+      ...codings.map(({ pathSuffix }) => this.codedRoot(pathSuffix) + path.slice(this.root.length)),
+    ];
   }
 
   temporaryFor(path: string): string {
@@ -94,10 +97,15 @@ export class HdfsFiles {
 
   /** Directory by directory, for only the last of several gets the permission that is asked for. */
   async makeParents(path: string, root = this.root): Promise<void> {
-    const below = posix.relative(root, posix.dirname(path)).split('/').filter((segment) => segment !== '');
+    const below = posix
+      .relative(root, posix.dirname(path))
+      .split('/')
+      .filter((segment) => segment !== '');
     for (let depth = 1; depth <= below.length; depth++) {
       const directory = posix.join(root, ...below.slice(0, depth));
-      await this.call(`making ${directory}`, (client, call) => client.makeDirectories(directory, { permission: DIRECTORY_MODE, ...call }));
+      await this.call(`making ${directory}`, (client, call) =>
+        client.makeDirectories(directory, { permission: DIRECTORY_MODE, ...call }),
+      );
     }
   }
 
@@ -113,7 +121,11 @@ export class HdfsFiles {
   }
 
   async removeEmptyParents(path: string): Promise<void> {
-    for (let directory = posix.dirname(path); directory.length > this.root.length; directory = posix.dirname(directory)) {
+    for (
+      let directory = posix.dirname(path);
+      directory.length > this.root.length;
+      directory = posix.dirname(directory)
+    ) {
       // The coding is its own: made anew by whoever finds it gone, it would have none.
       if (posix.dirname(directory) === `${this.root}/${CODED}`) return;
       const gone = await this.client.delete(directory).catch(() => false);
@@ -129,14 +141,22 @@ export class HdfsFiles {
     });
   }
 
-  /** False when the name is taken. The NameNode decides under its lock, so of several exactly one succeeds. */
+  /**
+   * False when the name is taken. The NameNode decides under its lock, so of several exactly one succeeds.
+   */
   async publishNew(temporary: string, path: string): Promise<boolean> {
-    const renamed = await this.#rename(temporary, path, (client, call) => client.rename(temporary, path, call));
+    const renamed = await this.#rename(temporary, path, (client, call) =>
+      client.rename(temporary, path, call),
+    );
     if (renamed || (await this.status(path)) !== null) return renamed;
     throw new ParsError('unreachable', `${temporary} could not be renamed to ${path}: was it removed?`);
   }
 
-  #rename(temporary: string, path: string, rename: (client: WebHdfsClient, call: CallOptions) => Promise<boolean>): Promise<boolean> {
+  #rename(
+    temporary: string,
+    path: string,
+    rename: (client: WebHdfsClient, call: CallOptions) => Promise<boolean>,
+  ): Promise<boolean> {
     return this.call(`renaming ${temporary} to ${path}`, async (client, call) => {
       const before = await client.status(temporary, call);
       for (let attempt = 1; ; attempt++) {
@@ -144,7 +164,8 @@ export class HdfsFiles {
         if (outcome === true) return true;
         const unanswered = isHdfs(outcome, 'unreachable', 'timeout');
         // The answer was lost, the renaming was not; or it was carried out late, and so the next one refused.
-        if ((unanswered || attempt > 1) && isSame(before, await statusOrNull(client, path, call))) return true;
+        if ((unanswered || attempt > 1) && isSame(before, await statusOrNull(client, path, call)))
+          return true;
         if (unanswered && attempt < RENAMES) continue;
         if (outcome === false) return false;
         throw outcome;
@@ -156,10 +177,16 @@ export class HdfsFiles {
 /** A file keeps its id under another name, and where a server tells none, its length and time. */
 function isSame(before: FileStatus, there: FileStatus | null): boolean {
   if (there === null || there.length !== before.length) return false;
-  return before.fileId === undefined ? there.modificationTime === before.modificationTime : there.fileId === before.fileId;
+  return before.fileId === undefined
+    ? there.modificationTime === before.modificationTime
+    : there.fileId === before.fileId;
 }
 
-async function statusOrNull(client: WebHdfsClient, path: string, call: CallOptions): Promise<FileStatus | null> {
+async function statusOrNull(
+  client: WebHdfsClient,
+  path: string,
+  call: CallOptions,
+): Promise<FileStatus | null> {
   try {
     return await client.status(path, call);
   } catch (error) {

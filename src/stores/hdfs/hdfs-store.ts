@@ -1,4 +1,7 @@
-/** A store in HDFS, over WebHDFS: an object is a file with as many copies as its class asks for, on as many DataNodes. */
+/**
+ * A store in HDFS, over WebHDFS: an object is a file with as many copies as its class asks for, on as many
+ * DataNodes.
+ */
 import { createHash } from 'node:crypto';
 import { ParsError } from '../../errors.js';
 import { native, type Native } from '../../native.js';
@@ -19,7 +22,17 @@ import { parseHdfsUrl } from './url.js';
 import { HdfsWriter } from './writer.js';
 import { MARKER_FILE } from '../marker.js';
 import { checkObjectName } from '../names.js';
-import { MAX_WHOLE_BYTES, type ObjectHealth, type ObjectTerms, type ObjectWriter, type Store, type StoredObject, type StoreOptions, type StoreStatus, type Stretch } from '../store.js';
+import {
+  MAX_WHOLE_BYTES,
+  type ObjectHealth,
+  type ObjectTerms,
+  type ObjectWriter,
+  type Store,
+  type StoredObject,
+  type StoreOptions,
+  type StoreStatus,
+  type Stretch,
+} from '../store.js';
 
 export interface HdfsStoreOptions extends StoreOptions {
   /** For tests without the addon. */
@@ -28,7 +41,10 @@ export interface HdfsStoreOptions extends StoreOptions {
 
 /** Streams that may stand open, each at the place where the next frame of its pack begins. */
 const MAX_READERS = 24;
-/** States and claims are worth as much as what they speak of (R21), however few copies the caller is content with. */
+/**
+ * States and claims are worth as much as what they speak of (R21), however few copies the caller is content
+ * with.
+ */
 const CLAIM_COPIES = 3;
 const CHECK_MS = 30_000;
 
@@ -56,17 +72,33 @@ export class HdfsStore implements Store {
     this.#checked = undefined;
     const { marker, nodes } = await this.#check(1);
     const warnings = trustWarnings(this.#files);
-    if (nodes === null) warnings.unshift('the NameNode does not show how many DataNodes are alive (its page /jmx), so that is not checked beforehand');
-    else if (nodes.dead > 0) warnings.unshift(`${nodes.dead} of ${nodes.live + nodes.dead} DataNodes are dead: what has its only copy there cannot be read now`);
+    if (nodes === null)
+      warnings.unshift(
+        'the NameNode does not show how many DataNodes are alive (its page /jmx), so that is not '
+          + 'checked beforehand',
+      );
+    else if (nodes.dead > 0)
+      warnings.unshift(
+        `${nodes.dead} of ${nodes.live + nodes.dead} DataNodes are dead: what has its only copy there `
+          + `cannot be read now`,
+      );
     const places = nodes?.live ?? UNKNOWN_PLACES;
     const room = [nodes?.freeBytes ?? null, await quotaRoom(this.#files)].filter((bytes) => bytes !== null);
-    return { url: this.url, storeId: marker.storeId, usablePlaces: places, places, freeBytes: room.length === 0 ? null : Math.min(...room), warnings };
+    return {
+      url: this.url,
+      storeId: marker.storeId,
+      usablePlaces: places,
+      places,
+      freeBytes: room.length === 0 ? null : Math.min(...room),
+      warnings,
+    };
   }
 
   async create(name: string, terms: ObjectTerms): Promise<ObjectWriter> {
     checkObjectName(name);
     const { copies, coding } = terms;
-    if (!Number.isInteger(copies) || copies < 1) throw new ParsError('internal', `${name}: ${copies} copies cannot be created`);
+    if (!Number.isInteger(copies) || copies < 1)
+      throw new ParsError('internal', `${name}: ${copies} copies cannot be created`);
     const { nodes } = await this.#check(copies);
     const path = coding === undefined ? this.#files.pathOf(name) : `${this.#files.codedRoot(coding)}/${name}`;
     const hooks = {
@@ -77,7 +109,14 @@ export class HdfsStore implements Store {
         this.#confirmed.set(name, { object, fileId: (await this.#files.status(path))?.fileId });
       },
     };
-    return new HdfsWriter(this.#files, hooks, name, path, terms, copies === 1 && coding === undefined ? this.#receiversOf(nodes) : undefined);
+    return new HdfsWriter(
+      this.#files,
+      hooks,
+      name,
+      path,
+      terms,
+      copies === 1 && coding === undefined ? this.#receiversOf(nodes) : undefined,
+    );
   }
 
   /** Whole before it is seen: uploaded under another name, then renamed to one that must be free. */
@@ -89,7 +128,11 @@ export class HdfsStore implements Store {
     const temporary = this.#files.temporaryFor(path);
     let created = false;
     try {
-      await sendSmall(this.#files, temporary, data, { copies: Math.max(copies, CLAIM_COPIES), critical: true, permission: '600' });
+      await sendSmall(this.#files, temporary, data, {
+        copies: Math.max(copies, CLAIM_COPIES),
+        critical: true,
+        permission: '600',
+      });
       created = await this.#files.publishNew(temporary, path);
       return created;
     } finally {
@@ -102,8 +145,12 @@ export class HdfsStore implements Store {
     const confirmed = this.#confirmed.get(object.name);
     this.#confirmed.delete(object.name);
     const found = await this.#files.find(this.#files.pathOf(object.name));
-    const same = confirmed?.object.xxh3 === object.xxh3 && confirmed.fileId === found?.status.fileId && found?.status.length === object.bytes;
-    if (same && found) return this.#spread.add(object, await proveCopies(this.#files, found.path, found.status, object));
+    const same =
+      confirmed?.object.xxh3 === object.xxh3
+      && confirmed.fileId === found?.status.fileId
+      && found?.status.length === object.bytes;
+    if (same && found)
+      return this.#spread.add(object, await proveCopies(this.#files, found.path, found.status, object));
     const health = await inspectObject(this.#files, this.#newHash, object, true);
     if (health.good < health.wanted || health.faults.length > 0) throw notProven(object, health);
   }
@@ -112,7 +159,12 @@ export class HdfsStore implements Store {
     const { data, parity } = parseCoding(coding);
     const { nodes } = await this.#check(0);
     if (nodes !== null && nodes.live < data + parity) {
-      throw new ParsError('unreachable', `${coding} needs ${data + parity} DataNodes, but ${nodes.live} of the ${nodes.live + nodes.dead} of ${this.url} are alive`, { hint: 'start the others, or choose a policy with copies' });
+      throw new ParsError(
+        'unreachable',
+        `${coding} needs ${data + parity} DataNodes, but ${nodes.live} of the `
+          + `${nodes.live + nodes.dead} of ${this.url} are alive`,
+        { hint: 'start the others, or choose a policy with copies' },
+      );
     }
     await prepareCoding(this.#files, coding);
   }
@@ -144,7 +196,10 @@ export class HdfsStore implements Store {
     this.#forget(name);
     const again = await this.#reader(name).read(offset, bytes);
     if (digestOf(again) === sha256) return again;
-    throw new ParsError('corrupt', `${name} has no good copy: bytes ${offset} to ${offset + bytes} do not match their digest`);
+    throw new ParsError(
+      'corrupt',
+      `${name} has no good copy: bytes ${offset} to ${offset + bytes} do not match their digest`,
+    );
   }
 
   async readWhole(name: string, accept: (data: Buffer) => boolean): Promise<Buffer> {
@@ -152,7 +207,11 @@ export class HdfsStore implements Store {
     const reader = new ObjectReader(this.#files, this.#files.pathOf(name), this.#silent);
     try {
       const length = await reader.length();
-      if (length > MAX_WHOLE_BYTES) throw new ParsError('corrupt', `${name} is too long (${length} bytes, at most ${MAX_WHOLE_BYTES} expected)`);
+      if (length > MAX_WHOLE_BYTES)
+        throw new ParsError(
+          'corrupt',
+          `${name} is too long (${length} bytes, at most ${MAX_WHOLE_BYTES} expected)`,
+        );
       const data = await reader.read(0, length);
       if (accept(data)) return data;
       throw new ParsError('corrupt', `${name} has no good copy: its contents make no sense`);
@@ -165,15 +224,21 @@ export class HdfsStore implements Store {
     if (prefix !== '') checkObjectName(prefix);
     await this.#check(0);
     const directories = await this.#files.everywhere(this.#files.pathOf(prefix));
-    const names = (await Promise.all(directories.map((directory) => this.#files.list(directory)))).flat().map(({ pathSuffix }) => pathSuffix);
-    return [...new Set(names)].filter((name) => !name.startsWith('.') && !(prefix === '' && name === MARKER_FILE)).sort();
+    const names = (await Promise.all(directories.map((directory) => this.#files.list(directory))))
+      .flat()
+      .map(({ pathSuffix }) => pathSuffix);
+    return [...new Set(names)]
+      .filter((name) => !name.startsWith('.') && !(prefix === '' && name === MARKER_FILE))
+      .sort();
   }
 
   async remove(nameOrPrefix: string): Promise<void> {
     checkObjectName(nameOrPrefix);
     await this.#check(0);
-    for (const name of this.#readers.keys()) if (name === nameOrPrefix || name.startsWith(`${nameOrPrefix}/`)) this.#forget(name);
-    for (const path of await this.#files.everywhere(this.#files.pathOf(nameOrPrefix))) await this.#files.remove(path);
+    for (const name of this.#readers.keys())
+      if (name === nameOrPrefix || name.startsWith(`${nameOrPrefix}/`)) this.#forget(name);
+    for (const path of await this.#files.everywhere(this.#files.pathOf(nameOrPrefix)))
+      await this.#files.remove(path);
   }
 
   async age(name: string): Promise<number> {
@@ -201,20 +266,27 @@ export class HdfsStore implements Store {
     }
     const { nodes } = this.#checked;
     if (nodes !== null && nodes.live < needed) {
-      throw new ParsError('unreachable', `${needed} copies need as many DataNodes, but ${nodes.live} of the ${nodes.live + nodes.dead} of ${this.url} are alive`, { hint: 'start the others, or choose a policy with fewer copies' });
+      throw new ParsError(
+        'unreachable',
+        `${needed} copies need as many DataNodes, but ${nodes.live} of the ${nodes.live + nodes.dead} `
+          + `of ${this.url} are alive`,
+        { hint: 'start the others, or choose a policy with fewer copies' },
+      );
     }
     return this.#checked;
   }
 
   #receiversOf(nodes: Nodes | null): Receivers {
     return {
-      choose: (offer, unreachable) => this.#spread.chooseReceiver(nodes?.live ?? UNKNOWN_PLACES, offer, unreachable),
+      choose: (offer, unreachable) =>
+        this.#spread.chooseReceiver(nodes?.live ?? UNKNOWN_PLACES, offer, unreachable),
       sent: (receiver, bytes) => this.#spread.sent(receiver, bytes),
     };
   }
 
   #reader(name: string): ObjectReader {
-    const reader = this.#readers.get(name) ?? new ObjectReader(this.#files, this.#files.pathOf(name), this.#silent);
+    const reader =
+      this.#readers.get(name) ?? new ObjectReader(this.#files, this.#files.pathOf(name), this.#silent);
     // The one used longest ago is first.
     this.#readers.delete(name);
     this.#readers.set(name, reader);
@@ -232,7 +304,8 @@ export class HdfsStore implements Store {
     const hash = this.#newHash();
     const reader = new ObjectReader(this.#files, path, this.#silent);
     for await (const piece of reader.stream(0, object.bytes)) hash.update(piece);
-    if (hash.digest() !== object.xxh3) throw new ParsError('corrupt', `${path} read back from HDFS is not what was sent`);
+    if (hash.digest() !== object.xxh3)
+      throw new ParsError('corrupt', `${path} read back from HDFS is not what was sent`);
   }
 }
 
@@ -240,5 +313,7 @@ export class HdfsStore implements Store {
 const UNKNOWN_PLACES = 16;
 
 function notAStore(url: string, marker: string): ParsError {
-  return new ParsError('unreachable', `${url} is not a store: there is no ${marker} in HDFS`, { hint: 'if it is to become one: pars store init (with the same --store or configuration)' });
+  return new ParsError('unreachable', `${url} is not a store: there is no ${marker} in HDFS`, {
+    hint: 'if it is to become one: pars store init (with the same --store or configuration)',
+  });
 }

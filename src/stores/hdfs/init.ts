@@ -22,30 +22,51 @@ export async function initHdfsStore(url: string, signal?: AbortSignal): Promise<
   const files = new HdfsFiles(parseHdfsUrl(url), signal);
   const existing = await lookAt(files);
   const marker = existing ?? (await mark(files));
-  return { storeId: marker.storeId, directory: files.root, marked: existing === null, warnings: trustWarnings(files) };
+  return {
+    storeId: marker.storeId,
+    directory: files.root,
+    marked: existing === null,
+    warnings: trustWarnings(files),
+  };
 }
 
 /** The marker that is there. Throws when the directory is in use for something else. */
 async function lookAt(files: HdfsFiles): Promise<HdfsMarker | null> {
   const status = await files.status(files.root);
   if (status === null) return null;
-  if (status.type !== 'DIRECTORY') throw new ParsError('refused', `${files.root} is a file in HDFS`, { hint: 'name a directory in the URL of the store' });
+  if (status.type !== 'DIRECTORY')
+    throw new ParsError('refused', `${files.root} is a file in HDFS`, {
+      hint: 'name a directory in the URL of the store',
+    });
   const marker = await readMarker(files);
   if (marker !== null) return marker;
-  const foreign = (await files.list(files.root)).map(({ pathSuffix }) => pathSuffix).filter((name) => !name.startsWith(`.${MARKER_FILE}.`));
+  const foreign = (await files.list(files.root))
+    .map(({ pathSuffix }) => pathSuffix)
+    .filter((name) => !name.startsWith(`.${MARKER_FILE}.`));
   if (foreign.length === 0) return null;
-  throw new ParsError('refused', `${files.root} in HDFS is not empty (${foreign.slice(0, 3).join(', ')}${foreign.length > 3 ? ', ...' : ''})`, { hint: 'give an empty directory, or one that is not there' });
+  throw new ParsError(
+    'refused',
+    `${files.root} in HDFS is not empty `
+      + `(${foreign.slice(0, 3).join(', ')}${foreign.length > 3 ? ', ...' : ''})`,
+    { hint: 'give an empty directory, or one that is not there' },
+  );
 }
 
 /** Of two that come at the same time one writes the marker, and both have that store. */
 async function mark(files: HdfsFiles): Promise<HdfsMarker> {
   await files.makeParents(files.pathOf(MARKER_FILE), '/');
-  await files.call(`setting up ${files.root}`, (client, call) => client.setPermission(files.root, DIRECTORY_MODE, call));
+  await files.call(`setting up ${files.root}`, (client, call) =>
+    client.setPermission(files.root, DIRECTORY_MODE, call),
+  );
   const path = files.pathOf(MARKER_FILE);
   const temporary = files.temporaryFor(path);
   const own = newMarker();
   try {
-    await sendSmall(files, temporary, encodeMarker(own), { copies: COPIES, critical: true, permission: FILE_MODE });
+    await sendSmall(files, temporary, encodeMarker(own), {
+      copies: COPIES,
+      critical: true,
+      permission: FILE_MODE,
+    });
     if (await files.publishNew(temporary, path)) return own;
   } catch (error) {
     await files.discard(temporary);
@@ -53,7 +74,8 @@ async function mark(files: HdfsFiles): Promise<HdfsMarker> {
   }
   await files.discard(temporary);
   const winner = await readMarker(files);
-  if (winner === null) throw new ParsError('busy', `${files.root} is being set up by somebody else`, { hint: 'try again' });
+  if (winner === null)
+    throw new ParsError('busy', `${files.root} is being set up by somebody else`, { hint: 'try again' });
   return winner;
 }
 
@@ -61,10 +83,16 @@ async function mark(files: HdfsFiles): Promise<HdfsMarker> {
 export function trustWarnings({ client: { options } }: HdfsFiles): string[] {
   const warnings: string[] = [];
   if (options.nameNodes.some((address) => address.startsWith('http:'))) {
-    warnings.push("without TLS the guests' memory, with the secrets in it, crosses the network readable by anybody on it (swebhdfs:// encrypts it)");
+    warnings.push(
+      "without TLS the guests' memory, with the secrets in it, crosses the network readable by anybody "
+        + 'on it (swebhdfs:// encrypts it)',
+    );
   }
   if (options.tokenFile === undefined) {
-    warnings.push(`without Kerberos HDFS believes anybody who says he is ${options.user ?? 'somebody'}: whoever reaches the NameNode can read and change the guests' memory`);
+    warnings.push(
+      `without Kerberos HDFS believes anybody who says he is ${options.user ?? 'somebody'}: whoever `
+        + `reaches the NameNode can read and change the guests' memory`,
+    );
   }
   return warnings;
 }

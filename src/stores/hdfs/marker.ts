@@ -7,7 +7,11 @@ import { MARKER_FILE, MARKER_FORMAT, newStoreId } from '../marker.js';
 
 const MAX_MARKER_BYTES = 65_536;
 
-const marker = z.object({ format: z.literal(MARKER_FORMAT), storeId: z.string().regex(/^[0-9a-f]{32}$/), created: z.string() });
+const marker = z.object({
+  format: z.literal(MARKER_FORMAT),
+  storeId: z.string().regex(/^[0-9a-f]{32}$/),
+  created: z.string(),
+});
 export type HdfsMarker = z.infer<typeof marker>;
 
 export function newMarker(): HdfsMarker {
@@ -33,7 +37,11 @@ function parseMarker(data: Buffer, path: string): HdfsMarker {
   const value = parseJson(data);
   const format = z.object({ format: z.number() }).safeParse(value);
   if (format.success && format.data.format > MARKER_FORMAT) {
-    throw new ParsError('unreachable', `${path} has format ${format.data.format}; this version of pars knows ${MARKER_FORMAT}`, { hint: 'update pars' });
+    throw new ParsError(
+      'unreachable',
+      `${path} has format ${format.data.format}; this version of pars knows ${MARKER_FORMAT}`,
+      { hint: 'update pars' },
+    );
   }
   const result = marker.safeParse(value);
   if (!result.success) throw damaged(path);

@@ -25,11 +25,19 @@ const answer = z.object({
 const BEAN = '/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState';
 const PATIENCE_MS = 10_000;
 
-/** Null when no NameNode says: a gateway has no such page, and a cluster may keep it from us. Whoever writes then sees by the blocks' places. */
+/**
+ * Null when no NameNode says: a gateway has no such page, and a cluster may keep it from us. Whoever writes
+ * then sees by the blocks' places.
+ */
 export async function countNodes({ client, signal }: HdfsFiles): Promise<Nodes | null> {
   for (const nameNode of client.options.nameNodes) {
     try {
-      const exchange = { what: 'JMX FSNamesystemState', method: 'GET', url: new URL(BEAN, nameNode), dataNode: false } as const;
+      const exchange = {
+        what: 'JMX FSNamesystemState',
+        method: 'GET',
+        url: new URL(BEAN, nameNode),
+        dataNode: false,
+      } as const;
       const { body } = await client.transport.whole(exchange, PATIENCE_MS, signal);
       const [state] = answer.parse(JSON.parse(body)).beans;
       if (state === undefined) continue;

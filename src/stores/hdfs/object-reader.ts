@@ -1,9 +1,16 @@
 /**
- * Reads an object front to back, block by block, each from a DataNode that has it. Frames are asked for in the order in which they lie,
- * some left out, so one stream a block serves many of them: a range of its own for each would cost the DataNodes several times as much.
+ * Reads an object front to back, block by block, each from a DataNode that has it. Frames are asked for in
+ * the order in which they lie, some left out, so one stream a block serves many of them: a range of its own
+ * for each would cost the DataNodes several times as much.
  */
 import { ParsError } from '../../errors.js';
-import { NEVER_REACHED, openRange, transferNames, WebHdfsError, type BlockLocation } from '../../webhdfs/index.js';
+import {
+  NEVER_REACHED,
+  openRange,
+  transferNames,
+  WebHdfsError,
+  type BlockLocation,
+} from '../../webhdfs/index.js';
 import { parseCoding, piecesOf } from '../coding.js';
 import { blocksOf } from './blocks.js';
 import { hdfsError } from './errors.js';
@@ -15,7 +22,10 @@ const SKIP_BYTES = 4 << 20;
 const AVOID_MS = 60_000;
 const MAX_ATTEMPTS = 16;
 
-/** DataNodes that do not answer, by their address of data transfer. Shared by all reads of a store, so that each is waited for once. */
+/**
+ * DataNodes that do not answer, by their address of data transfer. Shared by all reads of a store, so that
+ * each is waited for once.
+ */
 export class SilentNodes {
   readonly #since = new Map<string, number>();
 
@@ -24,7 +34,8 @@ export class SilentNodes {
   }
 
   get names(): string[] {
-    for (const [name, since] of this.#since) if (performance.now() - since > AVOID_MS) this.#since.delete(name);
+    for (const [name, since] of this.#since)
+      if (performance.now() - since > AVOID_MS) this.#since.delete(name);
     return [...this.#since.keys()];
   }
 }
@@ -79,7 +90,7 @@ export class ObjectReader {
   /** Everything from `offset` to `end`, with no more in memory than a piece. */
   async *stream(offset: number, end: number): AsyncGenerator<Buffer> {
     try {
-      for (let at = offset; at < end; ) {
+      for (let at = offset; at < end;) {
         const piece = await this.#piece(at, end - at);
         at += piece.length;
         yield piece;
@@ -97,9 +108,13 @@ export class ObjectReader {
 
   async #read(offset: number, bytes: number): Promise<Buffer> {
     await this.#locate();
-    if (offset + bytes > this.#length) throw new ParsError('corrupt', `${this.#path} is too short (${this.#length} bytes, ${offset + bytes} needed)`);
+    if (offset + bytes > this.#length)
+      throw new ParsError(
+        'corrupt',
+        `${this.#path} is too short (${this.#length} bytes, ${offset + bytes} needed)`,
+      );
     const pieces: Buffer[] = [];
-    for (let at = offset; at < offset + bytes; ) {
+    for (let at = offset; at < offset + bytes;) {
       const piece = await this.#piece(at, offset + bytes - at);
       at += piece.length;
       pieces.push(piece);
@@ -167,7 +182,12 @@ export class ObjectReader {
     const end = block ? block.offset + block.length : this.#length;
     const bad = [...cut].filter(([, times]) => times > 1).map(([name]) => name);
     const excludeDataNodes = [...new Set([...this.#without, ...this.#silent.names, ...bad])];
-    const pieces = openRange(this.#files.client, this.#path, { offset: at, length: end - at, excludeDataNodes, signal: this.#files.signal });
+    const pieces = openRange(this.#files.client, this.#path, {
+      offset: at,
+      length: end - at,
+      excludeDataNodes,
+      signal: this.#files.signal,
+    });
     this.#stream = { pieces, at, rest: Buffer.alloc(0) };
   }
 
@@ -181,7 +201,12 @@ export class ObjectReader {
     this.#blocks = await blocksOf(this.#files, this.#path);
     const block = this.#blockAt(at);
     if (error.kind === 'lost-block') throw noCopy(this.#path, block, trouble, this.#coding, error);
-    const elsewhere = error.dataNode && (error.kind === 'unreachable' || error.kind === 'timeout' || error.kind === 'protocol' || error.kind === 'other');
+    const elsewhere =
+      error.dataNode
+      && (error.kind === 'unreachable'
+        || error.kind === 'timeout'
+        || error.kind === 'protocol'
+        || error.kind === 'other');
     if (!elsewhere || ++trouble.attempts > MAX_ATTEMPTS) throw hdfsError(error, `reading ${this.#path}`);
     const names = transferNames(error.node ?? '', block ? [block] : []);
     if (names.length === 0) throw hdfsError(error, `reading ${this.#path}`);
@@ -192,17 +217,46 @@ export class ObjectReader {
   }
 }
 
-/** Every DataNode that has a copy answers and breaks off: then the copies are bad. One that does not answer may have a good one. */
-function noCopy(path: string, block: BlockLocation | undefined, { cut }: Pick<Trouble, 'cut'>, coding: string | undefined, cause?: WebHdfsError): ParsError {
+/**
+ * Every DataNode that has a copy answers and breaks off: then the copies are bad. One that does not answer
+ * may have a good one.
+ */
+function noCopy(
+  path: string,
+  block: BlockLocation | undefined,
+  { cut }: Pick<Trouble, 'cut'>,
+  coding: string | undefined,
+  cause?: WebHdfsError,
+): ParsError {
   const names = block?.names ?? [];
   const what = `the block at ${block?.offset ?? 0} of ${path}`;
-  if (block?.corrupt || (coding === undefined && names.length > 0 && names.every((name) => (cut.get(name) ?? 0) > 1))) {
-    return new ParsError('corrupt', `${what} has no good copy: those on ${names.join(', ')} fail their checksums`, { cause });
+  if (
+    block?.corrupt
+    || (coding === undefined && names.length > 0 && names.every((name) => (cut.get(name) ?? 0) > 1))
+  ) {
+    return new ParsError(
+      'corrupt',
+      `${what} has no good copy: those on ${names.join(', ')} fail their checksums`,
+      { cause },
+    );
   }
-  return new ParsError('unreachable', `${what} cannot be had: ${whyNot(names, block, coding)}`, { cause, hint: 'start the DataNodes that are down, then try again' });
+  return new ParsError('unreachable', `${what} cannot be had: ${whyNot(names, block, coding)}`, {
+    cause,
+    hint: 'start the DataNodes that are down, then try again',
+  });
 }
 
-function whyNot(names: readonly string[], block: BlockLocation | undefined, coding: string | undefined): string {
-  if (coding !== undefined && block !== undefined) return `too few of its DataNodes answer: of ${piecesOf(parseCoding(coding), block.length).all} pieces ${piecesOf(parseCoding(coding), block.length).needed} are needed`;
-  return names.length > 0 ? `none of the DataNodes that had it answers (${names.join(', ')})` : 'no DataNode that is alive has it';
+function whyNot(
+  names: readonly string[],
+  block: BlockLocation | undefined,
+  coding: string | undefined,
+): string {
+  if (coding !== undefined && block !== undefined)
+    return (
+      `too few of its DataNodes answer: of ${piecesOf(parseCoding(coding), block.length).all} `
+      + `pieces ${piecesOf(parseCoding(coding), block.length).needed} are needed`
+    );
+  return names.length > 0
+    ? `none of the DataNodes that had it answers (${names.join(', ')})`
+    : 'no DataNode that is alive has it';
 }

@@ -13,9 +13,9 @@ const MIN_BLOCKS = 12;
 const TOO_MUCH = 0.9;
 
 /**
- * Chooses for each file of one copy who receives it: whoever has received least. A DataNode keeps what it receives, so all of a file lies
- * there. Where the NameNode offers nobody else (it prefers a DataNode on this very host; a gateway receives everything itself), each block goes
- * where chance sends it.
+ * Chooses for each file of one copy who receives it: whoever has received least. A DataNode keeps what it
+ * receives, so all of a file lies there. Where the NameNode offers nobody else (it prefers a DataNode on this
+ * very host; a gateway receives everything itself), each block goes where chance sends it.
  */
 export class Spread {
   readonly #bytesSentTo = new Map<string, number>();
@@ -24,7 +24,11 @@ export class Spread {
   #blocks = 0;
 
   /** @param places DataNodes that are alive, as far as that is known */
-  async chooseReceiver(places: number, offer: OfferReceiver, unreachable: ReadonlySet<string>): Promise<Redirect> {
+  async chooseReceiver(
+    places: number,
+    offer: OfferReceiver,
+    unreachable: ReadonlySet<string>,
+  ): Promise<Redirect> {
     for (const name of unreachable) this.#unreachable.add(name);
     const least = AS_GOOD * this.#leastSent(places);
     const offered = new Set<string>();
@@ -55,13 +59,19 @@ export class Spread {
   notes(): string[] {
     if (this.#blocks < MIN_BLOCKS) return [];
     const full = [...this.#blocksOn].filter(([, blocks]) => blocks > TOO_MUCH * this.#blocks);
-    return full.map(([name, blocks]) => `${blocks} of ${this.#blocks} blocks that have one copy lie on one DataNode, ${name}: they are lost together. Has it the only room?`);
+    return full.map(
+      ([name, blocks]) =>
+        `${blocks} of ${this.#blocks} blocks that have one copy lie on one DataNode, ${name}: they are `
+        + `lost together. Has it the only room?`,
+    );
   }
 
   /** Bytes sent to whoever got least: 0 as long as somebody may have got nothing. */
   #leastSent(places: number): number {
     const reached = [...this.#bytesSentTo].filter(([name]) => !this.#unreachable.has(name));
-    return reached.length + this.#unreachable.size < places ? 0 : Math.min(...reached.map(([, bytes]) => bytes));
+    return reached.length + this.#unreachable.size < places
+      ? 0
+      : Math.min(...reached.map(([, bytes]) => bytes));
   }
 
   #costOf({ name }: Redirect): number {

@@ -22,17 +22,28 @@ export async function quotaRoom(files: HdfsFiles): Promise<number | null> {
 }
 
 /** The store's directory and all above it, as far as they may be seen. */
-async function* summariesUpwards(files: HdfsFiles): AsyncGenerator<[directory: string, summary: ContentSummary]> {
+async function* summariesUpwards(
+  files: HdfsFiles,
+): AsyncGenerator<[directory: string, summary: ContentSummary]> {
   for (let directory = files.root; ; directory = posix.dirname(directory)) {
-    const summary = await files.client.contentSummary(directory, files.signal ? { signal: files.signal } : {}).catch(() => null);
+    const summary = await files.client
+      .contentSummary(directory, files.signal ? { signal: files.signal } : {})
+      .catch(() => null);
     files.signal?.throwIfAborted();
     if (summary !== null) yield [directory, summary];
     if (directory === '/') return;
   }
 }
 
-function fullness({ quota, spaceQuota, fileCount, directoryCount, spaceConsumed }: ContentSummary, bytes: number): string | null {
-  if (spaceQuota >= 0 && spaceConsumed + bytes > spaceQuota) return `${spaceConsumed} of the ${spaceQuota} bytes of its space quota are used, and another block takes ${bytes}`;
+function fullness(
+  { quota, spaceQuota, fileCount, directoryCount, spaceConsumed }: ContentSummary,
+  bytes: number,
+): string | null {
+  if (spaceQuota >= 0 && spaceConsumed + bytes > spaceQuota)
+    return (
+      `${spaceConsumed} of the ${spaceQuota} bytes of its space quota are used, and another block `
+      + `takes ${bytes}`
+    );
   if (quota >= 0 && fileCount + directoryCount >= quota) return `its quota of ${quota} names is used up`;
   return null;
 }

@@ -1,6 +1,7 @@
 /**
- * A DataNode that is refused midway (quota, safe mode) answers and hangs up at once, and the answer can be lost to the hanging up. One that
- * finds no room for its block says only that every DataNode of the pipeline is bad. So the cluster is asked what it was.
+ * A DataNode that is refused midway (quota, safe mode) answers and hangs up at once, and the answer can be
+ * lost to the hanging up. One that finds no room for its block says only that every DataNode of the pipeline
+ * is bad. So the cluster is asked what it was.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebHdfsError } from '../../webhdfs/index.js';
@@ -21,10 +22,19 @@ export async function refusalBehind(files: HdfsFiles, error: unknown, bytes: num
   const quota = await exceededQuota(files, bytes);
   if (quota !== null) return new WebHdfsError('quota', quota, { cause: error, node: error.node });
   const room = await shortRoom(files, bytes);
-  return room === null ? error : new WebHdfsError('no-space', `the DataNodes of ${files.url} have room for ${room} bytes, and another block takes ${bytes}`, { cause: error, node: error.node });
+  return room === null
+    ? error
+    : new WebHdfsError(
+        'no-space',
+        `the DataNodes of ${files.url} have room for ${room} bytes, and another block takes ${bytes}`,
+        { cause: error, node: error.node },
+      );
 }
 
-/** The room that there is, when it is too little. The NameNode knows it from the DataNodes' heartbeats, so those are waited for. */
+/**
+ * The room that there is, when it is too little. The NameNode knows it from the DataNodes' heartbeats, so
+ * those are waited for.
+ */
 async function shortRoom(files: HdfsFiles, bytes: number): Promise<number | null> {
   for (const deadline = performance.now() + HEARTBEATS_MS; ; await sleep(ASK_MS)) {
     const room = (await countNodes(files))?.freeBytes;

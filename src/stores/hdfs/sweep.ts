@@ -1,4 +1,7 @@
-/** What killed writers leave in HDFS, and how old things are, by the NameNode's clock: the one its files' times are from. */
+/**
+ * What killed writers leave in HDFS, and how old things are, by the NameNode's clock: the one its files'
+ * times are from.
+ */
 import { isTemporary, temporaryName } from '../../system/temporary-name.js';
 import { DIRECTORY_MODE, type HdfsFiles } from './files.js';
 import { MAX_DEPTH } from '../store.js';
@@ -24,7 +27,9 @@ export class NameNodeClock {
   async #ask(): Promise<number> {
     const path = this.#files.pathOf(temporaryName('clock'));
     try {
-      await this.#files.call(`asking ${this.#files.url} for the time`, (client, call) => client.makeDirectories(path, { permission: DIRECTORY_MODE, ...call }));
+      await this.#files.call(`asking ${this.#files.url} for the time`, (client, call) =>
+        client.makeDirectories(path, { permission: DIRECTORY_MODE, ...call }),
+      );
       const status = await this.#files.status(path);
       return (status?.modificationTime ?? NaN) - performance.now();
     } finally {
@@ -34,7 +39,11 @@ export class NameNodeClock {
 }
 
 /** Removes temporary files (closed short, open, empty) that are old enough; returns how many there were. */
-export async function sweepBelow(files: HdfsFiles, clock: NameNodeClock, { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean }): Promise<number> {
+export async function sweepBelow(
+  files: HdfsFiles,
+  clock: NameNodeClock,
+  { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean },
+): Promise<number> {
   const before = (await clock.now()) - Math.max(olderThanMs, MIN_SWEEP_MS);
   let swept = 0;
   for (const path of await leftoversBelow(files, files.root, before, 0)) {
@@ -44,7 +53,12 @@ export async function sweepBelow(files: HdfsFiles, clock: NameNodeClock, { older
   return swept;
 }
 
-async function leftoversBelow(files: HdfsFiles, directory: string, before: number, depth: number): Promise<string[]> {
+async function leftoversBelow(
+  files: HdfsFiles,
+  directory: string,
+  before: number,
+  depth: number,
+): Promise<string[]> {
   if (depth > MAX_DEPTH) return [];
   const found: string[] = [];
   for (const { pathSuffix, type, modificationTime } of await files.list(directory)) {

@@ -1,13 +1,23 @@
 /** One file on its way into HDFS: created, sent, checked against what the cluster says it has. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../../errors.js';
-import { sameChecksum, Upload, type ChooseReceiver, type CreateOptions, type FileChecksum, type Uploaded } from '../../webhdfs/index.js';
+import {
+  sameChecksum,
+  Upload,
+  type ChooseReceiver,
+  type CreateOptions,
+  type FileChecksum,
+  type Uploaded,
+} from '../../webhdfs/index.js';
 import { hdfsError, isHdfs } from './errors.js';
 import type { HdfsFiles } from './files.js';
 import { refusalBehind } from './refusal.js';
 
 export const SMALL_BYTES = 1 << 20;
-/** Quota is charged a whole block for each copy while it is written, so blocks of small files are small: the least a NameNode allows by default. */
+/**
+ * Quota is charged a whole block for each copy while it is written, so blocks of small files are small: the
+ * least a NameNode allows by default.
+ */
 const SMALL_BLOCK = 1 << 20;
 /** Every block is a pipeline set up anew, and is read from one DataNode: shorter ones are dear. */
 const LARGE_BLOCK = 32 << 20;
@@ -16,7 +26,10 @@ export interface UploadTerms {
   copies: number;
   critical: boolean;
   permission: string;
-  /** The directory is one of that coding: copies are not counted, and the cluster's checksum is of another kind. */
+  /**
+   * The directory is one of that coding: copies are not counted, and the cluster's checksum is of another
+   * kind.
+   */
   coding?: string | undefined;
   /** Chooses who receives what has one copy. */
   receivers?: Receivers | undefined;
@@ -28,21 +41,35 @@ export interface Receivers {
 }
 
 /** Begins a file that is known to be small, or taken to be large. */
-export async function beginUpload(files: HdfsFiles, path: string, terms: UploadTerms, small: boolean): Promise<HdfsUpload> {
+export async function beginUpload(
+  files: HdfsFiles,
+  path: string,
+  terms: UploadTerms,
+  small: boolean,
+): Promise<HdfsUpload> {
   await files.makeParents(path);
   return files.call(`creating ${path}`, async (client, { signal }) => {
     const begin = async (blockSize: number): Promise<HdfsUpload> =>
-      new HdfsUpload(files, path, { ...terms, blockSize }, await Upload.begin(client, path, { ...createOptions(terms, blockSize), signal }));
+      new HdfsUpload(
+        files,
+        path,
+        { ...terms, blockSize },
+        await Upload.begin(client, path, { ...createOptions(terms, blockSize), signal }),
+      );
     try {
       return await begin(small ? SMALL_BLOCK : LARGE_BLOCK);
     } catch (error) {
-      if (small && isHdfs(error, 'other', 'invalid') && /block size/i.test(error.message)) return begin(LARGE_BLOCK);
+      if (small && isHdfs(error, 'other', 'invalid') && /block size/i.test(error.message))
+        return begin(LARGE_BLOCK);
       throw await refusalBehind(files, error, LARGE_BLOCK * terms.copies);
     }
   });
 }
 
-function createOptions({ copies, critical, permission, receivers }: UploadTerms, blockSize: number): CreateOptions {
+function createOptions(
+  { copies, critical, permission, receivers }: UploadTerms,
+  blockSize: number,
+): CreateOptions {
   // R21: a closed block is otherwise in the DataNodes' page caches only.
   const createFlags = critical ? ['CREATE', 'SYNC_BLOCK'] : ['CREATE'];
   return { replication: copies, blockSize, permission, createFlags, chooseReceiver: receivers?.choose };
@@ -66,12 +93,22 @@ export class HdfsUpload {
     this.#terms.receivers?.sent(this.#upload.receiver, data.length);
   }
 
-  /** Closes the file and compares what the cluster has with what was sent. False: its checksum is of another kind, so it must be read back. */
+  /**
+   * Closes the file and compares what the cluster has with what was sent. False: its checksum is of another
+   * kind, so it must be read back.
+   */
   async finish(): Promise<boolean> {
     const sent = await this.#explained(() => this.#upload.close());
     const status = await this.#files.status(this.#path);
-    if (status === null) throw new ParsError('unreachable', `${this.#path} was removed while it was written`, { hint: 'try again' });
-    if (status.length !== sent.bytes) throw new ParsError('corrupt', `${this.#path} has ${status.length} bytes in HDFS after ${sent.bytes} were sent`);
+    if (status === null)
+      throw new ParsError('unreachable', `${this.#path} was removed while it was written`, {
+        hint: 'try again',
+      });
+    if (status.length !== sent.bytes)
+      throw new ParsError(
+        'corrupt',
+        `${this.#path} has ${status.length} bytes in HDFS after ${sent.bytes} were sent`,
+      );
     return this.#terms.coding === undefined && this.#check(sent);
   }
 
@@ -82,7 +119,8 @@ export class HdfsUpload {
   async #check({ checksum }: Uploaded): Promise<boolean> {
     const theirs = await checksumOf(this.#files, this.#path);
     const same = theirs === null ? undefined : sameChecksum(checksum, theirs);
-    if (same === false) throw new ParsError('corrupt', `${this.#path} in HDFS does not have the checksum of what was sent`);
+    if (same === false)
+      throw new ParsError('corrupt', `${this.#path} in HDFS does not have the checksum of what was sent`);
     return same === true;
   }
 
@@ -91,7 +129,10 @@ export class HdfsUpload {
     try {
       return await work();
     } catch (error) {
-      throw hdfsError(await refusalBehind(this.#files, error, this.#terms.blockSize * this.#terms.copies), `writing ${this.#path}`);
+      throw hdfsError(
+        await refusalBehind(this.#files, error, this.#terms.blockSize * this.#terms.copies),
+        `writing ${this.#path}`,
+      );
     }
   }
 }
@@ -112,8 +153,15 @@ async function checksumOf(files: HdfsFiles, path: string): Promise<FileChecksum 
   return null;
 }
 
-/** A whole small file; throws unless the cluster's checksum is that of what was sent or cannot be compared. */
-export async function sendSmall(files: HdfsFiles, path: string, data: Buffer, terms: UploadTerms): Promise<boolean> {
+/**
+ * A whole small file; throws unless the cluster's checksum is that of what was sent or cannot be compared.
+ */
+export async function sendSmall(
+  files: HdfsFiles,
+  path: string,
+  data: Buffer,
+  terms: UploadTerms,
+): Promise<boolean> {
   const upload = await beginUpload(files, path, terms, data.length <= SMALL_BYTES);
   try {
     if (data.length > 0) await upload.send(data);

@@ -1,6 +1,6 @@
 /**
- * The URL of a store in HDFS: webhdfs://NAMENODE:PORT[,NAMENODE:PORT]/DIRECTORY[?OPTION=VALUE&...], or swebhdfs:// over TLS.
- * Secrets are never part of it: it is printed, and a stub carries it.
+ * The URL of a store in HDFS: webhdfs://NAMENODE:PORT[,NAMENODE:PORT]/DIRECTORY[?OPTION=VALUE&...], or
+ * swebhdfs:// over TLS. Secrets are never part of it: it is printed, and a stub carries it.
  */
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
@@ -17,7 +17,8 @@ export interface HdfsAddress {
 
 const SHAPE = /^(s?webhdfs:\/\/[^/?#@\s]+)(\/[^?#]*)(?:\?([^#]*))?$/;
 const OPTIONS = ['user', 'token-file', 'ca-file', 'prefix', 'map'] as const;
-const HINT = `e.g. webhdfs://nn1:9870,nn2:9870/pars; options: ${OPTIONS.map((name) => `${name}=...`).join(', ')}`;
+const HINT =
+  `e.g. webhdfs://nn1:9870,nn2:9870/pars; options: ` + `${OPTIONS.map((name) => `${name}=...`).join(', ')}`;
 
 export function parseHdfsUrl(url: string): HdfsAddress {
   const [, hosts, path = '', query = ''] = SHAPE.exec(url) ?? [];
@@ -30,7 +31,9 @@ export function parseHdfsUrl(url: string): HdfsAddress {
 
 /** A store has a directory to itself, so it is never the root of the file system. */
 function rootOf(path: string): string {
-  const segments = decode(path).split('/').filter((segment) => segment !== '');
+  const segments = decode(path)
+    .split('/')
+    .filter((segment) => segment !== '');
   const bad = segments.find((segment) => segment === '.' || segment === '..' || segment.includes(':'));
   if (bad !== undefined) throw usage(`"${bad}" cannot be part of a path in HDFS`);
   if (segments.length === 0) throw usage('the URL of the store names no directory in HDFS');
@@ -61,7 +64,8 @@ function optionsOf(parameters: URLSearchParams): Omit<WebHdfsOptions, 'nameNodes
 /** "SAID=REAL", each HOST or HOST:PORT. */
 function mapping(text: string): [string, string] {
   const [said, real, ...more] = text.split('=');
-  if (!said || !real || more.length > 0) throw usage(`map=${text} is not map=HOST=HOST (as the cluster says it, and where it is)`);
+  if (!said || !real || more.length > 0)
+    throw usage(`map=${text} is not map=HOST=HOST (as the cluster says it, and where it is)`);
   return [said, real];
 }
 
@@ -69,7 +73,11 @@ function readCa(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    throw new ParsError('usage', `cannot read the certificate authority of the store: ${(cause as Error).message}`, { cause });
+    throw new ParsError(
+      'usage',
+      `cannot read the certificate authority of the store: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 

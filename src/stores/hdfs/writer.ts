@@ -1,6 +1,7 @@
 /**
- * Writes an object to HDFS: under a temporary name, checked, renamed. What fits into one small block is kept until the end, for only then
- * is it known to be small; everything else goes out as it comes, with a bounded amount waiting.
+ * Writes an object to HDFS: under a temporary name, checked, renamed. What fits into one small block is kept
+ * until the end, for only then is it known to be small; everything else goes out as it comes, with a bounded
+ * amount waiting.
  */
 import type { Native } from '../../native.js';
 import { ParsError } from '../../errors.js';
@@ -13,7 +14,10 @@ const MAX_PENDING_BYTES = 4 << 20;
 
 export interface WriterHooks {
   newHash: Native['newHash'];
-  /** Reads a file back whose checksum the cluster does not tell in our terms. Throws when it is not what was sent. */
+  /**
+   * Reads a file back whose checksum the cluster does not tell in our terms. Throws when it is not what was
+   * sent.
+   */
   readBack(path: string, object: StoredObject): Promise<void>;
   /** The object is there now, checked. */
   published(object: StoredObject): Promise<void>;
@@ -36,7 +40,14 @@ export class HdfsWriter implements ObjectWriter {
   #failure: { error: unknown } | undefined;
   #ended = false;
 
-  constructor(files: HdfsFiles, hooks: WriterHooks, name: string, path: string, terms: ObjectTerms, receivers?: Receivers) {
+  constructor(
+    files: HdfsFiles,
+    hooks: WriterHooks,
+    name: string,
+    path: string,
+    terms: ObjectTerms,
+    receivers?: Receivers,
+  ) {
     this.#files = files;
     this.#hooks = hooks;
     this.#name = name;
@@ -51,7 +62,8 @@ export class HdfsWriter implements ObjectWriter {
     this.#hash.update(data);
     this.#bytes += data.length;
     if (this.#upload === undefined) {
-      // A copy: what is held may be held long, and the little that is in it would keep more from being used again.
+      // A copy: what is held may be held long, and the little that is in it would keep more from being used
+      // again.
       this.#held.push(Buffer.from(data));
       written?.();
       if (this.#bytes <= SMALL_BYTES) return;
@@ -69,7 +81,13 @@ export class HdfsWriter implements ObjectWriter {
       await this.#queue;
       await this.#throwIfFailed();
       const { copies, coding } = this.#terms;
-      const object = { name: this.#name, bytes: this.#bytes, xxh3: this.#hash.digest(), copies, ...(coding !== undefined && { coding }) };
+      const object = {
+        name: this.#name,
+        bytes: this.#bytes,
+        xxh3: this.#hash.digest(),
+        copies,
+        ...(coding !== undefined && { coding }),
+      };
       if (!(await (await this.#upload!).finish())) await this.#hooks.readBack(this.#temporary, object);
       await this.#files.replace(this.#temporary, this.#path);
       this.#upload = undefined;
@@ -115,7 +133,10 @@ export class HdfsWriter implements ObjectWriter {
     const begun = this.#upload;
     this.#upload = undefined;
     if (begun === undefined) return;
-    await begun.then((upload) => upload.abort(), () => undefined);
+    await begun.then(
+      (upload) => upload.abort(),
+      () => undefined,
+    );
     await this.#queue;
     await this.#files.discard(this.#temporary);
   }
@@ -128,6 +149,7 @@ export class HdfsWriter implements ObjectWriter {
   }
 
   #refuseEnded(): void {
-    if (this.#ended) throw this.#failure?.error ?? new ParsError('internal', `${this.#name} is not being written any more`);
+    if (this.#ended)
+      throw this.#failure?.error ?? new ParsError('internal', `${this.#name} is not being written any more`);
   }
 }

@@ -3,7 +3,21 @@ import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ParsError, type ErrorKind } from '../../errors.js';
 
-export type Files = Pick<typeof fs, 'chmod' | 'link' | 'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'rmdir' | 'stat' | 'statfs' | 'unlink'>;
+export type Files = Pick<
+  typeof fs,
+  | 'chmod'
+  | 'link'
+  | 'mkdir'
+  | 'open'
+  | 'readdir'
+  | 'readFile'
+  | 'rename'
+  | 'rm'
+  | 'rmdir'
+  | 'stat'
+  | 'statfs'
+  | 'unlink'
+>;
 
 export const nodeFiles: Files = fs;
 
@@ -18,14 +32,23 @@ export function isMissing(error: unknown): boolean {
   return errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR';
 }
 
-/** A failed operation on a disk as an error of ours. A disk that fails or is read-only cannot be reached: another copy or another day may do. */
+/**
+ * A failed operation on a disk as an error of ours. A disk that fails or is read-only cannot be reached:
+ * another copy or another day may do.
+ */
 export function diskError(error: unknown, doing: string): ParsError {
   if (error instanceof ParsError) return error;
   const code = errorCode(error);
   const full = code === 'ENOSPC' || code === 'EDQUOT';
   const kind: ErrorKind = full ? 'no-space' : code === undefined ? 'internal' : 'unreachable';
-  const message = full ? `no space left: ${doing}` : `${doing}: ${error instanceof Error ? error.message : String(error)}`;
-  return new ParsError(kind, message, full ? { cause: error, hint: 'make room on that disk and try again' } : { cause: error });
+  const message = full
+    ? `no space left: ${doing}`
+    : `${doing}: ${error instanceof Error ? error.message : String(error)}`;
+  return new ParsError(
+    kind,
+    message,
+    full ? { cause: error, hint: 'make room on that disk and try again' } : { cause: error },
+  );
 }
 
 /** Makes the entries of `directory` durable. */
@@ -38,7 +61,9 @@ export async function syncDirectory(files: Files, directory: string): Promise<vo
   }
 }
 
-/** Makes the way from `root` down to `path` durable: a directory that somebody else just created counts too. */
+/**
+ * Makes the way from `root` down to `path` durable: a directory that somebody else just created counts too.
+ */
 export async function syncParents(files: Files, root: string, path: string): Promise<void> {
   for (let directory = dirname(path); directory.length >= root.length; directory = dirname(directory)) {
     await syncDirectory(files, directory);
@@ -57,7 +82,9 @@ export async function removeEmptyParents(files: Files, root: string, path: strin
   }
 }
 
-/** Opens a new file, with its directories. They may be taken away meanwhile by somebody who found them empty. */
+/**
+ * Opens a new file, with its directories. They may be taken away meanwhile by somebody who found them empty.
+ */
 export async function openNew(files: Files, path: string): Promise<fs.FileHandle> {
   for (let attempt = 1; ; attempt++) {
     await files.mkdir(dirname(path), { recursive: true, mode: DIRECTORY_MODE });

@@ -1,4 +1,7 @@
-/** Makes directories a store, once, and gives a replaced disk its marker back. Writes nothing before all is checked (R22). */
+/**
+ * Makes directories a store, once, and gives a replaced disk its marker back. Writes nothing before all is
+ * checked (R22).
+ */
 import { dirname, join } from 'node:path';
 import { ParsError } from '../../errors.js';
 import { diskError, DIRECTORY_MODE, type Files, isMissing, nodeFiles, syncDirectory } from './files.js';
@@ -37,20 +40,31 @@ export async function initLocalStore(path: string, options: InitOptions = {}): P
   const files = options.files ?? nodeFiles;
   const directories = parseDirectories(path);
   const candidates = await Promise.all(directories.map((directory) => inspect(files, directory)));
-  if (options.replace !== undefined) return replaceOne(files, candidates, parseDirectories(options.replace)[0] ?? '');
+  if (options.replace !== undefined)
+    return replaceOne(files, candidates, parseDirectories(options.replace)[0] ?? '');
   const marked = candidates.filter(({ marker }) => marker !== null);
-  return marked.length > 0 ? existing(candidates) : createAll(files, candidates, options.allowSameDevice ?? false);
+  return marked.length > 0
+    ? existing(candidates)
+    : createAll(files, candidates, options.allowSameDevice ?? false);
 }
 
 async function inspect(files: Files, directory: string): Promise<Candidate> {
   try {
     const { dev } = await files.stat(directory);
     const names = await files.readdir(directory);
-    const foreign = names.filter((name) => name !== 'lost+found' && name !== MARKER_FILE && name !== `.${MARKER_FILE}.tmp`);
+    const foreign = names.filter(
+      (name) => name !== 'lost+found' && name !== MARKER_FILE && name !== `.${MARKER_FILE}.tmp`,
+    );
     return { directory, exists: true, device: dev, marker: await readMarker(files, directory), foreign };
   } catch (error) {
     if (!isMissing(error)) throw diskError(error, `looking at ${directory}`);
-    return { directory, exists: false, device: await deviceAbove(files, directory), marker: null, foreign: [] };
+    return {
+      directory,
+      exists: false,
+      device: await deviceAbove(files, directory),
+      marker: null,
+      foreign: [],
+    };
   }
 }
 
@@ -64,7 +78,9 @@ async function deviceAbove(files: Files, directory: string): Promise<number> {
   }
 }
 
-/** A store that is there must be there whole: a directory without marker may be a disk that is not mounted. */
+/**
+ * A store that is there must be there whole: a directory without marker may be a disk that is not mounted.
+ */
 function existing(candidates: readonly Candidate[]): InitResult {
   const markers = markersOf(candidates);
   const without = candidates.filter(({ marker }) => marker === null).map(({ directory }) => directory);
@@ -74,10 +90,19 @@ function existing(candidates: readonly Candidate[]): InitResult {
     });
   }
   const first = markers[0]!;
-  return { storeId: first.storeId, directories: candidates.map(({ directory }) => directory), marked: [], allowSameDevice: first.allowSameDevice };
+  return {
+    storeId: first.storeId,
+    directories: candidates.map(({ directory }) => directory),
+    marked: [],
+    allowSameDevice: first.allowSameDevice,
+  };
 }
 
-async function createAll(files: Files, candidates: readonly Candidate[], allowSameDevice: boolean): Promise<InitResult> {
+async function createAll(
+  files: Files,
+  candidates: readonly Candidate[],
+  allowSameDevice: boolean,
+): Promise<InitResult> {
   candidates.forEach(refuseForeign);
   if (!allowSameDevice) refuseSameDevice(candidates);
   const storeId = newStoreId();
@@ -85,36 +110,69 @@ async function createAll(files: Files, candidates: readonly Candidate[], allowSa
   const created = new Date().toISOString();
   try {
     for (const [index, { directory }] of candidates.entries()) {
-      await mark(files, directory, { format: MARKER_FORMAT, storeId, index, directories, allowSameDevice, created });
+      await mark(files, directory, {
+        format: MARKER_FORMAT,
+        storeId,
+        index,
+        directories,
+        allowSameDevice,
+        created,
+      });
     }
   } catch (error) {
-    await Promise.all(directories.map((directory) => files.rm(join(directory, MARKER_FILE), { force: true }).catch(() => {})));
+    await Promise.all(
+      directories.map((directory) => files.rm(join(directory, MARKER_FILE), { force: true }).catch(() => {})),
+    );
     throw error;
   }
   return { storeId, directories, marked: directories, allowSameDevice };
 }
 
-async function replaceOne(files: Files, candidates: readonly Candidate[], directory: string): Promise<InitResult> {
+async function replaceOne(
+  files: Files,
+  candidates: readonly Candidate[],
+  directory: string,
+): Promise<InitResult> {
   const target = candidates.find((candidate) => candidate.directory === directory);
   if (!target) throw new ParsError('usage', `${directory} is not one of the store's directories`);
   if (target.marker) throw new ParsError('refused', `${directory} has a marker: it was not replaced`);
   const others = candidates.filter((candidate) => candidate !== target);
   const model = markersOf(others)[0];
-  if (!model) throw new ParsError('unreachable', 'no other directory of the store has a marker', { hint: 'mount at least one of its disks' });
+  if (!model)
+    throw new ParsError('unreachable', 'no other directory of the store has a marker', {
+      hint: 'mount at least one of its disks',
+    });
   refuseForeign(target);
   if (!model.allowSameDevice) refuseSameDevice(candidates);
   const directories = candidates.map((candidate) => candidate.directory);
-  await mark(files, target.directory, { ...model, index: freeIndex(others, candidates.indexOf(target)), directories, created: new Date().toISOString() });
+  await mark(files, target.directory, {
+    ...model,
+    index: freeIndex(others, candidates.indexOf(target)),
+    directories,
+    created: new Date().toISOString(),
+  });
   return { storeId: model.storeId, directories, marked: [directory], allowSameDevice: model.allowSameDevice };
 }
 
 /** The markers, if they are of one store and no two are the same. */
 function markersOf(candidates: readonly Candidate[]): Marker[] {
-  const marked = candidates.filter((candidate): candidate is Candidate & { marker: Marker } => candidate.marker !== null);
+  const marked = candidates.filter(
+    (candidate): candidate is Candidate & { marker: Marker } => candidate.marker !== null,
+  );
   const stranger = marked.find(({ marker }) => marker.storeId !== marked[0]?.marker.storeId);
-  if (stranger) throw new ParsError('refused', `${stranger.directory} belongs to another store than ${marked[0]?.directory}`);
-  const twin = marked.find(({ marker }, i) => marked.findIndex((other) => other.marker.index === marker.index) !== i);
-  if (twin) throw new ParsError('refused', `${twin.directory} has the same marker as another directory: one is a copy of the other`);
+  if (stranger)
+    throw new ParsError(
+      'refused',
+      `${stranger.directory} belongs to another store than ${marked[0]?.directory}`,
+    );
+  const twin = marked.find(
+    ({ marker }, i) => marked.findIndex((other) => other.marker.index === marker.index) !== i,
+  );
+  if (twin)
+    throw new ParsError(
+      'refused',
+      `${twin.directory} has the same marker as another directory: one is a copy of the other`,
+    );
   return marked.map(({ marker }) => marker);
 }
 
@@ -127,16 +185,28 @@ function freeIndex(others: readonly Candidate[], wanted: number): number {
 
 function refuseForeign({ directory, foreign }: Candidate): void {
   if (foreign.length === 0) return;
-  throw new ParsError('refused', `${directory} is not empty (${foreign.slice(0, 3).join(', ')}${foreign.length > 3 ? ', ...' : ''})`, { hint: 'give an empty directory' });
+  throw new ParsError(
+    'refused',
+    `${directory} is not empty (${foreign.slice(0, 3).join(', ')}${foreign.length > 3 ? ', ...' : ''})`,
+    { hint: 'give an empty directory' },
+  );
 }
 
 function refuseSameDevice(candidates: readonly Candidate[]): void {
-  const twin = candidates.find(({ device }, i) => candidates.findIndex((other) => other.device === device) !== i);
+  const twin = candidates.find(
+    ({ device }, i) => candidates.findIndex((other) => other.device === device) !== i,
+  );
   if (!twin) return;
   const other = candidates.find(({ device }) => device === twin.device);
-  throw new ParsError('refused', `${other?.directory} and ${twin.directory} lie on the same device: a failure takes both copies`, {
-    hint: 'use one directory a disk, or --allow-same-device if that is meant (a test, or a disk array below)',
-  });
+  throw new ParsError(
+    'refused',
+    `${other?.directory} and ${twin.directory} lie on the same device: a failure takes both copies`,
+    {
+      hint:
+        'use one directory a disk, or --allow-same-device if that is meant (a test, or a disk array '
+        + 'below)',
+    },
+  );
 }
 
 async function mark(files: Files, directory: string, marker: Marker): Promise<void> {

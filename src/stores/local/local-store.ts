@@ -1,4 +1,7 @@
-/** A store in local directories, each meant to be a disk of its own. Copies of an object lie in different directories. */
+/**
+ * A store in local directories, each meant to be a disk of its own. Copies of an object lie in different
+ * directories.
+ */
 import { join } from 'node:path';
 import { ParsError } from '../../errors.js';
 import { native } from '../../native.js';
@@ -7,10 +10,28 @@ import { MARKER_FILE } from '../marker.js';
 import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './locations.js';
 import { mendCopies } from './repair.js';
 import { ageOf, sweepDirectory } from './sweep.js';
-import { type Attempt, CopyError, distinctContents, isAttempt, noGoodCopy, notProven, readProven, readSmallFile, tryCopy } from './reader.js';
+import {
+  type Attempt,
+  CopyError,
+  distinctContents,
+  isAttempt,
+  noGoodCopy,
+  notProven,
+  readProven,
+  readSmallFile,
+  tryCopy,
+} from './reader.js';
 import { CopyWriter, DiskGone, type DiskPrimitives, LocalWriter } from './writer.js';
 import { checkObjectName } from '../names.js';
-import type { CopyFault, ObjectHealth, ObjectWriter, Store, StoredObject, StoreOptions, StoreStatus } from '../store.js';
+import type {
+  CopyFault,
+  ObjectHealth,
+  ObjectWriter,
+  Store,
+  StoredObject,
+  StoreOptions,
+  StoreStatus,
+} from '../store.js';
 
 export interface LocalStoreOptions extends StoreOptions {
   /** For tests: file operations that fail. */
@@ -58,15 +79,20 @@ export class LocalStore implements Store {
 
   async create(name: string, { copies }: { copies: number; critical: boolean }): Promise<ObjectWriter> {
     checkObjectName(name);
-    if (!Number.isInteger(copies) || copies < 1) throw new ParsError('internal', `${name}: ${copies} copies cannot be created`);
+    if (!Number.isInteger(copies) || copies < 1)
+      throw new ParsError('internal', `${name}: ${copies} copies cannot be created`);
     const { usable } = await this.#survey(copies);
-    const chosen = this.#places.order(name, usable).slice(0, copies).map(({ directory }) => directory);
+    const chosen = this.#places
+      .order(name, usable)
+      .slice(0, copies)
+      .map(({ directory }) => directory);
     return LocalWriter.open(this.#files, this.#primitives(), chosen, name);
   }
 
   /**
-   * Every usable directory gets a copy, whatever `copies` says beyond "at least so many": a claim must be seen from whichever
-   * directories are there later. The first in the order of the URL decides between two that come at the same time.
+   * Every usable directory gets a copy, whatever `copies` says beyond "at least so many": a claim must be
+   * seen from whichever directories are there later. The first in the order of the URL decides between two
+   * that come at the same time.
    */
   async createExclusive(name: string, data: Buffer, { copies }: { copies: number }): Promise<boolean> {
     checkObjectName(name);
@@ -82,9 +108,13 @@ export class LocalStore implements Store {
 
   async #claim(name: string, data: Buffer, copies: number): Promise<boolean> {
     const { usable } = await this.#survey(copies);
-    const there = await Promise.all(usable.map(({ directory }) => tryCopy(this.#files, directory, name, async () => 'there')));
+    const there = await Promise.all(
+      usable.map(({ directory }) => tryCopy(this.#files, directory, name, async () => 'there')),
+    );
     if (there.includes('there')) return false;
-    const writers = usable.map(({ directory }) => new CopyWriter(this.#files, this.#primitives(), directory, name));
+    const writers = usable.map(
+      ({ directory }) => new CopyWriter(this.#files, this.#primitives(), directory, name),
+    );
     try {
       return await claim(writers, data);
     } catch (error) {
@@ -107,8 +137,14 @@ export class LocalStore implements Store {
     checkObjectName(object.name);
     const { usable, absent } = await this.#survey(1);
     const results = await Promise.all(usable.map(({ directory }) => this.#look(directory, object, read)));
-    const faults = results.filter(isAttempt).map(({ directory, fault, detail }): CopyFault => ({ place: directory, fault, detail }));
-    const away = absent.map(({ directory, reason }): CopyFault => ({ place: directory, fault: 'unreachable', detail: reason }));
+    const faults = results
+      .filter(isAttempt)
+      .map(({ directory, fault, detail }): CopyFault => ({ place: directory, fault, detail }));
+    const away = absent.map(({ directory, reason }): CopyFault => ({
+      place: directory,
+      fault: 'unreachable',
+      detail: reason,
+    }));
     return { good: usable.length - faults.length, wanted: object.copies, faults: [...faults, ...away] };
   }
 
@@ -116,30 +152,47 @@ export class LocalStore implements Store {
     checkObjectName(object.name);
     const { usable } = await this.#survey(1);
     const places = this.#places.order(object.name, usable).map(({ directory }) => directory);
-    await mendCopies(this.#files, this.#primitives(), places, object, (directory) => this.#look(directory, object, true));
+    await mendCopies(this.#files, this.#primitives(), places, object, (directory) =>
+      this.#look(directory, object, true),
+    );
   }
 
   async readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer> {
     checkObjectName(name);
     const attempts: Attempt[] = [];
-    // The digest proves the bytes, so no marker needs to: a read looks at the markers only to explain why it failed.
+    // The digest proves the bytes, so no marker needs to: a read looks at the markers only to explain why it
+    // failed.
     for (const directory of this.#places.order(name, this.#places.directories)) {
       this.#signal?.throwIfAborted();
-      const result = await tryCopy(this.#files, directory, name, (handle) => readProven(handle, offset, bytes, sha256));
+      const result = await tryCopy(this.#files, directory, name, (handle) =>
+        readProven(handle, offset, bytes, sha256),
+      );
       if (!isAttempt(result)) return result;
       attempts.push(result);
     }
     throw noGoodCopy(name, attempts, (await this.#places.survey()).absent);
   }
 
-  async readWhole(name: string, accept: (data: Buffer) => boolean, rank: (data: Buffer) => number = () => 0): Promise<Buffer> {
+  async readWhole(
+    name: string,
+    accept: (data: Buffer) => boolean,
+    rank: (data: Buffer) => number = () => 0,
+  ): Promise<Buffer> {
     checkObjectName(name);
     const { usable, absent } = await this.#survey(1);
-    const results = await Promise.all(usable.map(({ directory }) => tryCopy(this.#files, directory, name, readSmallFile)));
+    const results = await Promise.all(
+      usable.map(({ directory }) => tryCopy(this.#files, directory, name, readSmallFile)),
+    );
     const copies = results.filter((result): result is Buffer => !isAttempt(result));
-    const [best] = distinctContents(copies).filter(accept).sort((a, b) => rank(b) - rank(a));
+    const [best] = distinctContents(copies)
+      .filter(accept)
+      .sort((a, b) => rank(b) - rank(a));
     if (best) return best;
-    const attempts = results.map((result, i): Attempt => (isAttempt(result) ? result : { directory: usable[i]?.directory ?? '', fault: 'corrupt', detail: 'its contents make no sense' }));
+    const attempts = results.map((result, i): Attempt =>
+      isAttempt(result)
+        ? result
+        : { directory: usable[i]?.directory ?? '', fault: 'corrupt', detail: 'its contents make no sense' },
+    );
     throw noGoodCopy(name, attempts, absent);
   }
 
@@ -147,19 +200,26 @@ export class LocalStore implements Store {
     if (prefix !== '') checkObjectName(prefix);
     const { usable } = await this.#survey(1);
     const lists = await Promise.all(usable.map(({ directory }) => this.#listIn(join(directory, prefix))));
-    const hidden = (name: string): boolean => name.startsWith('.') || (prefix === '' && NOT_OBJECTS.has(name));
+    const hidden = (name: string): boolean =>
+      name.startsWith('.') || (prefix === '' && NOT_OBJECTS.has(name));
     return [...new Set(lists.flat())].filter((name) => !hidden(name)).sort();
   }
 
-  /** Removes what it can reach, then says what it could not: a disk that comes back would bring the object back. */
+  /**
+   * Removes what it can reach, then says what it could not: a disk that comes back would bring the object
+   * back.
+   */
   async remove(nameOrPrefix: string): Promise<void> {
     checkObjectName(nameOrPrefix);
     const { usable, absent } = await this.#survey(1);
     await Promise.all(usable.map(({ directory }) => this.#removeIn(directory, nameOrPrefix)));
     if (absent.length === 0) return;
-    throw new ParsError('unreachable', `${nameOrPrefix} is removed from the directories that are there, but may be in others (${describeAbsences(absent)})`, {
-      hint: 'remove it again when they are back',
-    });
+    throw new ParsError(
+      'unreachable',
+      `${nameOrPrefix} is removed from the directories that are there, but may be in others `
+        + `(${describeAbsences(absent)})`,
+      { hint: 'remove it again when they are back' },
+    );
   }
 
   /** The youngest copy counts: one that was mended is as old as the mending. */
@@ -174,7 +234,9 @@ export class LocalStore implements Store {
 
   async sweep(options: { olderThanMs: number; dryRun: boolean }): Promise<number> {
     const { usable } = await this.#survey(1);
-    const counts = await Promise.all(usable.map(({ directory }) => sweepDirectory(this.#files, directory, options)));
+    const counts = await Promise.all(
+      usable.map(({ directory }) => sweepDirectory(this.#files, directory, options)),
+    );
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
@@ -201,9 +263,13 @@ export class LocalStore implements Store {
   async #look(directory: string, object: StoredObject, read: boolean): Promise<'good' | Attempt> {
     this.#signal?.throwIfAborted();
     return tryCopy(this.#files, directory, object.name, async (handle) => {
-      const { xxh3, bytes } = read ? await this.#primitives().hashFileUncached(handle.fd) : { xxh3: object.xxh3, bytes: (await handle.stat()).size };
-      if (bytes !== object.bytes) throw new CopyError('corrupt', `${bytes} bytes on the disk, ${object.bytes} were written`);
-      if (xxh3 !== object.xxh3) throw new CopyError('corrupt', 'the bytes on the disk are not those that were written');
+      const { xxh3, bytes } = read
+        ? await this.#primitives().hashFileUncached(handle.fd)
+        : { xxh3: object.xxh3, bytes: (await handle.stat()).size };
+      if (bytes !== object.bytes)
+        throw new CopyError('corrupt', `${bytes} bytes on the disk, ${object.bytes} were written`);
+      if (xxh3 !== object.xxh3)
+        throw new CopyError('corrupt', 'the bytes on the disk are not those that were written');
       return 'good' as const;
     });
   }
@@ -256,6 +322,10 @@ async function writeSmall(writer: CopyWriter, data: Buffer): Promise<void> {
 
 function warningsOf({ usable, absent }: Survey, devices: number): string[] {
   const warnings = absent.map(({ directory, reason }) => `${directory} cannot be used: ${reason}`);
-  if (devices < usable.length) warnings.push(`${usable.length} directories lie on ${devices} ${devices === 1 ? 'device' : 'devices'}: copies on one device are lost together`);
+  if (devices < usable.length)
+    warnings.push(
+      `${usable.length} directories lie on ${devices} ${devices === 1 ? 'device' : 'devices'}: copies `
+        + `on one device are lost together`,
+    );
   return warnings;
 }

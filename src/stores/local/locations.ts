@@ -24,9 +24,16 @@ export interface Survey {
 
 /** "/srv/d1,/srv/d2" as directories. A path with a comma cannot be written in a URL. */
 export function parseDirectories(path: string): string[] {
-  const directories = path.split(',').map((directory) => normalize(directory.trim()).replace(/(?<=.)\/+$/, ''));
+  const directories = path
+    .split(',')
+    .map((directory) => normalize(directory.trim()).replace(/(?<=.)\/+$/, ''));
   const bad = directories.find((directory) => !isAbsolute(directory) || directory === '/');
-  if (bad !== undefined) throw new ParsError('usage', `"local:${path}": ${JSON.stringify(bad)} is not the absolute path of a directory`, { hint: 'e.g. local:/srv/d1,/srv/d2,/srv/d3' });
+  if (bad !== undefined)
+    throw new ParsError(
+      'usage',
+      `"local:${path}": ${JSON.stringify(bad)} is not the absolute path of a directory`,
+      { hint: 'e.g. local:/srv/d1,/srv/d2,/srv/d3' },
+    );
   const twice = directories.find((directory, i) => directories.indexOf(directory) !== i);
   if (twice !== undefined) throw new ParsError('usage', `"local:${path}": ${twice} is named twice`);
   return directories;
@@ -58,7 +65,10 @@ export class Places {
     return { usable, absent };
   }
 
-  /** The same order for the same name, as long as the same places are usable: packs spread, and reads guess right first. */
+  /**
+   * The same order for the same name, as long as the same places are usable: packs spread, and reads guess
+   * right first.
+   */
   order<T>(name: string, places: readonly T[]): T[] {
     if (places.length === 0) return [];
     const start = createHash('sha256').update(name).digest().readUInt32LE(0) % places.length;
@@ -67,10 +77,22 @@ export class Places {
 
   async #look(directory: string): Promise<Place | Absence> {
     try {
-      const [{ dev }, marker] = await Promise.all([this.#files.stat(directory), readMarker(this.#files, directory)]);
-      return marker === null ? { directory, reason: `no ${MARKER_FILE} in it: the disk is not mounted, or was replaced` } : { directory, marker, device: dev };
+      const [{ dev }, marker] = await Promise.all([
+        this.#files.stat(directory),
+        readMarker(this.#files, directory),
+      ]);
+      return marker === null
+        ? { directory, reason: `no ${MARKER_FILE} in it: the disk is not mounted, or was replaced` }
+        : { directory, marker, device: dev };
     } catch (error) {
-      return { directory, reason: isMissing(error) ? 'the directory does not exist' : error instanceof Error ? error.message : String(error) };
+      return {
+        directory,
+        reason: isMissing(error)
+          ? 'the directory does not exist'
+          : error instanceof Error
+            ? error.message
+            : String(error),
+      };
     }
   }
 
@@ -88,9 +110,12 @@ function commonStoreId(places: readonly Place[]): string | undefined {
   for (const { marker } of places) votes.set(marker.storeId, (votes.get(marker.storeId) ?? 0) + 1);
   const [first, second] = [...votes].sort((a, b) => b[1] - a[1]);
   if (first && second && first[1] === second[1]) {
-    throw new ParsError('refused', `the directories belong to different stores: ${places.map((place) => `${place.directory}: ${place.marker.storeId}`).join('; ')}`, {
-      hint: 'name the directories of one store',
-    });
+    throw new ParsError(
+      'refused',
+      `the directories belong to different stores: `
+        + `${places.map((place) => `${place.directory}: ${place.marker.storeId}`).join('; ')}`,
+      { hint: 'name the directories of one store' },
+    );
   }
   return first?.[0];
 }
@@ -101,13 +126,17 @@ export function describeAbsences(absent: readonly Absence[]): string {
 }
 
 export function notEnoughPlaces(url: string, needed: number, { usable, absent }: Survey): ParsError {
-  const have = usable.length === 0 ? 'none of its directories is usable' : `${needed} directories are needed and ${usable.length} usable`;
+  const have =
+    usable.length === 0
+      ? 'none of its directories is usable'
+      : `${needed} directories are needed and ${usable.length} usable`;
   const why = absent.length === 0 ? '' : ` (${describeAbsences(absent)})`;
   const hint =
     absent.length === 0
       ? `add directories to the store, or choose a policy with at most ${usable.length} copies`
       : usable.length === 0
         ? `mount the disks, or set up a new store: pars store init --store ${url}`
-        : `mount the disk, or if it was replaced by an empty one: pars store init --store ${url} --replace DIRECTORY`;
+        : `mount the disk, or if it was replaced by an empty one: pars store init --store ${url} `
+          + `--replace DIRECTORY`;
   return new ParsError('unreachable', `store ${url}: ${have}${why}`, { hint });
 }

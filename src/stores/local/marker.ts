@@ -1,4 +1,7 @@
-/** The marker of a store's directory: what tells it from the empty mount point of a disk that is not there (R22). */
+/**
+ * The marker of a store's directory: what tells it from the empty mount point of a disk that is not there
+ * (R22).
+ */
 import { join } from 'node:path';
 import { ParsError } from '../../errors.js';
 import { DIRECTORY_MODE, FILE_MODE, type Files, isMissing, syncDirectory } from './files.js';
@@ -16,7 +19,10 @@ export interface Marker {
   created: string;
 }
 
-/** The marker of `directory`; null when there is none. Throws when there is one that says nothing we understand. */
+/**
+ * The marker of `directory`; null when there is none. Throws when there is one that says nothing we
+ * understand.
+ */
 export async function readMarker(files: Files, directory: string): Promise<Marker | null> {
   let text: string;
   try {
@@ -47,9 +53,14 @@ function parseMarker(text: string, directory: string): Marker {
   const value = parseJson(text);
   const format = value?.['format'];
   if (typeof format === 'number' && format > MARKER_FORMAT) {
-    throw new ParsError('unreachable', `its marker has format ${format}; this version of pars knows ${MARKER_FORMAT}`, { hint: 'update pars' });
+    throw new ParsError(
+      'unreachable',
+      `its marker has format ${format}; this version of pars knows ${MARKER_FORMAT}`,
+      { hint: 'update pars' },
+    );
   }
-  if (!isMarker(value)) throw new ParsError('corrupt', `its marker ${join(directory, MARKER_FILE)} is damaged`);
+  if (!isMarker(value))
+    throw new ParsError('corrupt', `its marker ${join(directory, MARKER_FILE)} is damaged`);
   return value;
 }
 
@@ -65,10 +76,11 @@ function isMarker(value: Record<string, unknown> | Marker | null): value is Mark
   if (value === null) return false;
   const { format, storeId, index, directories, allowSameDevice } = value;
   return (
-    format === MARKER_FORMAT &&
-    typeof storeId === 'string' && /^[0-9a-f]{32}$/.test(storeId) &&
-    Number.isInteger(index) &&
-    Array.isArray(directories) &&
-    typeof allowSameDevice === 'boolean'
+    format === MARKER_FORMAT
+    && typeof storeId === 'string'
+    && /^[0-9a-f]{32}$/.test(storeId)
+    && Number.isInteger(index)
+    && Array.isArray(directories)
+    && typeof allowSameDevice === 'boolean'
   );
 }

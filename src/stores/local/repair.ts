@@ -12,25 +12,48 @@ const CHUNK_BYTES = 4 << 20;
 type Look = (directory: string) => Promise<'good' | Attempt>;
 
 /**
- * Replaces what is corrupt, then adds copies until there are enough, and throws when no place is left for them. `places` in the order in
- * which copies are placed.
- * A copy that could not be read is left alone: its disk answers with errors.
+ * Replaces what is corrupt, then adds copies until there are enough, and throws when no place is left for
+ * them. `places` in the order in which copies are placed. A copy that could not be read is left alone: its
+ * disk answers with errors.
  */
-export async function mendCopies(files: Files, disk: DiskPrimitives, places: readonly string[], object: StoredObject, look: Look): Promise<void> {
-  const seen = await Promise.all(places.map(async (directory) => ({ directory, result: await look(directory) })));
+export async function mendCopies(
+  files: Files,
+  disk: DiskPrimitives,
+  places: readonly string[],
+  object: StoredObject,
+  look: Look,
+): Promise<void> {
+  const seen = await Promise.all(
+    places.map(async (directory) => ({ directory, result: await look(directory) })),
+  );
   const good = seen.filter(({ result }) => result === 'good').map(({ directory }) => directory);
   const [source] = good;
-  if (source === undefined) throw new ParsError('missing', `${object.name} has no good copy to make others from`);
-  const faulty = (fault: Attempt['fault']): string[] => seen.filter(({ result }) => isAttempt(result) && result.fault === fault).map(({ directory }) => directory);
+  if (source === undefined)
+    throw new ParsError('missing', `${object.name} has no good copy to make others from`);
+  const faulty = (fault: Attempt['fault']): string[] =>
+    seen
+      .filter(({ result }) => isAttempt(result) && result.fault === fault)
+      .map(({ directory }) => directory);
   const corrupt = faulty('corrupt');
   const added = faulty('missing').slice(0, Math.max(0, object.copies - good.length - corrupt.length));
   for (const target of [...corrupt, ...added]) await copy(files, disk, source, target, object, look);
   const copies = good.length + corrupt.length + added.length;
   if (copies >= object.copies) return;
-  throw new ParsError('missing', `${object.name}: ${copies} of ${object.copies} copies are good, and no directory is left for more`, { hint: 'bring back the directories that are away; see: pars store status' });
+  throw new ParsError(
+    'missing',
+    `${object.name}: ${copies} of ${object.copies} copies are good, and no directory is left for more`,
+    { hint: 'bring back the directories that are away; see: pars store status' },
+  );
 }
 
-async function copy(files: Files, disk: DiskPrimitives, source: string, target: string, object: StoredObject, look: Look): Promise<void> {
+async function copy(
+  files: Files,
+  disk: DiskPrimitives,
+  source: string,
+  target: string,
+  object: StoredObject,
+  look: Look,
+): Promise<void> {
   const writer = new CopyWriter(files, disk, target, object.name);
   try {
     await writer.open();
@@ -42,7 +65,11 @@ async function copy(files: Files, disk: DiskPrimitives, source: string, target: 
     throw error;
   }
   const result = await look(target);
-  if (isAttempt(result)) throw new ParsError('corrupt', `the new copy of ${object.name} in ${target} is not good: ${result.detail}`);
+  if (isAttempt(result))
+    throw new ParsError(
+      'corrupt',
+      `the new copy of ${object.name} in ${target} is not good: ${result.detail}`,
+    );
 }
 
 async function pour(files: Files, path: string, writer: CopyWriter): Promise<void> {
@@ -50,7 +77,7 @@ async function pour(files: Files, path: string, writer: CopyWriter): Promise<voi
     throw diskError(error, `reading ${path}`);
   });
   try {
-    for (let at = 0; ; ) {
+    for (let at = 0; ;) {
       const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, at);
       if (bytesRead === 0) return;
       await writer.append(buffer.subarray(0, bytesRead));

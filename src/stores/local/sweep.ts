@@ -1,10 +1,16 @@
-/** What killed writers leave in a local store, and how old things are. The clock is this host's, as the files' times are. */
+/**
+ * What killed writers leave in a local store, and how old things are. The clock is this host's, as the files'
+ * times are.
+ */
 import { join } from 'node:path';
 import { isTemporary } from '../../system/temporary-name.js';
 import { diskError, type Files, isMissing, removeEmptyParents } from './files.js';
 import { MAX_DEPTH } from '../store.js';
 
-/** Milliseconds since the file was last written; null when it is not there. A time in the future is no age at all. */
+/**
+ * Milliseconds since the file was last written; null when it is not there. A time in the future is no age at
+ * all.
+ */
 export async function ageOf(files: Files, path: string): Promise<number | null> {
   try {
     return Math.max(0, Date.now() - (await files.stat(path)).mtimeMs);
@@ -15,7 +21,11 @@ export async function ageOf(files: Files, path: string): Promise<number | null> 
 }
 
 /** Removes the temporary files below `root` that are old enough; returns how many there were. */
-export async function sweepDirectory(files: Files, root: string, { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean }): Promise<number> {
+export async function sweepDirectory(
+  files: Files,
+  root: string,
+  { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean },
+): Promise<number> {
   let swept = 0;
   for (const path of await temporariesBelow(files, root, 0)) {
     const age = await ageOf(files, path);

@@ -1,10 +1,21 @@
-/** Writes an object to several directories at once: temporary names, fsync, length check, rename, fsync of the directories. */
+/**
+ * Writes an object to several directories at once: temporary names, fsync, length check, rename, fsync of the
+ * directories.
+ */
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Native } from '../../native.js';
 import { ParsError } from '../../errors.js';
 import { temporaryName } from '../../system/temporary-name.js';
-import { diskError, type Files, isMissing, openNew, removeEmptyParents, syncDirectory, syncParents } from './files.js';
+import {
+  diskError,
+  type Files,
+  isMissing,
+  openNew,
+  removeEmptyParents,
+  syncDirectory,
+  syncParents,
+} from './files.js';
 import { readMarker } from './marker.js';
 import { MARKER_FILE } from '../marker.js';
 import type { ObjectWriter, StoredObject } from '../store.js';
@@ -12,7 +23,10 @@ import type { ObjectWriter, StoredObject } from '../store.js';
 /** What a writer may have in memory for its slowest copy before it asks to wait. */
 const MAX_PENDING_BYTES = 8 << 20;
 
-/** How much is written before the kernel is told to begin with the disk: fsync at the end finds little left to do. */
+/**
+ * How much is written before the kernel is told to begin with the disk: fsync at the end finds little left to
+ * do.
+ */
 const WRITEBACK_BYTES = 8 << 20;
 
 const MAX_BUFFERS_A_WRITE = 256;
@@ -25,10 +39,15 @@ interface Piece {
   written?: (() => void) | undefined;
 }
 
-/** The disk was unmounted after it had been seen: what was begun in its mount point is to be discarded, as after any failure (R22). */
+/**
+ * The disk was unmounted after it had been seen: what was begun in its mount point is to be discarded, as
+ * after any failure (R22).
+ */
 export class DiskGone extends ParsError {
   constructor(directory: string) {
-    super('unreachable', `${directory} has no ${MARKER_FILE} any more: its disk was unmounted just now`, { hint: 'mount it, and try again' });
+    super('unreachable', `${directory} has no ${MARKER_FILE} any more: its disk was unmounted just now`, {
+      hint: 'mount it, and try again',
+    });
   }
 }
 
@@ -61,12 +80,16 @@ export class CopyWriter {
   async open(): Promise<void> {
     await this.#guard('creating', async () => {
       this.#handle = await openNew(this.#files, this.temporary);
-      // Whoever chose this directory looked before: an open file keeps its disk mounted, so now it is certain.
+      // Whoever chose this directory looked before: an open file keeps its disk mounted, so now it is
+      // certain.
       if ((await readMarker(this.#files, this.#root)) === null) throw new DiskGone(this.#root);
     });
   }
 
-  /** Takes the buffer and goes on writing by itself; resolves when there is room for more. `written`: this copy does not read the data any more. */
+  /**
+   * Takes the buffer and goes on writing by itself; resolves when there is room for more. `written`: this
+   * copy does not read the data any more.
+   */
   async append(data: Buffer, written?: () => void): Promise<void> {
     this.#queue.push({ data, written });
     this.#queuedBytes += data.length;
@@ -84,7 +107,8 @@ export class CopyWriter {
       const handle = this.#openHandle();
       await handle.sync();
       const { size } = await handle.stat();
-      if (size !== bytes) throw new ParsError('corrupt', `${this.temporary} has ${size} bytes after ${bytes} were written`);
+      if (size !== bytes)
+        throw new ParsError('corrupt', `${this.temporary} has ${size} bytes after ${bytes} were written`);
       await this.#close();
     });
   }
@@ -92,10 +116,13 @@ export class CopyWriter {
   /** Visible under its name, durably. */
   async publish(): Promise<void> {
     await this.#guard('renaming', async () => {
-      const replaces = await this.#files.stat(this.path).then(() => true, (error: unknown) => {
-        if (isMissing(error)) return false;
-        throw error;
-      });
+      const replaces = await this.#files.stat(this.path).then(
+        () => true,
+        (error: unknown) => {
+          if (isMissing(error)) return false;
+          throw error;
+        },
+      );
       await this.#files.rename(this.temporary, this.path);
       this.#published = !replaces;
     });
@@ -107,15 +134,20 @@ export class CopyWriter {
     const created = await this.#guard('linking', () => this.#linkNew());
     this.#published = created;
     await this.#files.unlink(this.temporary).catch(() => {});
-    if (created) await this.#guard('syncing the directory of', () => syncParents(this.#files, this.#root, this.path));
+    if (created)
+      await this.#guard('syncing the directory of', () => syncParents(this.#files, this.#root, this.path));
     return created;
   }
 
-  /** Nothing of it stays: neither the temporary nor, if it was published, the finished file, unless that took another's place. */
+  /**
+   * Nothing of it stays: neither the temporary nor, if it was published, the finished file, unless that took
+   * another's place.
+   */
   async discard(): Promise<void> {
     await this.#pump?.catch(() => {});
     await this.#close().catch(() => {});
-    for (const path of this.#published ? [this.temporary, this.path] : [this.temporary]) await this.#files.unlink(path).catch(() => {});
+    for (const path of this.#published ? [this.temporary, this.path] : [this.temporary])
+      await this.#files.unlink(path).catch(() => {});
     if (this.#published) await syncDirectory(this.#files, dirname(this.path)).catch(() => {});
     await removeEmptyParents(this.#files, this.#root, this.path);
   }
@@ -153,8 +185,13 @@ export class CopyWriter {
 
   /** A short write is how a full disk begins: the next one says so. */
   async #writeRest(data: Buffer, from: number): Promise<void> {
-    for (let done = from; done < data.length; ) {
-      const { bytesWritten } = await this.#openHandle().write(data, done, data.length - done, this.#writtenBytes + done);
+    for (let done = from; done < data.length;) {
+      const { bytesWritten } = await this.#openHandle().write(
+        data,
+        done,
+        data.length - done,
+        this.#writtenBytes + done,
+      );
       if (bytesWritten === 0) throw new ParsError('unreachable', `${this.temporary} takes no more bytes`);
       done += bytesWritten;
     }
@@ -188,7 +225,10 @@ export class CopyWriter {
   }
 }
 
-/** An object on its way into k directories. Fails as a whole: after any error nothing of it is left; of one that replaces another some copies may be new. */
+/**
+ * An object on its way into k directories. Fails as a whole: after any error nothing of it is left; of one
+ * that replaces another some copies may be new.
+ */
 export class LocalWriter implements ObjectWriter {
   readonly #name: string;
   readonly #copies: CopyWriter[];
@@ -202,8 +242,17 @@ export class LocalWriter implements ObjectWriter {
     this.#hash = hash;
   }
 
-  static async open(files: Files, disk: DiskPrimitives, roots: readonly string[], name: string): Promise<LocalWriter> {
-    const writer = new LocalWriter(name, roots.map((root) => new CopyWriter(files, disk, root, name)), disk.newHash());
+  static async open(
+    files: Files,
+    disk: DiskPrimitives,
+    roots: readonly string[],
+    name: string,
+  ): Promise<LocalWriter> {
+    const writer = new LocalWriter(
+      name,
+      roots.map((root) => new CopyWriter(files, disk, root, name)),
+      disk.newHash(),
+    );
     await writer.#all((copy) => copy.open());
     return writer;
   }
@@ -244,6 +293,7 @@ export class LocalWriter implements ObjectWriter {
   }
 
   #expectOpen(): void {
-    if (this.#state !== 'open') throw new ParsError('internal', `${this.#name} is ${this.#state} and takes no more bytes`);
+    if (this.#state !== 'open')
+      throw new ParsError('internal', `${this.#name} is ${this.#state} and takes no more bytes`);
   }
 }

@@ -1,4 +1,6 @@
-/** The losses in the browser: worked out anew by the very functions of the report whenever an input changes. */
+/**
+ * The losses in the browser: worked out anew by the very functions of the report whenever an input changes.
+ */
 import type { Durability, DurabilityInputs, Scheme } from '../../report/durability.js';
 
 export interface LossData {
@@ -23,7 +25,8 @@ export function formatChance(chance: number | null): string {
 
 export function lossCells(durability: Durability, formatBytes: (bytes: number) => string): string[] {
   const cells = durability.whenDead.map(({ guestLost, rereadBytes }) => {
-    const reread = rereadBytes === null || rereadBytes === 0 ? '' : `, reads ${formatBytes(rereadBytes)} again`;
+    const reread =
+      rereadBytes === null || rereadBytes === 0 ? '' : `, reads ${formatBytes(rereadBytes)} again`;
     return `${guestLost === 0 ? 'safe' : guestLost === null ? 'too few disks' : `lost: ${formatChance(guestLost)}`}${reread}`;
   });
   while (cells.length < 3) cells.push('\u2013');
@@ -36,16 +39,27 @@ export function readInputs(): DurabilityInputs | null {
     const input = document.getElementById(id) as HTMLInputElement | null;
     return input && input.checkValidity() ? input.valueAsNumber : NaN;
   };
-  const inputs = { disks: value('disks'), annualFailureRate: value('afr') / 100, repairHours: value('repair'), blockBytes: value('block') * 1048576 };
+  const inputs = {
+    disks: value('disks'),
+    annualFailureRate: value('afr') / 100,
+    repairHours: value('repair'),
+    blockBytes: value('block') * 1048576,
+  };
   return Object.values(inputs).some(Number.isNaN) ? null : inputs;
 }
 
-export function startLosses(data: LossData, durabilityOf: (inputs: DurabilityInputs, scheme: Scheme) => Durability, formatBytes: (bytes: number) => string): void {
+export function startLosses(
+  data: LossData,
+  durabilityOf: (inputs: DurabilityInputs, scheme: Scheme) => Durability,
+  formatBytes: (bytes: number) => string,
+): void {
   document.getElementById('inputs')?.addEventListener('input', () => {
     const inputs = readInputs();
     if (!inputs) return;
     for (const { name, scheme } of data.schemes) {
-      const row = [...document.querySelectorAll<HTMLElement>('#losses tbody tr')].find((one) => one.dataset['name'] === name);
+      const row = [...document.querySelectorAll<HTMLElement>('#losses tbody tr')].find(
+        (one) => one.dataset['name'] === name,
+      );
       lossCells(durabilityOf(inputs, scheme), formatBytes).forEach((text, i) => {
         const cell = row?.querySelectorAll('td')[i];
         if (cell) cell.textContent = text;
@@ -56,4 +70,9 @@ export function startLosses(data: LossData, durabilityOf: (inputs: DurabilityInp
   });
 }
 
-export const LOSS_FUNCTIONS: readonly ((...args: never[]) => unknown)[] = [formatChance, lossCells, readInputs, startLosses];
+export const LOSS_FUNCTIONS: readonly ((...args: never[]) => unknown)[] = [
+  formatChance,
+  lossCells,
+  readInputs,
+  startLosses,
+];

@@ -1,6 +1,6 @@
 /**
- * The memory map in the browser. These functions go into the report as they are (their text), so they know nothing but each other,
- * the page's elements and what is handed to them.
+ * The memory map in the browser. These functions go into the report as they are (their text), so they know
+ * nothing but each other, the page's elements and what is handed to them.
  */
 
 export interface MapData {
@@ -37,7 +37,9 @@ export function formatSize(bytes: number): string {
 
 /** Spreads the runs out into one class a cell, with its addresses. */
 export function spreadCells(data: MapData): Pick<MapState, 'cells' | 'starts' | 'ends'> {
-  const classes: number[] = [], starts: number[] = [], ends: number[] = [];
+  const classes: number[] = [],
+    starts: number[] = [],
+    ends: number[] = [];
   for (const { gpa, bytes, runs } of data.segments) {
     let at = gpa;
     for (const [pageClass, length] of runs) {
@@ -48,15 +50,23 @@ export function spreadCells(data: MapData): Pick<MapState, 'cells' | 'starts' | 
       }
     }
   }
-  return { cells: Uint8Array.from(classes), starts: Float64Array.from(starts), ends: Float64Array.from(ends) };
+  return {
+    cells: Uint8Array.from(classes),
+    starts: Float64Array.from(starts),
+    ends: Float64Array.from(ends),
+  };
 }
 
 /** How many squares of memory fit: all cells if they do, else several cells to a square. */
 export function layOutMap(state: MapState): void {
-  const width = Math.max(200, state.canvas.clientWidth), height = Math.max(220, Math.min(440, width * 0.5));
+  const width = Math.max(200, state.canvas.clientWidth),
+    height = Math.max(220, Math.min(440, width * 0.5));
   state.size = Math.max(3, Math.floor(Math.sqrt((width * height) / Math.max(1, state.cells.length))));
   state.columns = Math.max(1, Math.floor(width / state.size));
-  state.merged = Math.max(1, Math.ceil(state.cells.length / (state.columns * Math.floor(height / state.size))));
+  state.merged = Math.max(
+    1,
+    Math.ceil(state.cells.length / (state.columns * Math.floor(height / state.size))),
+  );
 }
 
 export function squareCount(state: MapState): number {
@@ -70,17 +80,23 @@ export function squareClass(state: MapState, square: number): number {
     const pageClass = state.cells[i] ?? 0;
     counts[pageClass] = (counts[pageClass] ?? 0) + 1;
   }
-  return counts.reduce((best, count, pageClass) => (count > (counts[best] ?? 0) ? pageClass : best), state.cells[square * state.merged] ?? 0);
+  return counts.reduce(
+    (best, count, pageClass) => (count > (counts[best] ?? 0) ? pageClass : best),
+    state.cells[square * state.merged] ?? 0,
+  );
 }
 
 export function drawMap(state: MapState): void {
   layOutMap(state);
-  const { canvas, columns, size } = state, squares = squareCount(state), scale = window.devicePixelRatio || 1;
+  const { canvas, columns, size } = state,
+    squares = squareCount(state),
+    scale = window.devicePixelRatio || 1;
   const height = Math.ceil(squares / columns) * size;
   canvas.style.height = `${height}px`;
   canvas.width = columns * size * scale;
   canvas.height = height * scale;
-  const context = canvas.getContext('2d'), style = getComputedStyle(document.documentElement);
+  const context = canvas.getContext('2d'),
+    style = getComputedStyle(document.documentElement);
   if (!context) return;
   const colours = state.data.classes.map((name) => style.getPropertyValue(`--c-${name}`));
   context.scale(scale, scale);
@@ -95,40 +111,65 @@ export function drawMap(state: MapState): void {
   if (state.cursor >= 0) {
     context.lineWidth = 2;
     context.strokeStyle = style.getPropertyValue('--ink');
-    context.strokeRect((state.cursor % columns) * size - 1, Math.floor(state.cursor / columns) * size - 1, size + 2, size + 2);
+    context.strokeRect(
+      (state.cursor % columns) * size - 1,
+      Math.floor(state.cursor / columns) * size - 1,
+      size + 2,
+      size + 2,
+    );
   }
 }
 
 /** "0x1000 - 0x2fff (8.0 KiB): clean-cache, ..." */
 export function describeSquare(state: MapState, square: number): string {
-  const first = square * state.merged, last = Math.min(first + state.merged, state.cells.length) - 1;
-  const start = state.starts[first] ?? 0, end = state.ends[last] ?? 0, pageClass = squareClass(state, square);
+  const first = square * state.merged,
+    last = Math.min(first + state.merged, state.cells.length) - 1;
+  const start = state.starts[first] ?? 0,
+    end = state.ends[last] ?? 0,
+    pageClass = squareClass(state, square);
   const here = state.cells.subarray(first, last + 1).filter((one) => one === pageClass).length;
   const mostly = here === last - first + 1 ? '' : 'mostly ';
-  return `0x${start.toString(16)} \u2013 0x${(end - 1).toString(16)} (${formatSize(end - start)}): ${mostly}${state.data.classes[pageClass] ?? ''}, ${state.data.texts[pageClass] ?? ''}`;
+  return (
+    `0x${start.toString(16)} \u2013 0x${(end - 1).toString(16)} (${formatSize(end - start)}): `
+    + `${mostly}${state.data.classes[pageClass] ?? ''}, ${state.data.texts[pageClass] ?? ''}`
+  );
 }
 
 export function squareAt(state: MapState, event: { clientX: number; clientY: number }): number {
-  const box = state.canvas.getBoundingClientRect(), ratio = (state.columns * state.size) / box.width;
-  const column = Math.floor(((event.clientX - box.left) * ratio) / state.size), row = Math.floor((event.clientY - box.top) / state.size);
+  const box = state.canvas.getBoundingClientRect(),
+    ratio = (state.columns * state.size) / box.width;
+  const column = Math.floor(((event.clientX - box.left) * ratio) / state.size),
+    row = Math.floor((event.clientY - box.top) / state.size);
   const square = row * state.columns + column;
   return column >= 0 && column < state.columns && row >= 0 && square < squareCount(state) ? square : -1;
 }
 
 export function showTip(state: MapState, event: { clientX: number; clientY: number }): void {
-  const tip = document.getElementById('tip'), square = squareAt(state, event);
+  const tip = document.getElementById('tip'),
+    square = squareAt(state, event);
   if (!tip) return;
   tip.hidden = square < 0;
   if (square < 0) return;
   tip.textContent = describeSquare(state, square);
-  const frame = state.canvas.getBoundingClientRect(), x = event.clientX - frame.left, y = event.clientY - frame.top;
+  const frame = state.canvas.getBoundingClientRect(),
+    x = event.clientX - frame.left,
+    y = event.clientY - frame.top;
   tip.style.left = `${Math.max(0, Math.min(x + 14, frame.width - tip.offsetWidth))}px`;
   tip.style.top = `${y + tip.offsetHeight + 24 > frame.height ? y - tip.offsetHeight - 12 : y + 18}px`;
 }
 
 /** Arrows, Home, End, Page Up and Down move a cursor; what lies under it is said. */
 export function moveCursor(state: MapState, key: string): boolean {
-  const steps: Record<string, number> = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: state.columns, ArrowUp: -state.columns, PageDown: 8 * state.columns, PageUp: -8 * state.columns, Home: -Infinity, End: Infinity };
+  const steps: Record<string, number> = {
+    ArrowRight: 1,
+    ArrowLeft: -1,
+    ArrowDown: state.columns,
+    ArrowUp: -state.columns,
+    PageDown: 8 * state.columns,
+    PageUp: -8 * state.columns,
+    Home: -Infinity,
+    End: Infinity,
+  };
   const step = steps[key];
   if (step === undefined) return false;
   state.cursor = Math.max(0, Math.min(squareCount(state) - 1, state.cursor < 0 ? 0 : state.cursor + step));
@@ -141,7 +182,16 @@ export function moveCursor(state: MapState, key: string): boolean {
 export function startMap(data: MapData): void {
   const canvas = document.getElementById('map') as HTMLCanvasElement | null;
   if (!canvas) return;
-  const state: MapState = { data, canvas, ...spreadCells(data), columns: 1, size: 4, merged: 1, cursor: -1, only: -1 };
+  const state: MapState = {
+    data,
+    canvas,
+    ...spreadCells(data),
+    columns: 1,
+    size: 4,
+    merged: 1,
+    cursor: -1,
+    only: -1,
+  };
   canvas.addEventListener('pointermove', (event) => showTip(state, event));
   canvas.addEventListener('pointerleave', () => document.getElementById('tip')?.setAttribute('hidden', ''));
   canvas.addEventListener('keydown', (event) => moveCursor(state, event.key) && event.preventDefault());
@@ -149,7 +199,11 @@ export function startMap(data: MapData): void {
     button.addEventListener('click', () => {
       const pageClass = data.classes.indexOf(button.dataset['class'] ?? '');
       state.only = state.only === pageClass ? -1 : pageClass;
-      for (const other of document.querySelectorAll<HTMLButtonElement>('.legend button')) other.setAttribute('aria-pressed', String(state.only >= 0 && other.dataset['class'] === data.classes[state.only]));
+      for (const other of document.querySelectorAll<HTMLButtonElement>('.legend button'))
+        other.setAttribute(
+          'aria-pressed',
+          String(state.only >= 0 && other.dataset['class'] === data.classes[state.only]),
+        );
       drawMap(state);
     });
   }
@@ -163,5 +217,15 @@ export function startMap(data: MapData): void {
 
 /** What is put into the page, in any order. */
 export const MAP_FUNCTIONS: readonly ((...args: never[]) => unknown)[] = [
-  formatSize, spreadCells, layOutMap, squareCount, squareClass, drawMap, describeSquare, squareAt, showTip, moveCursor, startMap,
+  formatSize,
+  spreadCells,
+  layOutMap,
+  squareCount,
+  squareClass,
+  drawMap,
+  describeSquare,
+  squareAt,
+  showTip,
+  moveCursor,
+  startMap,
 ];

@@ -7,12 +7,23 @@ import { version } from '../../version.js';
 import { formatBytes } from '../units.js';
 import { LOSS_FUNCTIONS, type LossData } from './page-losses.js';
 import { MAP_FUNCTIONS, type MapData } from './page-map.js';
-import { classSection, figures, fileSection, lossSchemes, lossSection, mapSection, policySection, reasonSection } from './sections.js';
+import {
+  classSection,
+  figures,
+  fileSection,
+  lossSchemes,
+  lossSection,
+  mapSection,
+  policySection,
+  reasonSection,
+} from './sections.js';
 import { STYLE } from './style.js';
 import { esc, inlineJson } from './text.js';
 
 /** Nothing but what stands in the file itself may run, and nothing may be fetched. */
-const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+const POLICY =
+  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri "
+  + "'none'; form-action 'none'";
 
 export function renderHtml(report: ImageReport, made: Date): string {
   const { image, guest } = report;
@@ -38,8 +49,13 @@ ${reasonSection(report)}
 }
 
 function banners({ guest, estimated, ram }: ImageReport): string {
-  const running = estimated ? `<p class="banner"><strong>A moving picture.</strong> The guest was running while its ${formatBytes(ram.pages * ram.pageSize)} were read: every figure is an estimate.</p>` : '';
-  return guest.introspected ? running : `${running}<p class="banner"><strong>Every page is critical:</strong> ${esc(guest.reason ?? 'no reason given')}.</p>`;
+  const running = estimated
+    ? `<p class="banner"><strong>A moving picture.</strong> The guest was running while its ${formatBytes(ram.pages * ram.pageSize)} were read: every figure is an estimate.</p>`
+    : '';
+  return guest.introspected
+    ? running
+    : `${running}<p class="banner"><strong>Every page is critical:</strong> `
+        + `${esc(guest.reason ?? 'no reason given')}.</p>`;
 }
 
 function mapData({ map }: ImageReport): MapData {
@@ -47,16 +63,26 @@ function mapData({ map }: ImageReport): MapData {
     classes: [...PAGE_CLASSES],
     texts: PAGE_CLASSES.map((name) => (EXPENDABLE.has(name) ? 'expendable' : 'critical')),
     cellBytes: (map?.cellPages ?? 1) * PAGE_BYTES,
-    segments: (map?.segments ?? []).map(({ gpa, bytes, runs }) => ({ gpa, bytes, runs: runs.map(([name, cells]) => [PAGE_CLASSES.indexOf(name), cells] as const) })),
+    segments: (map?.segments ?? []).map(({ gpa, bytes, runs }) => ({
+      gpa,
+      bytes,
+      runs: runs.map(([name, cells]) => [PAGE_CLASSES.indexOf(name), cells] as const),
+    })),
   };
 }
 
 function lossData(report: ImageReport): LossData {
-  return { inputs: report.durabilityInputs, schemes: lossSchemes(report).map(({ name, durability }) => ({ name, scheme: durability.scheme })) };
+  return {
+    inputs: report.durabilityInputs,
+    schemes: lossSchemes(report).map(({ name, durability }) => ({ name, scheme: durability.scheme })),
+  };
 }
 
 /** The page's functions as they are, and the line that starts them. */
 function script(): string {
   const functions = [...DURABILITY_FUNCTIONS, ...LOSS_FUNCTIONS, ...MAP_FUNCTIONS].map(String).join('\n');
-  return `'use strict';\n${functions}\nconst data = JSON.parse(document.getElementById('data').textContent);\nstartMap(data.map);\nstartLosses(data.losses, durabilityOf, formatSize);`.replaceAll('</', '<\\/');
+  return `'use strict';\n${functions}\nconst data = JSON.parse(document.getElementById('data').textContent);\nstartMap(data.map);\nstartLosses(data.losses, durabilityOf, formatSize);`.replaceAll(
+    '</',
+    '<\\/',
+  );
 }

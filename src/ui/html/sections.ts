@@ -7,20 +7,41 @@ import { lossCells } from './page-losses.js';
 import { esc, rows } from './text.js';
 
 export function figures(report: ImageReport, fate: { critical: number; expendable: number }): string {
-  const chosen = report.policies[report.policy], all = fate.critical + fate.expendable;
+  const chosen = report.policies[report.policy],
+    all = fate.critical + fate.expendable;
   const figure = (value: string, text: string): string => `<li><b>${esc(value)}</b>${esc(text)}</li>`;
   return `<ul class="figures">${[
-    figure(formatBytes(report.image.bytes), `${report.estimated ? 'would be saved' : 'image'}, of ${formatBytes(report.ram.pages * PAGE_BYTES)} RAM`),
+    figure(
+      formatBytes(report.image.bytes),
+      `${report.estimated ? 'would be saved' : 'image'}, of `
+        + `${formatBytes(report.ram.pages * PAGE_BYTES)} RAM`,
+    ),
     figure(formatBytes(fate.critical), 'critical: the guest dies without it'),
-    figure(formatBytes(fate.expendable), `expendable: ${formatShare(all === 0 ? 0 : fate.expendable / all)} of the image`),
-    figure(chosen ? formatBytes(chosen.storedBytes) : '\u2013', `stored under ${report.policy}, ${chosen ? formatShare(chosen.savedVsReplicateAll) : '\u2013'} less than three copies`),
+    figure(
+      formatBytes(fate.expendable),
+      `expendable: ${formatShare(all === 0 ? 0 : fate.expendable / all)} of the image`,
+    ),
+    figure(
+      chosen ? formatBytes(chosen.storedBytes) : '\u2013',
+      `stored under ${report.policy}, ${chosen ? formatShare(chosen.savedVsReplicateAll) : '\u2013'} `
+        + `less than three copies`,
+    ),
   ].join('')}</ul>`;
 }
 
 export function mapSection({ map, classes, estimated }: ImageReport): string {
-  if (!map || map.segments.length === 0) return `<section aria-labelledby="h-map"><h2 id="h-map">Memory map</h2><p>There is none: the layout of this guest\u2019s memory is not known.</p></section>`;
+  if (!map || map.segments.length === 0)
+    return (
+      `<section aria-labelledby="h-map"><h2 id="h-map">Memory map</h2><p>There is none: the layout `
+      + `of this guest\u2019s memory is not known.</p></section>`
+    );
   const present = PAGE_CLASSES.filter((name) => classes[name].pages > 0 && name !== 'device');
-  const legend = rows(present, (name) => `<li><button type="button" aria-pressed="false" data-class="${name}">${swatch(name)}${name}</button></li>`);
+  const legend = rows(
+    present,
+    (name) =>
+      `<li><button type="button" aria-pressed="false" `
+      + `data-class="${name}">${swatch(name)}${name}</button></li>`,
+  );
   return `<section aria-labelledby="h-map"><h2 id="h-map">Memory map</h2>
 <p class="soft">Guest-physical memory${estimated ? ' at one moment' : ''}, from address 0 at the top left, row by row. Point at it, or move with the arrow keys. Choose a class to see it alone.</p>
 <div class="map"><canvas id="map" tabindex="0" role="application" aria-roledescription="memory map" aria-label="Memory map of ${formatBytes(map.segments.reduce((sum, { bytes }) => sum + bytes, 0))}: arrow keys move, the line below says what is there" aria-describedby="where"></canvas><div id="tip" hidden></div></div>
@@ -29,13 +50,30 @@ export function mapSection({ map, classes, estimated }: ImageReport): string {
 }
 
 export function classSection({ classes, skeleton }: ImageReport): string {
-  const all = PAGE_CLASSES.reduce((sum, name) => sum + classes[name].pages, 0), present = PAGE_CLASSES.filter((name) => classes[name].pages > 0);
-  const stack = rows(present, (name) => `<i style="width:${((100 * classes[name].pages) / all).toFixed(3)}%;background:var(--c-${name})"></i>`);
+  const all = PAGE_CLASSES.reduce((sum, name) => sum + classes[name].pages, 0),
+    present = PAGE_CLASSES.filter((name) => classes[name].pages > 0);
+  const stack = rows(
+    present,
+    (name) =>
+      `<i style="width:${((100 * classes[name].pages) / all).toFixed(3)}%;background:var(--c-${name})"></i>`,
+  );
   const body = rows(present, (name) => {
     const { pages, rawBytes, estimatedCompressedBytes } = classes[name];
-    return row(`${swatch(name)}${name}`, [formatCount(pages), formatShare(pages / all), formatBytes(rawBytes), estimate(estimatedCompressedBytes), EXPENDABLE.has(name) ? 'expendable' : 'critical']);
+    return row(`${swatch(name)}${name}`, [
+      formatCount(pages),
+      formatShare(pages / all),
+      formatBytes(rawBytes),
+      estimate(estimatedCompressedBytes),
+      EXPENDABLE.has(name) ? 'expendable' : 'critical',
+    ]);
   });
-  const rest = row('(no pages)', ['', '', formatBytes(skeleton.rawBytes), estimate(skeleton.estimatedCompressedBytes), 'critical']);
+  const rest = row('(no pages)', [
+    '',
+    '',
+    formatBytes(skeleton.rawBytes),
+    estimate(skeleton.estimatedCompressedBytes),
+    'critical',
+  ]);
   return `<section aria-labelledby="h-classes"><h2 id="h-classes">What the memory holds</h2>
 <div class="stack" aria-hidden="true">${stack}</div>
 ${table('', 'Pages of 4 KiB by class', ['Class', 'Pages', 'Of all', 'In image (exact)', 'Compressed (estimate)', 'If lost'], body + rest)}</section>`;
@@ -43,19 +81,51 @@ ${table('', 'Pages of 4 KiB by class', ['Class', 'Pages', 'Of all', 'In image (e
 
 export function policySection(report: ImageReport): string {
   const { policies, natives } = report;
-  const most = Math.max(natives.threeCopies, ...Object.values(policies).map(({ storedBytes }) => storedBytes));
+  const most = Math.max(
+    natives.threeCopies,
+    ...Object.values(policies).map(({ storedBytes }) => storedBytes),
+  );
   const share = (bytes: number): string => ((100 * bytes) / most).toFixed(3);
-  const bar = (parts: string, compressed: number | null): string => `<td class="bar" aria-hidden="true"><div>${parts}${compressed === null ? '' : `<i class="estimate" style="left:${share(compressed)}%"></i>`}</div></td>`;
+  const bar = (parts: string, compressed: number | null): string =>
+    `<td class="bar" `
+    + `aria-hidden="true"><div>${parts}${compressed === null ? '' : `<i class="estimate" style="left:${share(compressed)}%"></i>`}</div></td>`;
   const native = (name: string, bytes: number | null, compressed: number | null): string =>
-    row(name, [bytes === null ? '\u2013' : formatBytes(bytes), bytes === null ? '' : formatShare(1 - bytes / natives.threeCopies), estimate(compressed)], '', bar(`<i class="native" style="width:${share(bytes ?? compressed ?? 0)}%"></i>`, null));
+    row(
+      name,
+      [
+        bytes === null ? '\u2013' : formatBytes(bytes),
+        bytes === null ? '' : formatShare(1 - bytes / natives.threeCopies),
+        estimate(compressed),
+      ],
+      '',
+      bar(`<i class="native" style="width:${share(bytes ?? compressed ?? 0)}%"></i>`, null),
+    );
   const body = rows(policyOrder(report), (name) => {
     const policy = policies[name];
     if (!policy) return '';
-    const critical = policy.durability.scheme.pieces.reduce((sum, { bytes, cells }) => sum + bytes * cells, 0);
-    const parts = `<i class="critical" style="width:${share(critical)}%"></i><i class="expendable" style="width:${share(policy.storedBytes - critical)}%"></i>`;
-    return row(esc(name), [formatBytes(policy.storedBytes), formatShare(policy.savedVsReplicateAll), estimate(policy.estimatedCompressedBytes)], name === report.policy ? 'chosen' : '', bar(parts, policy.estimatedCompressedBytes));
+    const critical = policy.durability.scheme.pieces.reduce(
+      (sum, { bytes, cells }) => sum + bytes * cells,
+      0,
+    );
+    const parts =
+      `<i class="critical" style="width:${share(critical)}%"></i><i class="expendable" `
+      + `style="width:${share(policy.storedBytes - critical)}%"></i>`;
+    return row(
+      esc(name),
+      [
+        formatBytes(policy.storedBytes),
+        formatShare(policy.savedVsReplicateAll),
+        estimate(policy.estimatedCompressedBytes),
+      ],
+      name === report.policy ? 'chosen' : '',
+      bar(parts, policy.estimatedCompressedBytes),
+    );
   });
-  const others = [native('3 \u00d7 image', natives.threeCopies, null), native('3 \u00d7 zstd image', null, natives.estimatedThreeCopiesOfZstd), native('RS-6-3 image', natives.rs63, null)].join('');
+  const others = [
+    native('3 \u00d7 image', natives.threeCopies, null),
+    native('3 \u00d7 zstd image', null, natives.estimatedThreeCopiesOfZstd),
+    native('RS-6-3 image', natives.rs63, null),
+  ].join('');
   return `<section aria-labelledby="h-policies"><h2 id="h-policies">What each policy stores</h2>
 <p class="soft">Bytes over all copies. The last three are stores that know nothing of pages.</p>
 ${table('policies', 'Policies beside plain storage', ['Policy', '<span aria-hidden="true"></span>', 'All copies (exact)', 'Saved', 'Compressed (estimate)'], body + others)}
@@ -64,8 +134,18 @@ ${table('policies', 'Policies beside plain storage', ['Policy', '<span aria-hidd
 
 export function lossSection(report: ImageReport): string {
   const { durabilityInputs: inputs, reread } = report;
-  const input = (id: string, text: string, value: number, limits: string): string => `<label for="${id}">${text}<input id="${id}" type="number" value="${value}" ${limits} required></label>`;
-  const body = rows(lossSchemes(report), ({ name, durability }) => `<tr data-name="${esc(name)}"${name === report.policy ? ' class="chosen"' : ''}><th scope="row">${esc(name)}</th>${lossCells(durability, formatBytes).map((text) => `<td>${esc(text)}</td>`).join('')}</tr>`);
+  const input = (id: string, text: string, value: number, limits: string): string =>
+    `<label for="${id}">${text}<input id="${id}" type="number" value="${value}" ${limits} required></label>`;
+  const body = rows(
+    lossSchemes(report),
+    ({ name, durability }) =>
+      `<tr data-name="${esc(name)}"${name === report.policy ? ' class="chosen"' : ''}><th scope="row">${esc(name)}</th>${lossCells(
+        durability,
+        formatBytes,
+      )
+        .map((text) => `<td>${esc(text)}</td>`)
+        .join('')}</tr>`,
+  );
   return `<section aria-labelledby="h-losses"><h2 id="h-losses">What dead disks cost</h2>
 <p class="soft">Of <span id="of-disks">${inputs.disks}</span> disks or DataNodes. An estimate: disks that die by themselves, blocks placed at random. The formulas are in docs/reports.md.</p>
 <form id="inputs" aria-label="Inputs of the estimate" onsubmit="return false">
@@ -75,28 +155,54 @@ ${input('repair', 'hours until copied again', inputs.repairHours, 'min="0.01" ma
 ${input('block', 'block, MiB', inputs.blockBytes / 2 ** 20, 'min="1" max="65536" step="any"')}
 </form>
 ${table('', 'When so many are dead at once, and the chance that the guest is lost within a year', ['Stored as', '1 dead', '2 dead', '3 dead', 'Guest lost in a year'], body, 'losses')}
-${reread.requests === 0 ? '' : `<p class="soft">All clean cache lost: the guest reads up to ${formatBytes(reread.bytes)} again from its own disk, in up to ${formatCount(reread.requests)} requests, as it needs them.</p>`}</section>`;
+${
+  reread.requests === 0
+    ? ''
+    : `<p class="soft">All clean cache lost: the guest reads up to `
+      + `${formatBytes(reread.bytes)} again from its own disk, in up to ${formatCount(reread.requests)} `
+      + `requests, as it needs them.</p>`
+}</section>`;
 }
 
 /** Every way of storing that the losses are worked out for. */
 export function lossSchemes(report: ImageReport): { name: string; durability: LaidOut }[] {
   const { threeCopies, rs63 } = report.natives.durability;
-  const policies = policyOrder(report).flatMap((name) => (report.policies[name] ? [{ name, durability: report.policies[name].durability }] : []));
-  return [...policies, { name: '3 \u00d7 image', durability: threeCopies }, { name: 'RS-6-3 image', durability: rs63 }];
+  const policies = policyOrder(report).flatMap((name) =>
+    report.policies[name] ? [{ name, durability: report.policies[name].durability }] : [],
+  );
+  return [
+    ...policies,
+    { name: '3 \u00d7 image', durability: threeCopies },
+    { name: 'RS-6-3 image', durability: rs63 },
+  ];
 }
 
 export function fileSection({ files = [] }: ImageReport): string {
   if (files.length === 0) return '';
-  const body = rows(files, ({ cleanPages, file }) =>
-    `<tr><td class="text">${file.path === null ? '<span class="soft">name not cached</span>' : `<code>${esc(file.path)}</code>`}</td><td class="text">${esc(file.fileSystem)} ${esc(file.superBlock)}</td><td>${Number(file.inode)}</td><td>${formatBytes(Number(file.bytes))}</td><td>${formatBytes(cleanPages * PAGE_BYTES)}</td></tr>`);
+  const body = rows(
+    files,
+    ({ cleanPages, file }) =>
+      `<tr><td class="text">${file.path === null ? '<span class="soft">name not cached</span>' : `<code>${esc(file.path)}</code>`}</td><td class="text">${esc(file.fileSystem)} ${esc(file.superBlock)}</td><td>${Number(file.inode)}</td><td>${formatBytes(Number(file.bytes))}</td><td>${formatBytes(cleanPages * PAGE_BYTES)}</td></tr>`,
+  );
   return `<section aria-labelledby="h-files"><h2 id="h-files">Files that hold most of the clean cache</h2>
 ${table('', 'Names are what the guest\u2019s own cache still knows, below the root of each file system', ['File', 'On', 'Inode', 'Size', 'Clean cache'], body)}</section>`;
 }
 
 export function reasonSection({ notes, reasons }: ImageReport): string {
-  const notesBody = rows(notes, ({ text, pages }) => `<tr><td class="text">${esc(text)}</td><td>${formatCount(pages)}</td></tr>`);
-  const body = rows(reasons, ({ class: name, text, rule, pages }) => `<tr><td class="text">${swatch(name)}${name}</td><td class="text">${esc(text)}</td><td>${esc(rule)}</td><td>${formatCount(pages)}</td></tr>`);
-  const doubts = notes.length === 0 ? '' : table('', 'Critical, although one might expect otherwise', ['Why', 'Pages'], notesBody);
+  const notesBody = rows(
+    notes,
+    ({ text, pages }) => `<tr><td class="text">${esc(text)}</td><td>${formatCount(pages)}</td></tr>`,
+  );
+  const body = rows(
+    reasons,
+    ({ class: name, text, rule, pages }) =>
+      `<tr><td class="text">${swatch(name)}${name}</td><td `
+      + `class="text">${esc(text)}</td><td>${esc(rule)}</td><td>${formatCount(pages)}</td></tr>`,
+  );
+  const doubts =
+    notes.length === 0
+      ? ''
+      : table('', 'Critical, although one might expect otherwise', ['Why', 'Pages'], notesBody);
   return `<section aria-labelledby="h-why"><h2 id="h-why">Why</h2>${doubts}
 <details><summary>Every page by the rule that decided</summary>${table('', 'The rules are in docs/safety.md', ['Class', 'Because it is', 'Rule', 'Pages'], body)}</details></section>`;
 }
@@ -110,15 +216,28 @@ function estimate(bytes: number | null): string {
 }
 
 function row(head: string, cells: readonly string[], className = '', bar = ''): string {
-  return `<tr${className === '' ? '' : ` class="${className}"`}><th scope="row">${head}</th>${bar}${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`;
+  return (
+    `<tr${className === '' ? '' : ` class="${className}"`}><th `
+    + `scope="row">${head}</th>${bar}${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`
+  );
 }
 
 const TEXT_COLUMNS = new Set(['On', 'Because it is', 'File', 'Why']);
 
 /** Scrolls within itself where it is too wide, and can be reached by the keyboard for that. */
 function table(className: string, caption: string, head: readonly string[], body: string, id = ''): string {
-  const cells = head.map((text) => (text.startsWith('<') ? `<td>${text}</td>` : `<th scope="col"${TEXT_COLUMNS.has(text) ? ' class="text"' : ''}>${text}</th>`)).join('');
-  return `<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table${id === '' ? '' : ` id="${id}"`} class="${className}"><caption>${caption}</caption><thead><tr>${cells}</tr></thead><tbody>${body}</tbody></table></div>`;
+  const cells = head
+    .map((text) =>
+      text.startsWith('<')
+        ? `<td>${text}</td>`
+        : `<th scope="col"${TEXT_COLUMNS.has(text) ? ' class="text"' : ''}>${text}</th>`,
+    )
+    .join('');
+  return (
+    `<div class="scroll" tabindex="0" role="region" `
+    + `aria-label="${caption}"><table${id === '' ? '' : ` id="${id}"`} `
+    + `class="${className}"><caption>${caption}</caption><thead><tr>${cells}</tr></thead><tbody>${body}</tbody></table></div>`
+  );
 }
 
 function round(value: number): number {

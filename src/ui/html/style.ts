@@ -1,6 +1,12 @@
-/** How the HTML report looks: light and dark by the reader's own setting, on a screen from 400 px up and on paper. */
+/**
+ * How the HTML report looks: light and dark by the reader's own setting, on a screen from 400 px up and on
+ * paper.
+ */
 
-/** A colour for each class, light and dark: what may be lost is green, the file cache blue, processes violet, the kernel warm or grey. */
+/**
+ * A colour for each class, light and dark: what may be lost is green, the file cache blue, processes violet,
+ * the kernel warm or grey.
+ */
 const CLASS_COLOURS: Record<string, readonly [light: string, dark: string]> = {
   'clean-cache': ['#1f9d57', '#3ecf7f'],
   free: ['#b5e0c5', '#28563c'],
@@ -17,13 +23,19 @@ const CLASS_COLOURS: Record<string, readonly [light: string, dark: string]> = {
 };
 
 const VARIABLES = {
-  light: '--paper:#fbfcfe;--card:#fff;--ink:#131a24;--soft:#4b5768;--line:#d9e0ea;--mark:#0b5fc1;--track:#edf1f7;--critical:#34435a;--expendable:#1f9d57;--estimate:#131a24;',
+  light:
+    '--paper:#fbfcfe;--card:#fff;--ink:#131a24;--soft:#4b5768;--line:#d9e0ea;--mark:#0b5fc1;--track:#edf1f7;--critical:#34435a;--expendable:#1f9d57;--estimate:#131a24;',
   dark: '--paper:#0e131b;--card:#161d28;--ink:#e7edf6;--soft:#a3b1c4;--line:#2b3646;--mark:#7db8ff;--track:#222c3a;--critical:#9fb0c9;--expendable:#3ecf7f;--estimate:#fff;',
 };
 
 function variables(theme: 'light' | 'dark'): string {
   const index = theme === 'light' ? 0 : 1;
-  return VARIABLES[theme] + Object.entries(CLASS_COLOURS).map(([name, pair]) => `--c-${name}:${pair[index]};`).join('');
+  return (
+    VARIABLES[theme]
+    + Object.entries(CLASS_COLOURS)
+      .map(([name, pair]) => `--c-${name}:${pair[index]};`)
+      .join('')
+  );
 }
 
 export const STYLE = `

@@ -1,6 +1,6 @@
 /**
- * A guest's serial console: what it says is read from QEMU's log file, which has everything from the first byte on and
- * survives a save and a restore; what it is told goes through QEMU's socket.
+ * A guest's serial console: what it says is read from QEMU's log file, which has everything from the first
+ * byte on and survives a save and a restore; what it is told goes through QEMU's socket.
  */
 import { watch, type FSWatcher } from 'node:fs';
 import { open, writeFile } from 'node:fs/promises';
@@ -27,7 +27,9 @@ export class GuestConsole {
     await writeFile(this.logPath, '', { flag: 'a', mode: 0o600 });
   }
 
-  /** The first line from here on that matches; later waits begin after it. A guest in trouble fails at once. */
+  /**
+   * The first line from here on that matches; later waits begin after it. A guest in trouble fails at once.
+   */
   async wait(pattern: RegExp, deadlineMs: number, trouble = TROUBLE): Promise<string> {
     const changed = new Change(this.logPath);
     const end = Date.now() + deadlineMs;
@@ -40,7 +42,10 @@ export class GuestConsole {
         const complaint = lines.find((line) => trouble.test(line));
         if (complaint !== undefined) throw new Error(`the guest says: ${complaint.trim()}`);
         if (!(await changed.before(end))) {
-          throw new SilentGuest(`no ${String(pattern)} on ${this.logPath} in ${deadlineMs} ms; last: ${lines.slice(-3).join('').trim()}`);
+          throw new SilentGuest(
+            `no ${String(pattern)} on ${this.logPath} in ${deadlineMs} ms; last: `
+              + `${lines.slice(-3).join('').trim()}`,
+          );
         }
       }
     } finally {
@@ -55,7 +60,9 @@ export class GuestConsole {
     });
   }
 
-  /** QEMU, or libvirt on its behalf, makes a new socket at every start: the old connection is worthless then. */
+  /**
+   * QEMU, or libvirt on its behalf, makes a new socket at every start: the old connection is worthless then.
+   */
   disconnect(): void {
     this.#socket?.destroy();
     this.#socket = undefined;
