@@ -1,4 +1,6 @@
-// Arguments from JavaScript. TypeScript has checked their meaning; here only their types, so that no value can crash us.
+// SPDX-License-Identifier: Apache-2.0
+// Arguments from JavaScript. TypeScript has checked their meaning; here only their types, so that no value
+// can crash us.
 #pragma once
 #include <napi.h>
 
@@ -13,7 +15,9 @@ namespace pars::addon {
 inline std::optional<uint64_t> whole_number(const Napi::Value& value) {
   if (!value.IsNumber()) return std::nullopt;
   double number = value.As<Napi::Number>().DoubleValue();
-  if (!(number >= 0 && number <= 9007199254740992.0) || number != static_cast<double>(static_cast<uint64_t>(number))) return std::nullopt;
+  if (!(number >= 0 && number <= 9007199254740992.0) ||
+      number != static_cast<double>(static_cast<uint64_t>(number)))
+    return std::nullopt;
   return static_cast<uint64_t>(number);
 }
 

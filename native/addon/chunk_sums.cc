@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <isa-l/crc.h>
 
 #include <algorithm>
@@ -41,7 +42,9 @@ class ChunkSums {
   size_t in_chunk_ = 0;
 };
 
-Napi::Value to_buffer(Napi::Env env, const std::vector<uint8_t>& bytes) { return Napi::Buffer<uint8_t>::Copy(env, bytes.data(), bytes.size()); }
+Napi::Value to_buffer(Napi::Env env, const std::vector<uint8_t>& bytes) {
+  return Napi::Buffer<uint8_t>::Copy(env, bytes.data(), bytes.size());
+}
 
 }  // namespace
 
@@ -49,18 +52,18 @@ Napi::Value new_chunk_sums(const Napi::CallbackInfo& info) {
   auto sums = std::make_shared<ChunkSums>();
   auto object = Napi::Object::New(info.Env());
   object.Set("update", Napi::Function::New(info.Env(), [sums](const Napi::CallbackInfo& call) -> Napi::Value {
-    auto data = buffer(call[0]);
-    if (!data) return throw_type(call.Env(), "a Buffer");
-    std::vector<uint8_t> ended;
-    ended.reserve((data->size() / kChunk + 1) * sizeof(uint32_t));
-    sums->update(*data, ended);
-    return to_buffer(call.Env(), ended);
-  }));
+               auto data = buffer(call[0]);
+               if (!data) return throw_type(call.Env(), "a Buffer");
+               std::vector<uint8_t> ended;
+               ended.reserve((data->size() / kChunk + 1) * sizeof(uint32_t));
+               sums->update(*data, ended);
+               return to_buffer(call.Env(), ended);
+             }));
   object.Set("end", Napi::Function::New(info.Env(), [sums](const Napi::CallbackInfo& call) -> Napi::Value {
-    std::vector<uint8_t> ended;
-    sums->end(ended);
-    return to_buffer(call.Env(), ended);
-  }));
+               std::vector<uint8_t> ended;
+               sums->end(ended);
+               return to_buffer(call.Env(), ended);
+             }));
   return object;
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <sys/file.h>
 
@@ -63,7 +64,8 @@ Napi::Value lock(const Napi::CallbackInfo& info, int operation) {
 Napi::Value take_write_lease(const Napi::CallbackInfo& info) {
   auto fd = descriptor(info[0]);
   if (!fd) return throw_type(info.Env(), kDescriptor);
-  // The kernel tells us by SIGIO that somebody waits for the file, and would end us with it; we ask leaseHeld() instead.
+  // The kernel tells us by SIGIO that somebody waits for the file, and would end us with it; we ask
+  // leaseHeld() instead.
   std::signal(SIGIO, SIG_IGN);
   if (fcntl(*fd, F_SETLEASE, F_WRLCK) == 0) return Napi::Boolean::New(info.Env(), true);
   if (errno == EAGAIN) return Napi::Boolean::New(info.Env(), false);
@@ -83,7 +85,8 @@ Napi::Value release_lease(const Napi::CallbackInfo& info) {
   auto fd = descriptor(info[0]);
   if (!fd) return throw_type(info.Env(), kDescriptor);
   // EAGAIN: there was none, or the kernel has broken it already.
-  if (fcntl(*fd, F_SETLEASE, F_UNLCK) != 0 && errno != EAGAIN) return throw_failure(info.Env(), system_failure("fcntl(F_SETLEASE)"));
+  if (fcntl(*fd, F_SETLEASE, F_UNLCK) != 0 && errno != EAGAIN)
+    return throw_failure(info.Env(), system_failure("fcntl(F_SETLEASE)"));
   return info.Env().Undefined();
 }
 
@@ -94,7 +97,9 @@ Napi::Value unlock(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Napi::Value punch_hole(const Napi::CallbackInfo& info) { return allocate(info, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE); }
+Napi::Value punch_hole(const Napi::CallbackInfo& info) {
+  return allocate(info, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+}
 
 // KEEP_SIZE: a range may reach past the end (docs: "file size kept").
 Napi::Value reserve(const Napi::CallbackInfo& info) { return allocate(info, FALLOC_FL_KEEP_SIZE); }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <memory>
 #include <mutex>
 
@@ -12,7 +13,8 @@
 namespace pars::addon {
 namespace {
 
-constexpr const char* kStripeShape = "{imageOffset, imageBytes, frames: [{kind, data, rawBytes, lost}], writes, into?}";
+constexpr const char* kStripeShape =
+    "{imageOffset, imageBytes, frames: [{kind, data, rawBytes, lost}], writes, into?}";
 
 Failure out_of_memory() { return {"ENOMEM", "no memory for a frame"}; }
 
@@ -26,7 +28,9 @@ class CompressWork final : public Work {
     if (!status) return core_failure(status.error());
     return std::nullopt;
   }
-  Napi::Value answer(Napi::Env env) override { return Napi::Buffer<uint8_t>::Copy(env, frame_.data(), frame_.size()); }
+  Napi::Value answer(Napi::Env env) override {
+    return Napi::Buffer<uint8_t>::Copy(env, frame_.data(), frame_.size());
+  }
   Bytes data_;
   int level_;
   std::vector<uint8_t> frame_;
@@ -34,7 +38,8 @@ class CompressWork final : public Work {
 
 class DecompressWork final : public Work {
  public:
-  DecompressWork(Napi::Env env, Bytes frame, size_t raw_bytes) : Work(env), frame_(frame), raw_bytes_(raw_bytes) {}
+  DecompressWork(Napi::Env env, Bytes frame, size_t raw_bytes)
+      : Work(env), frame_(frame), raw_bytes_(raw_bytes) {}
 
  private:
   std::optional<Failure> run() override {
@@ -49,7 +54,8 @@ class DecompressWork final : public Work {
   OutputBytes out_;
 };
 
-/// Memory for decompressed frames, used again and again: megabytes fresh from the system cost more than what is done in them.
+/// Memory for decompressed frames, used again and again: megabytes fresh from the system cost more than what
+/// is done in them.
 class Scratch {
  public:
   ~Scratch() {
@@ -90,7 +96,9 @@ class StripeOutput {
   std::optional<Failure> begin(size_t size) {
     size_ = size;
     if (room_.IsEmpty()) return fresh_.allocate(size) ? std::nullopt : std::optional(out_of_memory());
-    if (given_.size() < size) return Failure{"EINVAL", "the stripe has " + std::to_string(size) + " bytes, more than there is room for"};
+    if (given_.size() < size)
+      return Failure{"EINVAL",
+                     "the stripe has " + std::to_string(size) + " bytes, more than there is room for"};
     return std::nullopt;
   }
   std::span<uint8_t> span() { return room_.IsEmpty() ? fresh_.span() : given_.first(size_); }
@@ -98,7 +106,9 @@ class StripeOutput {
   Napi::Value answer(Napi::Env env) {
     if (room_.IsEmpty()) return fresh_.release(env);
     const Napi::Object room = room_.Value();
-    return room.Get("subarray").As<Napi::Function>().Call(room, {Napi::Number::New(env, 0), Napi::Number::New(env, static_cast<double>(size_))});
+    return room.Get("subarray")
+        .As<Napi::Function>()
+        .Call(room, {Napi::Number::New(env, 0), Napi::Number::New(env, static_cast<double>(size_))});
   }
 
  private:
@@ -110,7 +120,8 @@ class StripeOutput {
 
 class AssembleWork final : public Work {
  public:
-  AssembleWork(Napi::Env env, StripeParts stripe, Bytes writes) : Work(env), stripe_(std::move(stripe)), writes_(writes) {}
+  AssembleWork(Napi::Env env, StripeParts stripe, Bytes writes)
+      : Work(env), stripe_(std::move(stripe)), writes_(writes) {}
   StripeOutput& output() { return out_; }
 
  private:
@@ -193,7 +204,8 @@ Napi::Value assemble_stripe(const Napi::CallbackInfo& info) {
   auto bytes = whole_number(object.Get("imageBytes"));
   Napi::Value frames = object.Get("frames"), writes = object.Get("writes"), into = object.Get("into");
   StripeParts stripe;
-  if (!offset || !bytes || !writes.IsBuffer() || !read_frames(frames, stripe)) return throw_type(info.Env(), kStripeShape);
+  if (!offset || !bytes || !writes.IsBuffer() || !read_frames(frames, stripe))
+    return throw_type(info.Env(), kStripeShape);
   if (!into.IsUndefined() && !into.IsBuffer()) return throw_type(info.Env(), kStripeShape);
   stripe.image_offset = *offset;
   stripe.image_bytes = *bytes;
@@ -218,7 +230,8 @@ Napi::Value compress_frame(const Napi::CallbackInfo& info) {
 Napi::Value decompress_frame(const Napi::CallbackInfo& info) {
   auto frame = buffer(info[0]);
   auto raw_bytes = whole_number(info[1]);
-  if (!frame || !raw_bytes || *raw_bytes > kMaxFrameBytes) return throw_type(info.Env(), "a Buffer and a length of at most 64 MiB");
+  if (!frame || !raw_bytes || *raw_bytes > kMaxFrameBytes)
+    return throw_type(info.Env(), "a Buffer and a length of at most 64 MiB");
   auto* work = new DecompressWork(info.Env(), *frame, *raw_bytes);
   work->keep(info[0]);
   return Work::start(work);

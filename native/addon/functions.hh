@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every function of the addon; the typed surface is src/native.ts.
 #pragma once
 #include <napi.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -53,7 +54,8 @@ int reopen(int fd, int flags) {
   return open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
 }
 
-/// Reads what the disk holds: directly where the file system can, else after the cached pages are written and dropped.
+/// Reads what the disk holds: directly where the file system can, else after the cached pages are written and
+/// dropped.
 class HashFileWork final : public Work {
  public:
   HashFileWork(Napi::Env env, int fd) : Work(env), fd_(fd) {}
@@ -76,7 +78,8 @@ class HashFileWork final : public Work {
     Descriptor plain(reopen(fd_, 0));
     if (plain.get() < 0) return system_failure("open");
     if (fsync(plain.get()) != 0) return system_failure("fsync");
-    if (int number = posix_fadvise(plain.get(), 0, 0, POSIX_FADV_DONTNEED)) return errno = number, system_failure("fadvise");
+    if (int number = posix_fadvise(plain.get(), 0, 0, POSIX_FADV_DONTNEED))
+      return errno = number, system_failure("fadvise");
     return hash(plain.get(), false);
   }
 
@@ -124,14 +127,14 @@ Napi::Value new_hash(const Napi::CallbackInfo& info) {
   auto hash = std::make_shared<Hash>();
   auto object = Napi::Object::New(info.Env());
   object.Set("update", Napi::Function::New(info.Env(), [hash](const Napi::CallbackInfo& call) -> Napi::Value {
-    auto data = buffer(call[0]);
-    if (!data) return throw_type(call.Env(), "a Buffer");
-    hash->update(data->data(), data->size());
-    return call.Env().Undefined();
-  }));
+               auto data = buffer(call[0]);
+               if (!data) return throw_type(call.Env(), "a Buffer");
+               hash->update(data->data(), data->size());
+               return call.Env().Undefined();
+             }));
   object.Set("digest", Napi::Function::New(info.Env(), [hash](const Napi::CallbackInfo& call) -> Napi::Value {
-    return Napi::String::New(call.Env(), hash->digest());
-  }));
+               return Napi::String::New(call.Env(), hash->digest());
+             }));
   return object;
 }
 

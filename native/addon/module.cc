@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "addon/functions.hh"
 
 namespace pars::addon {
@@ -27,5 +28,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
 
 }  // namespace pars::addon
 
-static Napi::Object init_module(Napi::Env env, Napi::Object exports) { return pars::addon::init(env, exports); }
+static Napi::Object init_module(Napi::Env env, Napi::Object exports) {
+  return pars::addon::init(env, exports);
+}
 NODE_API_MODULE(pars, init_module)

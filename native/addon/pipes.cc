@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -10,12 +11,16 @@
 namespace pars::addon {
 namespace {
 
-/// Fewer switches between the two ends. The system may refuse (fs.pipe-max-size); then the pipe stays as it is.
+/// Fewer switches between the two ends. The system may refuse (fs.pipe-max-size); then the pipe stays as it
+/// is.
 constexpr int kPipeBytes = 1 << 20;
 
 class ReadWork final : public Work {
  public:
-  ReadWork(Napi::Env env, int fd, Napi::Buffer<uint8_t> into) : Work(env), fd_(fd), into_(into.Data(), into.Length()) { keep(into); }
+  ReadWork(Napi::Env env, int fd, Napi::Buffer<uint8_t> into)
+      : Work(env), fd_(fd), into_(into.Data(), into.Length()) {
+    keep(into);
+  }
 
  private:
   std::optional<Failure> run() override {

@@ -1,4 +1,6 @@
-// Work off the main thread, and errors on their way to JavaScript: an Error with a `code`, which is an errno name
+// SPDX-License-Identifier: Apache-2.0
+// Work off the main thread, and errors on their way to JavaScript: an Error with a `code`, which is an errno
+// name
 // ("ENOSPC") or one of the core's (native/core/result.hh).
 #pragma once
 #include <napi.h>

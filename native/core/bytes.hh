@@ -1,4 +1,6 @@
-// A bounded cursor over bytes nobody vouches for. Every read of an image goes through it or through guest_ram.hh.
+// SPDX-License-Identifier: Apache-2.0
+// A bounded cursor over bytes nobody vouches for. Every read of an image goes through it or through
+// guest_ram.hh.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -19,8 +21,8 @@ inline uint16_t load_be16(const uint8_t* p) { return __builtin_bswap16(load_le<u
 inline uint32_t load_be32(const uint8_t* p) { return __builtin_bswap32(load_le<uint32_t>(p)); }
 inline uint64_t load_be64(const uint8_t* p) { return __builtin_bswap64(load_le<uint64_t>(p)); }
 
-/// Reads forward through `bytes`. A read past the end yields zero, moves nothing and marks the cursor failed for good,
-/// so a parser may read a whole structure and ask ok() once.
+/// Reads forward through `bytes`. A read past the end yields zero, moves nothing and marks the cursor failed
+/// for good, so a parser may read a whole structure and ask ok() once.
 class Cursor {
  public:
   explicit Cursor(Bytes bytes, uint64_t position = 0) : bytes_(bytes), position_(position) {

@@ -1,5 +1,6 @@
-// Errors are values: a code a caller can act on, the byte offset it was met at, and a sentence that names the values.
-// Nothing in the core throws on bad input.
+// SPDX-License-Identifier: Apache-2.0
+// Errors are values: a code a caller can act on, the byte offset it was met at, and a sentence that names the
+// values. Nothing in the core throws on bad input.
 #pragma once
 #include <cstdint>
 #include <optional>

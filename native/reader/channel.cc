@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "reader/channel.hh"
 
 #include <unistd.h>
@@ -53,7 +54,8 @@ void send(Message type, const nlohmann::json& payload) {
 }
 
 void send_error(const Error& error) {
-  send(Message::error, {{"code", error_code_name(error.code)}, {"offset", error.offset}, {"message", error.what}});
+  send(Message::error,
+       {{"code", error_code_name(error.code)}, {"offset", error.offset}, {"message", error.what}});
 }
 
 void send_progress(const char* phase, uint64_t done, uint64_t total) {

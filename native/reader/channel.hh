@@ -1,4 +1,6 @@
-// Messages between the reader and its parent: u32 type, u32 length, payload. docs/format.md, "The reader's protocol".
+// SPDX-License-Identifier: Apache-2.0
+// Messages between the reader and its parent: u32 type, u32 length, payload. docs/format.md, "The reader's
+// protocol".
 #pragma once
 #include <initializer_list>
 #include <nlohmann/json.hpp>
@@ -9,14 +11,27 @@
 
 namespace pars::reader {
 
-enum class Message : uint32_t { image = 1, progress = 2, inspection = 3, error = 4, pack = 5, stripe = 6, frame = 7, end = 8, map = 9, query = 10, explanation = 11 };
+enum class Message : uint32_t {
+  image = 1,
+  progress = 2,
+  inspection = 3,
+  error = 4,
+  pack = 5,
+  stripe = 6,
+  frame = 7,
+  end = 8,
+  map = 9,
+  query = 10,
+  explanation = 11
+};
 
 /// Writes one message to the parent; a parent that is gone ends the process.
 void send(Message type, std::initializer_list<Bytes> parts);
 void send(Message type, const nlohmann::json& payload);
 void send_error(const Error& error);
 void send_progress(const char* phase, uint64_t done, uint64_t total);
-/// Waits for a request of that type, an object; nullopt when the parent closed its end or sent something else.
+/// Waits for a request of that type, an object; nullopt when the parent closed its end or sent something
+/// else.
 std::optional<nlohmann::json> receive(Message type);
 
 }  // namespace pars::reader

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "reader/facts.hh"
 
 #include <algorithm>
@@ -11,7 +12,8 @@ using nlohmann::json;
 
 namespace {
 
-// A sample of every class, compressed in batches: one page in kSampleStep, so that the estimate costs a few milliseconds.
+// A sample of every class, compressed in batches: one page in kSampleStep, so that the estimate costs a few
+// milliseconds.
 constexpr uint64_t kSampleStep = 512, kSampleBatch = 64, kSampleHead = 64;
 
 struct Sample {
@@ -21,11 +23,13 @@ struct Sample {
 
 void flush(Sample& sample, Compressor& compressor, std::vector<uint8_t>& out) {
   if (sample.batch.empty()) return;
-  if (compressor.compress(sample.batch, out)) sample.compressed += out.size(), sample.pages += sample.batch.size() / kPageSize;
+  if (compressor.compress(sample.batch, out))
+    sample.compressed += out.size(), sample.pages += sample.batch.size() / kPageSize;
   sample.batch.clear();
 }
 
-std::array<Sample, kPageClasses> sample_classes(Bytes image, const MigrationStream& stream, const Inspection& inspection) {
+std::array<Sample, kPageClasses> sample_classes(Bytes image, const MigrationStream& stream,
+                                                const Inspection& inspection) {
   std::array<Sample, kPageClasses> samples;
   Compressor compressor(kMinLevel);
   std::vector<uint8_t> out;
@@ -50,8 +54,12 @@ json class_facts(const Inspection& inspection, const std::array<Sample, kPageCla
   for (size_t c = 0; c < kPageClasses; c++) {
     const ClassCount& n = inspection.counts[c];
     json& entry = classes[kPageClassNames[c]];
-    entry = {{"pages", n.pages}, {"payloadPages", n.payload_pages}, {"fillPages", n.fill_pages}, {"zeroPages", n.zero_pages}};
-    if (samples) entry["sample"] = {{"pages", (*samples)[c].pages}, {"compressedBytes", (*samples)[c].compressed}};
+    entry = {{"pages", n.pages},
+             {"payloadPages", n.payload_pages},
+             {"fillPages", n.fill_pages},
+             {"zeroPages", n.zero_pages}};
+    if (samples)
+      entry["sample"] = {{"pages", (*samples)[c].pages}, {"compressedBytes", (*samples)[c].compressed}};
   }
   return classes;
 }
@@ -63,7 +71,11 @@ json reason_facts(const ReasonCounts& counts) {
     for (size_t r = 0; r < kReasons; r++) {
       if (counts[c][r] == 0) continue;
       const ReasonFacts& why = facts_of(static_cast<Reason>(r));
-      reasons.push_back({{"class", kPageClassNames[c]}, {"reason", why.name}, {"rule", why.rule}, {"text", why.text}, {"pages", counts[c][r]}});
+      reasons.push_back({{"class", kPageClassNames[c]},
+                         {"reason", why.name},
+                         {"rule", why.rule},
+                         {"text", why.text},
+                         {"pages", counts[c][r]}});
     }
   }
   return reasons;
@@ -74,7 +86,8 @@ json mapped_facts(const MigrationStream& stream) {
   json blocks = json::array();
   if (stream.mapped)
     for (const RamBlock& b : stream.blocks)
-      blocks.push_back({{"bitmapOffset", b.bitmap_offset}, {"pagesOffset", b.pages_offset}, {"bytes", b.bytes}});
+      blocks.push_back(
+          {{"bitmapOffset", b.bitmap_offset}, {"pagesOffset", b.pages_offset}, {"bytes", b.bytes}});
   return blocks;
 }
 
@@ -85,7 +98,11 @@ json optional_text(const std::string& text) { return text.empty() ? json(nullptr
 json domain_facts(const DomainXml& domain) {
   json disks = json::array();
   for (const Disk& d : domain.disks)
-    disks.push_back({{"target", d.target}, {"source", d.source}, {"format", d.format}, {"blockDevice", d.block_device}, {"readOnly", d.read_only}});
+    disks.push_back({{"target", d.target},
+                     {"source", d.source},
+                     {"format", d.format},
+                     {"blockDevice", d.block_device},
+                     {"readOnly", d.read_only}});
   return {{"name", domain.name},
           {"uuid", domain.uuid},
           {"architecture", domain.architecture},
@@ -97,7 +114,8 @@ json domain_facts(const DomainXml& domain) {
           {"acceptChangedDisks", domain.metadata_accept_changed_disks}};
 }
 
-json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection, bool sampled) {
+json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection,
+                      bool sampled) {
   uint64_t pages = 0, zero_pages = 0;
   for (size_t c = 0; c < kPageClasses; c++) {
     if (c == static_cast<size_t>(PageClass::device)) continue;
@@ -121,7 +139,8 @@ json inspection_facts(Bytes image, const MigrationStream& stream, const Inspecti
             {"zeroRecords", stream.zero_records},
             {"repeatedRecords", stream.repeated_records},
             {"mappedBlocks", mapped_facts(stream)}}},
-          {"recovery", {{"folios", inspection.recovery.folios.size()}, {"writes", inspection.recovery.writes.size()}}}};
+          {"recovery",
+           {{"folios", inspection.recovery.folios.size()}, {"writes", inspection.recovery.writes.size()}}}};
 }
 
 }  // namespace pars::reader

@@ -1,15 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the reader found, as JSON.
 #pragma once
 #include <nlohmann/json.hpp>
 
 #include "core/image/domain_xml.hh"
-#include "core/pages/inspection.hh"
 #include "core/image/save_image.hh"
+#include "core/pages/inspection.hh"
 
 namespace pars::reader {
 
 nlohmann::json domain_facts(const DomainXml& domain);
 /// Counts by class, with a compressed sample of each class when `sampled`.
-nlohmann::json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection, bool sampled);
+nlohmann::json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection,
+                                bool sampled);
 
 }  // namespace pars::reader

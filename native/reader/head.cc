@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "reader/head.hh"
 
 // The plain SHA256_* functions read no configuration file, which the jail would not allow.

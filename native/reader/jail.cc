@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "reader/jail.hh"
 
 #include <fcntl.h>
@@ -26,7 +27,8 @@ namespace {
 // The range systemd uses for dynamic users: no account and no file belongs to it.
 constexpr uid_t kFirstUid = 61184, kUids = 4336;
 constexpr uint64_t kDataBase = 8ull << 30;  // virtual; page indexes are reserved whole and touched lazily
-// Processor time, of all threads together: far more than a look inside takes, and the slowest level of zstd packs faster than this.
+// Processor time, of all threads together: far more than a look inside takes, and the slowest level of zstd
+// packs faster than this.
 constexpr uint64_t kSecondsBase = 3600, kBytesASecond = 512 << 10, kSecondsToDie = 60;
 
 bool close_others() {
@@ -44,8 +46,8 @@ bool limit(int resource, uint64_t value) {
   return setrlimit(static_cast<__rlimit_resource>(resource), &bound) == 0;
 }
 
-/// A backstop to the bounds of every loop. SIGXCPU ends the process, and SIGKILL one that has made itself deaf to that; a limit that is
-/// stricter already stays.
+/// A backstop to the bounds of every loop. SIGXCPU ends the process, and SIGKILL one that has made itself
+/// deaf to that; a limit that is stricter already stays.
 bool limit_processor_time(uint64_t image_bytes) {
   rlimit bound{};
   if (getrlimit(RLIMIT_CPU, &bound) != 0) return false;
@@ -88,30 +90,58 @@ class Filter {
 
  private:
   void add(uint16_t op, uint32_t k) { code_.push_back({op, 0, 0, k}); }
-  void jump(uint32_t value, uint8_t yes, uint8_t no) { code_.push_back({BPF_JMP | BPF_JEQ | BPF_K, yes, no, value}); }
+  void jump(uint32_t value, uint8_t yes, uint8_t no) {
+    code_.push_back({BPF_JMP | BPF_JEQ | BPF_K, yes, no, value});
+  }
   std::vector<sock_filter> code_;
 };
 
 bool filter_calls() {
   Filter filter;
-  for (uint32_t number : {SYS_read, SYS_write, SYS_writev, SYS_pread64, SYS_munmap, SYS_mremap, SYS_madvise, SYS_futex, SYS_exit,
-                          SYS_exit_group, SYS_fstat, SYS_lseek, SYS_brk, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
-                          SYS_sigaltstack, SYS_clock_gettime, SYS_clock_nanosleep, SYS_sched_yield, SYS_sched_getaffinity,
-                          SYS_getrandom, SYS_rseq, SYS_set_robust_list, SYS_set_tid_address, SYS_gettid, SYS_getpid, SYS_tgkill,
-                          SYS_poll, SYS_restart_syscall, SYS_mincore})
+  for (uint32_t number : {SYS_read,
+                          SYS_write,
+                          SYS_writev,
+                          SYS_pread64,
+                          SYS_munmap,
+                          SYS_mremap,
+                          SYS_madvise,
+                          SYS_futex,
+                          SYS_exit,
+                          SYS_exit_group,
+                          SYS_fstat,
+                          SYS_lseek,
+                          SYS_brk,
+                          SYS_rt_sigaction,
+                          SYS_rt_sigprocmask,
+                          SYS_rt_sigreturn,
+                          SYS_sigaltstack,
+                          SYS_clock_gettime,
+                          SYS_clock_nanosleep,
+                          SYS_sched_yield,
+                          SYS_sched_getaffinity,
+                          SYS_getrandom,
+                          SYS_rseq,
+                          SYS_set_robust_list,
+                          SYS_set_tid_address,
+                          SYS_gettid,
+                          SYS_getpid,
+                          SYS_tgkill,
+                          SYS_poll,
+                          SYS_restart_syscall,
+                          SYS_mincore})
     filter.allow(number);
   filter.allow_if(SYS_mmap, 2, PROT_EXEC, 0);
   filter.allow_if(SYS_mprotect, 2, PROT_EXEC, 0);
   filter.allow_if(SYS_clone, 0, CLONE_THREAD, CLONE_THREAD);
-  filter.answer(SYS_clone3, ENOSYS);        // its flags lie in memory a filter cannot see; glibc then uses clone
+  filter.answer(SYS_clone3, ENOSYS);  // its flags lie in memory a filter cannot see; glibc then uses clone
   filter.answer(SYS_newfstatat, EACCES);
-  filter.answer(SYS_openat, EACCES);        // glibc asks /sys for processor counts and goes on without
+  filter.answer(SYS_openat, EACCES);  // glibc asks /sys for processor counts and goes on without
   filter.answer(SYS_prlimit64, EPERM);
   return filter.install();
 }
 
 bool image_is_read_only() {
-  struct stat st{};
+  struct stat st {};
   const int flags = fcntl(kImageFd, F_GETFL);
   return flags >= 0 && (flags & O_ACCMODE) == O_RDONLY && fstat(kImageFd, &st) == 0 && S_ISREG(st.st_mode);
 }
@@ -125,9 +155,10 @@ std::string enter_jail(uint64_t image_bytes) {
   if (!drop_identity()) return "the user cannot be changed";
   // After the change of user, which clears it; then the parent must still be there.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) return "the parent is gone";
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0) return "privileges cannot be given up";
-  if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, 5) || !limit(RLIMIT_DATA, kDataBase + image_bytes / 16) ||
-      !limit_processor_time(image_bytes))
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
+    return "privileges cannot be given up";
+  if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, 5) ||
+      !limit(RLIMIT_DATA, kDataBase + image_bytes / 16) || !limit_processor_time(image_bytes))
     return "limits cannot be set";
   return filter_calls() ? "" : "system calls cannot be filtered";
 }

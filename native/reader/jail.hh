@@ -1,4 +1,6 @@
-// The reader's jail (R1): whoever takes over this process through a hostile image has no privilege, no file, no network to use.
+// SPDX-License-Identifier: Apache-2.0
+// The reader's jail (R1): whoever takes over this process through a hostile image has no privilege, no file,
+// no network to use.
 #pragma once
 #include <cstdint>
 #include <string>

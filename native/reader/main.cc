@@ -1,4 +1,6 @@
-// pars-reader MODE: looks into the image on descriptor 3 from inside a jail and answers on descriptor 4. docs/format.md.
+// SPDX-License-Identifier: Apache-2.0
+// pars-reader MODE: looks into the image on descriptor 3 from inside a jail and answers on descriptor 4.
+// docs/format.md.
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,9 +9,9 @@
 #include <cstdio>
 #include <string>
 
-#include "core/pages/inspection.hh"
 #include "core/image/mapped_ram.hh"
 #include "core/image/save_image.hh"
+#include "core/pages/inspection.hh"
 #include "reader/channel.hh"
 #include "reader/facts.hh"
 #include "reader/head.hh"
@@ -53,14 +55,16 @@ Result<Opened> open_image(Bytes image) {
 void send_image(Bytes image, const Opened& opened) {
   const uint64_t start = opened.header.stream_offset;
   const std::string record = stub_record_hex(image, opened.head_end);
-  json facts = {{"bytes", image.size()},
-                {"format", save_format_name(static_cast<uint32_t>(opened.header.format))},
-                {"wasRunning", opened.header.was_running != 0},
-                {"streamOffset", start},
-                {"domain", domain_facts(opened.domain)},
-                {"headEnd", opened.head_end},
-                {"headDigest", opened.head_end ? json(sha256_hex(image.subspan(start, opened.head_end - start))) : json(nullptr)},
-                {"stubRecord", record.empty() ? json(nullptr) : json(record)}};
+  json facts = {
+      {"bytes", image.size()},
+      {"format", save_format_name(static_cast<uint32_t>(opened.header.format))},
+      {"wasRunning", opened.header.was_running != 0},
+      {"streamOffset", start},
+      {"domain", domain_facts(opened.domain)},
+      {"headEnd", opened.head_end},
+      {"headDigest",
+       opened.head_end ? json(sha256_hex(image.subspan(start, opened.head_end - start))) : json(nullptr)},
+      {"stubRecord", record.empty() ? json(nullptr) : json(record)}};
   send(Message::image, facts);
 }
 
@@ -82,7 +86,8 @@ int fail(const Error& error) {
 int pack(Bytes image, const MigrationStream* stream, const Inspection* inspection, uint64_t head_end) {
   auto request = receive(Message::pack);
   if (!request) return 2;
-  if (Status sent = send_stripes(image, stream, inspection, head_end, request_from(*request)); !sent) return fail(sent.error());
+  if (Status sent = send_stripes(image, stream, inspection, head_end, request_from(*request)); !sent)
+    return fail(sent.error());
   send(Message::end, json::object());
   return 0;
 }
@@ -96,7 +101,8 @@ int whole(Bytes image) {
 Status must_be_plain(const Opened& opened) {
   if (opened.header.format == SaveFormat::raw || opened.header.format == SaveFormat::sparse) return Done{};
   const std::string name = save_format_name(static_cast<uint32_t>(opened.header.format));
-  return Error{ErrorCode::unsupported_format, 24, "the image is saved as " + name + "; only raw and sparse images are looked into"};
+  return Error{ErrorCode::unsupported_format, 24,
+               "the image is saved as " + name + "; only raw and sparse images are looked into"};
 }
 
 Result<MigrationStream> parse_stream(Bytes image, const SaveImage& header) {
@@ -128,7 +134,9 @@ Result<Opened> open_plain(Bytes image) {
 }
 
 /// Where the head ends and the stripes begin; 0 when all of the image is head.
-uint64_t first_stripe(const MigrationStream& stream) { return stream.stripes.empty() ? 0 : stream.stripes.front().image_offset; }
+uint64_t first_stripe(const MigrationStream& stream) {
+  return stream.stripes.empty() ? 0 : stream.stripes.front().image_offset;
+}
 
 int look(Bytes image, Then then) {
   auto opened = open_plain(image);
@@ -137,8 +145,8 @@ int look(Bytes image, Then then) {
   if (!stream) return fail(stream.error());
   const uint64_t head_end = first_stripe(*stream);
   MapMaker maker;
-  const Inspection inspection =
-      inspect(image, opened->domain, *stream, head_end ? head_end : image.size(), then == Then::map ? maker.options() : InspectOptions{});
+  const Inspection inspection = inspect(image, opened->domain, *stream, head_end ? head_end : image.size(),
+                                        then == Then::map ? maker.options() : InspectOptions{});
   send(Message::inspection, inspection_facts(image, *stream, inspection, then != Then::pack));
   if (then == Then::pack) return pack(image, &*stream, &inspection, head_end);
   if (then == Then::map) maker.send_map(opened->domain, *stream, inspection);
@@ -151,14 +159,19 @@ int explain(Bytes image) {
   auto opened = open_plain(image);
   if (!opened) return fail(opened.error());
   const auto query = receive(Message::query);
-  const json first = query ? query->value("first", json()) : json(), pages = query ? query->value("pages", json()) : json();
-  if (!first.is_number_unsigned() || !pages.is_number_unsigned() || pages.get<uint64_t>() > kMaxExplained || first.get<uint64_t>() > kMaxRamBytes) return 2;
+  const json first = query ? query->value("first", json()) : json(),
+             pages = query ? query->value("pages", json()) : json();
+  if (!first.is_number_unsigned() || !pages.is_number_unsigned() || pages.get<uint64_t>() > kMaxExplained ||
+      first.get<uint64_t>() > kMaxRamBytes)
+    return 2;
   auto stream = parse_stream(image, opened->header);
   if (!stream) return fail(stream.error());
   const uint64_t head_end = first_stripe(*stream);
   std::vector<PageExplanation> shown;
-  const InspectOptions options{[&](const ReadingView& view) { shown = explain_pages(view, first, pages); }, {}};
-  const Inspection inspection = inspect(image, opened->domain, *stream, head_end ? head_end : image.size(), options);
+  const InspectOptions options{[&](const ReadingView& view) { shown = explain_pages(view, first, pages); },
+                               {}};
+  const Inspection inspection =
+      inspect(image, opened->domain, *stream, head_end ? head_end : image.size(), options);
   send(Message::explanation, explanation_facts(opened->domain, *stream, inspection, shown, first, pages));
   send(Message::end, json::object());
   return 0;
@@ -200,7 +213,7 @@ int run(const std::string& mode, Bytes image) {
 }
 
 int start(const char* mode) {
-  struct stat st{};
+  struct stat st {};
   if (fstat(kImageFd, &st) != 0) return 2;
   signal(SIGPIPE, SIG_IGN);
   signal(SIGBUS, on_bus_error);
@@ -221,6 +234,8 @@ int start(const char* mode) {
 
 int main(int argc, char** argv) {
   if (argc == 2) return pars::reader::start(argv[1]);
-  std::fprintf(stderr, "usage: pars-reader probe|report|map|explain|pack|whole, with the image as descriptor 3, or live, with a QEMU's memory\n");
+  std::fprintf(stderr,
+               "usage: pars-reader probe|report|map|explain|pack|whole, with the image as descriptor 3, or "
+               "live, with a QEMU's memory\n");
   return 2;
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "reader/packing.hh"
 
 #include <condition_variable>
@@ -33,14 +34,20 @@ using Unit = std::vector<PackedStripe>;
 /// Cuts and compresses; one for each worker, since a compressor is.
 class Packer {
  public:
-  Packer(Bytes image, const RecoveryIndex* recovery, const std::vector<uint64_t>& targets, const PackRequest& request)
-      : image_(image), recovery_(recovery), targets_(targets), request_(request), compressor_(request.level) {}
+  Packer(Bytes image, const RecoveryIndex* recovery, const std::vector<uint64_t>& targets,
+         const PackRequest& request)
+      : image_(image),
+        recovery_(recovery),
+        targets_(targets),
+        request_(request),
+        compressor_(request.level) {}
 
   Result<Unit> pack(std::vector<StripeMap> maps) {
     Unit unit;
     for (const StripeMap& map : maps) {
       if (!targets_are_critical(map, targets_))
-        return Error{ErrorCode::bad_offset, map.extent.offset, "a recovery would change bytes that may be lost themselves"};
+        return Error{ErrorCode::bad_offset, map.extent.offset,
+                     "a recovery would change bytes that may be lost themselves"};
       PackedStripe stripe{map.extent, {}};
       if (map.hole) {
         unit.push_back(std::move(stripe));
@@ -66,9 +73,12 @@ class Packer {
 
   Status add_recovery(PackedStripe& stripe) {
     bool cache = false;
-    for (const PackedFrame& f : stripe.frames) cache = cache || f.kind == static_cast<uint8_t>(PageClass::clean_cache);
+    for (const PackedFrame& f : stripe.frames)
+      cache = cache || f.kind == static_cast<uint8_t>(PageClass::clean_cache);
     if (!cache || !recovery_) return Done{};
-    return add({kRecoveryFrame, 0, encode_recovery(recovery_->writes_within(stripe.extent.offset, stripe.extent.end()))}, stripe);
+    return add({kRecoveryFrame, 0,
+                encode_recovery(recovery_->writes_within(stripe.extent.offset, stripe.extent.end()))},
+               stripe);
   }
 
   Bytes image_;
@@ -82,7 +92,8 @@ void send_unit(const Unit& unit) {
   for (const PackedStripe& stripe : unit) {
     const uint64_t extent[2] = {stripe.extent.offset, stripe.extent.length};
     const uint32_t count = stripe.frames.size();
-    send(Message::stripe, {{reinterpret_cast<const uint8_t*>(extent), 16}, {reinterpret_cast<const uint8_t*>(&count), 4}});
+    send(Message::stripe,
+         {{reinterpret_cast<const uint8_t*>(extent), 16}, {reinterpret_cast<const uint8_t*>(&count), 4}});
     for (const PackedFrame& frame : stripe.frames) {
       uint8_t head[12] = {frame.kind};
       std::memcpy(head + 4, &frame.pages, 4);
@@ -96,7 +107,8 @@ void send_unit(const Unit& unit) {
 class Line {
  public:
   using Maps = std::function<std::vector<StripeMap>(size_t)>;
-  Line(size_t units, Maps maps, std::function<Packer()> packer) : units_(units), maps_(std::move(maps)), packer_(std::move(packer)) {}
+  Line(size_t units, Maps maps, std::function<Packer()> packer)
+      : units_(units), maps_(std::move(maps)), packer_(std::move(packer)) {}
 
   Status run(uint64_t image_bytes) {
     std::vector<std::thread> workers;
@@ -165,8 +177,8 @@ std::vector<StripeMap> blind_map(uint64_t unit, uint64_t image_bytes) {
 
 }  // namespace
 
-Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection* inspection, uint64_t head_end,
-                    const PackRequest& request) {
+Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection* inspection,
+                    uint64_t head_end, const PackRequest& request) {
   const bool blind = !stream || !inspection || head_end == 0;
   std::optional<RecoveryIndex> recovery;
   std::vector<uint64_t> targets;
@@ -180,10 +192,12 @@ Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection
     const Stripe& stripe = stream->stripes[unit - 1];
     if (stripe.hole) return {StripeMap{{stripe.image_offset, stripe.length}, {}, true}};
     const auto records = stripe_records(image, *stream, stripe);
-    return split_stripe(map_stripe(image, {stripe.image_offset, stripe.length}, records, inspection->classes));
+    return split_stripe(
+        map_stripe(image, {stripe.image_offset, stripe.length}, records, inspection->classes));
   };
   const auto packer = [&] { return Packer(image, recovery ? &*recovery : nullptr, targets, request); };
-  const size_t units = blind ? (image.size() + kBlindStripeBytes - 1) / kBlindStripeBytes : stream->stripes.size() + 1;
+  const size_t units =
+      blind ? (image.size() + kBlindStripeBytes - 1) / kBlindStripeBytes : stream->stripes.size() + 1;
   return Line(units, maps, packer).run(image.size());
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "reader/page_map.hh"
 
 #include <cstdio>
@@ -18,13 +19,15 @@ std::string word(uint64_t value) {
 }
 
 json file_facts(const CachedFileFacts& file) {
-  return {{"inode", word(file.inode)},       {"bytes", word(file.bytes)}, {"mode", file.mode}, {"fileSystem", file.file_system},
-          {"superBlock", file.super_block}, {"path", file.path}};
+  return {{"inode", word(file.inode)},      {"bytes", word(file.bytes)},      {"mode", file.mode},
+          {"fileSystem", file.file_system}, {"superBlock", file.super_block}, {"path", file.path}};
 }
 
 json struct_page_facts(const PageExplanation& page) {
-  return {{"flags", word(page.flags)},     {"flagNames", page.flag_names},         {"refcount", page.refcount}, {"typeWord", page.type_word},
-          {"mapping", word(page.mapping)}, {"index", word(page.index)}, {"private", word(page.private_data)}, {"head", page.head}};
+  return {{"flags", word(page.flags)},          {"flagNames", page.flag_names},
+          {"refcount", page.refcount},          {"typeWord", page.type_word},
+          {"mapping", word(page.mapping)},      {"index", word(page.index)},
+          {"private", word(page.private_data)}, {"head", page.head}};
 }
 
 }  // namespace
@@ -36,7 +39,8 @@ json map_facts(const MemoryMap& map, const std::vector<FileShare>& files) {
     for (const MapRun& run : segment.runs) runs.push_back({static_cast<int>(run.page_class), run.cells});
     segments.push_back({{"gpa", segment.gpa}, {"bytes", segment.bytes}, {"runs", runs}});
   }
-  for (const FileShare& share : files) shares.push_back({{"cleanPages", share.clean_pages}, {"file", file_facts(share.file)}});
+  for (const FileShare& share : files)
+    shares.push_back({{"cleanPages", share.clean_pages}, {"file", file_facts(share.file)}});
   return {{"cellPages", map.cell_pages}, {"segments", segments}, {"files", shares}};
 }
 
@@ -45,7 +49,8 @@ json explanation_facts(const DomainXml& domain, const MigrationStream& stream, c
   json out = json::array();
   const std::vector<Segment> segments = lay_out_ram(domain, stream).segments;
   for (uint64_t pfn = first_pfn; pfn < first_pfn + pages; pfn++) {
-    json page = {{"pfn", pfn}, {"class", nullptr}, {"reason", nullptr}, {"structPage", nullptr}, {"file", nullptr}};
+    json page = {
+        {"pfn", pfn}, {"class", nullptr}, {"reason", nullptr}, {"structPage", nullptr}, {"file", nullptr}};
     for (const Segment& s : segments) {
       if (pfn < s.gpa / kPageSize || pfn - s.gpa / kPageSize >= s.bytes / kPageSize) continue;
       const uint64_t at = s.block_page + pfn - s.gpa / kPageSize;

@@ -1,4 +1,6 @@
-// A BTF blob, alone and as a module's that continues itself, and all that a kernel's layout and its file systems' ask of it.
+// SPDX-License-Identifier: Apache-2.0
+// A BTF blob, alone and as a module's that continues itself, and all that a kernel's layout and its file
+// systems' ask of it.
 #include "core/kernel/btf.hh"
 
 #include <cstdlib>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Device sections and the description at their end; the RAM is behind us.
 #include "core/image/device_state.hh"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What libvirt wrote about the guest, and what somebody may have written in its place.
 #include "core/image/domain_xml.hh"
 

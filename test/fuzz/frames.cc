@@ -1,4 +1,6 @@
-// What comes out of a store: a zstd frame, a stripe of frames that do not belong together, the writes of a recovery.
+// SPDX-License-Identifier: Apache-2.0
+// What comes out of a store: a zstd frame, a stripe of frames that do not belong together, the writes of a
+// recovery.
 #include <cstdlib>
 
 #include "core/frames/assembly.hh"
@@ -16,7 +18,8 @@ StripePart part_of(Cursor& input) {
   const uint8_t how = input.u8();
   part.present = how & 1, part.loss = static_cast<Loss>((how >> 1) % 3);
   part.raw_bytes = input.le32() % kMostBytes;
-  if (part.present && part.loss == Loss::none) part.bytes = input.bytes(std::min(part.raw_bytes, input.remaining()));
+  if (part.present && part.loss == Loss::none)
+    part.bytes = input.bytes(std::min(part.raw_bytes, input.remaining()));
   return part;
 }
 

@@ -1,5 +1,7 @@
-// A guest made by hand with words of its kernel's memory changed: struct pages, trees, inodes, zones, page tables, VMCOREINFO, BTF.
-// What is still called expendable must look expendable to a second, plainer reading of its struct page.
+// SPDX-License-Identifier: Apache-2.0
+// A guest made by hand with words of its kernel's memory changed: struct pages, trees, inodes, zones, page
+// tables, VMCOREINFO, BTF. What is still called expendable must look expendable to a second, plainer reading
+// of its struct page.
 #include <cstdlib>
 
 #include "guest/modules.hh"
@@ -18,17 +20,23 @@ Guest& guest() {
 
 /// Regions whose words may change: frames, and how many.
 constexpr std::pair<uint64_t, uint64_t> kRegions[] = {
-    {frame::kStructPages, 64}, {frame::kStructPages + 12, 8}, {frame::kHeap, 24}, {frame::kTables, 16}, {frame::kSwapper, 1}, {frame::kNote, 1}, {frame::kImage + 1, 3}, {frame::kData, 1}};
+    {frame::kStructPages, 64}, {frame::kStructPages + 12, 8},
+    {frame::kHeap, 24},        {frame::kTables, 16},
+    {frame::kSwapper, 1},      {frame::kNote, 1},
+    {frame::kImage + 1, 3},    {frame::kData, 1}};
 
-/// Free: no reference. Clean cache: a head with the flags of an idle page and its pages' references; tails have none.
+/// Free: no reference. Clean cache: a head with the flags of an idle page and its pages' references; tails
+/// have none.
 bool may_be_lost(Guest& g, const Seen& seen, uint64_t pfn) {
   const uint64_t flags = g.get_page(pfn, "flags"), references = g.get_page(pfn, "_refcount");
   if (seen.at(pfn) == PageClass::free_page) return references == 0;
   if (references == 0) return g.get_page(pfn, "compound_head") & 1;
   const auto has = [&](const char* name) { return (flags & g.types.bit("pageflags", name)) != 0; };
-  for (const char* bad : {"PG_dirty", "PG_writeback", "PG_locked", "PG_swapbacked", "PG_unevictable", "PG_hwpoison", "PG_reserved"})
+  for (const char* bad : {"PG_dirty", "PG_writeback", "PG_locked", "PG_swapbacked", "PG_unevictable",
+                          "PG_hwpoison", "PG_reserved"})
     if (has(bad)) return false;
-  return has("PG_lru") && has("PG_uptodate") && (g.get_page(pfn, "mapping") & 3) == 0 && g.get_page(pfn, "_mapcount") == 0xffffffff;
+  return has("PG_lru") && has("PG_uptodate") && (g.get_page(pfn, "mapping") & 3) == 0 &&
+         g.get_page(pfn, "_mapcount") == 0xffffffff;
 }
 
 void check(Guest& g) {
@@ -58,6 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (readable) check(g);
   else (void)g.look();
-  for (auto change = before.rbegin(); change != before.rend(); ++change) g.memory.put(change->first, change->second, 8);
+  for (auto change = before.rbegin(); change != before.rend(); ++change)
+    g.memory.put(change->first, change->second, 8);
   return 0;
 }

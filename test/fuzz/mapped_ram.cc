@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A sparse image's stream from its first byte: bitmaps, places of pages, and stripes that cover all of it.
 #include "core/image/mapped_ram.hh"
 

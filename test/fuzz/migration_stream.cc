@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The stream from its first byte: two walks at once must say what one slow one says.
 #include <cstdio>
 #include <cstdlib>

@@ -1,4 +1,6 @@
-// Eight pages of RAM that are page tables if the guest says so: four and five levels, from any table, to any address.
+// SPDX-License-Identifier: Apache-2.0
+// Eight pages of RAM that are page tables if the guest says so: four and five levels, from any table, to any
+// address.
 #include <cstdlib>
 
 #include "core/kernel/kernel_memory.hh"
@@ -35,7 +37,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (entry.present && (entry.gpa ^ at) & (kPageSize - 1)) std::abort();
     if (entry.bytes < kPageSize || entry.bytes > 1ull << 48 << 9) std::abort();
     uint8_t bytes[8192];
-    if (kernel.read(at, bytes, sizeof bytes) && (!kernel.translate(at) || !ram.page(*kernel.translate(at)))) std::abort();
+    if (kernel.read(at, bytes, sizeof bytes) && (!kernel.translate(at) || !ram.page(*kernel.translate(at))))
+      std::abort();
     (void)kernel.text(at, 64);
   }
   return 0;

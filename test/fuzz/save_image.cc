@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The libvirt header, and the XML it leads to.
 #include "core/image/save_image.hh"
 

@@ -1,5 +1,6 @@
-// Images with flipped bits, cut short, or with lengths from elsewhere: nothing but an answer or an error may come of them.
-// PARS_DAMAGE is how many of each; a real image's head joins in when PARS_SAMPLES has one.
+// SPDX-License-Identifier: Apache-2.0
+// Images with flipped bits, cut short, or with lengths from elsewhere: nothing but an answer or an error may
+// come of them. PARS_DAMAGE is how many of each; a real image's head joins in when PARS_SAMPLES has one.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -40,8 +41,10 @@ void read_all(const Image& bytes) {
   if (!save) return;
   (void)parse_domain_xml(save->xml);
   const bool mapped = save->format == SaveFormat::sparse;
-  const auto stream = mapped ? parse_mapped_ram(image, save->stream_offset) : stream::parse_in_two(image, save->stream_offset, 0);
-  if (!mapped) CHECK(test::difference(stream, parse_migration_stream_plainly(image, save->stream_offset)) == "");
+  const auto stream = mapped ? parse_mapped_ram(image, save->stream_offset)
+                             : stream::parse_in_two(image, save->stream_offset, 0);
+  if (!mapped)
+    CHECK(test::difference(stream, parse_migration_stream_plainly(image, save->stream_offset)) == "");
   if (!stream) {
     CHECK(stream.error().offset <= image.size());
     return;
@@ -62,9 +65,11 @@ Image cut(Image image, Random& random) {
 
 /// Overwrites a few bytes with a length, a flag word or other bytes of the image: what a parser trusts most.
 Image spliced(Image image, Random& random) {
-  constexpr uint64_t kWords[] = {0, ~0ull, 0x7fffffff, 0x80000000, 0x28, 0x22, 0x10, 0x1004, 0xfffffffffffff028, 0x7e02000000000000};
+  constexpr uint64_t kWords[] = {0,    ~0ull, 0x7fffffff, 0x80000000,         0x28,
+                                 0x22, 0x10,  0x1004,     0xfffffffffffff028, 0x7e02000000000000};
   const size_t width = size_t(1) << random() % 4, at = random() % (image.size() - 8);
-  const uint64_t word = random() % 2 ? kWords[random() % std::size(kWords)] : load_be64(&image[random() % (image.size() - 8)]);
+  const uint64_t word =
+      random() % 2 ? kWords[random() % std::size(kWords)] : load_be64(&image[random() % (image.size() - 8)]);
   for (size_t i = 0; i < width; ++i) image[at + i] = uint8_t(word >> 8 * (width - 1 - i));
   return image;
 }
@@ -77,7 +82,8 @@ Image first_of(const fs::path& path, size_t bytes) {
   return image;
 }
 
-/// A real head, and the real end of the same image behind it: not a stream any more, but made of nothing else.
+/// A real head, and the real end of the same image behind it: not a stream any more, but made of nothing
+/// else.
 Image real_head() {
   const char* directory = std::getenv("PARS_SAMPLES");
   std::error_code none;
@@ -117,7 +123,10 @@ TEST_CASE("damage: a sparse image") {
 
 TEST_CASE("damage: what stands around the pages of a sparse image") {
   ImageBuilder image;
-  image.libvirt_header(test::small_xml(), 100, 6).mapped_stream().start("ram", ImageBuilder::kRamSection, 4).be64((3ull << 12) | 0x004);
+  image.libvirt_header(test::small_xml(), 100, 6)
+      .mapped_stream()
+      .start("ram", ImageBuilder::kRamSection, 4)
+      .be64((3ull << 12) | 0x004);
   image.mapped_block("pc.ram", 2, {{1, test::page_of(1)}}).mapped_block("vga.vram", 1, {}).eos().end().eos();
   test::add_devices(image);
   damage_all(image.bytes, 4 * rounds());
@@ -133,7 +142,8 @@ TEST_CASE("damage: what stands around the pages") {
 
 TEST_CASE("damage: cut at every byte") {
   const auto image = test::image_with_ram(4).end().zero_in("pc.ram", 0).eos();
-  for (size_t bytes = 0; bytes <= image.bytes.size(); ++bytes) read_all({image.bytes.begin(), image.bytes.begin() + long(bytes)});
+  for (size_t bytes = 0; bytes <= image.bytes.size(); ++bytes)
+    read_all({image.bytes.begin(), image.bytes.begin() + long(bytes)});
 }
 
 TEST_CASE("damage: the head and the end of a real image") {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/device_state.hh"
 
 #include <doctest/doctest.h>
@@ -77,7 +78,9 @@ TEST_CASE("device state: what is not where it should be") {
   ImageBuilder image = devices();
   SUBCASE("nothing") { expect(ImageBuilder(), ErrorCode::truncated, 0); }
   SUBCASE("zeros") { expect(ImageBuilder().zeros(5000), ErrorCode::truncated, 0); }
-  SUBCASE("no description") { expect(ImageBuilder().device("timer", 0, "0123456789"), ErrorCode::truncated, 34); }
+  SUBCASE("no description") {
+    expect(ImageBuilder().device("timer", 0, "0123456789"), ErrorCode::truncated, 34);
+  }
   SUBCASE("a description cut short") {
     image.bytes.resize(image.at() - 5);
     expect(image, ErrorCode::truncated, image.at());
@@ -92,14 +95,16 @@ TEST_CASE("device state: what is not where it should be") {
     expect(more, ErrorCode::bad_offset, 0);
   }
   SUBCASE("a described device that is not there") {
-    expect(ImageBuilder().description(test::description_of({test::vcpu_description(0)})), ErrorCode::bad_offset, 0);
+    expect(ImageBuilder().description(test::description_of({test::vcpu_description(0)})),
+           ErrorCode::bad_offset, 0);
   }
   SUBCASE("no JSON") { expect(ImageBuilder().description("{\"devices\":[}"), ErrorCode::bad_text, 19); }
 }
 
 TEST_CASE("device state: a vCPU whose registers are not described") {
   const std::string description = R"({"name":"cpu","instance_id":0,"fields":[{"name":"env.eip","size":8}]})";
-  expect(ImageBuilder().device("cpu", 0, "01234567").description(test::description_of({description})), ErrorCode::bad_text, 0);
+  expect(ImageBuilder().device("cpu", 0, "01234567").description(test::description_of({description})),
+         ErrorCode::bad_text, 0);
 }
 
 TEST_CASE("description: sizes of arrays, structs and subsections of subsections") {
@@ -117,7 +122,8 @@ TEST_CASE("description: sizes of arrays, structs and subsections of subsections"
 }
 
 TEST_CASE("description: registers count only as a vCPU's own fields") {
-  const auto devices = described(test::vcpu_description(0) + R"(,{"name":"other","fields":[{"name":"env.cr[0]","size":8}]})");
+  const auto devices =
+      described(test::vcpu_description(0) + R"(,{"name":"other","fields":[{"name":"env.cr[0]","size":8}]})");
   REQUIRE(devices);
   CHECK((*devices)[0].registers == std::array<uint64_t, 4>{136, 152, 160, 128});
   CHECK((*devices)[1].registers[0] == kNoField);
@@ -133,12 +139,14 @@ TEST_CASE("description: what is refused") {
   CHECK(code(R"({"name":"a","fields":[{"size":-1}]})") == ErrorCode::bad_length);
   CHECK(code(R"({"name":"a","fields":[{"size":1.5}]})") == ErrorCode::bad_length);
   CHECK(code(R"({"name":"a","fields":[{"size":18446744073709551615}]})") == ErrorCode::bad_length);
-  CHECK(code(R"({"name":"a","fields":[{"size":65536,"array_len":18446744073709551615}]})") == ErrorCode::bad_length);
+  CHECK(code(R"({"name":"a","fields":[{"size":65536,"array_len":18446744073709551615}]})") ==
+        ErrorCode::bad_length);
   CHECK(code(R"({"name":"a","fields":[{"size":4294967296},{"size":4294967296}]})") == ErrorCode::bad_length);
   CHECK(code(std::string(100, '[') + std::string(100, ']')) == ErrorCode::limit);
   CHECK(code("{") == ErrorCode::bad_text);
   std::string many;
   for (size_t i = 0; i <= kMaxDevices; ++i) many += i ? ",{}" : "{}";
   CHECK(code(many) == ErrorCode::limit);
-  CHECK(parse_device_description(std::string(kMaxDescriptionBytes + 1, ' '), 0).error().code == ErrorCode::limit);
+  CHECK(parse_device_description(std::string(kMaxDescriptionBytes + 1, ' '), 0).error().code ==
+        ErrorCode::limit);
 }

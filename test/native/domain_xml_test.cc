@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/domain_xml.hh"
 
 #include <doctest/doctest.h>
@@ -29,7 +30,8 @@ constexpr const char* kFull = R"(<domain type='kvm'>
 </domain>)";
 
 std::string with(std::string_view inside) {
-  return "<domain><name>n</name><uuid>" + std::string(test::kUuid) + "</uuid>" + std::string(inside) + "</domain>";
+  return "<domain><name>n</name><uuid>" + std::string(test::kUuid) + "</uuid>" + std::string(inside) +
+         "</domain>";
 }
 
 }  // namespace
@@ -71,7 +73,8 @@ TEST_CASE("domain XML: metadata counts only in our namespace") {
   CHECK(parsed->metadata_policy == "thrifty");
   CHECK(parsed->metadata_opt_out);
   CHECK(parsed->metadata_accept_changed_disks);
-  const auto inherited = parse_domain_xml(with("<metadata xmlns='https://pars.dev/xmlns/guest/1'><guest policy='a'/></metadata>"));
+  const auto inherited = parse_domain_xml(
+      with("<metadata xmlns='https://pars.dev/xmlns/guest/1'><guest policy='a'/></metadata>"));
   REQUIRE(inherited);
   CHECK(inherited->metadata_policy == "a");
   const auto foreign = parse_domain_xml(with("<metadata><pars:guest policy='a'/></metadata>"));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pages explained, the largest files, and the map of memory, on a guest made by hand.
 #include <doctest/doctest.h>
 
@@ -19,7 +20,8 @@ KernelTypes named_kernel() {
   k.structs["hlist_head"] = {8, {{"first", 0}}};
   k.structs["qstr"] = {16, {{"hash_len", 0}, {"name", 8}}};
   k.structs["dentry_union"] = {16, {{"d_alias", 0}}};
-  k.structs["dentry"] = {192, {{"d_parent", 24}, {"d_name", 32, {0, "qstr"}}, {"d_u", 160, {0, "dentry_union"}}}};
+  k.structs["dentry"] = {192,
+                         {{"d_parent", 24}, {"d_name", 32, {0, "qstr"}}, {"d_u", 160, {0, "dentry_union"}}}};
   k.structs["super_block"].fields.push_back({"s_id", 600, {1, "", 32}});
   k.structs["super_block"].fields.push_back({"s_root", 96});
   return k;
@@ -80,7 +82,9 @@ TEST_CASE("a page of the cache is explained with its flags, its folio and its fi
   CHECK(page.file->path == "/srv/data.bin");
 }
 
-TEST_CASE("a tail is explained by its folio's head; an anonymous page has no file; a frame without a struct page has nothing") {
+TEST_CASE(
+    "a tail is explained by its folio's head; an anonymous page has no file; a frame without a struct page "
+    "has nothing") {
   Guest g({.types = named_kernel()});
   const uint64_t head = g.large.at(4);
   const Witnessed w = witness(g, head + 3, 1);
@@ -127,7 +131,8 @@ TEST_CASE("the map covers every page once, in order, and shows what is there") {
   for (size_t i = 0; i < map.segments.size(); i++) {
     uint64_t pfn = map.segments[i].gpa / kPage;
     for (const MapRun& run : map.segments[i].runs)
-      for (uint64_t cell = 0; cell < run.cells; cell++, pfn++) CHECK_MESSAGE(run.page_class == seen.at(pfn), pfn);
+      for (uint64_t cell = 0; cell < run.cells; cell++, pfn++)
+        CHECK_MESSAGE(run.page_class == seen.at(pfn), pfn);
     CHECK(pfn == (map.segments[i].gpa + map.segments[i].bytes) / kPage);
   }
 }

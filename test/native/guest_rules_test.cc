@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // R2 to R7 on guests made by hand: what makes a whole reading, or a whole segment, not believed.
 #include <doctest/doctest.h>
 
@@ -26,8 +27,10 @@ void check_believed(Guest& g) {
   CHECK(seen.at(Guest::free_block(0)) == PageClass::free_page);
 }
 
-const std::map<std::string, KernelTypes> kKernels = {
-    {"5.10", linux_5_10()}, {"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}};
+const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
+                                                     {"6.1", linux_6_1()},
+                                                     {"6.12", linux_6_12()},
+                                                     {"7.1", linux_7_1()}};
 
 }  // namespace
 
@@ -136,7 +139,8 @@ TEST_CASE("R2: a VMCOREINFO that the running kernel contradicts is not believed"
 }
 
 TEST_CASE("R2: a forged VMCOREINFO with a page array of its own changes nothing") {
-  // All of it in memory a process can have: a note before the real one, a section table, and an array that calls all memory free.
+  // All of it in memory a process can have: a note before the real one, a section table, and an array that
+  // calls all memory free.
   Guest g;
   const Seen truth = g.look();
   const uint64_t fake_pages = g.take(64), fake_sections = g.take(), fake_root = g.take(), fake_note = 10;
@@ -165,15 +169,18 @@ TEST_CASE("R2: a forged VMCOREINFO with a page array of its own changes nothing"
 
 namespace {
 
-/// All that a kernel would tell of its pages, in memory of a process: sections, a page array, a node and its zone. It calls pages in use
-/// free, and agrees with itself in everything.
+/// All that a kernel would tell of its pages, in memory of a process: sections, a page array, a node and its
+/// zone. It calls pages in use free, and agrees with itself in everything.
 class Forgery {
  public:
   /// `place`: where the kernel's tables have the process's pages, if not in the map of all memory.
-  explicit Forgery(Guest& guest, uint64_t place = 0) : g(guest), first(g.take(128)), at(place ? place : kDirectMap + first * kPage) {
-    for (uint64_t i = 0; place && i < 128; i++) g.tables.map(place + i * kPage, (first + i) * kPage, kWritable);
+  explicit Forgery(Guest& guest, uint64_t place = 0)
+      : g(guest), first(g.take(128)), at(place ? place : kDirectMap + first * kPage) {
+    for (uint64_t i = 0; place && i < 128; i++)
+      g.tables.map(place + i * kPage, (first + i) * kPage, kWritable);
     victims = g.take(32);
-    for (uint64_t pfn = 0; pfn < 4096; pfn++) put("page", 64 * pfn, "_mapcount", 0xffffffff), put("page", 64 * pfn, "_refcount", 1);
+    for (uint64_t pfn = 0; pfn < 4096; pfn++)
+      put("page", 64 * pfn, "_mapcount", 0xffffffff), put("page", 64 * pfn, "_refcount", 1);
     memory(kRow * kPage, at | 0xf), memory(kRoot * kPage, at + kRow * kPage);
     add_zone();
     for (uint64_t pfn = victims; pfn < victims + 32; pfn++) add_free(pfn);
@@ -205,7 +212,9 @@ class Forgery {
     const Field& f = g.types.field(type, field);
     g.memory.put(first * kPage + offset + f.offset, value, f.type.bytes);
   }
-  uint64_t area() const { return kNode * kPage + g.types.offset("pglist_data", "node_zones") + g.types.offset("zone", "free_area"); }
+  uint64_t area() const {
+    return kNode * kPage + g.types.offset("pglist_data", "node_zones") + g.types.offset("zone", "free_area");
+  }
   void add_zone() {
     const uint64_t zone = kNode * kPage + g.types.offset("pglist_data", "node_zones");
     put("zone", zone, "zone_start_pfn", 0), put("zone", zone, "spanned_pages", 4096);
@@ -218,7 +227,8 @@ class Forgery {
   }
   void add_free(uint64_t pfn) {
     const uint64_t link = 64 * pfn + g.types.offset("page", "buddy_list");
-    put("page", 64 * pfn, "_mapcount", 0xf0000000), put("page", 64 * pfn, "_refcount", 0), put("page", 64 * pfn, "private", 0);
+    put("page", 64 * pfn, "_mapcount", 0xf0000000), put("page", 64 * pfn, "_refcount", 0),
+        put("page", 64 * pfn, "private", 0);
     memory(link, g.memory.get(first * kPage + area(), 8)), memory(area(), at + link);
   }
 
@@ -250,21 +260,29 @@ TEST_CASE("R2: a whole forgery in the user half of memory is not followed") {
   const Forgery forgery(g, 0x00007f1234000000);
   // The node's address from a word of the image that people can write, as the host's name is one.
   g.set_word(g.image_va(frame::kData) + 2048, forgery.node());
-  check_forgery(g, forgery, {{"SYMBOL(node_data)", Kernel::hex(g.image_va(frame::kData) + 2048)}, {"LENGTH(node_data)", "1"}}, "leads to no struct page");
+  check_forgery(
+      g, forgery,
+      {{"SYMBOL(node_data)", Kernel::hex(g.image_va(frame::kData) + 2048)}, {"LENGTH(node_data)", "1"}},
+      "leads to no struct page");
 }
 
 TEST_CASE("R2: of a whole forgery in the kernel's half of memory nothing is believed") {
   Guest g;
   SUBCASE("its node instead of the genuine ones") {
     const Forgery forgery(g);
-    check_forgery(g, forgery, {{"SYMBOL(contig_page_data)", Kernel::hex(forgery.node())}}, "the node data is outside the kernel image");
+    check_forgery(g, forgery, {{"SYMBOL(contig_page_data)", Kernel::hex(forgery.node())}},
+                  "the node data is outside the kernel image");
   }
   SUBCASE("its node by a word of the image that people can write") {
-    for (uint64_t place : {uint64_t{0}, kVmalloc}) {  // in the map of all memory, and where another region begins
+    for (uint64_t place :
+         {uint64_t{0}, kVmalloc}) {  // in the map of all memory, and where another region begins
       Guest other;
       const Forgery forgery(other, place);
       other.set_word(other.image_va(frame::kData) + 2048, forgery.node());
-      check_forgery(other, forgery, {{"SYMBOL(node_data)", Kernel::hex(g.image_va(frame::kData) + 2048)}, {"LENGTH(node_data)", "1"}}, "not where the kernel keeps it");
+      check_forgery(
+          other, forgery,
+          {{"SYMBOL(node_data)", Kernel::hex(g.image_va(frame::kData) + 2048)}, {"LENGTH(node_data)", "1"}},
+          "not where the kernel keeps it");
     }
   }
 }
@@ -287,7 +305,8 @@ TEST_CASE("R2: the struct page array begins where the kernel's image says") {
   }
   SUBCASE("words where nothing is mapped, and those of regions that never move, do not count") {
     g.tables.map(0xfffffe0000000000, g.anon * kPage, 0);
-    for (uint64_t i = 0; uint64_t word : {0xfffff54000000000, 0xfffffe0000000000, 0xffffffff80000000}) g.memory.put(frame::kRegions * kPage + 8 * i++, word, 8);
+    for (uint64_t i = 0; uint64_t word : {0xfffff54000000000, 0xfffffe0000000000, 0xffffffff80000000})
+      g.memory.put(frame::kRegions * kPage + 8 * i++, word, 8);
     check_believed(g);
   }
   SUBCASE("the map of all memory is a region, and not that one") {
@@ -303,7 +322,10 @@ TEST_CASE("R2: copies of one text are believed, of two texts that both agree wit
   CHECK(g.look().expendable_pages() == honest);
   Kernel::Note other = g.note;
   SUBCASE("a line more") { other.push_back({"CRASHTIME", "1764000000"}); }
-  SUBCASE("fewer sections") { for (auto& line : other) if (line.first == "LENGTH(mem_section)") line.second = "1"; }
+  SUBCASE("fewer sections") {
+    for (auto& line : other)
+      if (line.first == "LENGTH(mem_section)") line.second = "1";
+  }
   g.write_note(kForgedNote, other);
   check_refused(g, "two different VMCOREINFO texts");
 }
@@ -338,18 +360,39 @@ TEST_CASE("R3: only BTF in the read-only image of the running kernel counts") {
 TEST_CASE("R4: free memory that does not add up makes a guest not introspected") {
   const uint64_t big = Guest::free_block(9), small = Guest::free_block(0);
   const std::map<std::string, std::function<void(Guest&)>> breaks = {
-      {"counters two apart", [&](Guest& g) { const uint64_t at = g.area(g.zone_of(big), 9); g.set("free_area", at, "nr_free", 3); }},
-      {"a counter beyond all numbers", [&](Guest& g) { g.set("free_area", g.area(g.zone_of(big), 9), "nr_free", 1ull << 63); }},
+      {"counters two apart",
+       [&](Guest& g) {
+         const uint64_t at = g.area(g.zone_of(big), 9);
+         g.set("free_area", at, "nr_free", 3);
+       }},
+      {"a counter beyond all numbers",
+       [&](Guest& g) { g.set("free_area", g.area(g.zone_of(big), 9), "nr_free", 1ull << 63); }},
       {"two blocks on no list", [&](Guest& g) { g.mark_free(1500, 0), g.mark_free(1502, 0); }},
-      {"misaligned blocks", [&](Guest& g) { for (uint64_t pfn : {1501, 1505}) g.mark_free(pfn, 0), g.set_page(pfn, "private", 1); }},
-      {"orders that no kernel has", [&](Guest& g) { for (uint64_t pfn : {1500, 1504}) g.mark_free(pfn, 0), g.set_page(pfn, "private", 63); }},
-      {"a page in use in a block, and another", [&](Guest& g) { g.set_page(big + 3, "_refcount", 1), g.set_page(Guest::free_block(8) + 3, "_refcount", 1); }},
-      {"pages on the LRU in blocks", [&](Guest& g) { g.flag(big + 3, "PG_lru"), g.flag(Guest::free_block(8) + 5, "PG_lru"); }},
-      {"blocks inside blocks", [&](Guest& g) { g.mark_free(big + 4, 0), g.mark_free(Guest::free_block(8) + 4, 0); }},
-      {"a block beyond its zone", [&](Guest& g) { g.set("zone", g.zone_of(big).va, "spanned_pages", small - 1024); }},
+      {"misaligned blocks",
+       [&](Guest& g) {
+         for (uint64_t pfn : {1501, 1505}) g.mark_free(pfn, 0), g.set_page(pfn, "private", 1);
+       }},
+      {"orders that no kernel has",
+       [&](Guest& g) {
+         for (uint64_t pfn : {1500, 1504}) g.mark_free(pfn, 0), g.set_page(pfn, "private", 63);
+       }},
+      {"a page in use in a block, and another",
+       [&](Guest& g) {
+         g.set_page(big + 3, "_refcount", 1), g.set_page(Guest::free_block(8) + 3, "_refcount", 1);
+       }},
+      {"pages on the LRU in blocks",
+       [&](Guest& g) { g.flag(big + 3, "PG_lru"), g.flag(Guest::free_block(8) + 5, "PG_lru"); }},
+      {"blocks inside blocks",
+       [&](Guest& g) { g.mark_free(big + 4, 0), g.mark_free(Guest::free_block(8) + 4, 0); }},
+      {"a block beyond its zone",
+       [&](Guest& g) { g.set("zone", g.zone_of(big).va, "spanned_pages", small - 1024); }},
       {"a block in two zones", [&](Guest& g) { g.set("zone", g.zones[0].va, "spanned_pages", 4095); }},
-      {"no zone", [&](Guest& g) { for (auto& z : g.zones) g.set("zone", z.va, "spanned_pages", 0); }},
-      {"a list that leads out of the array", [&](Guest& g) { g.set_word(g.page_va(big) + 8, 0xffff888000000000); }},
+      {"no zone",
+       [&](Guest& g) {
+         for (auto& z : g.zones) g.set("zone", z.va, "spanned_pages", 0);
+       }},
+      {"a list that leads out of the array",
+       [&](Guest& g) { g.set_word(g.page_va(big) + 8, 0xffff888000000000); }},
       {"a list that never returns", [&](Guest& g) { g.set_word(g.page_va(big) + 8, g.page_va(big) + 8); }},
       {"a list of another zone", [&](Guest& g) { g.set_word(g.page_va(big) + 8, g.page_va(20) + 8); }},
   };
@@ -387,12 +430,18 @@ TEST_CASE("R4: one block a vCPU may be in mid-operation, and is critical then") 
 TEST_CASE("R5: folios that their file's tree does not hold condemn the reading") {
   const std::map<std::string, std::function<void(Guest&)>> breaks = {
       {"an empty slot", [](Guest& g) { g.set_word(g.slot_of(g.ext4.mapping, 64), 0); }},
-      {"a slot with another page", [](Guest& g) { g.set_word(g.slot_of(g.ext4.mapping, 64), g.page_va(g.small[0])); }},
+      {"a slot with another page",
+       [](Guest& g) { g.set_word(g.slot_of(g.ext4.mapping, 64), g.page_va(g.small[0])); }},
       {"a slot with a value", [](Guest& g) { g.set_word(g.slot_of(g.ext4.mapping, 64), 0x1235); }},
       {"another index", [](Guest& g) { g.set_page(g.small[4], "index", 99); }},
       {"another file", [](Guest& g) { g.set_page(g.small[4], "mapping", g.xfs.mapping); }},
-      {"a node that is not in RAM", [](Guest& g) { g.set_word(g.root_slot(g.ext4.mapping), 0xffff900000000002); }},
-      {"a tree that is a cycle", [](Guest& g) { const uint64_t root = g.word(g.root_slot(g.ext4.mapping)); for (uint64_t i = 0; i < 64; i++) g.set_word(g.node_slot(root - 2, i), root); }},
+      {"a node that is not in RAM",
+       [](Guest& g) { g.set_word(g.root_slot(g.ext4.mapping), 0xffff900000000002); }},
+      {"a tree that is a cycle",
+       [](Guest& g) {
+         const uint64_t root = g.word(g.root_slot(g.ext4.mapping));
+         for (uint64_t i = 0; i < 64; i++) g.set_word(g.node_slot(root - 2, i), root);
+       }},
   };
   for (const auto& [key, broken] : breaks) {
     const auto& name = key;  // a lambda of clang 14 cannot take a structured binding
@@ -457,7 +506,8 @@ TEST_CASE("R6: RAM on both sides of the PCI hole") {
   const Seen seen = g.look();
   REQUIRE(seen.reason == "");
   CHECK(seen.at(2048) == PageClass::free_page);
-  CHECK(seen.at((4 * kGiB >> 12) + 64) == PageClass::kernel);  // its struct pages lie in the lower part: nothing proves the upper
+  CHECK(seen.at((4 * kGiB >> 12) + 64) ==
+        PageClass::kernel);  // its struct pages lie in the lower part: nothing proves the upper
   CHECK(seen.names("R6"));
 }
 
@@ -471,8 +521,14 @@ TEST_CASE("R6: a page without a struct page is critical") {
 
 TEST_CASE("R7: BTF that lacks what a class needs makes it critical, and says what") {
   using Name = std::pair<const char*, const char*>;
-  for (auto [type, key] : {Name{"page", "_refcount"}, {"page", "_mapcount"}, {"page", "flags"}, {"page", "private"}, {"zone", "free_area"},
-                            {"zone", "zone_start_pfn"}, {"free_area", "nr_free"}, {"mem_section", "section_mem_map"}}) {
+  for (auto [type, key] : {Name{"page", "_refcount"},
+                           {"page", "_mapcount"},
+                           {"page", "flags"},
+                           {"page", "private"},
+                           {"zone", "free_area"},
+                           {"zone", "zone_start_pfn"},
+                           {"free_area", "nr_free"},
+                           {"mem_section", "section_mem_map"}}) {
     const char* const name = key;
     CAPTURE(name);
     KernelTypes types = linux_6_12();
@@ -481,7 +537,8 @@ TEST_CASE("R7: BTF that lacks what a class needs makes it critical, and says wha
     g.memory.write(g.btf_frame * kPage + 8, blob.data(), blob.size());
     check_refused(g, "the kernel's BTF lacks ");
   }
-  for (const char* name : {"PG_locked", "PG_uptodate", "PG_dirty", "PG_lru", "PG_writeback", "PG_reserved", "PG_private", "PG_swapbacked", "PG_unevictable", "PG_head"}) {
+  for (const char* name : {"PG_locked", "PG_uptodate", "PG_dirty", "PG_lru", "PG_writeback", "PG_reserved",
+                           "PG_private", "PG_swapbacked", "PG_unevictable", "PG_head"}) {
     CAPTURE(name);
     KernelTypes types = linux_6_12();
     Guest g;
@@ -493,17 +550,30 @@ TEST_CASE("R7: BTF that lacks what a class needs makes it critical, and says wha
 
 TEST_CASE("R7: a file cache that is not fully known is critical; the rest is read") {
   using Name = std::pair<const char*, const char*>;
-  for (auto [type, key] : {Name{"address_space", "wb_err"}, {"address_space", "host"}, {"address_space", "flags"}, {"address_space", "i_pages"},
-                            {"inode", "i_mode"}, {"inode", "i_flags"}, {"inode", "i_sb"}, {"super_block", "s_bdev"}, {"super_block", "s_type"},
-                            {"block_device", "bd_disk"}, {"gendisk", "disk_name"}, {"xa_node", "shift"}, {"xa_node", "slots"}, {"mapping_flags", "AS_EIO"},
-                            {"mapping_flags", "AS_ENOSPC"}, {"mapping_flags", "AS_UNEVICTABLE"}}) {
+  for (auto [type, key] : {Name{"address_space", "wb_err"},
+                           {"address_space", "host"},
+                           {"address_space", "flags"},
+                           {"address_space", "i_pages"},
+                           {"inode", "i_mode"},
+                           {"inode", "i_flags"},
+                           {"inode", "i_sb"},
+                           {"super_block", "s_bdev"},
+                           {"super_block", "s_type"},
+                           {"block_device", "bd_disk"},
+                           {"gendisk", "disk_name"},
+                           {"xa_node", "shift"},
+                           {"xa_node", "slots"},
+                           {"mapping_flags", "AS_EIO"},
+                           {"mapping_flags", "AS_ENOSPC"},
+                           {"mapping_flags", "AS_UNEVICTABLE"}}) {
     const char* const name = key;
     CAPTURE(name);
     KernelTypes types = linux_6_12();
     Guest g;
     for (uint64_t i = 0; i < 20; i++) g.add_free(1800 + 2 * i, 0);
     const bool bit = types.enums.contains(type);
-    const std::vector<uint8_t> blob = BtfWriter(bit ? types.drop_bit(type, name) : types.drop(type, name)).blob();
+    const std::vector<uint8_t> blob =
+        BtfWriter(bit ? types.drop_bit(type, name) : types.drop(type, name)).blob();
     g.memory.write(g.btf_frame * kPage + 8, blob.data(), blob.size());
     const Seen seen = g.look();
     CHECK(seen.reason == "");
@@ -516,7 +586,9 @@ TEST_CASE("R7: a file cache that is not fully known is critical; the rest is rea
 
 TEST_CASE("R7: flags that a kernel may lack count as clear") {
   KernelTypes types = linux_6_12();
-  for (const char* name : {"PG_error", "PG_mlocked", "PG_hwpoison", "PG_private_2", "PG_checked", "PG_swapcache"}) types.drop_bit("pageflags", name);
+  for (const char* name :
+       {"PG_error", "PG_mlocked", "PG_hwpoison", "PG_private_2", "PG_checked", "PG_swapcache"})
+    types.drop_bit("pageflags", name);
   Guest g({.types = types});
   check_believed(g);
 }

@@ -1,5 +1,7 @@
-// A guest that lies wherever it can: in its page tables, VMCOREINFO, BTF, struct pages, trees and lists. Each lie ends in
-// "not introspected" or in critical pages, in bounded time, and reads nothing out of bounds (see scripts/sanitize).
+// SPDX-License-Identifier: Apache-2.0
+// A guest that lies wherever it can: in its page tables, VMCOREINFO, BTF, struct pages, trees and lists. Each
+// lie ends in "not introspected" or in critical pages, in bounded time, and reads nothing out of bounds (see
+// scripts/sanitize).
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -31,7 +33,9 @@ void check_refused(Guest& g) {
   CHECK(seen.expendable_pages() == 0);
 }
 
-void write_btf(Guest& g, const std::vector<uint8_t>& blob) { g.memory.write(g.btf_frame * kPage + 8, blob.data(), blob.size()); }
+void write_btf(Guest& g, const std::vector<uint8_t>& blob) {
+  g.memory.write(g.btf_frame * kPage + 8, blob.data(), blob.size());
+}
 
 void write_btf(Guest& g, const KernelTypes& types) { write_btf(g, BtfWriter(types).blob()); }
 
@@ -40,17 +44,20 @@ void write_btf(Guest& g, const KernelTypes& types) { write_btf(g, BtfWriter(type
 TEST_CASE("hostile page tables: cycles and entries out of RAM, with four and five levels") {
   for (bool five : {false, true}) {
     CAPTURE(five);
-    for (uint64_t lie : std::vector<uint64_t>{frame::kSwapper * kPage | 3, frame::kProcess * kPage | 3, 0x000ffffffffff003, ~0ull, 0x83, 3}) {
+    for (uint64_t lie : std::vector<uint64_t>{frame::kSwapper * kPage | 3, frame::kProcess * kPage | 3,
+                                              0x000ffffffffff003, ~0ull, 0x83, 3}) {
       CAPTURE(lie);
       for (int level = 1; level <= (five ? 5 : 4); level++) {
         Guest image({.five_levels = five}), array({.five_levels = five});
         const uint64_t at = image.tables.entry(image.image_va(frame::kSwapper), level);
         image.memory.put(at, lie, 8);
         if (at / kPage == frame::kSwapper) image.memory.put(frame::kProcess * kPage + at % kPage, lie, 8);
-        if (!(level == 1 && lie == (frame::kSwapper * kPage | 3))) check_refused(image);  // which would be the truth
+        if (!(level == 1 && lie == (frame::kSwapper * kPage | 3)))
+          check_refused(image);  // which would be the truth
         const uint64_t other = array.tables.entry(array.page_va(0), level);
         array.memory.put(other, lie, 8);
-        if (other / kPage == frame::kSwapper) array.memory.put(frame::kProcess * kPage + other % kPage, lie, 8);
+        if (other / kPage == frame::kSwapper)
+          array.memory.put(frame::kProcess * kPage + other % kPage, lie, 8);
         CHECK(look_in_time(array).expendable_pages() == 0);
       }
     }
@@ -69,9 +76,12 @@ TEST_CASE("hostile page tables: the whole image range maps one page that looks l
 }
 
 TEST_CASE("hostile VMCOREINFO: numbers that are too large, too small, or no numbers") {
-  for (const char* key : {"SYMBOL(init_uts_ns)", "SYMBOL(swapper_pg_dir)", "SYMBOL(_stext)", "SYMBOL(node_data)", "LENGTH(node_data)", "NUMBER(phys_base)",
-                          "NUMBER(SECTION_SIZE_BITS)", "SYMBOL(mem_section)", "LENGTH(mem_section)", "SIZE(mem_section)", "SIZE(page)", "OFFSET(page.flags)"})
-    for (const char* value : {"0", "1", "-1", "ffffffffffffffff", "18446744073709551615", "9223372036854775807", "-9223372036854775808", "63", "4294967296", "x", ""}) {
+  for (const char* key :
+       {"SYMBOL(init_uts_ns)", "SYMBOL(swapper_pg_dir)", "SYMBOL(_stext)", "SYMBOL(node_data)",
+        "LENGTH(node_data)", "NUMBER(phys_base)", "NUMBER(SECTION_SIZE_BITS)", "SYMBOL(mem_section)",
+        "LENGTH(mem_section)", "SIZE(mem_section)", "SIZE(page)", "OFFSET(page.flags)"})
+    for (const char* value : {"0", "1", "-1", "ffffffffffffffff", "18446744073709551615",
+                              "9223372036854775807", "-9223372036854775808", "63", "4294967296", "x", ""}) {
       CAPTURE(key);
       CAPTURE(value);
       Guest g;
@@ -88,7 +98,10 @@ TEST_CASE("hostile VMCOREINFO: a thousand notes that nearly pass") {
   for (uint64_t i = 0; i < 1000; i++) {
     Kernel::Note note = g.note;
     note.push_back({"NUMBER(KERNEL_IMAGE_SIZE)", std::to_string((512 << 20) + i * kPage)});
-    std::erase_if(note, [](const auto& line) { return line.first == "SYMBOL(mem_section)" || line == std::pair<std::string, std::string>{"NUMBER(KERNEL_IMAGE_SIZE)", "1073741824"}; });
+    std::erase_if(note, [](const auto& line) {
+      return line.first == "SYMBOL(mem_section)" ||
+             line == std::pair<std::string, std::string>{"NUMBER(KERNEL_IMAGE_SIZE)", "1073741824"};
+    });
     g.write_note(first + i, note);
   }
   CHECK(look_in_time(g).expendable_pages() == honest);
@@ -97,7 +110,8 @@ TEST_CASE("hostile VMCOREINFO: a thousand notes that nearly pass") {
 TEST_CASE("hostile VMCOREINFO: more texts than are looked at, behind which the genuine one may hide") {
   const auto plant = [](Guest& g, uint64_t texts) {
     const uint64_t first = g.take(4096);
-    for (uint64_t i = 0; i < texts; i++) g.write_note(first + i, {{"OSRELEASE", kRelease}, {"CRASHTIME", std::to_string(i)}});
+    for (uint64_t i = 0; i < texts; i++)
+      g.write_note(first + i, {{"OSRELEASE", kRelease}, {"CRASHTIME", std::to_string(i)}});
   };
   Guest few({.cells = {32 * kMiB}});
   plant(few, 4095);
@@ -161,9 +175,12 @@ TEST_CASE("hostile BTF: offsets outside, counts without end, sizes that divide b
 }
 
 TEST_CASE("hostile BTF: unions inside unions, each as wide as can be") {
-  // struct page { union { ... 65,000 anonymous members of its own type ... } }: a walk without a budget never ends.
+  // struct page { union { ... 65,000 anonymous members of its own type ... } }: a walk without a budget never
+  // ends.
   std::vector<uint8_t> blob;
-  const auto put32 = [&](uint32_t v) { for (int i = 0; i < 4; i++) blob.push_back(uint8_t(v >> 8 * i)); };
+  const auto put32 = [&](uint32_t v) {
+    for (int i = 0; i < 4; i++) blob.push_back(uint8_t(v >> 8 * i));
+  };
   constexpr uint32_t kMembers = 65000, kTypes = 12 + 12 * kMembers;
   for (uint32_t word : {0x0001eb9fu, 24u, 0u, kTypes, kTypes, 6u, 1u, 4u << 24 | kMembers, 64u}) put32(word);
   for (uint32_t i = 0; i < kMembers; i++) put32(0), put32(1), put32(0);
@@ -177,7 +194,9 @@ TEST_CASE("hostile BTF: unions inside unions, each as wide as can be") {
 
 TEST_CASE("hostile BTF: a million types with one name of a megabyte") {
   std::vector<uint8_t> blob;
-  const auto put32 = [&](uint32_t v) { for (int i = 0; i < 4; i++) blob.push_back(uint8_t(v >> 8 * i)); };
+  const auto put32 = [&](uint32_t v) {
+    for (int i = 0; i < 4; i++) blob.push_back(uint8_t(v >> 8 * i));
+  };
   constexpr uint32_t kCount = 500000, kName = 1 << 20;
   for (uint32_t word : {0x0001eb9fu, 24u, 0u, 12 * kCount, 12 * kCount, kName + 2}) put32(word);
   for (uint32_t i = 0; i < kCount; i++) put32(1), put32(4u << 24), put32(8);
@@ -190,28 +209,49 @@ TEST_CASE("hostile BTF: a million types with one name of a megabyte") {
 }
 
 TEST_CASE("hostile struct pages: fields that point everywhere") {
-  const std::vector<uint64_t> places = {0, 1, 2, 3, ~0ull, 1ull << 63, kDirectMap, kDirectMap + 1, kVmemmap, kVmemmap - 64, kVmemmap + (1ull << 40), kImageMap, 0x0000800000000000};
+  const std::vector<uint64_t> places = {0,
+                                        1,
+                                        2,
+                                        3,
+                                        ~0ull,
+                                        1ull << 63,
+                                        kDirectMap,
+                                        kDirectMap + 1,
+                                        kVmemmap,
+                                        kVmemmap - 64,
+                                        kVmemmap + (1ull << 40),
+                                        kImageMap,
+                                        0x0000800000000000};
   for (const char* field : {"mapping", "index", "private", "flags", "compound_head", "buddy_list"})
     for (uint64_t place : places) {
       CAPTURE(field);
       CAPTURE(place);
       Guest g;
       const uint64_t offset = g.types.offset("page", field);
-      for (uint64_t pfn : {g.small[0], g.large[2], g.large[4] + 1, g.anon, g.slab}) g.set_word(g.page_va(pfn) + offset, place);
+      for (uint64_t pfn : {g.small[0], g.large[2], g.large[4] + 1, g.anon, g.slab})
+        g.set_word(g.page_va(pfn) + offset, place);
       const Seen seen = look_in_time(g);
-      if (std::string_view(field) == "mapping" || std::string_view(field) == "flags") CHECK_FALSE(expendable(seen.at(g.small[0])));
+      if (std::string_view(field) == "mapping" || std::string_view(field) == "flags")
+        CHECK_FALSE(expendable(seen.at(g.small[0])));
     }
 }
 
 TEST_CASE("hostile files: address spaces, inodes and super blocks that point at each other or nowhere") {
-  const std::vector<uint64_t> places = {0, 1, ~0ull, 1ull << 63, kDirectMap - 1, kDirectMap + 16 * kMiB - 1, kVmemmap, kImageMap};
+  const std::vector<uint64_t> places = {
+      0, 1, ~0ull, 1ull << 63, kDirectMap - 1, kDirectMap + 16 * kMiB - 1, kVmemmap, kImageMap};
   for (uint64_t place : places) {
     CAPTURE(place);
-    for (const auto& [type, key] : std::vector<std::pair<const char*, const char*>>{{"inode", "i_sb"}, {"super_block", "s_type"}, {"super_block", "s_bdev"}, {"block_device", "bd_disk"}}) {
+    for (const auto& [type, key] :
+         std::vector<std::pair<const char*, const char*>>{{"inode", "i_sb"},
+                                                          {"super_block", "s_type"},
+                                                          {"super_block", "s_bdev"},
+                                                          {"block_device", "bd_disk"}}) {
       const char* const field = key;
       CAPTURE(field);
       Guest g;
-      const uint64_t at = std::string_view(type) == "inode" ? g.ext4.inode : std::string_view(type) == "super_block" ? g.ext4.super_block : g.ext4.block_device;
+      const uint64_t at = std::string_view(type) == "inode"         ? g.ext4.inode
+                          : std::string_view(type) == "super_block" ? g.ext4.super_block
+                                                                    : g.ext4.block_device;
       g.set(type, at, field, place);
       CHECK_FALSE(expendable(look_in_time(g).at(g.small[0])));
     }
@@ -224,7 +264,8 @@ TEST_CASE("hostile files: address spaces, inodes and super blocks that point at 
   CHECK_FALSE(expendable(look_in_time(stranger).at(stranger.small[0])));
 }
 
-TEST_CASE("hostile files: thousands on a file system of one device, beside a list of as many devices as can be") {
+TEST_CASE(
+    "hostile files: thousands on a file system of one device, beside a list of as many devices as can be") {
   Guest g({.types = linux_5_10(), .cells = {32 * kMiB}});
   for (uint64_t i = 0; i < 20; i++) g.add_free(3000 + 2 * i, 0);
   const File file = g.make_file("xfs", "vdc");
@@ -237,14 +278,17 @@ TEST_CASE("hostile files: thousands on a file system of one device, beside a lis
   g.memory.page(g.gpa(file.inode) / kPage);
   for (uint64_t i = 0; i < inode.size(); i++) inode[i] = uint8_t(g.memory.get(g.gpa(file.inode) + i, 1));
   for (uint64_t i = 0; i < kFiles; i++) {
-    const uint64_t at = inodes + i * inode.size(), mapping = kDirectMap + at + g.types.offset("inode", "i_data");
+    const uint64_t at = inodes + i * inode.size(),
+                   mapping = kDirectMap + at + g.types.offset("inode", "i_data");
     g.memory.write(at, inode.data(), inode.size());
     g.set("address_space", mapping, "host", kDirectMap + at);
-    g.flag(pages + i, "PG_lru"), g.flag(pages + i, "PG_uptodate"), g.set_page(pages + i, "mapping", mapping), g.memory.fill(pages + i);
+    g.flag(pages + i, "PG_lru"), g.flag(pages + i, "PG_uptodate"), g.set_page(pages + i, "mapping", mapping),
+        g.memory.fill(pages + i);
   }
   const auto begin = std::chrono::steady_clock::now();
   const Seen seen = g.look();
-  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));  // a list for every file takes longer by far
+  CHECK(std::chrono::steady_clock::now() - begin <
+        std::chrono::seconds(5));  // a list for every file takes longer by far
   CHECK(seen.reason == "");
   CHECK(seen.count(Reason::inode_kind) == kFiles);
 }
@@ -263,7 +307,8 @@ TEST_CASE("hostile trees: every slot leads back up, at every depth") {
   for (int i = 0; i < 10; i++) nodes.push_back(g.make("xa_node"));
   for (int i = 0; i < 10; i++) {
     g.set("xa_node", nodes[i], "shift", 60 - 6 * i);
-    for (uint64_t slot = 0; slot < 64; slot++) g.set_word(g.node_slot(nodes[i], slot), i + 1 < 10 ? nodes[i + 1] | 2 : g.page_va(g.small[0]));
+    for (uint64_t slot = 0; slot < 64; slot++)
+      g.set_word(g.node_slot(nodes[i], slot), i + 1 < 10 ? nodes[i + 1] | 2 : g.page_va(g.small[0]));
   }
   g.set_word(g.root_slot(g.ext4.mapping), nodes[0] | 2);
   CHECK(look_in_time(g).expendable_pages() == 0);
@@ -280,13 +325,16 @@ TEST_CASE("hostile zones: nodes and lists without end") {
   SUBCASE("a node without free blocks a thousand times, whose lists are as long as can be") {
     Guest g({.cells = {32 * kMiB}});
     for (uint64_t i = 0; i < 200; i++) g.add_free(2048 + 2 * i, 0);
-    const uint64_t node = g.make("pglist_data"), zone = node + g.types.offset("pglist_data", "node_zones"), table = g.image_va(frame::kData) + 2048;
+    const uint64_t node = g.make("pglist_data"), zone = node + g.types.offset("pglist_data", "node_zones"),
+                   table = g.image_va(frame::kData) + 2048;
     g.set("zone", g.zones[1].va, "spanned_pages", 6144 - 1024);
     g.set("zone", zone, "zone_start_pfn", 6144), g.set("zone", zone, "spanned_pages", 2048);
     for (uint64_t list = 0; list < kOrders * kMigrateTypes; list++) {
-      const uint64_t head = zone + g.types.offset("zone", "free_area") + list / kMigrateTypes * g.types.bytes("free_area") + list % kMigrateTypes * 16;
+      const uint64_t head = zone + g.types.offset("zone", "free_area") +
+                            list / kMigrateTypes * g.types.bytes("free_area") + list % kMigrateTypes * 16;
       g.set_word(head, head), g.set_word(head + 8, head);
-      for (uint64_t i = 0; i < 40; i++) g.push(head, g.page_va(6144 + list * 40 + i) + g.types.offset("page", "buddy_list"));
+      for (uint64_t i = 0; i < 40; i++)
+        g.push(head, g.page_va(6144 + list * 40 + i) + g.types.offset("page", "buddy_list"));
     }
     g.set_word(table, g.word(g.image_va(frame::kData) + 1024));
     g.say("SYMBOL(node_data)", Kernel::hex(table).c_str());
@@ -297,24 +345,36 @@ TEST_CASE("hostile zones: nodes and lists without end") {
   }
   SUBCASE("zones that wrap around") {
     Guest g;
-    for (const auto& zone : g.zones) g.set("zone", zone.va, "zone_start_pfn", ~0ull), g.set("zone", zone.va, "spanned_pages", ~0ull);
+    for (const auto& zone : g.zones)
+      g.set("zone", zone.va, "zone_start_pfn", ~0ull), g.set("zone", zone.va, "spanned_pages", ~0ull);
     check_refused(g);
   }
 }
 
 TEST_CASE("hostile memory: bytes changed at random in what the kernel is read from") {
-  // Whatever changes, an expendable page is one the honest guest could lose: the changes here make pages look used, or lie about the rest.
+  // Whatever changes, an expendable page is one the honest guest could lose: the changes here make pages look
+  // used, or lie about the rest.
   std::mt19937_64 random(20261125);
   const char* rounds = std::getenv("PARS_DAMAGE");
   for (int round = 0; round < (rounds ? std::min(atoi(rounds), 2000) : 60); round++) {
     CAPTURE(round);
     Guest g;
     const std::vector<std::pair<uint64_t, uint64_t>> regions = {
-        {frame::kStructPages, 64}, {frame::kHeap, 16}, {frame::kTables, 20}, {frame::kImage, frame::kImageEnd - frame::kImage}, {frame::kNote, 1}};
+        {frame::kStructPages, 64},
+        {frame::kHeap, 16},
+        {frame::kTables, 20},
+        {frame::kImage, frame::kImageEnd - frame::kImage},
+        {frame::kNote, 1}};
     for (int i = 1 + random() % 16; i > 0; i--) {
       const auto [first, count] = regions[random() % regions.size()];
       const uint64_t at = (first + random() % count) * kPage + random() % 512 * 8;
-      const uint64_t lies[] = {0, ~0ull, random(), 1ull << random() % 64, g.memory.get(at, 8) ^ 1ull << random() % 64, kDirectMap + random() % (16 * kMiB), kVmemmap + random() % 4096 * 64};
+      const uint64_t lies[] = {0,
+                               ~0ull,
+                               random(),
+                               1ull << random() % 64,
+                               g.memory.get(at, 8) ^ 1ull << random() % 64,
+                               kDirectMap + random() % (16 * kMiB),
+                               kVmemmap + random() % 4096 * 64};
       g.memory.put(at, lies[random() % 7], 8);
     }
     const Seen seen = look_in_time(g);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes small save images piece by piece, as libvirt and QEMU would, or with one piece wrong.
 #pragma once
 #include <algorithm>
@@ -15,7 +16,8 @@ namespace pars::test {
 inline constexpr std::string_view kUuid = "0f0e0d0c-0b0a-0908-0706-050403020100";
 
 inline std::string small_xml() {
-  return "<domain type='kvm'><name>guest</name><uuid>" + std::string(kUuid) + "</uuid><memory unit='MiB'>64</memory></domain>";
+  return "<domain type='kvm'><name>guest</name><uuid>" + std::string(kUuid) +
+         "</uuid><memory unit='MiB'>64</memory></domain>";
 }
 
 /// A page whose bytes all differ from other pages' (and are never those of a record).
@@ -40,20 +42,33 @@ class ImageBuilder {
   ImageBuilder& be32(uint32_t v) { return be16(uint16_t(v >> 16)).be16(uint16_t(v)); }
   ImageBuilder& be64(uint64_t v) { return be32(uint32_t(v >> 32)).be32(uint32_t(v)); }
   ImageBuilder& le32(uint32_t v) { return be32(__builtin_bswap32(v)); }
-  ImageBuilder& raw(std::string_view text) { return bytes.insert(bytes.end(), text.begin(), text.end()), *this; }
-  ImageBuilder& raw(const std::vector<uint8_t>& data) { return bytes.insert(bytes.end(), data.begin(), data.end()), *this; }
+  ImageBuilder& raw(std::string_view text) {
+    return bytes.insert(bytes.end(), text.begin(), text.end()), *this;
+  }
+  ImageBuilder& raw(const std::vector<uint8_t>& data) {
+    return bytes.insert(bytes.end(), data.begin(), data.end()), *this;
+  }
   ImageBuilder& zeros(size_t count) { return bytes.resize(bytes.size() + count), *this; }
   ImageBuilder& text8(std::string_view text) { return u8(uint8_t(text.size())).raw(text); }
 
-  ImageBuilder& libvirt_header(std::string_view xml = small_xml(), uint32_t padding = 100, uint32_t format = 0) {
-    raw("LibvirtQemudSave").le32(2).le32(uint32_t(xml.size() + 1 + padding)).le32(1).le32(format).le32(0).zeros(92 - 36);
+  ImageBuilder& libvirt_header(std::string_view xml = small_xml(), uint32_t padding = 100,
+                               uint32_t format = 0) {
+    raw("LibvirtQemudSave")
+        .le32(2)
+        .le32(uint32_t(xml.size() + 1 + padding))
+        .le32(1)
+        .le32(format)
+        .le32(0)
+        .zeros(92 - 36);
     return raw(xml).zeros(1 + padding);
   }
   ImageBuilder& stream_header(std::string_view machine = "pc-i440fx-7.2") {
     return be32(0x5145564d).be32(3).u8(7).be32(uint32_t(machine.size())).raw(machine);
   }
   ImageBuilder& subsection(std::string_view name) { return u8(5).text8(name).be32(1); }
-  ImageBuilder& start(std::string_view name, uint32_t id, uint32_t version) { return u8(1).be32(id).text8(name).be32(0).be32(version); }
+  ImageBuilder& start(std::string_view name, uint32_t id, uint32_t version) {
+    return u8(1).be32(id).text8(name).be32(0).be32(version);
+  }
   ImageBuilder& blocks(const Blocks& list) {
     uint64_t total = 0;
     for (const auto& [name, size] : list) total += size;
@@ -62,11 +77,14 @@ class ImageBuilder {
     return *this;
   }
   ImageBuilder& ram_start(const Blocks& list) { return start("ram", kRamSection, 4).blocks(list); }
-  ImageBuilder& mapped_header(uint64_t bitmap, uint64_t pages, uint32_t version = 1, uint64_t page_bytes = 4096) {
+  ImageBuilder& mapped_header(uint64_t bitmap, uint64_t pages, uint32_t version = 1,
+                              uint64_t page_bytes = 4096) {
     return be32(version).be64(page_bytes).be64(bitmap).be64(pages);
   }
-  /// A block of a sparse image: its name, length and header, its bitmap, and a place for each of its pages. Those without contents are zero.
-  ImageBuilder& mapped_block(std::string_view name, uint64_t frames, const std::map<uint64_t, std::vector<uint8_t>>& pages) {
+  /// A block of a sparse image: its name, length and header, its bitmap, and a place for each of its pages.
+  /// Those without contents are zero.
+  ImageBuilder& mapped_block(std::string_view name, uint64_t frames,
+                             const std::map<uint64_t, std::vector<uint8_t>>& pages) {
     text8(name).be64(frames << 12);
     const uint64_t bitmap = at() + 28, first = (bitmap + (frames + 63) / 64 * 8 + 4095) / 4096 * 4096;
     mapped_header(bitmap, first);
@@ -86,20 +104,27 @@ class ImageBuilder {
   ImageBuilder& end() { return u8(3).be32(kRamSection); }
   ImageBuilder& command(uint16_t number) { return u8(8).be16(number).be16(0); }
 
-  ImageBuilder& page(uint64_t frame, const std::vector<uint8_t>& contents) { return be64(frame << 12 | 0x028).raw(contents); }
+  ImageBuilder& page(uint64_t frame, const std::vector<uint8_t>& contents) {
+    return be64(frame << 12 | 0x028).raw(contents);
+  }
   ImageBuilder& zero(uint64_t frame) { return be64(frame << 12 | 0x022).u8(0); }
   ImageBuilder& page_in(std::string_view block, uint64_t frame, const std::vector<uint8_t>& contents) {
     return be64(frame << 12 | 0x008).text8(block).raw(contents);
   }
-  ImageBuilder& zero_in(std::string_view block, uint64_t frame) { return be64(frame << 12 | 0x002).text8(block).u8(0); }
+  ImageBuilder& zero_in(std::string_view block, uint64_t frame) {
+    return be64(frame << 12 | 0x002).text8(block).u8(0);
+  }
 
   ImageBuilder& device(std::string_view name, uint32_t instance, std::string_view contents, uint32_t id = 9) {
     return u8(4).be32(id).text8(name).be32(instance).be32(12).raw(contents).footer(id);
   }
-  ImageBuilder& description(std::string_view json) { return u8(0).u8(6).be32(uint32_t(json.size())).raw(json); }
+  ImageBuilder& description(std::string_view json) {
+    return u8(0).u8(6).be32(uint32_t(json.size())).raw(json);
+  }
 };
 
-/// A vCPU's section as the description below tells it: 16 registers, eip, then cr[0], cr[2], cr[3], cr[4], then a subsection.
+/// A vCPU's section as the description below tells it: 16 registers, eip, then cr[0], cr[2], cr[3], cr[4],
+/// then a subsection.
 inline std::string vcpu_contents(uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t rip) {
   ImageBuilder cpu;
   cpu.zeros(16 * 8).be64(rip).be64(cr0).be64(0).be64(cr3).be64(cr4);
@@ -108,24 +133,29 @@ inline std::string vcpu_contents(uint64_t cr0, uint64_t cr3, uint64_t cr4, uint6
 }
 
 inline std::string vcpu_description(uint32_t instance) {
-  const auto field = [](std::string_view name) { return R"({"name":")" + std::string(name) + R"(","type":"uint64","size":8})"; };
+  const auto field = [](std::string_view name) {
+    return R"({"name":")" + std::string(name) + R"(","type":"uint64","size":8})";
+  };
   return R"({"name":"cpu","instance_id":)" + std::to_string(instance) +
          R"(,"vmsd_name":"cpu","version":12,"fields":[{"name":"env.regs","array_len":16,"type":"uint64","size":8},)" +
-         field("env.eip") + "," + field("env.cr[0]") + "," + field("env.cr[2]") + "," + field("env.cr[3]") + "," +
-         field("env.cr[4]") + R"(],"subsections":[{"vmsd_name":"cpu/async_pf_msr","version":1,"fields":[)" +
-         field("env.cr[3]") + "]}]}";
+         field("env.eip") + "," + field("env.cr[0]") + "," + field("env.cr[2]") + "," + field("env.cr[3]") +
+         "," + field("env.cr[4]") +
+         R"(],"subsections":[{"vmsd_name":"cpu/async_pf_msr","version":1,"fields":[)" + field("env.cr[3]") +
+         "]}]}";
 }
 
 inline std::string description_of(const std::vector<std::string>& devices) {
   std::string list;
   for (const std::string& device : devices) list += (list.empty() ? "" : ",") + device;
-  return R"({"configuration":{"vmsd_name":"configuration","version":1,"fields":[]},"page_size":4096,"devices":[)" + list + "]}";
+  return R"({"configuration":{"vmsd_name":"configuration","version":1,"fields":[]},"page_size":4096,"devices":[)" +
+         list + "]}";
 }
 
 /// Two vCPUs and a device with a struct, from behind the RAM to the stream's end.
 inline void add_devices(ImageBuilder& image) {
-  const std::string timer = R"({"name":"timer","instance_id":0,"vmsd_name":"timer","version":2,"fields":[)"
-                            R"({"name":"state","type":"struct","struct":{"vmsd_name":"s","version":1,"fields":[{"name":"x","size":4}]},"size":10}]})";
+  const std::string timer =
+      R"({"name":"timer","instance_id":0,"vmsd_name":"timer","version":2,"fields":[)"
+      R"({"name":"state","type":"struct","struct":{"vmsd_name":"s","version":1,"fields":[{"name":"x","size":4}]},"size":10}]})";
   image.device("timer", 0, "0123456789", 5);
   image.device("cpu", 0, vcpu_contents(0x80050033, 0x1000, 0x6f0, 0xffffffff81000000));
   image.device("cpu", 1, vcpu_contents(0x80050033, 0x2000, 0x6f0, 0xffffffff81000010), 10);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // R12 for what only a file system itself can tell of a file.
 #include <doctest/doctest.h>
 
@@ -8,7 +9,9 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}};
+const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()},
+                                                     {"6.12", linux_6_12()},
+                                                     {"7.1", linux_7_1()}};
 
 Reason why_of(PrivateGuest& g, uint64_t pfn) {
   const Seen seen = g.look();
@@ -30,7 +33,8 @@ Reason in_tree(const KernelTypes& types, uint64_t id) {
 TEST_CASE("R12: only files of btrfs's subvolumes are expendable, not its caches of free space") {
   for (const auto& [kernel, types] : kKernels) {
     for (int64_t id : {5, 256, 100000, -256}) CHECK(in_tree(types, uint64_t(id)) == Reason::btrfs_mark);
-    for (int64_t id : {0, 1, 4, 6, 255, -255, -9, -1}) CHECK(in_tree(types, uint64_t(id)) == Reason::inode_kind);
+    for (int64_t id : {0, 1, 4, 6, 255, -255, -9, -1})
+      CHECK(in_tree(types, uint64_t(id)) == Reason::inode_kind);
     PrivateGuest g(types);
     const File file = g.make_private_file("btrfs", 12);
     g.set("btrfs_inode", g.own_of(file, "btrfs_inode"), "root", 0);
@@ -42,13 +46,15 @@ TEST_CASE("R12: only files of btrfs's subvolumes are expendable, not its caches 
 TEST_CASE("R12: a btrfs that remembers beside its pages what is up to date is critical") {
   KernelTypes linux_6_0 = linux_6_1();
   linux_6_0.structs["extent_io_tree"] = {40, {{"state", 0}, {"owner", 24, {1}}, {"track_uptodate", 25, {1}}}};
-  for (const auto& [types, reason] : {std::pair(linux_6_1(), Reason::btrfs_mark), std::pair(linux_6_0, Reason::file_system_types)}) {
+  for (const auto& [types, reason] :
+       {std::pair(linux_6_1(), Reason::btrfs_mark), std::pair(linux_6_0, Reason::file_system_types)}) {
     PrivateGuest g(types);
     const File file = g.make_private_file("btrfs", 12);
     const uint64_t marked = g.add_marked(file, 64, 0).pfn, plain = g.add_folio(file, 65);
     CHECK(why_of(g, marked) == reason);
     CHECK(expendable(g.look().at(plain)) == (reason == Reason::btrfs_mark));
-    CHECK(g.look().at(marked) == (reason == Reason::btrfs_mark ? PageClass::clean_cache : PageClass::other_cache));
+    CHECK(g.look().at(marked) ==
+          (reason == Reason::btrfs_mark ? PageClass::clean_cache : PageClass::other_cache));
   }
 }
 
@@ -64,14 +70,17 @@ TEST_CASE("R12: realtime files of XFS are critical") {
 
 TEST_CASE("R12: a file system is critical when the types of its own inodes are not known") {
   for (const auto& [kernel, types] : kKernels)
-    for (const auto& [structure, field] : {std::pair("xfs_inode", "i_diflags"), std::pair("xfs_inode", "i_vnode"), std::pair("btrfs_inode", "root"), std::pair("btrfs_root", "root_key")}) {
+    for (const auto& [structure, field] :
+         {std::pair("xfs_inode", "i_diflags"), std::pair("xfs_inode", "i_vnode"),
+          std::pair("btrfs_inode", "root"), std::pair("btrfs_root", "root_key")}) {
       PrivateGuest g(types);
       KernelTypes less = types;
       const std::vector<uint8_t> blob = BtfWriter(less.drop(structure, field)).blob();
       g.memory.write(g.btf_frame * kPage + 8, blob.data(), blob.size());
       const bool xfs = std::string(structure) == "xfs_inode";
       const File file = g.make_private_file(xfs ? "xfs" : "btrfs", 12);
-      CHECK(why_of(g, xfs ? g.add_folio(file, 64) : g.add_marked(file, 64, 0).pfn) == Reason::file_system_types);
+      CHECK(why_of(g, xfs ? g.add_folio(file, 64) : g.add_marked(file, 64, 0).pfn) ==
+            Reason::file_system_types);
     }
 }
 
@@ -85,8 +94,12 @@ TEST_CASE("R12: where realtime files cannot be told, an XFS of several devices i
   };
   CHECK(look([](PrivateGuest&, const File&) {}) == Reason::plain);
   CHECK(look([](PrivateGuest& g, const File&) { g.add_device("vdd", g.page_va(1)); }) == Reason::plain);
-  CHECK(look([](PrivateGuest& g, const File& f) { g.add_device("vdd", f.super_block); }) == Reason::inode_kind);
-  CHECK(look([](PrivateGuest& g, const File& f) { g.add_device("vdd", g.get("super_block", f.super_block, "s_fs_info")); }) == Reason::inode_kind);
-  CHECK(look([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), g.list_of_devices()); }) == Reason::inode_kind);
+  CHECK(look([](PrivateGuest& g, const File& f) { g.add_device("vdd", f.super_block); }) ==
+        Reason::inode_kind);
+  CHECK(look([](PrivateGuest& g, const File& f) {
+          g.add_device("vdd", g.get("super_block", f.super_block, "s_fs_info"));
+        }) == Reason::inode_kind);
+  CHECK(look([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), g.list_of_devices()); }) ==
+        Reason::inode_kind);
   CHECK(look([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), 0); }) == Reason::inode_kind);
 }

@@ -1,4 +1,6 @@
-// What the look inside stands on, on memory made by hand: layout (R6), page tables, VMCOREINFO, BTF, and what is believed of none of it.
+// SPDX-License-Identifier: Apache-2.0
+// What the look inside stands on, on memory made by hand: layout (R6), page tables, VMCOREINFO, BTF, and what
+// is believed of none of it.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -7,10 +9,10 @@
 
 #include "core/kernel/btf.hh"
 #include "core/kernel/guest_ram.hh"
-#include "core/pages/inspection.hh"
 #include "core/kernel/kernel_memory.hh"
 #include "core/kernel/live_kernel.hh"
 #include "core/kernel/vmcoreinfo.hh"
+#include "core/pages/inspection.hh"
 
 using namespace pars;
 
@@ -18,7 +20,8 @@ namespace {
 
 constexpr uint64_t kMiB = 1ull << 20;
 
-/// A guest of one block whose pages all lie in `bytes`, page after page, behind one page that stands for the image's head.
+/// A guest of one block whose pages all lie in `bytes`, page after page, behind one page that stands for the
+/// image's head.
 struct HandMade {
   std::vector<uint8_t> bytes;
   MigrationStream stream;
@@ -30,10 +33,10 @@ struct HandMade {
     for (uint64_t i = 0; i < pages; i++) stream.blocks[0].pages[i] = (i + 1) * kPageSize;
   }
   uint8_t* page(uint64_t pfn) { return &bytes[(pfn + 1) * kPageSize]; }
-  void put64(uint64_t gpa, uint64_t value) { std::memcpy(page(gpa / kPageSize) + gpa % kPageSize, &value, 8); }
-  GuestRam ram() const {
-    return {bytes, stream, {{0, stream.blocks[0].bytes, 0, 0}}};
+  void put64(uint64_t gpa, uint64_t value) {
+    std::memcpy(page(gpa / kPageSize) + gpa % kPageSize, &value, 8);
   }
+  GuestRam ram() const { return {bytes, stream, {{0, stream.blocks[0].bytes, 0, 0}}}; }
 };
 
 DomainXml domain(const char* machine, uint64_t bytes) {
@@ -70,7 +73,8 @@ TEST_CASE("R6: RAM is cut at the PCI hole of its machine type") {
 TEST_CASE("R6: NUMA blocks are placed by cell id, whatever their order in the stream") {
   auto xml = domain("pc-i440fx-7.2", 768 * kMiB);
   xml.numa_cells = {{0, 256 * kMiB}, {1, 512 * kMiB}};
-  const RamLayout layout = lay_out_ram(xml, stream_with({{"ram-node1", 512 * kMiB}, {"ram-node0", 256 * kMiB}}));
+  const RamLayout layout =
+      lay_out_ram(xml, stream_with({{"ram-node1", 512 * kMiB}, {"ram-node0", 256 * kMiB}}));
   REQUIRE(layout.segments.size() == 2);
   CHECK(layout.segments[0].block == 1);
   CHECK(layout.segments[1].gpa == 256 * kMiB);
@@ -94,9 +98,9 @@ TEST_CASE("page tables: four levels, large pages, and what is not mapped") {
   guest.put64(1 * kPageSize + 511 * 8, 2 * kPageSize | 3);
   guest.put64(2 * kPageSize + 510 * 8, 3 * kPageSize | 3);
   guest.put64(3 * kPageSize + 0 * 8, 4 * kPageSize | 3);
-  guest.put64(3 * kPageSize + 1 * 8, 0 | 0x81);               // 2 MiB, read-only
-  guest.put64(4 * kPageSize + 5 * 8, 7 * kPageSize | 1);      // 4 KiB, read-only
-  guest.put64(4 * kPageSize + 6 * 8, 0x7ffffff000 | 3);       // outside RAM
+  guest.put64(3 * kPageSize + 1 * 8, 0 | 0x81);           // 2 MiB, read-only
+  guest.put64(4 * kPageSize + 5 * 8, 7 * kPageSize | 1);  // 4 KiB, read-only
+  guest.put64(4 * kPageSize + 6 * 8, 0x7ffffff000 | 3);   // outside RAM
   std::strcpy(reinterpret_cast<char*>(guest.page(7)) + 16, "hello");
   const GuestRam ram = guest.ram();
   const KernelMemory memory(ram, kPageSize, false);
@@ -126,7 +130,8 @@ TEST_CASE("VMCOREINFO: text is parsed strictly") {
     return std::pair(Vmcoreinfo::parse(page).has_value(), page);
   };
   std::vector<uint8_t> page(kPageSize);
-  std::strcpy(reinterpret_cast<char*>(page.data()), "OSRELEASE=6.1.0\nSYMBOL(_stext)=ffffffff81000000\nNUMBER(phys_base)=-4096\nSIZE(page)=64\n");
+  std::strcpy(reinterpret_cast<char*>(page.data()),
+              "OSRELEASE=6.1.0\nSYMBOL(_stext)=ffffffff81000000\nNUMBER(phys_base)=-4096\nSIZE(page)=64\n");
   const auto info = Vmcoreinfo::parse(page);
   REQUIRE(info);
   CHECK(info->release() == "6.1.0");
@@ -140,10 +145,11 @@ TEST_CASE("VMCOREINFO: text is parsed strictly") {
 }
 
 TEST_CASE("R3: BTF whose lengths lie is refused, at every cut") {
-  std::vector<uint8_t> blob = {0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 24, 0, 0, 0, 24, 0, 0, 0, 6, 0, 0, 0,
-                               1, 0, 0, 0, 1, 0, 0, 4, 8, 0, 0, 0,      // struct "page", one member, 8 bytes
-                               0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,      // an anonymous member of the struct's own type
-                               0, 'p', 'a', 'g', 'e', 0};
+  std::vector<uint8_t> blob = {
+      0x9f, 0xeb, 1,   0,   24,  0, 0, 0, 0, 0, 0, 0, 24, 0, 0, 0, 24, 0, 0,
+      0,    6,    0,   0,   0,   1, 0, 0, 0, 1, 0, 0, 4,  8, 0, 0, 0,  // struct "page", one member, 8 bytes
+      0,    0,    0,   0,   1,   0, 0, 0, 0, 0, 0, 0,  // an anonymous member of the struct's own type
+      0,    'p',  'a', 'g', 'e', 0};
   auto btf = Btf::parse(blob);
   REQUIRE(btf.ok());
   CHECK(btf->struct_size("page") == 8u);
@@ -152,13 +158,15 @@ TEST_CASE("R3: BTF whose lengths lie is refused, at every cut") {
   auto many = blob;
   many[28] = 200;  // two hundred members announced
   CHECK_FALSE(Btf::parse(many).ok());
-  for (size_t cut = 0; cut < blob.size(); cut++) CHECK_FALSE(Btf::parse({blob.begin(), blob.begin() + cut}).ok());
+  for (size_t cut = 0; cut < blob.size(); cut++)
+    CHECK_FALSE(Btf::parse({blob.begin(), blob.begin() + cut}).ok());
 }
 
 TEST_CASE("R2: a VMCOREINFO that no vCPU's page tables bear out is not believed") {
   HandMade guest(64);
   std::strcpy(reinterpret_cast<char*>(guest.page(20)),
-              "OSRELEASE=6.1.0\nSYMBOL(swapper_pg_dir)=ffffffff8000a000\nNUMBER(phys_base)=0\nSYMBOL(_stext)=ffffffff80000000\n"
+              "OSRELEASE=6.1.0\nSYMBOL(swapper_pg_dir)=ffffffff8000a000\nNUMBER(phys_base)=0\nSYMBOL(_stext)="
+              "ffffffff80000000\n"
               "SYMBOL(init_uts_ns)=ffffffff80001000\nSYMBOL(node_data)=ffffffff80002000\n");
   guest.stream.vmcoreinfo = {21 * kPageSize};
   guest.put64(10 * kPageSize + 256 * 8, 0x1003);  // swapper_pg_dir's kernel half
@@ -177,7 +185,8 @@ TEST_CASE("R2: a VMCOREINFO that no vCPU's page tables bear out is not believed"
 
 TEST_CASE("R7: what cannot be proven is kernel, page by page, and says why") {
   HandMade guest(64);
-  const Inspection out = inspect(guest.bytes, domain("pc-i440fx-7.2", 64 * kPageSize), guest.stream, kPageSize);
+  const Inspection out =
+      inspect(guest.bytes, domain("pc-i440fx-7.2", 64 * kPageSize), guest.stream, kPageSize);
   CHECK_FALSE(out.introspected);
   CHECK_FALSE(out.reason.empty());
   CHECK(out.counts[static_cast<size_t>(PageClass::kernel)].pages == 64);

@@ -1,4 +1,6 @@
-// R8 to R14 on guests made by hand: one thing wrong with a clean folio or its file, and the folio is critical.
+// SPDX-License-Identifier: Apache-2.0
+// R8 to R14 on guests made by hand: one thing wrong with a clean folio or its file, and the folio is
+// critical.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -10,17 +12,21 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {
-    {"5.10", linux_5_10()}, {"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}};
+const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
+                                                     {"6.1", linux_6_1()},
+                                                     {"6.12", linux_6_12()},
+                                                     {"7.1", linux_7_1()}};
 
 using Break = std::function<void(Guest&)>;
 
 /// Breaks a guest of each kernel in each of these ways and looks inside.
 template <class Check>
-void for_each_break(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels, Check check) {
+void for_each_break(const std::map<std::string, Break>& breaks,
+                    const std::map<std::string, KernelTypes>& kernels, Check check) {
   for (const auto& [release, types] : kernels)
     for (const auto& [key, broken] : breaks) {
-      const std::string &kernel = release, &name = key;  // a lambda of clang 14 cannot take a structured binding
+      const std::string &kernel = release,
+                        &name = key;  // a lambda of clang 14 cannot take a structured binding
       CAPTURE(kernel);
       CAPTURE(name);
       Guest g({.types = types});
@@ -35,7 +41,8 @@ void for_each_break(const std::map<std::string, Break>& breaks, const std::map<s
 }
 
 /// Each break makes the page small[0] critical, on every kernel it makes sense on; its neighbour stays clean.
-void check_each(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels = kKernels) {
+void check_each(const std::map<std::string, Break>& breaks,
+                const std::map<std::string, KernelTypes>& kernels = kKernels) {
   for_each_break(breaks, kernels, [](const Guest& g, const Seen& seen) {
     CHECK_FALSE(expendable(seen.at(g.small[0])));
     CHECK(seen.at(g.small[1]) == PageClass::clean_cache);
@@ -43,7 +50,8 @@ void check_each(const std::map<std::string, Break>& breaks, const std::map<std::
 }
 
 /// Each break makes every page of the file `ext4` critical for this reason; the file `xfs` stays clean.
-void check_file(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels, Reason why) {
+void check_file(const std::map<std::string, Break>& breaks, const std::map<std::string, KernelTypes>& kernels,
+                Reason why) {
   for_each_break(breaks, kernels, [=](const Guest& g, const Seen& seen) {
     for (uint64_t pfn : g.small) {
       CHECK(seen.at(pfn) == PageClass::other_cache);
@@ -59,14 +67,16 @@ Break page(const char* field, uint64_t value) {
   return [=](Guest& g) { g.set_page(g.small[0], field, value); };
 }
 Break mapping_flag(const char* name) {
-  return [=](Guest& g) { g.set("address_space", g.ext4.mapping, "flags", g.types.bit("mapping_flags", name)); };
+  return
+      [=](Guest& g) { g.set("address_space", g.ext4.mapping, "flags", g.types.bit("mapping_flags", name)); };
 }
 Break inode_flag(uint32_t bit) {
   return [=](Guest& g) { g.set("inode", g.ext4.inode, "i_flags", 1u << bit); };
 }
 Break disk(const std::string& name) {
   return [=](Guest& g) {
-    const uint64_t at = g.gpa(g.get("block_device", g.ext4.block_device, "bd_disk")) + g.types.offset("gendisk", "disk_name");
+    const uint64_t at =
+        g.gpa(g.get("block_device", g.ext4.block_device, "bd_disk")) + g.types.offset("gendisk", "disk_name");
     g.memory.write(at, (name + std::string(32 - name.size(), '\0')).data(), 32);
   };
 }
@@ -83,9 +93,11 @@ void check_large(Guest& g, uint32_t order, bool condemned = false) {
 }  // namespace
 
 TEST_CASE("R8: flags that are not those of an idle clean page make it critical") {
-  std::map<std::string, Break> breaks = {{"not on the LRU", flag("PG_lru", false)}, {"not uptodate", flag("PG_uptodate", false)}};
-  for (const char* name : {"PG_dirty", "PG_writeback", "PG_locked", "PG_swapbacked", "PG_swapcache", "PG_unevictable", "PG_mlocked", "PG_private_2", "PG_hwpoison",
-                           "PG_reserved", "PG_error", "PG_checked"})
+  std::map<std::string, Break> breaks = {{"not on the LRU", flag("PG_lru", false)},
+                                         {"not uptodate", flag("PG_uptodate", false)}};
+  for (const char* name :
+       {"PG_dirty", "PG_writeback", "PG_locked", "PG_swapbacked", "PG_swapcache", "PG_unevictable",
+        "PG_mlocked", "PG_private_2", "PG_hwpoison", "PG_reserved", "PG_error", "PG_checked"})
     breaks[name] = flag(name);
   check_each(breaks);
 }
@@ -103,13 +115,18 @@ TEST_CASE("R8: a page with a type, or a mapping that is none, is critical") {
               {"mapped once", page("_mapcount", 0)},
               {"mapped a thousand times", page("_mapcount", 999)},
               {"a map count below none", page("_mapcount", 0xfffffffe)}});
-  check_each({{"hugetlb", [](Guest& g) { g.mark(g.small[0], "hugetlb"); }}, {"a type without a name here", page("_mapcount", 0xf9000000)}},
+  check_each({{"hugetlb", [](Guest& g) { g.mark(g.small[0], "hugetlb"); }},
+              {"a type without a name here", page("_mapcount", 0xf9000000)}},
              {{"6.12", linux_6_12()}, {"7.1", linux_7_1()}});
 }
 
 TEST_CASE("R9: one reference more makes a clean folio critical, and so does one less") {
-  check_each({{"one more", page("_refcount", 2)}, {"none", page("_refcount", 0)}, {"a GUP pin", page("_refcount", 1025)}, {"negative", page("_refcount", 0xffffffff)},
-              {"private without its reference", flag("PG_private")}, {"private, and one more", [](Guest& g) { flag("PG_private")(g), page("_refcount", 3)(g); }}});
+  check_each({{"one more", page("_refcount", 2)},
+              {"none", page("_refcount", 0)},
+              {"a GUP pin", page("_refcount", 1025)},
+              {"negative", page("_refcount", 0xffffffff)},
+              {"private without its reference", flag("PG_private")},
+              {"private, and one more", [](Guest& g) { flag("PG_private")(g), page("_refcount", 3)(g); }}});
   for (const auto& [kernel, types] : kKernels)
     for (uint32_t order : {2, 6})
       for (int64_t off : {-1, 1}) {
@@ -131,7 +148,8 @@ TEST_CASE("R9: a tail with a count of its own makes its folio critical") {
 }
 
 TEST_CASE("R10: a large folio that its mapping does not declare is critical") {
-  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{
+           {"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
     const auto& kernel = kernel_key;
     CAPTURE(kernel);
     Guest undeclared({.types = types});
@@ -155,7 +173,8 @@ TEST_CASE("R10: a large folio that its mapping does not declare is critical") {
 }
 
 TEST_CASE("R10: map counts of large folios, wherever a kernel keeps them, must say unmapped") {
-  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{
+           {"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
     const auto& kernel = kernel_key;
     CAPTURE(kernel);
     for (const char* field : {"_mapcount", "_large_mapcount", "_entire_mapcount", "_total_mapcount"}) {
@@ -172,15 +191,18 @@ TEST_CASE("R10: map counts of large folios, wherever a kernel keeps them, must s
 }
 
 TEST_CASE("R10: a folio whose head and tails disagree is critical") {
-  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
+  for (const auto& [kernel_key, types] : std::map<std::string, KernelTypes>{
+           {"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
     const auto& kernel = kernel_key;
     CAPTURE(kernel);
     const char* link = types.has("page", "compound_info") ? "compound_info" : "compound_head";
     const char* order = types.has("folio", "_folio_order") ? "_folio_order" : "_flags_1";
     const std::map<std::string, Break> breaks = {
         {"a tail of nothing", [=](Guest& g) { g.set_page(g.large[4] + 9, link, 0); }},
-        {"a tail of another head", [=](Guest& g) { g.set_page(g.large[4] + 9, link, g.page_va(g.large[2]) | 1); }},
-        {"a tail of a head outside the array", [=](Guest& g) { g.set_page(g.large[4] + 9, link, 0xffff888000000001); }},
+        {"a tail of another head",
+         [=](Guest& g) { g.set_page(g.large[4] + 9, link, g.page_va(g.large[2]) | 1); }},
+        {"a tail of a head outside the array",
+         [=](Guest& g) { g.set_page(g.large[4] + 9, link, 0xffff888000000001); }},
         {"an order too large", [=](Guest& g) { g.set_page(g.large[4], order, 5); }},
         {"an order beyond all", [=](Guest& g) { g.set_page(g.large[4], order, 255); }},
         {"order zero", [=](Guest& g) { g.set_page(g.large[4], order, 0); }},
@@ -200,21 +222,30 @@ TEST_CASE("R10: a folio whose head and tails disagree is critical") {
 }
 
 TEST_CASE("R11: after a failed write-back no page of the file may be lost") {
-  check_file({{"wb_err", [](Guest& g) { g.set("address_space", g.ext4.mapping, "wb_err", 5); }}, {"AS_EIO", mapping_flag("AS_EIO")}, {"AS_ENOSPC", mapping_flag("AS_ENOSPC")}},
+  check_file({{"wb_err", [](Guest& g) { g.set("address_space", g.ext4.mapping, "wb_err", 5); }},
+              {"AS_EIO", mapping_flag("AS_EIO")},
+              {"AS_ENOSPC", mapping_flag("AS_ENOSPC")}},
              kKernels, Reason::write_back_error);
   CHECK(std::string(facts_of(Reason::write_back_error).rule) == "R11");
 }
 
 TEST_CASE("R12: encrypted, verity, DAX and swap files are critical") {
-  check_file({{"S_SWAPFILE", inode_flag(8)}, {"S_DAX", inode_flag(13)}, {"S_ENCRYPTED", inode_flag(14)}, {"S_VERITY", inode_flag(16)}}, kKernels, Reason::inode_flags);
+  check_file({{"S_SWAPFILE", inode_flag(8)},
+              {"S_DAX", inode_flag(13)},
+              {"S_ENCRYPTED", inode_flag(14)},
+              {"S_VERITY", inode_flag(16)}},
+             kKernels, Reason::inode_flags);
   CHECK(std::string(facts_of(Reason::inode_flags).rule) == "R12");
 }
 
 TEST_CASE("R13: a file on a disk that is not proven is critical") {
   std::map<std::string, Break> breaks;
-  for (const char* name : {"nbd0", "rbd0", "drbd1", "ram0", "zram0", "loop3", "dm-0", "md127", "pmem0", "sr0", "fd0", "", "v"}) breaks[name] = disk(name);
+  for (const char* name :
+       {"nbd0", "rbd0", "drbd1", "ram0", "zram0", "loop3", "dm-0", "md127", "pmem0", "sr0", "fd0", "", "v"})
+    breaks[name] = disk(name);
   check_file(breaks, {{"6.12", linux_6_12()}}, Reason::disk);
-  check_file({{"a name without an end", disk(std::string(32, 'v'))}}, {{"6.12", linux_6_12()}}, Reason::file_unreadable);
+  check_file({{"a name without an end", disk(std::string(32, 'v'))}}, {{"6.12", linux_6_12()}},
+             Reason::file_unreadable);
   CHECK(std::string(facts_of(Reason::disk).rule) == "R13");
   for (const char* name : {"vda", "sdb", "nvme0n1", "xvda", "mmcblk0"}) {
     Guest g;
@@ -225,12 +256,18 @@ TEST_CASE("R13: a file on a disk that is not proven is critical") {
 
 TEST_CASE("R8: a file system that is not proven, or has no disk, keeps its clean pages") {
   std::map<std::string, Break> breaks;
-  for (const char* name : {"ramfs", "rootfs", "tmpfs", "secretmem", "kvm_guest_memfd", "overlay", "nfs", "9p", "virtiofs", "fuse", "fuseblk", "ext2", "ext3", "erofs", "bdev", "", "ext4x", "xf"})
-    breaks[name] = [=](Guest& g) { g.set("file_system_type", g.get("super_block", g.ext4.super_block, "s_type"), "name", g.text(name)); };
+  for (const char* name : {"ramfs", "rootfs", "tmpfs", "secretmem", "kvm_guest_memfd", "overlay", "nfs", "9p",
+                           "virtiofs", "fuse", "fuseblk", "ext2", "ext3", "erofs", "bdev", "", "ext4x", "xf"})
+    breaks[name] = [=](Guest& g) {
+      g.set("file_system_type", g.get("super_block", g.ext4.super_block, "s_type"), "name", g.text(name));
+    };
   check_file(breaks, kKernels, Reason::file_system);
-  check_file({{"no s_bdev", [](Guest& g) { g.set("super_block", g.ext4.super_block, "s_bdev", 0); }}}, kKernels, Reason::no_block_device);
-  check_file({{"an s_bdev outside RAM", [](Guest& g) { g.set("super_block", g.ext4.super_block, "s_bdev", 0xffff890000000000); }},
-              {"no type", [](Guest& g) { g.set("super_block", g.ext4.super_block, "s_type", 0); }}}, kKernels, Reason::file_unreadable);
+  check_file({{"no s_bdev", [](Guest& g) { g.set("super_block", g.ext4.super_block, "s_bdev", 0); }}},
+             kKernels, Reason::no_block_device);
+  check_file({{"an s_bdev outside RAM",
+               [](Guest& g) { g.set("super_block", g.ext4.super_block, "s_bdev", 0xffff890000000000); }},
+              {"no type", [](Guest& g) { g.set("super_block", g.ext4.super_block, "s_type", 0); }}},
+             kKernels, Reason::file_unreadable);
 }
 
 TEST_CASE("R8: what is no regular file keeps its clean pages: block devices, directories, internal inodes") {
@@ -240,23 +277,34 @@ TEST_CASE("R8: what is no regular file keeps its clean pages: block devices, dir
   check_file(breaks, kKernels, Reason::not_regular);
 }
 
-TEST_CASE("R8: a mapping that is not its host's own keeps its clean pages, as an overlay's inode has none that count") {
-  const auto host = [](uint64_t va) -> Break { return [=](Guest& g) { g.set("address_space", g.ext4.mapping, "host", va); }; };
-  check_file({{"no host", host(0)}, {"a host outside RAM", host(0xffff890000000000)}, {"another file's inode", [](Guest& g) { g.set("address_space", g.ext4.mapping, "host", g.xfs.inode); }},
-              {"an overlay's inode over the real one", [](Guest& g) { g.set("address_space", g.ext4.mapping, "host", g.make_file("overlay", "").inode); }}},
-             kKernels, Reason::file_unreadable);
+TEST_CASE(
+    "R8: a mapping that is not its host's own keeps its clean pages, as an overlay's inode has none that "
+    "count") {
+  const auto host = [](uint64_t va) -> Break {
+    return [=](Guest& g) { g.set("address_space", g.ext4.mapping, "host", va); };
+  };
+  check_file(
+      {{"no host", host(0)},
+       {"a host outside RAM", host(0xffff890000000000)},
+       {"another file's inode",
+        [](Guest& g) { g.set("address_space", g.ext4.mapping, "host", g.xfs.inode); }},
+       {"an overlay's inode over the real one",
+        [](Guest& g) { g.set("address_space", g.ext4.mapping, "host", g.make_file("overlay", "").inode); }}},
+      kKernels, Reason::file_unreadable);
 }
 
 TEST_CASE("R8: unevictable and inaccessible mappings keep their clean pages") {
   check_file({{"AS_UNEVICTABLE", mapping_flag("AS_UNEVICTABLE")}}, kKernels, Reason::pinned_mapping);
-  check_file({{"AS_INACCESSIBLE", mapping_flag("AS_INACCESSIBLE")}}, {{"6.12", linux_6_12()}, {"7.1", linux_7_1()}}, Reason::pinned_mapping);
+  check_file({{"AS_INACCESSIBLE", mapping_flag("AS_INACCESSIBLE")}},
+             {{"6.12", linux_6_12()}, {"7.1", linux_7_1()}}, Reason::pinned_mapping);
 }
 
 TEST_CASE("R14: a kernel that reads its page cache without references has no clean cache") {
   KernelTypes types = linux_6_12();
   types.add("address_space", {"i_pages_delete_seqcnt", 124, {4}});
   Guest g({.types = types});
-  for (uint64_t i = 0; i < 20; i++) g.add_free(1800 + 2 * i, 0);  // the caches' trees no longer prove the segment
+  for (uint64_t i = 0; i < 20; i++)
+    g.add_free(1800 + 2 * i, 0);  // the caches' trees no longer prove the segment
   const Seen seen = g.look();
   CHECK(seen.reason == "");
   CHECK(seen.pages(PageClass::clean_cache) == 0);
@@ -275,13 +323,15 @@ TEST_CASE("R8: recovery clears PG_uptodate of each clean folio's head, and touch
       CHECK(w.value == 0);
       bool held = false;
       for (uint64_t pfn = 0; pfn < 4096; pfn++)
-        if (g.memory.location(pfn) != kZeroPage && w.image_offset / kPage == g.memory.location(pfn) / kPage) held = !expendable(seen.at(pfn));
+        if (g.memory.location(pfn) != kZeroPage && w.image_offset / kPage == g.memory.location(pfn) / kPage)
+          held = !expendable(seen.at(pfn));
       CHECK(held);
     }
   }
 }
 
-TEST_CASE("R8: a folio whose recovery would touch the image's head, or whose pages lie far apart, is critical") {
+TEST_CASE(
+    "R8: a folio whose recovery would touch the image's head, or whose pages lie far apart, is critical") {
   Guest g;
   CHECK(g.look(g.memory.image().size()).pages(PageClass::clean_cache) == 0);
   Guest scattered;
@@ -297,7 +347,8 @@ TEST_CASE("R8: a page in a free block and in a folio at once is neither") {
   for (auto [key, types] : std::map<std::string, KernelTypes>{{"6.12", linux_6_12()}, {"7.1", linux_7_1()}}) {
     const auto& kernel = key;  // a lambda of clang 14 cannot take a structured binding
     CAPTURE(kernel);
-    types.drop("page", "buddy_list").add("page", {"buddy_list", 24, {0, "list_head"}});  // else a link of the list is no link of a tail
+    types.drop("page", "buddy_list")
+        .add("page", {"buddy_list", 24, {0, "list_head"}});  // else a link of the list is no link of a tail
     for (uint32_t order : {0, 1, 3}) {
       Guest g({.types = types});
       CHECK(g.look().at(g.large[6]) == PageClass::clean_cache);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/mapped_ram.hh"
 
 #include <doctest/doctest.h>
@@ -42,7 +43,8 @@ void store_be64(ImageBuilder& image, uint64_t at, uint64_t value) {
 }
 
 /// What a restore of every frame makes of the image behind the head; holes are zeros.
-std::vector<uint8_t> rebuilt(Bytes image, const MigrationStream& stream, const PageClasses& classes, bool lose = false) {
+std::vector<uint8_t> rebuilt(Bytes image, const MigrationStream& stream, const PageClasses& classes,
+                             bool lose = false) {
   std::vector<uint8_t> out(image.begin(), image.begin() + long(stream.stripes.front().image_offset));
   for (const Stripe& stripe : stream.stripes) {
     REQUIRE(stripe.image_offset == out.size());
@@ -50,13 +52,16 @@ std::vector<uint8_t> rebuilt(Bytes image, const MigrationStream& stream, const P
       out.resize(out.size() + stripe.length);
       continue;
     }
-    for (const StripeMap& map : split_stripe(map_stripe(image, {stripe.image_offset, stripe.length}, stripe_records(image, stream, stripe), classes))) {
+    for (const StripeMap& map : split_stripe(map_stripe(image, {stripe.image_offset, stripe.length},
+                                                        stripe_records(image, stream, stripe), classes))) {
       CHECK(map.extent.length <= kMaxStripeBytes);
       StripeParts parts{map.extent.offset, map.extent.length, {}};
       const auto frames = cut_stripe(image, map);
-      for (const RawFrame& frame : frames) parts.parts[frame.kind] = {true, Loss::none, frame.bytes.size(), frame.bytes};
+      for (const RawFrame& frame : frames)
+        parts.parts[frame.kind] = {true, Loss::none, frame.bytes.size(), frame.bytes};
       for (uint8_t kind = 0; lose && kind < kFrameKinds; ++kind)
-        if (expendable_kind(kind) && parts.parts[kind].present) parts.parts[kind].loss = Loss::in_place, parts.parts[kind].bytes = {};
+        if (expendable_kind(kind) && parts.parts[kind].present)
+          parts.parts[kind].loss = Loss::in_place, parts.parts[kind].bytes = {};
       const auto assembly = Assembly::plan(parts);
       REQUIRE(assembly);
       REQUIRE(assembly->size() == map.extent.length);
@@ -96,7 +101,9 @@ TEST_CASE("mapped-ram: blocks, pages and counts of a small image") {
   CHECK(std::memcmp(&image.bytes[stream.ram_end], "\x04\0\0\0\x05\x05timer", 11) == 0);
 }
 
-TEST_CASE("mapped-ram: a clear bit is a zero page, whatever lies in its place; VMCOREINFO counts only with its bit") {
+TEST_CASE(
+    "mapped-ram: a clear bit is a zero page, whatever lies in its place; VMCOREINFO counts only with its "
+    "bit") {
   std::vector<uint8_t> note = page_of(0);
   std::memcpy(note.data(), "OSRELEASE=6.1", 13);
   ImageBuilder image = sections(stream_of(8).mapped_block("pc.ram", 8, {{1, note}, {2, note}}));
@@ -111,10 +118,13 @@ TEST_CASE("mapped-ram: a clear bit is a zero page, whatever lies in its place; V
 }
 
 TEST_CASE("mapped-ram: errors before the first block") {
-  SUBCASE("a stream of records") { expect(ImageBuilder().stream_header().ram_start({{"pc.ram", 4096}}), ErrorCode::unsupported_layout, 26); }
+  SUBCASE("a stream of records") {
+    expect(ImageBuilder().stream_header().ram_start({{"pc.ram", 4096}}), ErrorCode::unsupported_layout, 26);
+  }
   SUBCASE("no stream") { expect(ImageBuilder().be64(0).be64(0), ErrorCode::bad_magic, 0); }
   SUBCASE("another capability too") {
-    ImageBuilder image = ImageBuilder().stream_header().subsection("configuration/capabilities").be32(2).text8("mapped-ram");
+    ImageBuilder image =
+        ImageBuilder().stream_header().subsection("configuration/capabilities").be32(2).text8("mapped-ram");
     const uint64_t at = image.at();
     expect(image.text8("x-ignore-shared"), ErrorCode::unsupported_layout, at);
   }
@@ -130,7 +140,8 @@ TEST_CASE("mapped-ram: errors in a block's header") {
   SUBCASE("cut") { expect(ImageBuilder(image).be32(1).be64(4096), ErrorCode::truncated, here + 12); }
   SUBCASE("version") { expect(with(bitmap, 4096, 2), ErrorCode::unsupported_version, here); }
   SUBCASE("page size") { expect(with(bitmap, 4096, 1, 65536), ErrorCode::unsupported_layout, here + 4); }
-  for (uint64_t bits : std::vector<uint64_t>{0, bitmap - 1, bitmap + 1, bitmap + 8, 1ull << 40, ~0ull, 1ull << 63}) {
+  for (uint64_t bits :
+       std::vector<uint64_t>{0, bitmap - 1, bitmap + 1, bitmap + 8, 1ull << 40, ~0ull, 1ull << 63}) {
     CAPTURE(bits);
     expect(with(bits, 4096), ErrorCode::bad_offset, here + 12);
   }
@@ -176,7 +187,9 @@ TEST_CASE("mapped-ram: errors between the sections") {
     const uint64_t page = image.eos().part().at();
     expect(image.page_in("pc.ram", 0, page_of(1)), ErrorCode::bad_flags, page);
   }
-  SUBCASE("another section") { expect(image.eos().start("dirty-bitmap", 3, 1), ErrorCode::unsupported_layout, here + 13); }
+  SUBCASE("another section") {
+    expect(image.eos().start("dirty-bitmap", 3, 1), ErrorCode::unsupported_layout, here + 13);
+  }
   SUBCASE("no end") { expect(image.eos().part().eos(), ErrorCode::truncated, here + 31); }
 }
 
@@ -193,7 +206,8 @@ TEST_CASE("mapped-ram: stripes and holes cover everything and give it back") {
   std::mt19937 random(7);
   Pages pages;
   for (uint64_t frame = 0; frame < 20000; ++frame) {
-    const bool hole = (frame >= 3000 && frame < 9000) || frame >= 19000, scattered = frame > 14000 && frame % 200;
+    const bool hole = (frame >= 3000 && frame < 9000) || frame >= 19000,
+               scattered = frame > 14000 && frame % 200;
     if (hole || scattered || (frame < 14000 && random() % 5 == 0)) continue;
     pages[frame] = random() % 10 ? page_of(uint8_t(random())) : std::vector<uint8_t>(4096, 0xaa);
   }
@@ -207,7 +221,8 @@ TEST_CASE("mapped-ram: stripes and holes cover everything and give it back") {
     holes += stripe.hole ? stripe.length / 4096 : 0, payload += stripe.payload_pages;
     const auto records = stripe_records(image.view(), stream, stripe);
     places += records.size();
-    CHECK(uint64_t(std::count_if(records.begin(), records.end(), [](const PageRecord& r) { return !r.zero; })) == stripe.payload_pages);
+    CHECK(uint64_t(std::count_if(records.begin(), records.end(),
+                                 [](const PageRecord& r) { return !r.zero; })) == stripe.payload_pages);
     CHECK(stripe.payload_pages <= kStripePages);
   }
   CHECK(payload == stream.payload_records);
@@ -224,7 +239,8 @@ TEST_CASE("mapped-ram: what is lost is zero, and all else keeps its place") {
   PageClasses classes = classes_of(stream, PageClass::kernel);
   classes[0][1] = PageClass::free_page, classes[0][3] = PageClass::clean_cache;
   std::vector<uint8_t> expected = image.bytes;
-  for (uint64_t page : {1, 3}) std::fill_n(expected.begin() + long(stream.blocks[0].pages[page]), 4096, uint8_t(0));
+  for (uint64_t page : {1, 3})
+    std::fill_n(expected.begin() + long(stream.blocks[0].pages[page]), 4096, uint8_t(0));
   CHECK(rebuilt(image.view(), stream, classes, true) == expected);
 }
 
@@ -232,10 +248,13 @@ TEST_CASE("mapped-ram: a lost page cannot be packed, for no record stands before
   const ImageBuilder image = sections(stream_of(1).mapped_block("pc.ram", 1, {{0, page_of(1)}}));
   const MigrationStream stream = parsed(image, 0);
   const Stripe& stripe = stream.stripes.front();
-  const auto map = map_stripe(image.view(), {0, stripe.length}, stripe_records(image.view(), stream, stripe), classes_of(stream, PageClass::free_page));
+  const auto map = map_stripe(image.view(), {0, stripe.length}, stripe_records(image.view(), stream, stripe),
+                              classes_of(stream, PageClass::free_page));
   StripeParts parts{0, stripe.length, {}};
   const auto frames = cut_stripe(image.view(), map);
-  for (const RawFrame& frame : frames) parts.parts[frame.kind] = {true, frame.kind == 1 ? Loss::packed : Loss::none, frame.bytes.size(), frame.bytes};
+  for (const RawFrame& frame : frames)
+    parts.parts[frame.kind] = {true, frame.kind == 1 ? Loss::packed : Loss::none, frame.bytes.size(),
+                               frame.bytes};
   const auto assembly = Assembly::plan(parts);
   REQUIRE(assembly);
   std::vector<uint8_t> out(assembly->size());

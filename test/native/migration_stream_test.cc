@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/migration_stream.hh"
 
 #include <doctest/doctest.h>
@@ -17,7 +18,8 @@ MigrationStream parsed(const ImageBuilder& image, uint64_t stream_offset) {
 }
 
 void expect(const ImageBuilder& image, uint64_t stream_offset, ErrorCode code, uint64_t offset) {
-  for (const auto& stream : {parse_migration_stream(image.view(), stream_offset), parse_migration_stream_plainly(image.view(), stream_offset)}) {
+  for (const auto& stream : {parse_migration_stream(image.view(), stream_offset),
+                             parse_migration_stream_plainly(image.view(), stream_offset)}) {
     REQUIRE(!stream);
     INFO(stream.error().what);
     CHECK(error_code_name(stream.error().code) == std::string(error_code_name(code)));
@@ -97,7 +99,8 @@ TEST_CASE("stream: configuration subsections") {
 }
 
 TEST_CASE("stream: old machine types write no configuration") {
-  ImageBuilder image = ImageBuilder().be32(0x5145564d).be32(3).ram_start({{"pc.ram", 1 << 12}}).eos().end().eos();
+  ImageBuilder image =
+      ImageBuilder().be32(0x5145564d).be32(3).ram_start({{"pc.ram", 1 << 12}}).eos().end().eos();
   CHECK(parsed(image, 0).machine.empty());
 }
 
@@ -122,12 +125,18 @@ TEST_CASE("stream: errors before the first record") {
     image.subsection("configuration/capabilities").be32(1000000);
     expect(image, 0, ErrorCode::limit, image.at() - 4);
   }
-  SUBCASE("unknown configuration") { expect(image.subsection("configuration/new"), 0, ErrorCode::unsupported_layout, here); }
+  SUBCASE("unknown configuration") {
+    expect(image.subsection("configuration/new"), 0, ErrorCode::unsupported_layout, here);
+  }
   SUBCASE("configuration's version") {
     expect(image.u8(5).text8("configuration/uuid").be32(2), 0, ErrorCode::unsupported_version, here);
   }
-  SUBCASE("a device first") { expect(image.device("virtio-mem-early", 0, "x"), 0, ErrorCode::unsupported_layout, here); }
-  SUBCASE("a dirty bitmap first") { expect(image.start("dirty-bitmap", 1, 1), 0, ErrorCode::unsupported_layout, here); }
+  SUBCASE("a device first") {
+    expect(image.device("virtio-mem-early", 0, "x"), 0, ErrorCode::unsupported_layout, here);
+  }
+  SUBCASE("a dirty bitmap first") {
+    expect(image.start("dirty-bitmap", 1, 1), 0, ErrorCode::unsupported_layout, here);
+  }
   SUBCASE("RAM's version") { expect(image.start("ram", 2, 5), 0, ErrorCode::unsupported_version, here); }
   SUBCASE("packaged stream") { expect(image.command(8), 0, ErrorCode::unsupported_layout, here); }
   SUBCASE("cut") { image.start("ram", 2, 4), expect(image, 0, ErrorCode::truncated, image.at()); }
@@ -139,12 +148,24 @@ TEST_CASE("stream: errors in the list of blocks") {
   SUBCASE("no size") { expect(image.be64(0x010), 0, ErrorCode::bad_flags, here); }
   SUBCASE("no RAM") { expect(image.be64(0x004), 0, ErrorCode::limit, here); }
   SUBCASE("more RAM than any host has") { expect(image.be64((16ull << 40) | 4), 0, ErrorCode::limit, here); }
-  SUBCASE("more RAM than the image can account for") { expect(image.be64((1ull << 40) | 4), 0, ErrorCode::limit, here); }
-  SUBCASE("block without a name") { expect(image.be64(0x1004).text8("").be64(4096), 0, ErrorCode::bad_text, here + 8); }
-  SUBCASE("block with a bad name") { expect(image.be64(0x1004).text8("a\n").be64(4096), 0, ErrorCode::bad_text, here + 8); }
-  SUBCASE("empty block") { expect(image.be64(0x1004).text8("a").be64(0), 0, ErrorCode::bad_length, here + 10); }
-  SUBCASE("odd block") { expect(image.be64(0x2004).text8("a").be64(4097), 0, ErrorCode::bad_length, here + 10); }
-  SUBCASE("block beyond the total") { expect(image.be64(0x1004).text8("a").be64(8192), 0, ErrorCode::bad_length, here + 10); }
+  SUBCASE("more RAM than the image can account for") {
+    expect(image.be64((1ull << 40) | 4), 0, ErrorCode::limit, here);
+  }
+  SUBCASE("block without a name") {
+    expect(image.be64(0x1004).text8("").be64(4096), 0, ErrorCode::bad_text, here + 8);
+  }
+  SUBCASE("block with a bad name") {
+    expect(image.be64(0x1004).text8("a\n").be64(4096), 0, ErrorCode::bad_text, here + 8);
+  }
+  SUBCASE("empty block") {
+    expect(image.be64(0x1004).text8("a").be64(0), 0, ErrorCode::bad_length, here + 10);
+  }
+  SUBCASE("odd block") {
+    expect(image.be64(0x2004).text8("a").be64(4097), 0, ErrorCode::bad_length, here + 10);
+  }
+  SUBCASE("block beyond the total") {
+    expect(image.be64(0x1004).text8("a").be64(8192), 0, ErrorCode::bad_length, here + 10);
+  }
   SUBCASE("two of a name") {
     expect(image.be64(0x2004).text8("a").be64(4096).text8("a").be64(4096), 0, ErrorCode::bad_text, here + 18);
   }
@@ -163,13 +184,19 @@ TEST_CASE("stream: errors among the records") {
   SUBCASE("CONTINUE with nothing to continue") { expect(image.zero(0), 0, ErrorCode::bad_flags, first); }
   SUBCASE("unknown block") { expect(image.zero_in("other", 0), 0, ErrorCode::bad_text, first + 8); }
   SUBCASE("beyond the block") { expect(image.zero_in("pc.ram", 8), 0, ErrorCode::bad_offset, first); }
-  SUBCASE("zero page of ones") { expect(image.be64(2).text8("pc.ram").u8(1), 0, ErrorCode::bad_flags, first); }
+  SUBCASE("zero page of ones") {
+    expect(image.be64(2).text8("pc.ram").u8(1), 0, ErrorCode::bad_flags, first);
+  }
   SUBCASE("cut") { expect(image.be64(8).text8("pc.ram").zeros(4095), 0, ErrorCode::truncated, first); }
   SUBCASE("page and zero at once") { expect(image.be64(0x00a), 0, ErrorCode::bad_flags, first); }
-  SUBCASE("stub record") { expect(image.raw(std::string_view("PARSST\\\x01", 8)), 0, ErrorCode::bad_flags, first); }
+  SUBCASE("stub record") {
+    expect(image.raw(std::string_view("PARSST\\\x01", 8)), 0, ErrorCode::bad_flags, first);
+  }
   SUBCASE("size again") { expect(image.be64(0x1004), 0, ErrorCode::bad_flags, first); }
   for (const uint64_t flag : {0x040, 0x080, 0x100, 0x200}) {
-    SUBCASE(std::to_string(flag).c_str()) { expect(image.be64(flag), 0, ErrorCode::unsupported_layout, first); }
+    SUBCASE(std::to_string(flag).c_str()) {
+      expect(image.be64(flag), 0, ErrorCode::unsupported_layout, first);
+    }
   }
 }
 
@@ -181,9 +208,13 @@ TEST_CASE("stream: errors between the sections") {
   SUBCASE("cut in the footer") { expect(image.u8(0x7e), 0, ErrorCode::truncated, footer); }
   SUBCASE("cut behind it") { expect(image.footer(), 0, ErrorCode::truncated, next); }
   SUBCASE("end of the stream") { expect(image.footer().u8(0), 0, ErrorCode::truncated, next); }
-  SUBCASE("dirty bitmaps") { expect(image.footer().start("dirty-bitmap", 3, 1), 0, ErrorCode::unsupported_layout, next); }
+  SUBCASE("dirty bitmaps") {
+    expect(image.footer().start("dirty-bitmap", 3, 1), 0, ErrorCode::unsupported_layout, next);
+  }
   SUBCASE("another's part") { expect(image.footer().u8(2).be32(3), 0, ErrorCode::unsupported_layout, next); }
-  SUBCASE("a device") { expect(image.footer().device("early", 0, "x"), 0, ErrorCode::unsupported_layout, next); }
+  SUBCASE("a device") {
+    expect(image.footer().device("early", 0, "x"), 0, ErrorCode::unsupported_layout, next);
+  }
   SUBCASE("no section") { expect(image.footer().u8(0x77), 0, ErrorCode::bad_flags, next); }
   SUBCASE("postcopy") { expect(image.footer().command(6), 0, ErrorCode::unsupported_layout, next); }
   SUBCASE("cut in a command") { expect(image.footer().u8(8), 0, ErrorCode::truncated, next); }

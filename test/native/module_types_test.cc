@@ -1,4 +1,6 @@
-// R3 for the types of modules: found where the kernel shows them, believed only when they continue the kernel's own.
+// SPDX-License-Identifier: Apache-2.0
+// R3 for the types of modules: found where the kernel shows them, believed only when they continue the
+// kernel's own.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -10,7 +12,9 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}};
+const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()},
+                                                     {"6.12", linux_6_12()},
+                                                     {"7.1", linux_7_1()}};
 
 using Break = std::function<void(ModuleGuest&)>;
 
@@ -47,9 +51,13 @@ TEST_CASE("R3: the types of a module are those that the kernel shows of it") {
 
 TEST_CASE("R3: a module's BTF that does not continue the kernel's is not believed") {
   check_breaks({
-      {"other first type", number("start_id", 1)}, {"other first name", number("start_str_off", 1)}, {"other base", number("base_btf", 8)},
-      {"no base", [](ModuleGuest& g) { g.set("btf", g.btf, "base_btf", 0); }}, {"a program's", [](ModuleGuest& g) { g.set("btf", g.btf, "kernel_btf", 0); }},
-      {"the base is elsewhere", number("data", 4, true)}, {"the base has more types", number("nr_types", 1, true)},
+      {"other first type", number("start_id", 1)},
+      {"other first name", number("start_str_off", 1)},
+      {"other base", number("base_btf", 8)},
+      {"no base", [](ModuleGuest& g) { g.set("btf", g.btf, "base_btf", 0); }},
+      {"a program's", [](ModuleGuest& g) { g.set("btf", g.btf, "kernel_btf", 0); }},
+      {"the base is elsewhere", number("data", 4, true)},
+      {"the base has more types", number("nr_types", 1, true)},
       {"the base has a base", [](ModuleGuest& g) { g.set("btf", g.base, "base_btf", g.base); }},
       {"a base of user memory", [](ModuleGuest& g) { g.set("btf", g.btf, "base_btf", 0x7f0000001000); }},
   });
@@ -57,32 +65,53 @@ TEST_CASE("R3: a module's BTF that does not continue the kernel's is not believe
 
 TEST_CASE("R3: a module's BTF that is not whole is not believed") {
   check_breaks({
-      {"no data", [](ModuleGuest& g) { g.set("btf", g.btf, "data", 0); }}, {"data elsewhere", number("data", 4)}, {"longer", number("data_size", 4)},
-      {"no magic", [](ModuleGuest& g) { g.set_word(g.blob, 0); }}, {"the attribute's length is another", [](ModuleGuest& g) { g.set("bin_attribute", g.attribute, "size", 100); }},
+      {"no data", [](ModuleGuest& g) { g.set("btf", g.btf, "data", 0); }},
+      {"data elsewhere", number("data", 4)},
+      {"longer", number("data_size", 4)},
+      {"no magic", [](ModuleGuest& g) { g.set_word(g.blob, 0); }},
+      {"the attribute's length is another",
+       [](ModuleGuest& g) { g.set("bin_attribute", g.attribute, "size", 100); }},
       {"a type of no kind", [](ModuleGuest& g) { g.set_word(g.blob + 24, ~0ull); }},
   });
 }
 
 TEST_CASE("R3: a module that is not where the kernel shows modules is not believed") {
   check_breaks({
-      {"owned by nothing", [](ModuleGuest& g) { g.set("file_system_type", g.get("super_block", g.file.super_block, "s_type"), "owner", 0x1000); }},
-      {"not its own", [](ModuleGuest& g) { g.set_module_kobject("mod", g.btf); }}, {"without a name", [](ModuleGuest& g) { g.set_word(g.module + g.types.offset("module", "name"), 0); }},
-      {"of another name", [](ModuleGuest& g) { g.memory.write(g.gpa(g.module) + g.types.offset("module", "name"), "xfs\0\0", 6); }},
-      {"its directory has another name", [](ModuleGuest& g) { g.rename(g.own_node, "other"); }}, {"not among modules", [](ModuleGuest& g) { g.rename(g.sys_module, "class"); }},
-      {"the tree goes on above", [](ModuleGuest& g) { g.set("kernfs_node", g.sys, g.parent_field(), g.sys_kernel); }},
-      {"no kernel", [](ModuleGuest& g) { g.rename(g.sys_kernel, "firmware"); }}, {"no btf", [](ModuleGuest& g) { g.rename(g.sys_btf, "mm"); }},
-      {"not shown", [](ModuleGuest& g) { g.rename(g.shown_node, "zfs"); }}, {"shown by another tree", [](ModuleGuest& g) { g.set("kernfs_node", g.shown_node, g.parent_field(), g.sys_module); }},
-      {"no attribute", [](ModuleGuest& g) { g.set("kernfs_node", g.shown_node, "priv", 0); }}, {"an attribute of another name", [](ModuleGuest& g) { g.set_attribute_name(g.text("btrfs")); }},
-      {"a directory in circles", [](ModuleGuest& g) {
+      {"owned by nothing",
+       [](ModuleGuest& g) {
+         g.set("file_system_type", g.get("super_block", g.file.super_block, "s_type"), "owner", 0x1000);
+       }},
+      {"not its own", [](ModuleGuest& g) { g.set_module_kobject("mod", g.btf); }},
+      {"without a name", [](ModuleGuest& g) { g.set_word(g.module + g.types.offset("module", "name"), 0); }},
+      {"of another name",
+       [](ModuleGuest& g) {
+         g.memory.write(g.gpa(g.module) + g.types.offset("module", "name"), "xfs\0\0", 6);
+       }},
+      {"its directory has another name", [](ModuleGuest& g) { g.rename(g.own_node, "other"); }},
+      {"not among modules", [](ModuleGuest& g) { g.rename(g.sys_module, "class"); }},
+      {"the tree goes on above",
+       [](ModuleGuest& g) { g.set("kernfs_node", g.sys, g.parent_field(), g.sys_kernel); }},
+      {"no kernel", [](ModuleGuest& g) { g.rename(g.sys_kernel, "firmware"); }},
+      {"no btf", [](ModuleGuest& g) { g.rename(g.sys_btf, "mm"); }},
+      {"not shown", [](ModuleGuest& g) { g.rename(g.shown_node, "zfs"); }},
+      {"shown by another tree",
+       [](ModuleGuest& g) { g.set("kernfs_node", g.shown_node, g.parent_field(), g.sys_module); }},
+      {"no attribute", [](ModuleGuest& g) { g.set("kernfs_node", g.shown_node, "priv", 0); }},
+      {"an attribute of another name", [](ModuleGuest& g) { g.set_attribute_name(g.text("btrfs")); }},
+      {"a directory in circles",
+       [](ModuleGuest& g) {
          g.rename(g.shown_node, "zfs");
-         for (const char* side : {"rb_left", "rb_right"}) g.set("rb_node", g.link_of_node(g.shown_node), side, g.word(g.children_of(g.sys_btf)));
+         for (const char* side : {"rb_left", "rb_right"})
+           g.set("rb_node", g.link_of_node(g.shown_node), side, g.word(g.children_of(g.sys_btf)));
        }},
   });
 }
 
 TEST_CASE("R3: a kernel whose BTF lacks what leads to its modules' has a critical btrfs") {
-  const std::pair<const char*, const char*> fields[] = {{"btf", "data"}, {"btf", "start_id"}, {"btf", "base_btf"}, {"kernfs_node", "priv"}, {"kernfs_node", "rb"}, {"module", "mkobj"},
-                                                        {"bin_attribute", "size"}, {"file_system_type", "owner"}, {"rb_node", "rb_left"}};
+  const std::pair<const char*, const char*> fields[] = {
+      {"btf", "data"},           {"btf", "start_id"},           {"btf", "base_btf"},
+      {"kernfs_node", "priv"},   {"kernfs_node", "rb"},         {"module", "mkobj"},
+      {"bin_attribute", "size"}, {"file_system_type", "owner"}, {"rb_node", "rb_left"}};
   for (const auto& [structure, field] : fields) {
     ModuleGuest g(linux_6_12());
     KernelTypes less = linux_6_12();

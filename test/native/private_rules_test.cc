@@ -1,4 +1,6 @@
-// R8 for folios with private state: a clean one is lost by its recipe, and one thing wrong with its state makes it critical.
+// SPDX-License-Identifier: Apache-2.0
+// R8 for folios with private state: a clean one is lost by its recipe, and one thing wrong with its state
+// makes it critical.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -10,7 +12,9 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()}, {"6.12", linux_6_12()}, {"7.1", linux_7_1()}};
+const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()},
+                                                     {"6.12", linux_6_12()},
+                                                     {"7.1", linux_7_1()}};
 const std::map<std::string, KernelTypes> kBtrfsBlocks = {{"7.1", linux_7_1()}};  // since 6.17
 
 /// How a test's folios are made: two of one file, so that the second shows that nothing else was harmed.
@@ -34,7 +38,9 @@ const Recipe kPairIomap = {"xfs", 12, 1, &PrivateGuest::add_iomap, Reason::iomap
 
 struct Pair {
   Pair(const KernelTypes& types, const Recipe& recipe)
-      : guest(types), file(guest.make_private_file(recipe.file_system, recipe.block_bits)), victim((guest.*recipe.add)(file, 64, recipe.order)),
+      : guest(types),
+        file(guest.make_private_file(recipe.file_system, recipe.block_bits)),
+        victim((guest.*recipe.add)(file, 64, recipe.order)),
         neighbour((guest.*recipe.add)(file, 128, recipe.order)) {}
   PrivateGuest guest;
   File file;
@@ -43,18 +49,21 @@ struct Pair {
 
 using Break = std::function<void(PrivateGuest&, PrivateFolio&)>;
 
-void check_breaks(const Recipe& recipe, const std::map<std::string, Break>& breaks, Reason why = Reason::private_busy,
+void check_breaks(const Recipe& recipe, const std::map<std::string, Break>& breaks,
+                  Reason why = Reason::private_busy,
                   const std::map<std::string, KernelTypes>& kernels = kKernels) {
   for (const auto& [release, types] : kernels)
     for (const auto& [key, broken] : breaks) {
-      const std::string &kernel = release, &name = key;  // a lambda of clang 14 cannot take a structured binding
+      const std::string &kernel = release,
+                        &name = key;  // a lambda of clang 14 cannot take a structured binding
       CAPTURE(kernel);
       CAPTURE(name);
       Pair p(types, recipe);
       broken(p.guest, p.victim);
       const Seen seen = p.guest.look();
       REQUIRE(seen.reason == "");
-      for (uint64_t i = 0; i < 1ull << recipe.order; i++) CHECK(seen.at(p.victim.pfn + i) == PageClass::other_cache);
+      for (uint64_t i = 0; i < 1ull << recipe.order; i++)
+        CHECK(seen.at(p.victim.pfn + i) == PageClass::other_cache);
       CHECK(seen.why(p.victim.pfn) == why);
       CHECK(std::string(facts_of(seen.why(p.victim.pfn)).rule) == "R8");
       CHECK(seen.at(p.neighbour.pfn) == PageClass::clean_cache);
@@ -99,9 +108,16 @@ std::map<std::string, Break> buffer_breaks(uint64_t nth) {
       {"other data", buffer(nth, "b_data", kDirectMap + 4096)},
       {"no data", buffer(nth, "b_data", 0)},
       {"no state", buffer(nth, "b_state", 0)},
-      {"not up to date", [=](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, nth, "b_state", g.types.bit("bh_state_bits", "BH_Mapped")); }},
-      {"tied to an inode", [=](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, nth, g.association(), kDirectMap + 4096); }},
-      {"another folio's", [=](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, nth, g.back_pointer(), g.page_va(g.small[0])); }},
+      {"not up to date",
+       [=](PrivateGuest& g, PrivateFolio& f) {
+         g.set_buffer(f, nth, "b_state", g.types.bit("bh_state_bits", "BH_Mapped"));
+       }},
+      {"tied to an inode",
+       [=](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, nth, g.association(), kDirectMap + 4096); }},
+      {"another folio's",
+       [=](PrivateGuest& g, PrivateFolio& f) {
+         g.set_buffer(f, nth, g.back_pointer(), g.page_va(g.small[0]));
+       }},
       {"no folio's", [=](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, nth, g.back_pointer(), 0); }},
   };
   for (uint32_t bit = 0; bit < 64; bit++)
@@ -109,7 +125,8 @@ std::map<std::string, Break> buffer_breaks(uint64_t nth) {
       const auto& bits = g.types.enums.at("bh_state_bits");
       const auto is = [&](const char* name) { return bits.at(name) == int32_t(bit); };
       const uint64_t state = g.get("buffer_head", f.buffers[nth], "b_state");
-      if (is("BH_Uptodate") || is("BH_Req") || is("BH_Mapped") || is("BH_Boundary")) g.set_buffer(f, nth, "b_count", 1);  // harmless: broken otherwise
+      if (is("BH_Uptodate") || is("BH_Req") || is("BH_Mapped") || is("BH_Boundary"))
+        g.set_buffer(f, nth, "b_count", 1);  // harmless: broken otherwise
       else g.set_buffer(f, nth, "b_state", state | 1ull << bit);
     };
   return breaks;
@@ -117,10 +134,18 @@ std::map<std::string, Break> buffer_breaks(uint64_t nth) {
 
 std::map<std::string, Break> pointer_breaks() {
   std::map<std::string, Break> breaks;
-  for (uint64_t pointer : std::vector<uint64_t>{0, 1, 2, 8, 0x7f0000001000, 0xffff890000000000, ~0ull, ~7ull, kDirectMap, kDirectMap + 16 * kMiB - 8, kDirectMap + 16 * kMiB})
-    breaks["private " + std::to_string(pointer)] = [=](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", pointer); };
-  breaks["private off by one"] = [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", f.state + 1); };
-  breaks["private off by a word"] = [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", f.state + 8); };
+  for (uint64_t pointer :
+       std::vector<uint64_t>{0, 1, 2, 8, 0x7f0000001000, 0xffff890000000000, ~0ull, ~7ull, kDirectMap,
+                             kDirectMap + 16 * kMiB - 8, kDirectMap + 16 * kMiB})
+    breaks["private " + std::to_string(pointer)] = [=](PrivateGuest& g, PrivateFolio& f) {
+      g.set_page(f.pfn, "private", pointer);
+    };
+  breaks["private off by one"] = [](PrivateGuest& g, PrivateFolio& f) {
+    g.set_page(f.pfn, "private", f.state + 1);
+  };
+  breaks["private off by a word"] = [](PrivateGuest& g, PrivateFolio& f) {
+    g.set_page(f.pfn, "private", f.state + 8);
+  };
   return breaks;
 }
 
@@ -129,7 +154,8 @@ std::map<std::string, Break> pointer_breaks() {
 namespace {
 
 /// Folios as `types` has them, and a kernel whose BTF says less.
-void check_unknown(const KernelTypes& types, const Recipe& recipe, const KernelTypes& said, Reason why = Reason::private_unknown) {
+void check_unknown(const KernelTypes& types, const Recipe& recipe, const KernelTypes& said,
+                   Reason why = Reason::private_unknown) {
   Pair p(types, recipe);
   const std::vector<uint8_t> blob = BtfWriter(said).blob();
   p.guest.memory.write(p.guest.btf_frame * kPage + 8, blob.data(), blob.size());
@@ -141,7 +167,8 @@ void check_unknown(const KernelTypes& types, const Recipe& recipe, const KernelT
 }
 
 /// Without each field that the recipe's struct has, but for those it has no use for.
-void check_every_field(const KernelTypes& types, const Recipe& recipe, const std::string& structure, std::string_view useless) {
+void check_every_field(const KernelTypes& types, const Recipe& recipe, const std::string& structure,
+                       std::string_view useless) {
   for (const Field& f : types.structs.at(structure).fields) {
     if (useless.find(f.name) != std::string_view::npos) continue;
     CAPTURE(f.name);
@@ -159,12 +186,16 @@ TEST_CASE("R8: a folio with idle buffer heads is lost with BH_Uptodate of each")
       CAPTURE(kernel);
       Pair p(types, recipe);
       for (const char* name : {"BH_Req", "BH_Boundary"})
-        p.guest.set_buffer(p.victim, 0, "b_state", p.guest.get("buffer_head", p.victim.buffers[0], "b_state") | types.bit("bh_state_bits", name));
+        p.guest.set_buffer(
+            p.victim, 0, "b_state",
+            p.guest.get("buffer_head", p.victim.buffers[0], "b_state") | types.bit("bh_state_bits", name));
       const Seen seen = p.guest.look();
-      for (uint64_t i = 0; i < 1ull << recipe.order; i++) CHECK(seen.at(p.victim.pfn + i) == PageClass::clean_cache);
+      for (uint64_t i = 0; i < 1ull << recipe.order; i++)
+        CHECK(seen.at(p.victim.pfn + i) == PageClass::clean_cache);
       CHECK(seen.why(p.victim.pfn) == Reason::buffer_heads);
       auto expected = uptodate_of(p.guest, p.victim);
-      for (uint64_t b : p.victim.buffers) expected[p.guest.gpa(b)] = types.bit("bh_state_bits", "BH_Uptodate");
+      for (uint64_t b : p.victim.buffers)
+        expected[p.guest.gpa(b)] = types.bit("bh_state_bits", "BH_Uptodate");
       CHECK(cleared(p.guest, seen, p.victim) == expected);
     }
 }
@@ -181,22 +212,35 @@ TEST_CASE("R8: a ring of buffer heads that is not exactly the folio's makes it c
     return [=](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, from, "b_this_page", f.buffers[to]); };
   };
   std::map<std::string, Break> breaks = {
-      {"too short", link(2, 0)}, {"never comes back", link(3, 1)}, {"stands still", link(1, 1)}, {"goes back and forth", link(2, 1)}, {"skips one", link(0, 2)},
-      {"ends", buffer(2, "b_this_page", 0)}, {"leads astray", buffer(2, "b_this_page", 0xffff890000000000)}, {"leads to a user's memory", buffer(2, "b_this_page", 0x7f0000001000)},
-      {"begins elsewhere", [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", f.buffers[1]); }},
-      {"unaligned", [](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, 2, "b_this_page", f.buffers[3] + 4); }},
-      {"is another folio's", [](PrivateGuest& g, PrivateFolio& f) {
+      {"too short", link(2, 0)},
+      {"never comes back", link(3, 1)},
+      {"stands still", link(1, 1)},
+      {"goes back and forth", link(2, 1)},
+      {"skips one", link(0, 2)},
+      {"ends", buffer(2, "b_this_page", 0)},
+      {"leads astray", buffer(2, "b_this_page", 0xffff890000000000)},
+      {"leads to a user's memory", buffer(2, "b_this_page", 0x7f0000001000)},
+      {"begins elsewhere",
+       [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", f.buffers[1]); }},
+      {"unaligned",
+       [](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, 2, "b_this_page", f.buffers[3] + 4); }},
+      {"is another folio's",
+       [](PrivateGuest& g, PrivateFolio& f) {
          const File other = g.make_private_file("ext4", 10);
          g.set_page(f.pfn, "private", g.add_buffered(other, 0, 0).state);
        }},
-      {"is longer", [](PrivateGuest& g, PrivateFolio& f) {
+      {"is longer",
+       [](PrivateGuest& g, PrivateFolio& f) {
          const uint64_t more = g.make("buffer_head");
-         for (const auto& field : g.types.structs.at("buffer_head").fields) g.set("buffer_head", more, field.name, g.get("buffer_head", f.buffers[3], field.name));
+         for (const auto& field : g.types.structs.at("buffer_head").fields)
+           g.set("buffer_head", more, field.name, g.get("buffer_head", f.buffers[3], field.name));
          g.set_buffer(f, 3, "b_this_page", more);
        }},
-      {"of other blocks", [](PrivateGuest& g, PrivateFolio& f) {
+      {"of other blocks",
+       [](PrivateGuest& g, PrivateFolio& f) {
          const uint64_t data = g.get("buffer_head", f.buffers[1], "b_data");
-         g.set_buffer(f, 1, "b_data", g.get("buffer_head", f.buffers[2], "b_data")), g.set_buffer(f, 2, "b_data", data);
+         g.set_buffer(f, 1, "b_data", g.get("buffer_head", f.buffers[2], "b_data")),
+             g.set_buffer(f, 2, "b_data", data);
        }},
   };
   check_breaks(kSmallBlocks, breaks);
@@ -211,30 +255,42 @@ TEST_CASE("R8: a folio with all its iomap blocks up to date is lost with their b
       if (kernel == "6.1")  // bitmap_fill fills whole words
         for (uint64_t i = p.victim.blocks(); i < 64; i++) p.guest.set_bit(p.victim, i, true);
       const Seen seen = p.guest.look();
-      for (uint64_t i = 0; i < 1ull << recipe.order; i++) CHECK(seen.at(p.victim.pfn + i) == PageClass::clean_cache);
+      for (uint64_t i = 0; i < 1ull << recipe.order; i++)
+        CHECK(seen.at(p.victim.pfn + i) == PageClass::clean_cache);
       CHECK(seen.why(p.victim.pfn) == Reason::iomap_blocks);
       auto expected = uptodate_of(p.guest, p.victim);
-      for (uint64_t i = 0; i < p.victim.blocks(); i++) expected[p.guest.gpa(p.victim.state) + p.guest.bitmap_at() + i / 8] |= 1 << i % 8;
+      for (uint64_t i = 0; i < p.victim.blocks(); i++)
+        expected[p.guest.gpa(p.victim.state) + p.guest.bitmap_at() + i / 8] |= 1 << i % 8;
       CHECK(cleared(p.guest, seen, p.victim) == expected);
     }
 }
 
 TEST_CASE("R8: iomap state that is not that of a clean, idle folio makes it critical") {
   const auto field = [](const char* name) -> Break {
-    return [=](PrivateGuest& g, PrivateFolio& f) { g.set(g.iomap_type(), f.state, g.types.has(g.iomap_type(), name) ? name : "uptodate_lock", 1); };
+    return [=](PrivateGuest& g, PrivateFolio& f) {
+      g.set(g.iomap_type(), f.state, g.types.has(g.iomap_type(), name) ? name : "uptodate_lock", 1);
+    };
   };
   std::map<std::string, Break> breaks = pointer_breaks();
-  breaks["a read is pending"] = field("read_bytes_pending"), breaks["a write is pending"] = field("write_bytes_pending"), breaks["its lock is held"] = field("state_lock");
-  for (uint64_t bit : {0, 1, 2, 3}) breaks["block " + std::to_string(bit) + " is not up to date"] = [=](PrivateGuest& g, PrivateFolio& f) { g.set_bit(f, bit, false); };
+  breaks["a read is pending"] = field("read_bytes_pending"),
+  breaks["a write is pending"] = field("write_bytes_pending"),
+  breaks["its lock is held"] = field("state_lock");
+  for (uint64_t bit : {0, 1, 2, 3})
+    breaks["block " + std::to_string(bit) + " is not up to date"] = [=](PrivateGuest& g, PrivateFolio& f) {
+      g.set_bit(f, bit, false);
+    };
   for (uint64_t bit : {0, 1, 2, 3})
     breaks["block " + std::to_string(bit) + " is dirty"] = [=](PrivateGuest& g, PrivateFolio& f) {
-      if (g.iomap_type() == "iomap_page") g.set_bit(f, 0, false);  // which has no dirty bits: broken otherwise
+      if (g.iomap_type() == "iomap_page")
+        g.set_bit(f, 0, false);  // which has no dirty bits: broken otherwise
       else g.set_bit(f, 4 + bit, true);
     };
   check_breaks(kSmallIomap, breaks);
   std::map<std::string, Break> large;
   for (uint64_t bit : {0, 31, 63}) {
-    large["block " + std::to_string(bit) + " is not up to date"] = [=](PrivateGuest& g, PrivateFolio& f) { g.set_bit(f, bit, false); };
+    large["block " + std::to_string(bit) + " is not up to date"] = [=](PrivateGuest& g, PrivateFolio& f) {
+      g.set_bit(f, bit, false);
+    };
     large["block " + std::to_string(bit) + " is dirty"] = [=](PrivateGuest& g, PrivateFolio& f) {
       if (g.iomap_type() == "iomap_page") g.set_bit(f, bit, false);
       else g.set_bit(f, 64 + bit, true);
@@ -258,7 +314,12 @@ TEST_CASE("R8: private state is read as its own file system's, with blocks of a 
       g.store(other.mapping, g.get_page(f.pfn, "index"), 0, g.page_va(f.pfn));
     };
   };
-  check_breaks(kSmallBlocks, {{"of no bytes", block_bits(0)}, {"of 256 bytes", block_bits(8)}, {"of 128 KiB", block_bits(17)}, {"of 2^255 bytes", block_bits(255)}}, Reason::private_unknown);
+  check_breaks(kSmallBlocks,
+               {{"of no bytes", block_bits(0)},
+                {"of 256 bytes", block_bits(8)},
+                {"of 128 KiB", block_bits(17)},
+                {"of 2^255 bytes", block_bits(255)}},
+               Reason::private_unknown);
   check_breaks(kSmallBlocks, {{"of 2 KiB", block_bits(11)}, {"of 64 KiB", block_bits(16)}});
   const auto of = [](const char* file_system) -> Break {
     return [=](PrivateGuest& g, PrivateFolio& f) {
@@ -301,8 +362,12 @@ TEST_CASE("R8: private state of btrfs that is not its mark makes the folio criti
   auto breaks = pointer_breaks();
   breaks.erase("private 1"), breaks.erase("private off by one"), breaks.erase("private off by a word");
   breaks["private 3"] = [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", 3); };
-  breaks["private 1 and more"] = [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", 1ull << 32 | 1); };
-  breaks["a state of its blocks"] = [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", g.allocate(64)); };
+  breaks["private 1 and more"] = [](PrivateGuest& g, PrivateFolio& f) {
+    g.set_page(f.pfn, "private", 1ull << 32 | 1);
+  };
+  breaks["a state of its blocks"] = [](PrivateGuest& g, PrivateFolio& f) {
+    g.set_page(f.pfn, "private", g.allocate(64));
+  };
   check_breaks(kMarked, breaks, Reason::private_unknown, {{"6.1", linux_6_1()}, {"6.12", linux_6_12()}});
   check_breaks(kMarked, breaks, Reason::private_busy, kBtrfsBlocks);
   check_unmarked_elsewhere();
@@ -312,21 +377,31 @@ TEST_CASE("R8: a folio with all its btrfs blocks up to date is lost with their b
   for (const Recipe& recipe : {kLargeBtrfs, kPairBtrfs}) {
     Pair p(linux_7_1(), recipe);
     const Seen seen = p.guest.look();
-    for (uint64_t i = 0; i < 1ull << recipe.order; i++) CHECK(seen.at(p.victim.pfn + i) == PageClass::clean_cache);
+    for (uint64_t i = 0; i < 1ull << recipe.order; i++)
+      CHECK(seen.at(p.victim.pfn + i) == PageClass::clean_cache);
     CHECK(seen.why(p.victim.pfn) == Reason::btrfs_blocks);
     auto expected = uptodate_of(p.guest, p.victim);
-    for (uint64_t i = 0; i < p.victim.blocks(); i++) expected[p.guest.gpa(p.victim.state) + 8 + i / 8] |= 1 << i % 8;
+    for (uint64_t i = 0; i < p.victim.blocks(); i++)
+      expected[p.guest.gpa(p.victim.state) + 8 + i / 8] |= 1 << i % 8;
     CHECK(cleared(p.guest, seen, p.victim) == expected);
   }
 }
 
 TEST_CASE("R8: btrfs blocks that are not those of a clean, idle folio make it critical") {
-  const auto field = [](const char* name) -> Break { return [=](PrivateGuest& g, PrivateFolio& f) { g.set("btrfs_folio_state", f.state, name, 1); }; };
+  const auto field = [](const char* name) -> Break {
+    return [=](PrivateGuest& g, PrivateFolio& f) { g.set("btrfs_folio_state", f.state, name, 1); };
+  };
   std::map<std::string, Break> breaks = pointer_breaks();
   breaks["its lock is held"] = field("lock"), breaks["a block is locked"] = field("nr_locked");
   breaks["marked"] = [](PrivateGuest& g, PrivateFolio& f) { g.set_page(f.pfn, "private", 1); };
-  for (uint64_t bit : {0, 1, 15}) breaks["block " + std::to_string(bit) + " is not up to date"] = [=](PrivateGuest& g, PrivateFolio& f) { g.set_btrfs_bit(f, bit, false); };
-  for (uint64_t bit = 16; bit < 64; bit++) breaks["bit " + std::to_string(bit) + " of another map"] = [=](PrivateGuest& g, PrivateFolio& f) { g.set_btrfs_bit(f, bit, true); };
+  for (uint64_t bit : {0, 1, 15})
+    breaks["block " + std::to_string(bit) + " is not up to date"] = [=](PrivateGuest& g, PrivateFolio& f) {
+      g.set_btrfs_bit(f, bit, false);
+    };
+  for (uint64_t bit = 16; bit < 64; bit++)
+    breaks["bit " + std::to_string(bit) + " of another map"] = [=](PrivateGuest& g, PrivateFolio& f) {
+      g.set_btrfs_bit(f, bit, true);
+    };
   check_breaks(kLargeBtrfs, breaks, Reason::private_busy, kBtrfsBlocks);
 }
 
@@ -373,25 +448,44 @@ TEST_CASE("R13: every disk that a btrfs holds must be proven") {
     CAPTURE(name);
     check_devices([=](PrivateGuest& g, const File& f) { g.add_device(name, g.holder_of(f)); }, Reason::disk);
     check_devices([=](PrivateGuest& g, const File&) { g.add_device(name, 0); }, Reason::btrfs_mark);
-    check_devices([=](PrivateGuest& g, const File&) { g.add_device(name, g.page_va(1)); }, Reason::btrfs_mark);
+    check_devices([=](PrivateGuest& g, const File&) { g.add_device(name, g.page_va(1)); },
+                  Reason::btrfs_mark);
   }
-  check_devices([](PrivateGuest& g, const File& f) { g.add_device("sdb", g.holder_of(f)); }, Reason::btrfs_mark);
-  check_devices([](PrivateGuest& g, const File& f) { g.set("block_device", g.add_device("sdb", g.holder_of(f)), "bd_disk", 0); }, Reason::file_unreadable);
+  check_devices([](PrivateGuest& g, const File& f) { g.add_device("sdb", g.holder_of(f)); },
+                Reason::btrfs_mark);
+  check_devices(
+      [](PrivateGuest& g, const File& f) {
+        g.set("block_device", g.add_device("sdb", g.holder_of(f)), "bd_disk", 0);
+      },
+      Reason::file_unreadable);
   CHECK(std::string(facts_of(Reason::disk).rule) == "R13");
 }
 
 TEST_CASE("R13: a btrfs whose disks cannot all be found is critical") {
-  check_devices([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), g.list_of_devices()); }, Reason::no_block_device);
-  check_devices([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), 0); }, Reason::no_block_device);
-  check_devices([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), 0xffff890000000000); }, Reason::no_block_device);
-  check_devices([](PrivateGuest& g, const File& f) { g.set_word(g.link_of(g.add_device("vdd", g.holder_of(f))), 0); }, Reason::no_block_device);
-  check_devices([](PrivateGuest& g, const File& f) {  // in circles, past the end
-    const uint64_t link = g.link_of(g.add_device("vdd", g.holder_of(f)));
-    g.set_word(link, link);
-  }, Reason::no_block_device);
-  check_devices([](PrivateGuest& g, const File&) { g.flag(g.device_page(), "PG_lru", false); }, Reason::no_block_device);
-  check_devices([](PrivateGuest& g, const File&) { g.set("file_system_type", g.get("super_block", g.list_of_devices() - g.types.offset("super_block", "s_inodes"), "s_type"), "name", g.text("other")); },
+  check_devices([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), g.list_of_devices()); },
                 Reason::no_block_device);
+  check_devices([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), 0); },
+                Reason::no_block_device);
+  check_devices([](PrivateGuest& g, const File&) { g.set_word(g.list_of_devices(), 0xffff890000000000); },
+                Reason::no_block_device);
+  check_devices(
+      [](PrivateGuest& g, const File& f) { g.set_word(g.link_of(g.add_device("vdd", g.holder_of(f))), 0); },
+      Reason::no_block_device);
+  check_devices(
+      [](PrivateGuest& g, const File& f) {  // in circles, past the end
+        const uint64_t link = g.link_of(g.add_device("vdd", g.holder_of(f)));
+        g.set_word(link, link);
+      },
+      Reason::no_block_device);
+  check_devices([](PrivateGuest& g, const File&) { g.flag(g.device_page(), "PG_lru", false); },
+                Reason::no_block_device);
+  check_devices(
+      [](PrivateGuest& g, const File&) {
+        g.set("file_system_type",
+              g.get("super_block", g.list_of_devices() - g.types.offset("super_block", "s_inodes"), "s_type"),
+              "name", g.text("other"));
+      },
+      Reason::no_block_device);
 }
 
 TEST_CASE("R8: a kernel without folios has critical private state") {
@@ -417,7 +511,11 @@ TEST_CASE("R8: private state is critical when BTF lacks a field or a bit that it
 }
 
 TEST_CASE("R13: a btrfs is critical when BTF lacks what leads to its disks") {
-  const std::pair<const char*, const char*> fields[] = {{"block_device", "bd_holder"}, {"super_block", "s_inodes"}, {"inode", "i_sb_list"}, {"bdev_inode", "bdev"}, {"bdev_inode", "vfs_inode"}};
+  const std::pair<const char*, const char*> fields[] = {{"block_device", "bd_holder"},
+                                                        {"super_block", "s_inodes"},
+                                                        {"inode", "i_sb_list"},
+                                                        {"bdev_inode", "bdev"},
+                                                        {"bdev_inode", "vfs_inode"}};
   for (const auto& [key, types] : kKernels)
     for (const auto& [structure, field] : fields) {
       KernelTypes less = types;
@@ -430,7 +528,8 @@ TEST_CASE("R8: private state in memory that could be lost itself is no target") 
     Pair p(types, kOneBlock);
     const uint64_t page = p.guest.add_folio(p.guest.ext4, 3000), buffer = kDirectMap + page * kPage + 512;
     for (const auto& field : types.structs.at("buffer_head").fields)
-      p.guest.set("buffer_head", buffer, field.name, p.guest.get("buffer_head", p.victim.buffers[0], field.name));
+      p.guest.set("buffer_head", buffer, field.name,
+                  p.guest.get("buffer_head", p.victim.buffers[0], field.name));
     p.guest.set("buffer_head", buffer, "b_this_page", buffer);
     p.guest.set_page(p.victim.pfn, "private", buffer);
     const Seen seen = p.guest.look();

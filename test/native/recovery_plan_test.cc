@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a recovery may write: into payload of critical pages beyond the image's head, and nowhere else.
 #include <doctest/doctest.h>
 
@@ -12,9 +13,13 @@ namespace {
 /// The planner on a guest's memory as it is now, its page array read beforehand.
 struct Planning {
   explicit Planning(Guest& g, uint64_t head_end = kPage)
-      : ram(g.memory.image(), g.memory.stream(), g.memory.segments()), memory(ram, frame::kSwapper * kPage, false),
-        btf(std::move(*Btf::parse(BtfWriter(g.types).blob()))), info(*Vmcoreinfo::parse({g.memory.page(frame::kNote), kPage})),
-        layout(*resolve_layout(btf, info).layout), array(*PageArray::find(memory, info, layout, problem)), planner(memory, array, layout.private_state, head_end),
+      : ram(g.memory.image(), g.memory.stream(), g.memory.segments()),
+        memory(ram, frame::kSwapper * kPage, false),
+        btf(std::move(*Btf::parse(BtfWriter(g.types).blob()))),
+        info(*Vmcoreinfo::parse({g.memory.page(frame::kNote), kPage})),
+        layout(*resolve_layout(btf, info).layout),
+        array(*PageArray::find(memory, info, layout, problem)),
+        planner(memory, array, layout.private_state, head_end),
         verdicts(array.end(), {PageClass::kernel, Reason::kernel_use}) {}
 
   Reason plan(uint64_t pfn) {
@@ -42,7 +47,8 @@ TEST_CASE("R8: a recovery is written into payload of a critical page") {
   Planning p(g);
   CHECK(p.plan(g.small[0]) == Reason::plain);
   REQUIRE(p.writes.size() == 1);
-  CHECK(p.writes[0].image_offset == g.memory.location(p.home(g.small[0])) + g.small[0] % 64 * 64 + g.types.offset("page", "flags"));
+  CHECK(p.writes[0].image_offset ==
+        g.memory.location(p.home(g.small[0])) + g.small[0] % 64 * 64 + g.types.offset("page", "flags"));
   CHECK(p.writes[0].mask == g.types.bit("pageflags", "PG_uptodate"));
 }
 
@@ -64,7 +70,8 @@ TEST_CASE("R8: a recovery into the image's head, or into a page that is stored a
   CHECK(Planning(g, at).plan(g.small[0]) == Reason::plain);
   CHECK(Planning(g, at + 1).plan(g.small[0]) == Reason::recovery_target);
   const uint64_t home = Planning(g).home(g.small[0]);
-  for (size_t i = 0; i < kPage; i += 8) g.memory.put(home * kPage + i, g.types.bit("pageflags", "PG_uptodate"), 8);
+  for (size_t i = 0; i < kPage; i += 8)
+    g.memory.put(home * kPage + i, g.types.bit("pageflags", "PG_uptodate"), 8);
   CHECK(Planning(g).plan(g.small[0]) == Reason::recovery_target);
   g.memory.put(home * kPage + kPage - 8, 0, 8);
   CHECK(Planning(g).plan(g.small[0]) == Reason::plain);

@@ -1,4 +1,6 @@
-// Real images, where PARS_SAMPLES names a directory of them: NAME.save, and an INDEX whose lines tell a NAME's vCPUs.
+// SPDX-License-Identifier: Apache-2.0
+// Real images, where PARS_SAMPLES names a directory of them: NAME.save, and an INDEX whose lines tell a
+// NAME's vCPUs.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -82,7 +84,8 @@ void check_stripes(Bytes image, const MigrationStream& stream) {
     REQUIRE(stripe_records(image, stream, stripe).size() == stripe.payload_pages);
 }
 
-/// The best of three, each through a mapping of its own: what a reader pays when the image is in the page cache.
+/// The best of three, each through a mapping of its own: what a reader pays when the image is in the page
+/// cache.
 double seconds_of(const fs::path& path, uint64_t offset) {
   double best = 1e9;
   for (int i = 0; i < 3; ++i) {
@@ -114,16 +117,18 @@ TEST_CASE("samples: every real image parses to its end") {
     REQUIRE(domain);
     const auto stream = parse_migration_stream(file.view(), save->stream_offset);
     REQUIRE(stream);
-    CHECK(test::difference(parse_migration_stream(file.view(), save->stream_offset, {file.fd(), true}), stream) == "");
+    CHECK(test::difference(parse_migration_stream(file.view(), save->stream_offset, {file.fd(), true}),
+                           stream) == "");
     CHECK(test::difference(stream, parse_migration_stream_plainly(file.view(), save->stream_offset)) == "");
     CHECK(domain->memory_bytes <= stream->payload_records * 4096 + stream->zero_records * 4096);
     check_stripes(file.view(), *stream);
     const auto vcpus = read_vcpus(file.view(), *stream);
     REQUIRE(vcpus);
-    if (const auto known = vcpu_counts.find(name); known != vcpu_counts.end()) CHECK(vcpus->size() == known->second);
+    if (const auto known = vcpu_counts.find(name); known != vcpu_counts.end())
+      CHECK(vcpus->size() == known->second);
     check_vcpus(*vcpus, *domain, name.find("firmware") != name.npos);
     const double seconds = seconds_of(path, save->stream_offset);
-    std::printf("%s: %.0f MB walked in %.1f ms, %.1f GB/s\n", name.c_str(), double(file.view().size()) / 1e6, seconds * 1e3,
-                double(file.view().size()) / seconds / 1e9);
+    std::printf("%s: %.0f MB walked in %.1f ms, %.1f GB/s\n", name.c_str(), double(file.view().size()) / 1e6,
+                seconds * 1e3, double(file.view().size()) / seconds / 1e9);
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/save_image.hh"
 
 #include <doctest/doctest.h>
@@ -45,9 +46,13 @@ TEST_CASE("save image: errors say what and where") {
   SUBCASE("cut in the header") { image.bytes.resize(91), expect(image, ErrorCode::truncated, 91); }
   SUBCASE("cut in the XML") { image.bytes.resize(100), expect(image, ErrorCode::truncated, 100); }
   SUBCASE("another file") { image.bytes[0] = 'X', expect(image, ErrorCode::bad_magic, 0); }
-  SUBCASE("unfinished") { std::memcpy(&image.bytes[12], "Part", 4), expect(image, ErrorCode::partial_image, 0); }
+  SUBCASE("unfinished") {
+    std::memcpy(&image.bytes[12], "Part", 4), expect(image, ErrorCode::partial_image, 0);
+  }
   SUBCASE("newer version") { image.bytes[16] = 3, expect(image, ErrorCode::unsupported_version, 16); }
-  SUBCASE("other endianness") { image.bytes[16] = 0, image.bytes[19] = 2, expect(image, ErrorCode::unsupported_version, 16); }
+  SUBCASE("other endianness") {
+    image.bytes[16] = 0, image.bytes[19] = 2, expect(image, ErrorCode::unsupported_version, 16);
+  }
   SUBCASE("no data") { std::memset(&image.bytes[20], 0, 4), expect(image, ErrorCode::bad_length, 20); }
   SUBCASE("endless data") { image.bytes[23] = 0xff, expect(image, ErrorCode::bad_length, 20); }
   SUBCASE("unknown format") { image.bytes[28] = 7, expect(image, ErrorCode::unsupported_format, 28); }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where stripes begin and what is in them.
 #include <doctest/doctest.h>
 

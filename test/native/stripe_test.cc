@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/frames/stripe.hh"
 
 #include <doctest/doctest.h>
@@ -53,7 +54,8 @@ struct Sample {
   Bytes bytes() const { return image.view(); }
   uint64_t head_end() const { return stream.stripes.front().image_offset; }
   StripeMap map(const Stripe& stripe) const {
-    return map_stripe(bytes(), {stripe.image_offset, stripe.length}, stripe_records(bytes(), stream, stripe), classes);
+    return map_stripe(bytes(), {stripe.image_offset, stripe.length}, stripe_records(bytes(), stream, stripe),
+                      classes);
   }
 };
 
@@ -81,13 +83,15 @@ Sample random_image(uint32_t seed, uint32_t records = 7000) {
 
 StripeParts parts_of(const StripeMap& map, const std::vector<RawFrame>& frames) {
   StripeParts stripe{map.extent.offset, map.extent.length, {}};
-  for (const RawFrame& frame : frames) stripe.parts[frame.kind] = {true, Loss::none, frame.bytes.size(), frame.bytes};
+  for (const RawFrame& frame : frames)
+    stripe.parts[frame.kind] = {true, Loss::none, frame.bytes.size(), frame.bytes};
   return stripe;
 }
 
 void lose(StripeParts& stripe, Loss loss) {
   for (uint8_t kind = 0; kind < kFrameKinds; kind++)
-    if (expendable_kind(kind) && stripe.parts[kind].present) stripe.parts[kind].loss = loss, stripe.parts[kind].bytes = {};
+    if (expendable_kind(kind) && stripe.parts[kind].present)
+      stripe.parts[kind].loss = loss, stripe.parts[kind].bytes = {};
 }
 
 Result<std::vector<uint8_t>> assemble(const StripeParts& stripe, std::vector<RecoveryWrite> writes = {}) {
@@ -100,7 +104,8 @@ Result<std::vector<uint8_t>> assemble(const StripeParts& stripe, std::vector<Rec
 
 /// The image with every expendable frame lost.
 std::vector<uint8_t> image_after_loss(const Sample& sample, Loss loss) {
-  std::vector<uint8_t> image(sample.bytes().begin(), sample.bytes().begin() + static_cast<ptrdiff_t>(sample.head_end()));
+  std::vector<uint8_t> image(sample.bytes().begin(),
+                             sample.bytes().begin() + static_cast<ptrdiff_t>(sample.head_end()));
   for (const Stripe& stripe : sample.stream.stripes) {
     StripeMap map = sample.map(stripe);
     auto frames = cut_stripe(sample.bytes(), map);
@@ -119,7 +124,9 @@ Bytes page_at(Bytes image, PageLocation at) {
 }
 
 bool same(Bytes a, Bytes b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
-bool is_zero(Bytes page) { return std::all_of(page.begin(), page.end(), [](uint8_t b) { return b == 0; }); }
+bool is_zero(Bytes page) {
+  return std::all_of(page.begin(), page.end(), [](uint8_t b) { return b == 0; });
+}
 
 /// Every page is as it was; one that may be lost, and lies behind the head, is zero.
 void check_memory(const Sample& sample, Bytes after, const MigrationStream& stream) {
@@ -128,7 +135,8 @@ void check_memory(const Sample& sample, Bytes after, const MigrationStream& stre
     for (size_t p = 0; p < sample.stream.blocks[b].pages.size(); p++) {
       PageLocation at = sample.stream.blocks[b].pages[p];
       Bytes was = page_at(sample.bytes(), at), is = page_at(after, stream.blocks[b].pages[p]);
-      bool gone = at >= sample.head_end() && expendable(sample.classes[b][p]) && !repeats_one_word(was.data());
+      bool gone =
+          at >= sample.head_end() && expendable(sample.classes[b][p]) && !repeats_one_word(was.data());
       lost += gone;
       wrong += gone ? !is_zero(is) : !same(was, is);
     }
@@ -147,13 +155,18 @@ struct CutStripe {
   Sample sample;
   StripeMap map;
   std::vector<RawFrame> frames;
-  explicit CutStripe(uint32_t seed) : sample(random_image(seed)), map(sample.map(sample.stream.stripes.front())), frames(cut_stripe(sample.bytes(), map)) {}
+  explicit CutStripe(uint32_t seed)
+      : sample(random_image(seed)),
+        map(sample.map(sample.stream.stripes.front())),
+        frames(cut_stripe(sample.bytes(), map)) {}
   StripeParts parts() const { return parts_of(map, frames); }
   RawFrame& frame(uint8_t kind) {
     return *std::find_if(frames.begin(), frames.end(), [&](const RawFrame& f) { return f.kind == kind; });
   }
   uint64_t payload_of(uint8_t source) const {
-    return std::find_if(map.payloads.begin(), map.payloads.end(), [&](const auto& p) { return p.source == source; })->offset;
+    return std::find_if(map.payloads.begin(), map.payloads.end(),
+                        [&](const auto& p) { return p.source == source; })
+        ->offset;
   }
 };
 
@@ -192,7 +205,8 @@ TEST_CASE("stripe: packed loss leaves a valid stream, and only lost pages are ze
   CHECK(packed.size() < sample.bytes().size());
   auto stream = parse_migration_stream(packed, sample.stream_offset);
   REQUIRE(stream);
-  CHECK(stream->payload_records + stream->zero_records == sample.stream.payload_records + sample.stream.zero_records);
+  CHECK(stream->payload_records + stream->zero_records ==
+        sample.stream.payload_records + sample.stream.zero_records);
   check_memory(sample, packed, *stream);
 }
 
@@ -227,7 +241,8 @@ TEST_CASE("stripe: recovery writes change bits of critical payload, beside lost 
 TEST_CASE("stripe: a recovery write anywhere else is corrupt") {
   CutStripe cut(22);
   const uint64_t header = cut.payload_of(kAnon) - 1;
-  for (uint64_t at : {cut.payload_of(kFree), header, cut.map.extent.offset, cut.map.extent.offset - 1, cut.map.extent.end(), UINT64_MAX}) {
+  for (uint64_t at : {cut.payload_of(kFree), header, cut.map.extent.offset, cut.map.extent.offset - 1,
+                      cut.map.extent.end(), UINT64_MAX}) {
     CAPTURE(at);
     expect_corrupt(assemble(cut.parts(), {{at, 1, 1}}));
     StripeParts lossy = cut.parts();
@@ -309,7 +324,8 @@ TEST_CASE("stripe: a long one is split between records") {
   std::vector<uint8_t> image(3 * kMaxStripeBytes + 12345);
   std::vector<PageRecord> records;
   // One record straddles each place where a cut would fall.
-  for (uint64_t cut = kMaxStripeBytes; cut < image.size(); cut += kMaxStripeBytes - 2000) records.push_back({cut - 1000, 8, cut - 992, 0, 1});
+  for (uint64_t cut = kMaxStripeBytes; cut < image.size(); cut += kMaxStripeBytes - 2000)
+    records.push_back({cut - 1000, 8, cut - 992, 0, 1});
   for (const PageRecord& record : records) image[record.payload] = 1;
   StripeMap map = map_stripe(image, {0, image.size()}, records, {});
   REQUIRE(map.payloads.size() == records.size());
@@ -328,8 +344,9 @@ TEST_CASE("stripe: a long one is split between records") {
 TEST_CASE("stripe: records that do not fit are left to the skeleton") {
   std::vector<uint8_t> image(64 << 10);
   const Extent extent{4096, 32 << 10};
-  const std::vector<PageRecord> records = {{4000, 8, 4008, 0, 0}, {5000, 8, 5008, 0, 0}, {6000, 8, 6008, 0, 0}, {12000, 8, 12009, 0, 0},
-                                           {20000, 5, 20005, 0, 0}, {36000, 8, 36008, 0, 0}, {UINT64_MAX - 7, 8, 0, 0, 0}};
+  const std::vector<PageRecord> records = {
+      {4000, 8, 4008, 0, 0},   {5000, 8, 5008, 0, 0},   {6000, 8, 6008, 0, 0},       {12000, 8, 12009, 0, 0},
+      {20000, 5, 20005, 0, 0}, {36000, 8, 36008, 0, 0}, {UINT64_MAX - 7, 8, 0, 0, 0}};
   CHECK(map_stripe(image, extent, records, {}).payloads.size() == 1);
 }
 
@@ -376,7 +393,8 @@ TEST_CASE("recovery: the writes of every folio that reaches into a stretch") {
   CHECK(!decode_writes(encoded));
 }
 
-// A live snapshot sends pages again: their folios then lie later in the image than those of higher page frames.
+// A live snapshot sends pages again: their folios then lie later in the image than those of higher page
+// frames.
 TEST_CASE("recovery: no write is left out when folios are not in the order of the image") {
   Recovery recovery;
   recovery.folios = {{100, 100, 0, 1}, {900, 950, 1, 1}, {200, 200, 2, 1}, {150, 800, 3, 1}};

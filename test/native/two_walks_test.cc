@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fast walk in two threads against its plain twin, on streams made to mislead the second thread.
 #include <doctest/doctest.h>
 
@@ -36,12 +37,19 @@ std::vector<uint8_t> trap(Random& random) {
 
 void add_record(ImageBuilder& image, Random& random, bool traps) {
   const uint64_t frame = random() % kFrames;
-  const auto contents = [&] { return traps && random() % 2 ? trap(random) : test::page_of(uint8_t(random())); };
+  const auto contents = [&] {
+    return traps && random() % 2 ? trap(random) : test::page_of(uint8_t(random()));
+  };
   switch (random() % 64) {
-    case 0: image.page_in("vga.vram", frame % 16, contents()).zero(frame % 16).page_in("pc.ram", frame, contents()); break;
+    case 0:
+      image.page_in("vga.vram", frame % 16, contents()).zero(frame % 16).page_in("pc.ram", frame, contents());
+      break;
     case 1: image.eos().part(); break;
     case 2: image.eos().command(11).part().zero_in("pc.ram", frame); break;
-    case 3: case 4: case 5: case 6: image.zero(frame); break;
+    case 3:
+    case 4:
+    case 5:
+    case 6: image.zero(frame); break;
     default: image.page(frame, contents());
   }
 }
@@ -73,7 +81,8 @@ class ImageInMemory {
 };
 
 std::string twins(const ImageBuilder& image, uint64_t offset) {
-  return test::difference(stream::parse_in_two(image.view(), offset, 0), parse_migration_stream_plainly(image.view(), offset));
+  return test::difference(stream::parse_in_two(image.view(), offset, 0),
+                          parse_migration_stream_plainly(image.view(), offset));
 }
 
 }  // namespace
@@ -176,7 +185,9 @@ TEST_CASE("two walks: a small block in force in the middle") {
   for (uint64_t i = 0; i < 500; ++i) image.page(i % 16, test::page_of(uint8_t(i)));
   SUBCASE("all its records fit") {}
   SUBCASE("one does not") { image.page(17, test::page_of(3)); }
-  SUBCASE("one does not, in a block named since") { image.zero_in("pc.ram", 99).zero_in("vga.vram", 1).page(17, test::page_of(3)); }
+  SUBCASE("one does not, in a block named since") {
+    image.zero_in("pc.ram", 99).zero_in("vga.vram", 1).page(17, test::page_of(3));
+  }
   image.page_in("pc.ram", 17, test::page_of(1)).eos().end().eos();
   CHECK(twins(image, offset) == "");
 }

@@ -1,14 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/frames/assembly.hh"
 
 #include <algorithm>
 
-#include "core/image/migration_stream.hh"
 #include "core/frames/stripe.hh"
+#include "core/image/migration_stream.hh"
 
 namespace pars {
 namespace {
 
-// Flags of a RAM record word (QEMU, migration/ram.c). A page's record has PAGE and perhaps CONTINUE, nothing else.
+// Flags of a RAM record word (QEMU, migration/ram.c). A page's record has PAGE and perhaps CONTINUE, nothing
+// else.
 constexpr uint8_t kFlagZero = 0x02;
 constexpr uint8_t kFlagPage = 0x08;
 constexpr uint8_t kFlagContinue = 0x20;
@@ -29,18 +31,22 @@ Status check_part(const StripeParts& stripe, size_t kind) {
   if (kind == kRecoveryFrame) return corrupt(stripe.image_offset, "a recovery frame is no part of a stripe");
   if (part.raw_bytes > kMaxFrameBytes) return corrupt(stripe.image_offset, "a frame larger than any stripe");
   if (part.loss != Loss::none && !expendable_kind(static_cast<uint8_t>(kind)))
-    return corrupt(stripe.image_offset, "the " + kind_name(kind) + " frame of a stripe is lost, and it is critical");
+    return corrupt(stripe.image_offset,
+                   "the " + kind_name(kind) + " frame of a stripe is lost, and it is critical");
   if (part.loss == Loss::none && part.bytes.size() != part.raw_bytes)
     return corrupt(stripe.image_offset, "the " + kind_name(kind) + " frame is not as long as the index says");
   return Done{};
 }
 
 Status check_parts(const StripeParts& stripe) {
-  if (stripe.image_bytes > kMaxFrameBytes) return corrupt(stripe.image_offset, "a stripe longer than any stripe is");
-  if (stripe.image_offset > UINT64_MAX - stripe.image_bytes) return corrupt(stripe.image_offset, "a stripe past all offsets");
+  if (stripe.image_bytes > kMaxFrameBytes)
+    return corrupt(stripe.image_offset, "a stripe longer than any stripe is");
+  if (stripe.image_offset > UINT64_MAX - stripe.image_bytes)
+    return corrupt(stripe.image_offset, "a stripe past all offsets");
   for (size_t kind = 0; kind < kFrameKinds; kind++)
     if (auto status = check_part(stripe, kind); !status) return status;
-  if (!stripe.parts[kSkeletonFrame].present) return corrupt(stripe.image_offset, "a stripe without its skeleton");
+  if (!stripe.parts[kSkeletonFrame].present)
+    return corrupt(stripe.image_offset, "a stripe without its skeleton");
   return Done{};
 }
 
@@ -56,17 +62,24 @@ Status check_counts(const StripeParts& stripe, const PageCounts& pages) {
   for (size_t kind = 0; kind < kSkeletonFrame; kind++) {
     uint64_t bytes = stripe.parts[kind].present ? stripe.parts[kind].raw_bytes : 0;
     if (bytes != pages[kind] * unit_of(kind))
-      return corrupt(stripe.image_offset, "the skeleton counts " + std::to_string(pages[kind]) + " pages of " + kind_name(kind) +
-                                              ", their frame has " + std::to_string(bytes) + " bytes");
+      return corrupt(stripe.image_offset, "the skeleton counts " + std::to_string(pages[kind]) +
+                                              " pages of " + kind_name(kind) + ", their frame has " +
+                                              std::to_string(bytes) + " bytes");
   }
   return Done{};
 }
 
-/// Writes one stripe out, run by run. Its inputs were proven to add up, so it checks only what plan() could not see.
+/// Writes one stripe out, run by run. Its inputs were proven to add up, so it checks only what plan() could
+/// not see.
 class Writer {
  public:
-  Writer(const StripeParts& stripe, const RunTable& table, std::span<uint8_t> out, std::span<const RecoveryWrite> writes)
-      : stripe_(stripe), rest_(table.rest.data()), out_(out.data()), offset_(stripe.image_offset), writes_(writes) {}
+  Writer(const StripeParts& stripe, const RunTable& table, std::span<uint8_t> out,
+         std::span<const RecoveryWrite> writes)
+      : stripe_(stripe),
+        rest_(table.rest.data()),
+        out_(out.data()),
+        offset_(stripe.image_offset),
+        writes_(writes) {}
 
   Status run(const Run& run) {
     skeleton(run.lead);
@@ -105,13 +118,16 @@ class Writer {
     const uint8_t* from = part.bytes.data() + used_[source];
     used_[source] += unit_of(source);
     if (source != kFillFrame) std::memcpy(out_, from, kPageSize);
-    else for (size_t at = 0; at < kPageSize; at += sizeof(uint64_t)) std::memcpy(out_ + at, from, sizeof(uint64_t));
+    else
+      for (size_t at = 0; at < kPageSize; at += sizeof(uint64_t))
+        std::memcpy(out_ + at, from, sizeof(uint64_t));
   }
 
   /// Turns the page record just written into a zero record.
   Status pack(uint32_t header_bytes) {
     uint8_t* word = out_ - header_bytes;
-    bool page_record = header_bytes >= kRecordWordBytes && (word[7] & ~kFlagContinue) == kFlagPage && (word[6] & 0x0f) == 0;
+    bool page_record =
+        header_bytes >= kRecordWordBytes && (word[7] & ~kFlagContinue) == kFlagPage && (word[6] & 0x0f) == 0;
     if (!page_record) return corrupt(offset_ - header_bytes, "a lost page has no page record in front of it");
     word[7] ^= kFlagPage | kFlagZero;
     *out_ = 0;
@@ -121,7 +137,8 @@ class Writer {
 
   /// Applies the writes that fall into the payload at out_.
   Status recover() {
-    for (; next_write_ < writes_.size() && writes_[next_write_].image_offset < offset_ + kPageSize; next_write_++) {
+    for (; next_write_ < writes_.size() && writes_[next_write_].image_offset < offset_ + kPageSize;
+         next_write_++) {
       const RecoveryWrite& write = writes_[next_write_];
       if (write.image_offset < offset_) return misplaced(write);
       uint8_t& byte = out_[write.image_offset - offset_];
@@ -157,7 +174,8 @@ Result<Assembly> Assembly::plan(const StripeParts& stripe) {
     if (stripe.parts[kind].loss == Loss::packed) saved += pages[kind] * (kPageSize - kZeroPayloadBytes);
   }
   if (total != stripe.image_bytes)
-    return corrupt(stripe.image_offset, "frames make " + std::to_string(total) + " bytes, the stripe has " + std::to_string(stripe.image_bytes));
+    return corrupt(stripe.image_offset, "frames make " + std::to_string(total) + " bytes, the stripe has " +
+                                            std::to_string(stripe.image_bytes));
   Assembly assembly(stripe, std::move(*table));
   assembly.size_ = total - saved;
   return assembly;
@@ -165,7 +183,8 @@ Result<Assembly> Assembly::plan(const StripeParts& stripe) {
 
 Status Assembly::write(std::span<uint8_t> out, std::vector<RecoveryWrite> writes) const {
   if (out.size() != size_) return Error{ErrorCode::bad_length, 0, "a buffer of another size than the stripe"};
-  std::stable_sort(writes.begin(), writes.end(), [](const auto& a, const auto& b) { return a.image_offset < b.image_offset; });
+  std::stable_sort(writes.begin(), writes.end(),
+                   [](const auto& a, const auto& b) { return a.image_offset < b.image_offset; });
   Writer writer(stripe_, table_, out, writes);
   for (const Run& run : table_.runs)
     if (auto status = writer.run(run); !status) return status;

@@ -1,13 +1,14 @@
-// A stripe put together from its frames. What comes out of a store is as little to be trusted as what goes in: every
-// count and size must add up exactly, or the stripe is corrupt.
+// SPDX-License-Identifier: Apache-2.0
+// A stripe put together from its frames. What comes out of a store is as little to be trusted as what goes
+// in: every count and size must add up exactly, or the stripe is corrupt.
 #pragma once
 #include <array>
 #include <span>
 #include <vector>
 
 #include "core/frames/frame.hh"
-#include "core/pages/recovery.hh"
 #include "core/frames/run_table.hh"
+#include "core/pages/recovery.hh"
 
 namespace pars {
 
@@ -40,7 +41,8 @@ class Assembly {
   /// Bytes that write() produces: the stripe's length, less what packed loss saves.
   uint64_t size() const { return size_; }
 
-  /// Writes the stripe into `out`, size() bytes. Every write must hit payload of this stripe that is never lost.
+  /// Writes the stripe into `out`, size() bytes. Every write must hit payload of this stripe that is never
+  /// lost.
   Status write(std::span<uint8_t> out, std::vector<RecoveryWrite> writes) const;
 
  private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/frames/frame.hh"
 
 #include <zstd.h>
@@ -20,8 +21,10 @@ bool Compressor::make_room(size_t bytes) {
 }
 
 Status Compressor::compress(Bytes raw, std::vector<uint8_t>& out) {
-  if (raw.size() > kMaxFrameBytes) return Error{ErrorCode::limit, 0, "a frame of " + std::to_string(raw.size()) + " bytes"};
-  if (!make_room(ZSTD_compressBound(raw.size()))) return Error{ErrorCode::limit, 0, "no memory to compress a frame"};
+  if (raw.size() > kMaxFrameBytes)
+    return Error{ErrorCode::limit, 0, "a frame of " + std::to_string(raw.size()) + " bytes"};
+  if (!make_room(ZSTD_compressBound(raw.size())))
+    return Error{ErrorCode::limit, 0, "no memory to compress a frame"};
   size_t size = ZSTD_compressCCtx(context_, room_.get(), room_bytes_, raw.data(), raw.size(), level_);
   if (ZSTD_isError(size)) return Error{ErrorCode::io, 0, std::string("zstd: ") + ZSTD_getErrorName(size)};
   out.assign(room_.get(), room_.get() + size);
@@ -34,11 +37,14 @@ Status decompress(Bytes frame, std::span<uint8_t> out) {
   unsigned long long announced = ZSTD_getFrameContentSize(frame.data(), frame.size());
   if (announced == ZSTD_CONTENTSIZE_ERROR) return corrupt_frame("does not begin like one");
   if (announced != out.size())
-    return corrupt_frame("announces " + std::to_string(announced) + " bytes where " + std::to_string(out.size()) + " belong");
+    return corrupt_frame("announces " + std::to_string(announced) + " bytes where " +
+                         std::to_string(out.size()) + " belong");
   size_t length = ZSTD_findFrameCompressedSize(frame.data(), frame.size());
-  if (ZSTD_isError(length) || length != frame.size()) return corrupt_frame("is cut short or has bytes behind it");
+  if (ZSTD_isError(length) || length != frame.size())
+    return corrupt_frame("is cut short or has bytes behind it");
   size_t size = ZSTD_decompress(out.data(), out.size(), frame.data(), frame.size());
-  if (ZSTD_isError(size)) return corrupt_frame(std::string("does not decompress: ") + ZSTD_getErrorName(size));
+  if (ZSTD_isError(size))
+    return corrupt_frame(std::string("does not decompress: ") + ZSTD_getErrorName(size));
   if (size != out.size()) return corrupt_frame("holds fewer bytes than it announces");
   return Done{};
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Frames: the kinds of bytes a stripe is cut into, and their zstd coding. Formats: docs/format.md, "Frames".
 #pragma once
 #include <bitset>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/frames/recovery_frame.hh"
 
 #include <algorithm>
@@ -13,10 +14,12 @@ static void store_le(uint8_t* at, T value) {
 
 RecoveryIndex::RecoveryIndex(const Recovery& recovery) : recovery_(recovery) {
   uint64_t before = 0;
-  for (const FolioRecovery& folio : recovery.folios) sorted_ = sorted_ && before <= folio.first_payload, before = folio.first_payload;
+  for (const FolioRecovery& folio : recovery.folios)
+    sorted_ = sorted_ && before <= folio.first_payload, before = folio.first_payload;
   reach_.reserve(recovery.folios.size());
   uint64_t reach = 0;
-  for (const FolioRecovery& folio : recovery.folios) reach_.push_back(reach = std::max(reach, folio.last_payload));
+  for (const FolioRecovery& folio : recovery.folios)
+    reach_.push_back(reach = std::max(reach, folio.last_payload));
 }
 
 std::vector<RecoveryWrite> RecoveryIndex::writes_within(uint64_t begin, uint64_t end) const {
@@ -56,7 +59,8 @@ std::vector<uint8_t> encode_recovery(const std::vector<RecoveryWrite>& writes) {
 
 Result<std::vector<RecoveryWrite>> decode_writes(Bytes bytes) {
   if (bytes.size() % kRecoveryWriteBytes)
-    return Error{ErrorCode::corrupt, 0, "recovery writes of " + std::to_string(bytes.size()) + " bytes are not whole"};
+    return Error{ErrorCode::corrupt, 0,
+                 "recovery writes of " + std::to_string(bytes.size()) + " bytes are not whole"};
   std::vector<RecoveryWrite> writes;
   writes.reserve(bytes.size() / kRecoveryWriteBytes);
   for (Cursor cursor(bytes); cursor.remaining() > 0;) {

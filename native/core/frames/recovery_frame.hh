@@ -1,4 +1,6 @@
-// Recovery frames: the writes that a stripe's lost clean-cache frame calls for. Byte table: docs/format.md, "Frames".
+// SPDX-License-Identifier: Apache-2.0
+// Recovery frames: the writes that a stripe's lost clean-cache frame calls for. Byte table: docs/format.md,
+// "Frames".
 #pragma once
 #include <vector>
 
@@ -17,8 +19,9 @@ class RecoveryIndex {
   /// `recovery` must outlive the index.
   explicit RecoveryIndex(const Recovery& recovery);
 
-  /// The writes of every folio with payload in [begin, end). A folio's pages may lie apart, so some may be of a folio
-  /// that only reaches past the stretch: its pages are then read from disk again for nothing, no more.
+  /// The writes of every folio with payload in [begin, end). A folio's pages may lie apart, so some may be of
+  /// a folio that only reaches past the stretch: its pages are then read from disk again for nothing, no
+  /// more.
   std::vector<RecoveryWrite> writes_within(uint64_t begin, uint64_t end) const;
 
   /// Every image offset written to, sorted.

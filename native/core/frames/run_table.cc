@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/frames/run_table.hh"
 
 namespace pars {
@@ -12,14 +13,16 @@ void append_le(std::vector<uint8_t>& out, T value) {
 }
 
 Error bad_run(size_t index, const char* why) {
-  return {ErrorCode::corrupt, sizeof(uint32_t) + index * kRunBytes, "run " + std::to_string(index) + " of a skeleton " + why};
+  return {ErrorCode::corrupt, sizeof(uint32_t) + index * kRunBytes,
+          "run " + std::to_string(index) + " of a skeleton " + why};
 }
 
 /// A run without pages holds the bytes behind the last payload, so only the last may be one.
 const char* fault_of(const Run& run, bool last) {
   if (run.pages == 0) return last && run.header == 0 && run.source == 0 ? nullptr : "has no pages";
   if (!payload_kind(run.source)) return "names a frame kind that holds no pages";
-  if (run.header != 0 && (run.header < kRecordWordBytes || run.header > kMaxRecordHeaderBytes || run.header > run.lead))
+  if (run.header != 0 &&
+      (run.header < kRecordWordBytes || run.header > kMaxRecordHeaderBytes || run.header > run.lead))
     return "has an impossible record header";
   return nullptr;
 }
@@ -53,7 +56,9 @@ Result<RunTable> decode_runs(Bytes skeleton) {
   Cursor cursor(skeleton);
   uint32_t count = cursor.le32();
   if (!cursor.ok() || count > cursor.remaining() / kRunBytes)
-    return Error{ErrorCode::corrupt, 0, "a skeleton of " + std::to_string(skeleton.size()) + " bytes cannot hold " + std::to_string(count) + " runs"};
+    return Error{ErrorCode::corrupt, 0,
+                 "a skeleton of " + std::to_string(skeleton.size()) + " bytes cannot hold " +
+                     std::to_string(count) + " runs"};
   RunTable table;
   table.runs.reserve(count);
   uint64_t total = 0;
@@ -65,7 +70,9 @@ Result<RunTable> decode_runs(Bytes skeleton) {
   }
   table.rest = skeleton.subspan(cursor.position());
   if (total != table.rest.size())
-    return Error{ErrorCode::corrupt, 0, "runs ask for " + std::to_string(total) + " skeleton bytes, " + std::to_string(table.rest.size()) + " are there"};
+    return Error{ErrorCode::corrupt, 0,
+                 "runs ask for " + std::to_string(total) + " skeleton bytes, " +
+                     std::to_string(table.rest.size()) + " are there"};
   return table;
 }
 

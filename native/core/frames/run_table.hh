@@ -1,5 +1,6 @@
-// The run table at the front of a skeleton frame: where in a stripe the payloads lie, and which frame holds them.
-// Byte table: docs/format.md, "Frames".
+// SPDX-License-Identifier: Apache-2.0
+// The run table at the front of a skeleton frame: where in a stripe the payloads lie, and which frame holds
+// them. Byte table: docs/format.md, "Frames".
 #pragma once
 #include <vector>
 
@@ -13,11 +14,13 @@ namespace pars {
 inline constexpr uint32_t kRecordWordBytes = 8;
 inline constexpr uint32_t kMaxRecordHeaderBytes = kRecordWordBytes + 1 + 255;
 
-/// Skeleton bytes, then payloads of one kind that stand close: between two of them there is a record word, or in mapped-ram nothing.
+/// Skeleton bytes, then payloads of one kind that stand close: between two of them there is a record word, or
+/// in mapped-ram nothing.
 struct Run {
   uint32_t lead = 0;
   uint32_t pages = 0;
-  uint16_t header = 0;  ///< bytes of the first page's record header, the last ones of the lead; 0: the pages have no records
+  uint16_t header = 0;  ///< bytes of the first page's record header, the last ones of the lead; 0: the pages
+                        ///< have no records
   uint8_t source = 0;
 
   /// Skeleton bytes between two of its pages.
@@ -33,8 +36,8 @@ struct RunTable {
 /// Appends the table, count first, to `out`.
 void encode_runs(const std::vector<Run>& runs, std::vector<uint8_t>& out);
 
-/// Reads a decompressed skeleton frame. Every run is well formed by itself and the rest is exactly as long as the runs
-/// say; anything else is corrupt. `skeleton` must outlive the table.
+/// Reads a decompressed skeleton frame. Every run is well formed by itself and the rest is exactly as long as
+/// the runs say; anything else is corrupt. `skeleton` must outlive the table.
 Result<RunTable> decode_runs(Bytes skeleton);
 
 }  // namespace pars

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/frames/stripe.hh"
 
 #include <algorithm>
@@ -14,12 +15,14 @@ PageClass class_of(const PageClasses& classes, const PageRecord& record) {
 }
 
 bool header_fits(const PageRecord& record) {
-  return record.header_bytes == 0 || (record.header_bytes >= kRecordWordBytes && record.header_bytes <= kMaxRecordHeaderBytes);
+  return record.header_bytes == 0 ||
+         (record.header_bytes >= kRecordWordBytes && record.header_bytes <= kMaxRecordHeaderBytes);
 }
 
 bool record_fits(const PageRecord& record, uint64_t position, uint64_t end) {
-  return record.header >= position && record.header < end && header_fits(record) && record.payload == record.header + record.header_bytes &&
-         record.payload <= end && end - record.payload >= kPageSize;
+  return record.header >= position && record.header < end && header_fits(record) &&
+         record.payload == record.header + record.header_bytes && record.payload <= end &&
+         end - record.payload >= kPageSize;
 }
 
 /// Builds the run table and the skeleton bytes while the payloads go by.
@@ -47,7 +50,9 @@ class SkeletonBuilder {
 
  private:
   bool continues(const StripeMap::Payload& payload, uint32_t lead) const {
-    if (runs_.empty() || runs_.back().source != payload.source || (runs_.back().header == 0) != (payload.header_bytes == 0)) return false;
+    if (runs_.empty() || runs_.back().source != payload.source ||
+        (runs_.back().header == 0) != (payload.header_bytes == 0))
+      return false;
     return lead == runs_.back().gap() && payload.header_bytes == lead;
   }
   void keep(uint64_t until) { kept_.insert(kept_.end(), image_.begin() + position_, image_.begin() + until); }
@@ -73,7 +78,8 @@ void plan_frames(FrameTable& frames, const StripeMap& map, FrameKinds wanted) {
   }
 }
 
-/// Where a stretch that begins at `from` may end: at most kMaxStripeBytes on, but before a record, not within it.
+/// Where a stretch that begins at `from` may end: at most kMaxStripeBytes on, but before a record, not within
+/// it.
 uint64_t split_point(const StripeMap& map, uint64_t from) {
   uint64_t point = from + kMaxStripeBytes;
   auto after = std::partition_point(map.payloads.begin(), map.payloads.end(),
@@ -89,7 +95,8 @@ bool repeats_one_word(const uint8_t* page) {
   return std::memcmp(page, page + word, word) == 0 && std::memcmp(page, page + word, kPageSize - word) == 0;
 }
 
-StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records, const PageClasses& classes) {
+StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records,
+                     const PageClasses& classes) {
   StripeMap map{extent, {}};
   map.payloads.reserve(records.size());
   uint64_t position = extent.offset;
@@ -109,7 +116,8 @@ std::vector<StripeMap> split_stripe(StripeMap map) {
   auto next = map.payloads.begin();
   for (uint64_t from = map.extent.offset; from < end;) {
     uint64_t until = end - from <= kMaxStripeBytes ? end : split_point(map, from);
-    auto last = std::partition_point(next, map.payloads.end(), [&](const auto& p) { return p.offset < until; });
+    auto last =
+        std::partition_point(next, map.payloads.end(), [&](const auto& p) { return p.offset < until; });
     parts.push_back({{from, until - from}, {next, last}});
     next = last;
     from = until;
@@ -139,7 +147,8 @@ bool targets_are_critical(const StripeMap& map, std::span<const uint64_t> target
   auto payload = map.payloads.begin();
   for (; target != targets.end() && *target < map.extent.end(); ++target) {
     while (payload != map.payloads.end() && payload->offset + kPageSize <= *target) ++payload;
-    if (payload == map.payloads.end() || *target < payload->offset || expendable_kind(payload->source)) return false;
+    if (payload == map.payloads.end() || *target < payload->offset || expendable_kind(payload->source))
+      return false;
   }
   return true;
 }

@@ -1,5 +1,7 @@
-// A stripe of the image, cut into frames: payload by page class, words in place of pages that repeat one, and a skeleton
-// of everything else, from which assembly.hh puts it together again. Formats: docs/format.md, "Stripes".
+// SPDX-License-Identifier: Apache-2.0
+// A stripe of the image, cut into frames: payload by page class, words in place of pages that repeat one, and
+// a skeleton of everything else, from which assembly.hh puts it together again. Formats: docs/format.md,
+// "Stripes".
 #pragma once
 #include <span>
 #include <vector>
@@ -11,7 +13,8 @@
 
 namespace pars {
 
-/// A stripe is cut shorter (between records) where zero records or device state would make it longer than this.
+/// A stripe is cut shorter (between records) where zero records or device state would make it longer than
+/// this.
 inline constexpr uint64_t kMaxStripeBytes = 16ull << 20;
 /// Stripes of an image that is not looked into.
 inline constexpr uint64_t kBlindStripeBytes = 8ull << 20;
@@ -41,19 +44,20 @@ struct StripeMap {
   bool hole = false;  ///< mapped-ram: nothing but zero pages, of which nothing is kept
 };
 
-/// Maps one stripe. A record that does not lie whole within it, or not behind the one before, is left to the skeleton:
-/// kept, whatever it is.
-StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records, const PageClasses& classes);
+/// Maps one stripe. A record that does not lie whole within it, or not behind the one before, is left to the
+/// skeleton: kept, whatever it is.
+StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records,
+                     const PageClasses& classes);
 
 /// Cuts a map that is too long into maps of at most kMaxStripeBytes, never within a record.
 std::vector<StripeMap> split_stripe(StripeMap map);
 
-/// The stripe's frames but for recovery, skeleton first. `map.extent` must lie within the image. The bytes of classes that
-/// are not `wanted` are not even read.
+/// The stripe's frames but for recovery, skeleton first. `map.extent` must lie within the image. The bytes of
+/// classes that are not `wanted` are not even read.
 std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds wanted = FrameKinds().set());
 
-/// True if every one of `targets` (sorted image offsets) that lies in the stripe hits payload that is never lost.
-/// Restore refuses any other write, so a snapshot must not come to hold one.
+/// True if every one of `targets` (sorted image offsets) that lies in the stripe hits payload that is never
+/// lost. Restore refuses any other write, so a snapshot must not come to hold one.
 bool targets_are_critical(const StripeMap& map, std::span<const uint64_t> targets);
 
 }  // namespace pars

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/device_description.hh"
 
 #include <algorithm>
@@ -10,8 +11,8 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxSectionBytes = 1ull << 32;
 
-/// What an object or array of the text stands for. `other` and all inside it is passed over: a field's own "size" already
-/// tells how many bytes its struct takes.
+/// What an object or array of the text stands for. `other` and all inside it is passed over: a field's own
+/// "size" already tells how many bytes its struct takes.
 enum class Level { other, root, devices, device, fields, field, subsections, subsection };
 
 Level array_level(Level parent, std::string_view key) {
@@ -70,7 +71,8 @@ class Summer : public nlohmann::json_sax<json> {
   }
 
   bool open(Level opened) {
-    if (levels_.size() == kMaxDescriptionDepth) return fail(ErrorCode::limit, "a description nested too deeply");
+    if (levels_.size() == kMaxDescriptionDepth)
+      return fail(ErrorCode::limit, "a description nested too deeply");
     levels_.push_back(opened);
     if (opened == Level::field) field_ = {};
     if (opened == Level::device) {
@@ -103,12 +105,14 @@ class Summer : public nlohmann::json_sax<json> {
 
   bool refuse_number() {
     const bool matters = key_ == "size" || key_ == "array_len" || key_ == "instance_id";
-    return !matters || level() == Level::other || fail(ErrorCode::bad_length, "a size or number that cannot be");
+    return !matters || level() == Level::other ||
+           fail(ErrorCode::bad_length, "a size or number that cannot be");
   }
 
   bool add(uint64_t bytes) {
     uint64_t& sum = devices.back().bytes;
-    if (bytes > kMaxSectionBytes - sum) return fail(ErrorCode::bad_length, "a device section larger than 4 GiB");
+    if (bytes > kMaxSectionBytes - sum)
+      return fail(ErrorCode::bad_length, "a device section larger than 4 GiB");
     sum += bytes;
     return true;
   }
@@ -124,7 +128,8 @@ class Summer : public nlohmann::json_sax<json> {
   void note_register() {
     DeviceDescription& device = devices.back();
     const auto* found = std::ranges::find(kRegisterFields, std::string_view(field_.name));
-    if (device.name != "cpu" || found == kRegisterFields.end() || field_.size != 8 || field_.count != 1) return;
+    if (device.name != "cpu" || found == kRegisterFields.end() || field_.size != 8 || field_.count != 1)
+      return;
     device.registers[size_t(found - kRegisterFields.begin())] = device.bytes;
   }
 
@@ -139,10 +144,12 @@ class Summer : public nlohmann::json_sax<json> {
 }  // namespace
 
 Result<std::vector<DeviceDescription>> parse_device_description(std::string_view text, uint64_t offset) {
-  if (text.size() > kMaxDescriptionBytes) return Error{ErrorCode::limit, offset, "a description of the devices longer than 32 MiB"};
+  if (text.size() > kMaxDescriptionBytes)
+    return Error{ErrorCode::limit, offset, "a description of the devices longer than 32 MiB"};
   Summer summer;
   if (json::sax_parse(text.begin(), text.end(), &summer)) return std::move(summer.devices);
-  summer.failure.offset = offset + std::min<uint64_t>(summer.failure.offset, text.size());  // JSON cut short fails one byte later
+  summer.failure.offset =
+      offset + std::min<uint64_t>(summer.failure.offset, text.size());  // JSON cut short fails one byte later
   return summer.failure;
 }
 

@@ -1,5 +1,6 @@
-// The JSON text at a stream's end, in which QEMU tells every device section's fields and their sizes. Read as events, never
-// as a tree: what is kept is a few numbers a device, whatever the text holds.
+// SPDX-License-Identifier: Apache-2.0
+// The JSON text at a stream's end, in which QEMU tells every device section's fields and their sizes. Read as
+// events, never as a tree: what is kept is a few numbers a device, whatever the text holds.
 #pragma once
 #include <array>
 #include <string>
@@ -11,7 +12,8 @@
 namespace pars {
 
 /// The registers looked for in sections named "cpu", in this order.
-inline constexpr std::array<std::string_view, 4> kRegisterFields = {"env.cr[0]", "env.cr[3]", "env.cr[4]", "env.eip"};
+inline constexpr std::array<std::string_view, 4> kRegisterFields = {"env.cr[0]", "env.cr[3]", "env.cr[4]",
+                                                                    "env.eip"};
 inline constexpr uint64_t kNoField = UINT64_MAX;
 
 struct DeviceDescription {
@@ -26,7 +28,8 @@ inline constexpr size_t kMaxDescriptionBytes = 32u << 20;  ///< about 20 KiB a v
 inline constexpr size_t kMaxDevices = 65536;
 inline constexpr size_t kMaxDescriptionDepth = 64;
 
-/// `offset` is where the text lies in the image, for errors: bad_text, bad_length (a size no image has), limit.
+/// `offset` is where the text lies in the image, for errors: bad_text, bad_length (a size no image has),
+/// limit.
 Result<std::vector<DeviceDescription>> parse_device_description(std::string_view text, uint64_t offset);
 
 }  // namespace pars

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/device_state.hh"
 
 #include <algorithm>
@@ -23,11 +24,12 @@ uint64_t end_without_padding(Bytes image, uint64_t begin) {
   return end;
 }
 
-/// The description is the last thing in the stream, and its length leads exactly to the end. No character of JSON is 0x06, so
-/// the last 0x06 is its mark or one of its length's four bytes.
+/// The description is the last thing in the stream, and its length leads exactly to the end. No character of
+/// JSON is 0x06, so the last 0x06 is its mark or one of its length's four bytes.
 Result<Description> find_description(Bytes image, uint64_t begin) {
   const uint64_t end = end_without_padding(image, begin);
-  const uint64_t lowest = std::max(begin, end - std::min<uint64_t>(end, kMaxDescriptionBytes + kDescriptionHeader));
+  const uint64_t lowest =
+      std::max(begin, end - std::min<uint64_t>(end, kMaxDescriptionBytes + kDescriptionHeader));
   uint64_t last = end;
   while (last > lowest && image[last - 1] != stream::kDescription) --last;
   for (uint64_t mark = last; mark-- > lowest && last - mark <= kDescriptionHeader;) {
@@ -39,8 +41,9 @@ Result<Description> find_description(Bytes image, uint64_t begin) {
 }
 
 Error misplaced(uint64_t at, const DeviceDescription& device, const char* what) {
-  return {ErrorCode::bad_offset, at, std::string(what) + " of device section " + std::to_string(device.instance) +
-          " is not where the description says"};
+  return {ErrorCode::bad_offset, at,
+          std::string(what) + " of device section " + std::to_string(device.instance) +
+              " is not where the description says"};
 }
 
 /// One section against its description; leaves the section's own bytes in `contents`.
@@ -55,7 +58,8 @@ Status walk_section(Cursor& cursor, const DeviceDescription& device, Bytes& cont
     return misplaced(at, device, "the header");
   contents = cursor.bytes(device.bytes);
   const uint64_t footer = cursor.position();
-  if (cursor.u8() != stream::kFooter || cursor.be32() != id || !cursor.ok()) return misplaced(footer, device, "the footer");
+  if (cursor.u8() != stream::kFooter || cursor.be32() != id || !cursor.ok())
+    return misplaced(footer, device, "the footer");
   return Done{};
 }
 
@@ -98,7 +102,8 @@ Result<std::vector<Vcpu>> read_vcpus(Bytes image, const MigrationStream& stream)
     if (Status added = add_vcpu(device, contents, at, vcpus); !added) return added.error();
   }
   if (cursor.remaining() != 1 || cursor.u8() != stream::kSectionEof)
-    return Error{ErrorCode::bad_offset, cursor.position(), "the described sections do not lead to the stream's end"};
+    return Error{ErrorCode::bad_offset, cursor.position(),
+                 "the described sections do not lead to the stream's end"};
   return vcpus;
 }
 

@@ -1,5 +1,7 @@
-// The device state behind the RAM: found and measured by the JSON description at the stream's end, so that a vCPU's
-// registers lie at exact offsets for any version of QEMU. Source: QEMU docs/devel/migration, migration/vmstate.c.
+// SPDX-License-Identifier: Apache-2.0
+// The device state behind the RAM: found and measured by the JSON description at the stream's end, so that a
+// vCPU's registers lie at exact offsets for any version of QEMU. Source: QEMU docs/devel/migration,
+// migration/vmstate.c.
 #pragma once
 #include <vector>
 
@@ -18,8 +20,9 @@ struct Vcpu {
   bool paging() const { return cr0 >> 31 & 1; }
 };
 
-/// The registers of every vCPU, after a walk in which every section's footer stood where the description says.
-/// Errors: truncated (no description), bad_text, bad_offset (a section is not where it should be), limit.
+/// The registers of every vCPU, after a walk in which every section's footer stood where the description
+/// says. Errors: truncated (no description), bad_text, bad_offset (a section is not where it should be),
+/// limit.
 Result<std::vector<Vcpu>> read_vcpus(Bytes image, const MigrationStream& stream);
 
 }  // namespace pars

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/domain_xml.hh"
 
 #include <algorithm>
@@ -22,7 +23,8 @@ size_t utf8_character(std::string_view text) {
     const bool overlong = first == 0xe0 && second < 0xa0, surrogate = first == 0xed && second >= 0xa0;
     return trails(1) && trails(2) && !overlong && !surrogate ? 3 : 0;
   }
-  const bool in_range = (first == 0xf0 && second >= 0x90) || (first > 0xf0 && first < 0xf4) || (first == 0xf4 && second < 0x90);
+  const bool in_range =
+      (first == 0xf0 && second >= 0x90) || (first > 0xf0 && first < 0xf4) || (first == 0xf4 && second < 0x90);
   return in_range && trails(1) && trails(2) && trails(3) ? 4 : 0;
 }
 
@@ -39,15 +41,17 @@ struct Unit {
   const char* name;
   uint64_t bytes;
 };
-constexpr Unit kUnits[] = {{"", 1ull << 10},     {"b", 1},              {"bytes", 1},          {"KB", 1000},
-                           {"k", 1ull << 10},    {"KiB", 1ull << 10},   {"MB", 1000000},       {"M", 1ull << 20},
-                           {"MiB", 1ull << 20},  {"GB", 1000000000},    {"G", 1ull << 30},     {"GiB", 1ull << 30},
-                           {"TB", 1000000000000}, {"T", 1ull << 40},    {"TiB", 1ull << 40}};
+constexpr Unit kUnits[] = {{"", 1ull << 10},      {"b", 1},          {"bytes", 1},
+                           {"KB", 1000},          {"k", 1ull << 10}, {"KiB", 1ull << 10},
+                           {"MB", 1000000},       {"M", 1ull << 20}, {"MiB", 1ull << 20},
+                           {"GB", 1000000000},    {"G", 1ull << 30}, {"GiB", 1ull << 30},
+                           {"TB", 1000000000000}, {"T", 1ull << 40}, {"TiB", 1ull << 40}};
 
 /// An amount of memory as libvirt writes it; 0 when it is none or too large to be one.
 uint64_t amount(uint64_t number, const char* unit) {
   for (const Unit& known : kUnits)
-    if (std::strcmp(known.name, unit) == 0) return number <= UINT64_MAX / known.bytes ? number * known.bytes : 0;
+    if (std::strcmp(known.name, unit) == 0)
+      return number <= UINT64_MAX / known.bytes ? number * known.bytes : 0;
   return 0;
 }
 
@@ -68,7 +72,8 @@ std::string canonical_uuid(std::string_view text) {
 std::string_view namespace_of(pugi::xml_node node) {
   const std::string_view name = node.name();
   const size_t colon = name.find(':');
-  const std::string declaration = colon == name.npos ? "xmlns" : "xmlns:" + std::string(name.substr(0, colon));
+  const std::string declaration =
+      colon == name.npos ? "xmlns" : "xmlns:" + std::string(name.substr(0, colon));
   for (int depth = 0; node && depth < 8; node = node.parent(), ++depth)
     if (const pugi::xml_attribute found = node.attribute(declaration.c_str())) return found.value();
   return {};
@@ -83,7 +88,8 @@ std::string_view local_name(pugi::xml_node node) {
 void read_numa(pugi::xml_node domain, DomainXml& out) {
   for (pugi::xml_node cell : domain.child("cpu").child("numa").children("cell")) {
     const uint32_t id = cell.attribute("id").as_uint(uint32_t(out.numa_cells.size()));
-    out.numa_cells.push_back({id, amount(cell.attribute("memory").as_ullong(), cell.attribute("unit").value())});
+    out.numa_cells.push_back(
+        {id, amount(cell.attribute("memory").as_ullong(), cell.attribute("unit").value())});
   }
   std::ranges::stable_sort(out.numa_cells, {}, &NumaCell::id);
 }
@@ -93,7 +99,8 @@ void read_memory(pugi::xml_node domain, DomainXml& out) {
   out.memory_bytes = amount(memory.text().as_ullong(), memory.attribute("unit").value());
   out.memory_devices = bool(domain.child("devices").child("memory"));
   const pugi::xml_node backing = domain.child("memoryBacking");
-  for (const char* named : {"hugepages", "source", "access", "allocation"}) out.memory_backed |= bool(backing.child(named));
+  for (const char* named : {"hugepages", "source", "access", "allocation"})
+    out.memory_backed |= bool(backing.child(named));
   read_numa(domain, out);
 }
 
@@ -104,7 +111,8 @@ Disk read_disk(pugi::xml_node node) {
   disk.target = node.child("target").attribute("dev").value();
   disk.format = node.child("driver").attribute("type").value();
   disk.block_device = type == "block";
-  if (type == "file" || type == "block") disk.source = node.child("source").attribute(type == "file" ? "file" : "dev").value();
+  if (type == "file" || type == "block")
+    disk.source = node.child("source").attribute(type == "file" ? "file" : "dev").value();
   disk.read_only = node.child("readonly") || device == "cdrom";
   return disk;
 }
@@ -114,14 +122,17 @@ void read_metadata(pugi::xml_node domain, DomainXml& out) {
     if (local_name(node) != "guest" || namespace_of(node) != kNamespace) continue;
     if (const pugi::xml_attribute policy = node.attribute("policy")) out.metadata_policy = policy.value();
     out.metadata_opt_out = std::strcmp(node.attribute("offload").value(), "no") == 0;
-    out.metadata_accept_changed_disks = std::strcmp(node.attribute("accept-changed-disks").value(), "yes") == 0;
+    out.metadata_accept_changed_disks =
+        std::strcmp(node.attribute("accept-changed-disks").value(), "yes") == 0;
     return;
   }
 }
 
 /// Entities such as &#xd800; can yield what was not in the text, so the values are checked, not the text.
 bool all_utf8(const DomainXml& domain) {
-  const auto disk_good = [](const Disk& disk) { return is_utf8(disk.target) && is_utf8(disk.source) && is_utf8(disk.format); };
+  const auto disk_good = [](const Disk& disk) {
+    return is_utf8(disk.target) && is_utf8(disk.source) && is_utf8(disk.format);
+  };
   return is_utf8(domain.name) && is_utf8(domain.architecture) && is_utf8(domain.machine) &&
          is_utf8(domain.metadata_policy.value_or("")) && std::ranges::all_of(domain.disks, disk_good);
 }
@@ -141,7 +152,9 @@ Result<DomainXml> parse_domain_xml(std::string_view xml) {
     return Error{ErrorCode::limit, kMaxXmlBytes, "domain XML of " + std::to_string(xml.size()) + " bytes"};
   pugi::xml_document document;
   const auto parsed = document.load_buffer(xml.data(), xml.size(), pugi::parse_default, pugi::encoding_utf8);
-  if (!parsed) return bad_text(uint64_t(std::max<ptrdiff_t>(parsed.offset, 0)), "domain XML: " + std::string(parsed.description()));
+  if (!parsed)
+    return bad_text(uint64_t(std::max<ptrdiff_t>(parsed.offset, 0)),
+                    "domain XML: " + std::string(parsed.description()));
   const pugi::xml_node domain = document.child("domain");
   if (too_many(domain)) return Error{ErrorCode::limit, 0, "more than 4096 disks or 1024 NUMA cells"};
   DomainXml out;

@@ -1,5 +1,6 @@
-// What Pars needs of the domain XML inside an image: who the guest is, how its memory is laid out, what disks it writes,
-// and what its owner asked of us in <metadata>.
+// SPDX-License-Identifier: Apache-2.0
+// What Pars needs of the domain XML inside an image: who the guest is, how its memory is laid out, what disks
+// it writes, and what its owner asked of us in <metadata>.
 #pragma once
 #include <array>
 #include <optional>
@@ -26,23 +27,26 @@ struct Disk {
 
 struct DomainXml {
   std::string name;
-  std::string uuid;         ///< lower case, with dashes
-  std::string architecture; ///< x86_64
-  std::string machine;      ///< pc-i440fx-7.2, pc-q35-10.0, ...
+  std::string uuid;          ///< lower case, with dashes
+  std::string architecture;  ///< x86_64
+  std::string machine;       ///< pc-i440fx-7.2, pc-q35-10.0, ...
   uint64_t memory_bytes = 0;
   std::vector<NumaCell> numa_cells;  ///< in order of their ids
-  bool memory_devices = false;       ///< has <memory model=...> devices (DIMMs, virtio-mem): layout not provable yet
-  bool memory_backed = false;        ///< has <memoryBacking> that makes QEMU name RAM blocks after backends
+  bool memory_devices =
+      false;  ///< has <memory model=...> devices (DIMMs, virtio-mem): layout not provable yet
+  bool memory_backed = false;  ///< has <memoryBacking> that makes QEMU name RAM blocks after backends
   std::vector<Disk> disks;
-  std::optional<std::string> metadata_policy;  ///< <pars:guest policy="...">, namespace https://pars.dev/xmlns/guest/1
-  bool metadata_opt_out = false;               ///< <pars:guest offload="no">
+  std::optional<std::string>
+      metadata_policy;            ///< <pars:guest policy="...">, namespace https://pars.dev/xmlns/guest/1
+  bool metadata_opt_out = false;  ///< <pars:guest offload="no">
   bool metadata_accept_changed_disks = false;  ///< <pars:guest accept-changed-disks="yes">
 };
 
 /// No libvirt client can send a longer one (REMOTE_STRING_MAX).
 inline constexpr size_t kMaxXmlBytes = 4u << 20;
 
-/// A domain without a UUID or name is bad_text; so is text that is not UTF-8. A longer one than kMaxXmlBytes is limit.
+/// A domain without a UUID or name is bad_text; so is text that is not UTF-8. A longer one than kMaxXmlBytes
+/// is limit.
 Result<DomainXml> parse_domain_xml(std::string_view xml);
 
 }  // namespace pars

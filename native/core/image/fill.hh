@@ -1,4 +1,6 @@
-// Pages that are one repeated 64-bit word: free memory that was cleared or poisoned, for the most part. They are stored as that word.
+// SPDX-License-Identifier: Apache-2.0
+// Pages that are one repeated 64-bit word: free memory that was cleared or poisoned, for the most part. They
+// are stored as that word.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -17,7 +19,9 @@ inline bool is_fill(const uint8_t* page) {
 }
 
 /// Cheaper: looks at the page's first cache line only. False means that is_fill is false.
-inline bool may_be_fill(const uint8_t* page) { return load_le<uint64_t>(page) == load_le<uint64_t>(page + 8); }
+inline bool may_be_fill(const uint8_t* page) {
+  return load_le<uint64_t>(page) == load_le<uint64_t>(page + 8);
+}
 
 /// One bit for each 4096 bytes of an image: no two payloads of page records begin in the same.
 class FillCandidates {
@@ -25,7 +29,9 @@ class FillCandidates {
   void reset(uint64_t image_bytes) { bits_.assign(image_bytes / kPageSize / 64 + 1, 0); }
   void note(uint64_t payload) { bits_[payload / kPageSize / 64] |= 1ull << payload / kPageSize % 64; }
   /// True also for all payloads of a stream that nobody looked through.
-  bool may_be(uint64_t payload) const { return bits_.empty() || (bits_[payload / kPageSize / 64] >> payload / kPageSize % 64 & 1); }
+  bool may_be(uint64_t payload) const {
+    return bits_.empty() || (bits_[payload / kPageSize / 64] >> payload / kPageSize % 64 & 1);
+  }
   void merge(const FillCandidates& other) {
     for (size_t i = 0; i < std::min(bits_.size(), other.bits_.size()); i++) bits_[i] |= other.bits_[i];
   }

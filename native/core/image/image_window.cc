@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/image_window.hh"
 
 #include <time.h>
@@ -23,7 +24,8 @@ double now() {
 Bytes ImageWindow::from(uint64_t offset, uint64_t least) {
   if (offset >= image_.size()) return {};
   if (!buffered_) return image_.subspan(offset);
-  const bool held = offset >= at_ && offset - at_ < held_ && (held_ - (offset - at_) >= least || at_ + held_ == image_.size());
+  const bool held = offset >= at_ && offset - at_ < held_ &&
+                    (held_ - (offset - at_) >= least || at_ + held_ == image_.size());
   if (!held && !fill(offset)) return image_.subspan(offset);
   return {buffer_.get() + (offset - at_), held_ - (offset - at_)};
 }

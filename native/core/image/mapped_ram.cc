@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/mapped_ram.hh"
 
 #include <bit>
@@ -20,10 +21,12 @@ using stream::error;
 
 std::string of(const RamBlock& block) { return " of \"" + block.name + "\""; }
 
-/// From bitmap to page index; on the way each page's first bytes are looked at, as a walk through records does.
+/// From bitmap to page index; on the way each page's first bytes are looked at, as a walk through records
+/// does.
 class BitmapReader {
  public:
-  BitmapReader(Bytes image, ImageDescriptor descriptor, MigrationStream& stream) : image_(image), window_(image, descriptor), stream_(stream) {
+  BitmapReader(Bytes image, ImageDescriptor descriptor, MigrationStream& stream)
+      : image_(image), window_(image, descriptor), stream_(stream) {
     stream_.fills.reset(image.size());
   }
 
@@ -47,7 +50,8 @@ class BitmapReader {
     ++stream_.payload_records;
     const uint8_t* const bytes = window_.from(at, kPageSize).data();
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(bytes) + kPrefetchBytes));
-    if (stream::begins_vmcoreinfo(bytes) && stream_.vmcoreinfo.size() < kMaxVmcoreinfo) stream_.vmcoreinfo.push_back(at);
+    if (stream::begins_vmcoreinfo(bytes) && stream_.vmcoreinfo.size() < kMaxVmcoreinfo)
+      stream_.vmcoreinfo.push_back(at);
     if (window_.buffered() ? is_fill(bytes) : may_be_fill(bytes)) stream_.fills.note(at);
     window_.walked(kPageSize);
   }
@@ -63,7 +67,9 @@ Status cross_ram(Bytes image, uint64_t position, MigrationStream& stream) {
     Cursor cursor(image, position);
     const uint64_t word = cursor.be64();
     if (!cursor.ok()) return error(ErrorCode::truncated, position, "the image ends among the RAM's sections");
-    if (word != stream::kRamEos) return error(ErrorCode::bad_flags, position, "RAM record " + stream::hex(word) + " beside pages at fixed places");
+    if (word != stream::kRamEos)
+      return error(ErrorCode::bad_flags, position,
+                   "RAM record " + stream::hex(word) + " beside pages at fixed places");
     const auto next = stream::cross_sections(image, position + 8, stream.ram_section, last);
     if (!next) return next.error();
     position = next->position, last = next->is_end;
@@ -94,7 +100,8 @@ class StripeCutter {
         begin(block.pages_offset + page * kPageSize, number, false);
         continue;
       }
-      if (stripes_.back().payload_pages == kStripePages || at >= stripes_.back().image_offset + kStretchBytes) begin(at, number, false);
+      if (stripes_.back().payload_pages == kStripePages || at >= stripes_.back().image_offset + kStretchBytes)
+        begin(at, number, false);
       stripes_.back().payload_pages += block.pages[page] != kZeroPage;
       ++page;
     }
@@ -102,7 +109,8 @@ class StripeCutter {
 
   std::vector<Stripe> finish(uint64_t image_bytes) {
     for (size_t i = 0; i < stripes_.size(); ++i)
-      stripes_[i].length = (i + 1 < stripes_.size() ? stripes_[i + 1].image_offset : image_bytes) - stripes_[i].image_offset;
+      stripes_[i].length =
+          (i + 1 < stripes_.size() ? stripes_[i + 1].image_offset : image_bytes) - stripes_[i].image_offset;
     return std::move(stripes_);
   }
 
@@ -119,15 +127,23 @@ Status stream::read_mapped_header(Cursor& cursor, uint64_t image_bytes, RamBlock
   const uint64_t page_bytes = cursor.be64(), bitmap = cursor.be64(), pages = cursor.be64();
   if (!cursor.ok()) return error(ErrorCode::truncated, at, "the stream ends inside the header" + of(block));
   if (version != kHeaderVersion)
-    return error(ErrorCode::unsupported_version, at, "mapped-ram header" + of(block) + " of version " + std::to_string(version) + ", expected 1");
-  if (page_bytes != kPageSize) return error(ErrorCode::unsupported_layout, at + 4, "pages" + of(block) + " of " + std::to_string(page_bytes) + " bytes");
+    return error(ErrorCode::unsupported_version, at,
+                 "mapped-ram header" + of(block) + " of version " + std::to_string(version) + ", expected 1");
+  if (page_bytes != kPageSize)
+    return error(ErrorCode::unsupported_layout, at + 4,
+                 "pages" + of(block) + " of " + std::to_string(page_bytes) + " bytes");
   if (bitmap != cursor.position())
-    return error(ErrorCode::bad_offset, at + 12, "bitmap" + of(block) + " at " + hex(bitmap) + ", expected behind its header at " + hex(cursor.position()));
+    return error(ErrorCode::bad_offset, at + 12,
+                 "bitmap" + of(block) + " at " + hex(bitmap) + ", expected behind its header at " +
+                     hex(cursor.position()));
   const uint64_t bitmap_end = bitmap + bitmap_bytes(block.bytes / kPageSize);
   if (pages % kPageSize || pages < bitmap_end || pages - bitmap_end > kMaxGapBytes)
-    return error(ErrorCode::bad_offset, at + 20, "pages" + of(block) + " at " + hex(pages) + ", its bitmap ends at " + hex(bitmap_end));
+    return error(ErrorCode::bad_offset, at + 20,
+                 "pages" + of(block) + " at " + hex(pages) + ", its bitmap ends at " + hex(bitmap_end));
   if (pages > image_bytes || block.bytes > image_bytes - pages)
-    return error(ErrorCode::truncated, at + 20, "pages" + of(block) + " at " + hex(pages) + " reach past the end of the image at " + hex(image_bytes));
+    return error(ErrorCode::truncated, at + 20,
+                 "pages" + of(block) + " at " + hex(pages) + " reach past the end of the image at " +
+                     hex(image_bytes));
   block.bitmap_offset = bitmap, block.pages_offset = pages;
   cursor.skip(pages + block.bytes - cursor.position());
   return Done{};
@@ -135,7 +151,8 @@ Status stream::read_mapped_header(Cursor& cursor, uint64_t image_bytes, RamBlock
 
 Result<MigrationStream> parse_mapped_ram(Bytes image, uint64_t stream_offset, ImageDescriptor descriptor) {
   MigrationStream stream;
-  const Result<uint64_t> sections = stream::read_prologue(image, stream_offset, stream, stream::PageLayout::mapped);
+  const Result<uint64_t> sections =
+      stream::read_prologue(image, stream_offset, stream, stream::PageLayout::mapped);
   if (!sections) return sections.error();
   if (Status crossed = cross_ram(image, *sections, stream); !crossed) return crossed.error();
   BitmapReader reader(image, descriptor, stream);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/migration_stream.hh"
 
 #include <pthread.h>
@@ -16,7 +17,8 @@ constexpr uint64_t kWorthTwoThreads = 32u << 20;
 constexpr uint64_t kSearchBytes = 1u << 20;
 constexpr int kChainRecords = 16;
 
-bool begins_chain(Bytes image, uint64_t position, const std::vector<RamBlock>& blocks, stream::BlockInForce any) {
+bool begins_chain(Bytes image, uint64_t position, const std::vector<RamBlock>& blocks,
+                  stream::BlockInForce any) {
   for (int i = 0; i < kChainRecords; ++i) {
     const Result<stream::RamRecord> record = stream::read_ram_record(image, position, blocks, any);
     if (!record || record->kind == stream::RamRecord::Kind::end) return false;
@@ -25,7 +27,8 @@ bool begins_chain(Bytes image, uint64_t position, const std::vector<RamBlock>& b
   return true;
 }
 
-/// A place that looks like a record's header and is followed by more of them, or 0. It may be a guest's forgery.
+/// A place that looks like a record's header and is followed by more of them, or 0. It may be a guest's
+/// forgery.
 uint64_t find_chain(Bytes image, uint64_t from, const std::vector<RamBlock>& blocks) {
   stream::BlockInForce any{uint32_t(blocks.size()), 0};
   for (const RamBlock& block : blocks) any.pages = std::max<uint64_t>(any.pages, block.pages.size());
@@ -76,7 +79,8 @@ class Helper {
 };
 
 /// Both halves at once. Whatever the helper found counts only if this walk arrives where it began.
-RamWalk::Stop walk_in_two(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, RamWalk& walk, uint64_t middle) {
+RamWalk::Stop walk_in_two(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, RamWalk& walk,
+                          uint64_t middle) {
   Helper helper(image, descriptor, stream, middle);
   if (!helper.running()) return walk.walk(UINT64_MAX);
   const RamWalk::Stop stop = walk.walk(middle);
@@ -85,9 +89,11 @@ RamWalk::Stop walk_in_two(Bytes image, ImageDescriptor descriptor, MigrationStre
   return RamWalk::Stop::arrived;
 }
 
-RamWalk::Stop walk_ram(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, RamWalk& walk, uint64_t two_threads_from) {
+RamWalk::Stop walk_ram(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, RamWalk& walk,
+                       uint64_t two_threads_from) {
   const uint64_t begin = walk.position(), bytes = image.size() - begin;
-  const uint64_t middle = bytes >= two_threads_from && bytes > 16 ? find_chain(image, begin + bytes / 2, stream.blocks) : 0;
+  const uint64_t middle =
+      bytes >= two_threads_from && bytes > 16 ? find_chain(image, begin + bytes / 2, stream.blocks) : 0;
   if (middle) {
     const RamWalk::Stop stop = walk_in_two(image, descriptor, stream, walk, middle);
     if (stop != RamWalk::Stop::arrived) return stop;
@@ -106,18 +112,21 @@ void take_findings(MigrationStream& stream, stream::Findings& findings, uint64_t
 
 }  // namespace
 
-Result<MigrationStream> stream::parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from, ImageDescriptor descriptor) {
+Result<MigrationStream> stream::parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from,
+                                             ImageDescriptor descriptor) {
   MigrationStream stream;
   const Result<uint64_t> first = read_prologue(image, stream_offset, stream);
   if (!first) return first.error();
   RamWalk walk(image, descriptor, stream, *first);
-  if (walk_ram(image, descriptor, stream, walk, two_threads_from) != RamWalk::Stop::ram_end) return walk.failure();
+  if (walk_ram(image, descriptor, stream, walk, two_threads_from) != RamWalk::Stop::ram_end)
+    return walk.failure();
   stream.ram_end = walk.position();
   take_findings(stream, walk.findings(), image.size());
   return stream;
 }
 
-Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset, ImageDescriptor descriptor) {
+Result<MigrationStream> parse_migration_stream(Bytes image, uint64_t stream_offset,
+                                               ImageDescriptor descriptor) {
   return stream::parse_in_two(image, stream_offset, kWorthTwoThreads, descriptor);
 }
 

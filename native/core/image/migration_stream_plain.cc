@@ -1,4 +1,6 @@
-// The plain twin of the fast walk: one thread, one record at a time, nothing remembered that the answer does not need.
+// SPDX-License-Identifier: Apache-2.0
+// The plain twin of the fast walk: one thread, one record at a time, nothing remembered that the answer does
+// not need.
 #include <algorithm>
 
 #include "core/image/ram_walk.hh"
@@ -10,7 +12,8 @@ using stream::RamRecord;
 
 class PlainWalk {
  public:
-  PlainWalk(Bytes image, MigrationStream& stream, uint64_t position) : image_(image), stream_(stream), position_(position) {}
+  PlainWalk(Bytes image, MigrationStream& stream, uint64_t position)
+      : image_(image), stream_(stream), position_(position) {}
 
   Status walk() {
     while (!done_) {
@@ -55,7 +58,8 @@ class PlainWalk {
       stream_.vmcoreinfo.push_back(payload);
   }
 
-  /// Begins a stripe at the first record behind the head, and at a payload record that finds the last stripe full.
+  /// Begins a stripe at the first record behind the head, and at a payload record that finds the last stripe
+  /// full.
   void cut(const RamRecord& record) {
     auto& stripes = stream_.stripes;
     const bool page = record.kind == RamRecord::Kind::page;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/page_index.hh"
 
 #include <sys/mman.h>

@@ -1,5 +1,7 @@
-// Where every page of a RAM block lies in the image: a fixed array of 64-bit offsets that starts as zeros and costs
-// memory only where it is written, so that a short image may announce a large guest and still be cheap to read.
+// SPDX-License-Identifier: Apache-2.0
+// Where every page of a RAM block lies in the image: a fixed array of 64-bit offsets that starts as zeros and
+// costs memory only where it is written, so that a short image may announce a large guest and still be cheap
+// to read.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +24,8 @@ class PageIndex {
   }
   ~PageIndex();
 
-  /// Becomes `pages` zero pages, whatever it was. False when the system refuses the address space; it is empty then.
-  /// `dense`: most of it will be written, so large pages of memory are welcome.
+  /// Becomes `pages` zero pages, whatever it was. False when the system refuses the address space; it is
+  /// empty then. `dense`: most of it will be written, so large pages of memory are welcome.
   [[nodiscard]] bool reset(size_t pages, bool dense = false);
 
   size_t size() const { return size_; }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/ram_walk.hh"
 
 #include <algorithm>
@@ -16,11 +17,13 @@ constexpr uint64_t kPrefetchBytes = 8 * kPageRecordBytes;
 
 void Findings::add_run(uint64_t header, uint64_t pages, uint32_t block) {
   payload_records += pages;
-  const bool goes_on = !runs.empty() && runs.back().block == block && runs.back().header + runs.back().pages * kPageRecordBytes == header &&
+  const bool goes_on = !runs.empty() && runs.back().block == block &&
+                       runs.back().header + runs.back().pages * kPageRecordBytes == header &&
                        runs.back().pages + pages <= UINT32_MAX;
   if (goes_on) runs.back().pages += uint32_t(pages);
   else runs.push_back({header, uint32_t(pages), block});
-  const uint64_t before = header < kHeadBytes ? (kHeadBytes - header + kPageRecordBytes - 1) / kPageRecordBytes : 0;
+  const uint64_t before =
+      header < kHeadBytes ? (kHeadBytes - header + kPageRecordBytes - 1) / kPageRecordBytes : 0;
   if (before < pages) note_tail(header + before * kPageRecordBytes, block);
 }
 
@@ -29,27 +32,33 @@ std::vector<Stripe> cut_stripes(const Findings& findings, uint64_t image_bytes) 
   if (findings.tail.header == UINT64_MAX) return stripes;
   stripes.push_back({findings.tail.header, 0, findings.tail.block, 0});
   for (const Run& run : findings.runs) {
-    const uint64_t in_head = run.header < findings.tail.header
-                                 ? (findings.tail.header - run.header + kPageRecordBytes - 1) / kPageRecordBytes : 0;
+    const uint64_t in_head =
+        run.header < findings.tail.header
+            ? (findings.tail.header - run.header + kPageRecordBytes - 1) / kPageRecordBytes
+            : 0;
     for (uint64_t page = in_head; page < run.pages;) {
       if (stripes.back().payload_pages == kStripePages)
         stripes.push_back({run.header + page * kPageRecordBytes, 0, run.block, 0});
-      const uint64_t taken = std::min<uint64_t>(run.pages - page, kStripePages - stripes.back().payload_pages);
+      const uint64_t taken =
+          std::min<uint64_t>(run.pages - page, kStripePages - stripes.back().payload_pages);
       stripes.back().payload_pages += uint32_t(taken);
       page += taken;
     }
   }
   for (size_t i = 0; i < stripes.size(); ++i)
-    stripes[i].length = (i + 1 < stripes.size() ? stripes[i + 1].image_offset : image_bytes) - stripes[i].image_offset;
+    stripes[i].length =
+        (i + 1 < stripes.size() ? stripes[i + 1].image_offset : image_bytes) - stripes[i].image_offset;
   return stripes;
 }
 
-RamWalk::RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position) : RamWalk(image, descriptor, stream) {
+RamWalk::RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position)
+    : RamWalk(image, descriptor, stream) {
   began_ = position_ = position;
   for (RamBlock& block : stream.blocks) targets_.push_back({block.pages.data(), block.pages.size()});
 }
 
-RamWalk RamWalk::guessed(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position) {
+RamWalk RamWalk::guessed(Bytes image, ImageDescriptor descriptor, MigrationStream& stream,
+                         uint64_t position) {
   RamWalk walk(image, descriptor, stream);
   walk.began_ = walk.position_ = position;
   walk.zero_ = kSentZero;
@@ -100,7 +109,8 @@ bool RamWalk::walk_pages(uint64_t end) {
     __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(record) + kPrefetchBytes));
     const uint64_t word = load_be64(record), page = word / kPageSize;
     if ((word & kFlagMask) != kPlainPage || page >= pages) break;
-    if (begins_vmcoreinfo(record + 8)) [[unlikely]] findings_.note_vmcoreinfo(at + 8);
+    if (begins_vmcoreinfo(record + 8)) [[unlikely]]
+      findings_.note_vmcoreinfo(at + 8);
     if (near ? is_fill(record + 8) : may_be_fill(record + 8)) findings_.fills.note(at + 8);
     repeated += slots[page] > kSentZero;
     slots[page] = at + 8;
@@ -170,12 +180,13 @@ bool RamWalk::cross() {
   return true;
 }
 
-/// A guessed walk did what this one would have done from here, if the block it took for granted holds every page it met,
-/// and if it was right that the section it began in was not the last.
+/// A guessed walk did what this one would have done from here, if the block it took for granted holds every
+/// page it met, and if it was right that the section it began in was not the last.
 bool RamWalk::agrees(const RamWalk& guess) const {
   const Target& inherited = guess.targets_.back();
   if (guess.began_ != position_ || done_ || (guess.crossed_ && in_end_)) return false;
-  return inherited.lowest == UINT64_MAX || (in_force_.block != kNoBlock && inherited.highest < in_force_.pages);
+  return inherited.lowest == UINT64_MAX ||
+         (in_force_.block != kNoBlock && inherited.highest < in_force_.pages);
 }
 
 bool RamWalk::adopt(RamWalk& guess) {

@@ -1,5 +1,7 @@
-// The inner loop: from RAM record to RAM record through a mapped image, a cache line a page. A walk may begin in the midst
-// of a stream, before anyone knows which block is in force there; a first walk that arrives at that very place adopts it.
+// SPDX-License-Identifier: Apache-2.0
+// The inner loop: from RAM record to RAM record through a mapped image, a cache line a page. A walk may begin
+// in the midst of a stream, before anyone knows which block is in force there; a first walk that arrives at
+// that very place adopts it.
 #pragma once
 #include <atomic>
 
@@ -7,7 +9,8 @@
 
 namespace pars::stream {
 
-/// A run of page records of one block, kPageRecordBytes apart (a record that names its block is a run of its own).
+/// A run of page records of one block, kPageRecordBytes apart (a record that names its block is a run of its
+/// own).
 struct Run {
   uint64_t header = 0;
   uint32_t pages = 0;
@@ -45,7 +48,8 @@ std::vector<Stripe> cut_stripes(const Findings& findings, uint64_t image_bytes);
 
 /// The payload begins a VMCOREINFO note.
 inline bool begins_vmcoreinfo(const uint8_t* payload) {
-  return load_le<uint64_t>(payload) == 0x5341454c4552534full /* OSRELEAS */ && payload[8] == 'E' && payload[9] == '=';
+  return load_le<uint64_t>(payload) == 0x5341454c4552534full /* OSRELEAS */ && payload[8] == 'E' &&
+         payload[9] == '=';
 }
 
 class alignas(128) RamWalk {  // two of them run side by side: never in one cache line
@@ -54,12 +58,15 @@ class alignas(128) RamWalk {  // two of them run side by side: never in one cach
 
   /// A walk from the first record on, which writes the stream's own page indexes.
   RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position);
-  /// A walk from a guessed record, which writes page indexes of its own. It is cancelled at once when there is no memory for them.
+  /// A walk from a guessed record, which writes page indexes of its own. It is cancelled at once when there
+  /// is no memory for them.
   static RamWalk guessed(Bytes image, ImageDescriptor descriptor, MigrationStream& stream, uint64_t position);
 
-  /// Walks until `stop_at` is reached or passed, the RAM ends, or an error is met (position() then is its record's).
+  /// Walks until `stop_at` is reached or passed, the RAM ends, or an error is met (position() then is its
+  /// record's).
   Stop walk(uint64_t stop_at, const std::atomic<bool>* cancel = nullptr);
-  /// Takes over a guessed walk if it began exactly where this one stands and nothing known here contradicts it.
+  /// Takes over a guessed walk if it began exactly where this one stands and nothing known here contradicts
+  /// it.
   bool adopt(RamWalk& guess);
 
   uint64_t position() const { return position_; }
@@ -76,7 +83,8 @@ class alignas(128) RamWalk {  // two of them run side by side: never in one cach
     uint64_t lowest = UINT64_MAX, highest = 0;  // pages met, in a guessed walk
   };
 
-  RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream) : image_(image), window_(image, descriptor), stream_(&stream) {
+  RamWalk(Bytes image, ImageDescriptor descriptor, MigrationStream& stream)
+      : image_(image), window_(image, descriptor), stream_(&stream) {
     findings_.fills.reset(image.size());
   }
   bool walk_pages(uint64_t end);
@@ -96,17 +104,19 @@ class alignas(128) RamWalk {  // two of them run side by side: never in one cach
   uint64_t began_ = 0;
   uint64_t position_ = 0;
   BlockInForce in_force_;
-  bool in_end_ = false;        // inside the RAM's last section
-  bool crossed_ = false;       // has crossed into another section
+  bool in_end_ = false;   // inside the RAM's last section
+  bool crossed_ = false;  // has crossed into another section
   bool done_ = false;
   PageLocation zero_ = kZeroPage;
-  std::vector<Target> targets_;    // one a block; in a guessed walk one more, for the block in force at its beginning
+  std::vector<Target>
+      targets_;  // one a block; in a guessed walk one more, for the block in force at its beginning
   std::vector<PageIndex> own_;
   Findings findings_;
   Error failure_{ErrorCode::truncated, 0, {}};
 };
 
 /// parse_migration_stream with the smallest number of RAM bytes that gets a second thread.
-Result<MigrationStream> parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from, ImageDescriptor descriptor = {});
+Result<MigrationStream> parse_in_two(Bytes image, uint64_t stream_offset, uint64_t two_threads_from,
+                                     ImageDescriptor descriptor = {});
 
 }  // namespace pars::stream

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/save_image.hh"
 
 #include <array>
@@ -30,7 +31,8 @@ Header read_header(Cursor& cursor) {
 
 Status check_magic(const Header& header) {
   if (header.magic == kMagic) return Done{};
-  if (header.magic == kPartialMagic) return Error{ErrorCode::partial_image, 0, "libvirt never finished writing this image"};
+  if (header.magic == kPartialMagic)
+    return Error{ErrorCode::partial_image, 0, "libvirt never finished writing this image"};
   return Error{ErrorCode::bad_magic, 0, "not a libvirt save image: expected LibvirtQemudSave"};
 }
 

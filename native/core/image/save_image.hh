@@ -1,5 +1,6 @@
-// The file libvirt writes for `managedsave`, `save` and memory snapshots: a header, the domain XML, a cookie, then QEMU's
-// own migration stream. Byte table: docs/format.md, "The libvirt save image".
+// SPDX-License-Identifier: Apache-2.0
+// The file libvirt writes for `managedsave`, `save` and memory snapshots: a header, the domain XML, a cookie,
+// then QEMU's own migration stream. Byte table: docs/format.md, "The libvirt save image".
 #pragma once
 #include <string_view>
 
@@ -22,7 +23,8 @@ struct SaveImage {
 };
 
 /// Parses the header and finds the XML. Reads nothing past the stream's offset.
-/// Errors: truncated, bad_magic, partial_image, unsupported_version, bad_length, unsupported_format (unknown number), bad_text.
+/// Errors: truncated, bad_magic, partial_image, unsupported_version, bad_length, unsupported_format (unknown
+/// number), bad_text.
 Result<SaveImage> parse_save_image(Bytes image);
 
 }  // namespace pars

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/image/stream_format.hh"
 
 #include <algorithm>
@@ -19,7 +20,9 @@ bool printable(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c > 0x20 && c < 0x7f; });
 }
 
-std::string quoted(std::string_view text) { return "\"" + (printable(text) ? std::string(text) : "...") + "\""; }
+std::string quoted(std::string_view text) {
+  return "\"" + (printable(text) ? std::string(text) : "...") + "\"";
+}
 
 /// Reads on through a cursor and remembers the first error only.
 class Prologue {
@@ -45,10 +48,12 @@ class Prologue {
 
   bool header() {
     const uint64_t at = cursor_.position();
-    if (cursor_.be32() != kStreamMagic) return fail(ErrorCode::bad_magic, at, "no QEMU stream: expected QEVM");
+    if (cursor_.be32() != kStreamMagic)
+      return fail(ErrorCode::bad_magic, at, "no QEMU stream: expected QEVM");
     stream_.version = cursor_.be32();
     if (stream_.version != kStreamVersion)
-      return fail(ErrorCode::unsupported_version, at + 4, "stream version " + std::to_string(stream_.version) + ", expected 3");
+      return fail(ErrorCode::unsupported_version, at + 4,
+                  "stream version " + std::to_string(stream_.version) + ", expected 3");
     return cursor_.ok();
   }
 
@@ -85,11 +90,12 @@ class Prologue {
   bool page_bits() {
     const uint64_t at = cursor_.position();
     const uint32_t bits = cursor_.be32();
-    return bits == kPageBits || fail(ErrorCode::unsupported_layout, at, "guest pages of 2^" + std::to_string(bits) + " bytes");
+    return bits == kPageBits ||
+           fail(ErrorCode::unsupported_layout, at, "guest pages of 2^" + std::to_string(bits) + " bytes");
   }
 
-  // Only capabilities that change the stream's layout are written here, so each one present is one we cannot read, but for mapped-ram
-  // where it is due.
+  // Only capabilities that change the stream's layout are written here, so each one present is one we cannot
+  // read, but for mapped-ram where it is due.
   bool capabilities() {
     const uint64_t at = cursor_.position();
     const uint32_t count = cursor_.be32();
@@ -106,7 +112,8 @@ class Prologue {
 
   bool layout_is_expected() {
     if (layout_ == PageLayout::records || stream_.mapped) return cursor_.ok();
-    return fail(ErrorCode::unsupported_layout, cursor_.position(), "a sparse image whose stream does not have the capability \"mapped-ram\"");
+    return fail(ErrorCode::unsupported_layout, cursor_.position(),
+                "a sparse image whose stream does not have the capability \"mapped-ram\"");
   }
 
   bool ram_start() {
@@ -120,9 +127,11 @@ class Prologue {
     const uint32_t version = cursor_.be32();
     if (!cursor_.ok()) return false;
     if (type != kSectionStart || name != "ram")
-      return fail(ErrorCode::unsupported_layout, at, "section " + quoted(name) + " (type " + std::to_string(type) + ") before the RAM");
+      return fail(ErrorCode::unsupported_layout, at,
+                  "section " + quoted(name) + " (type " + std::to_string(type) + ") before the RAM");
     if (version != kRamVersion)
-      return fail(ErrorCode::unsupported_version, at, "section ram version " + std::to_string(version) + ", expected 4");
+      return fail(ErrorCode::unsupported_version, at,
+                  "section ram version " + std::to_string(version) + ", expected 4");
     return true;
   }
 
@@ -135,8 +144,11 @@ class Prologue {
     if ((word & kFlagMask) != kRamMemSize)
       return fail(ErrorCode::bad_flags, at, "RAM word " + hex(word) + ", expected the size of the memory");
     uint64_t left = word & ~kFlagMask;
-    if (left == 0 || left > kMaxRamBytes || left / kPageSize > kMaxUnsentPages + image_.size() / kZeroRecordBytes)
-      return fail(ErrorCode::limit, at, "RAM of " + std::to_string(left) + " bytes in an image of " + std::to_string(image_.size()));
+    if (left == 0 || left > kMaxRamBytes ||
+        left / kPageSize > kMaxUnsentPages + image_.size() / kZeroRecordBytes)
+      return fail(
+          ErrorCode::limit, at,
+          "RAM of " + std::to_string(left) + " bytes in an image of " + std::to_string(image_.size()));
     dense_ = left / kDenseRam <= image_.size();
     while (left)
       if (!block(left)) return false;
@@ -149,9 +161,11 @@ class Prologue {
     const uint64_t where = cursor_.position();
     const uint64_t bytes = cursor_.be64();
     if (!cursor_.ok()) return false;
-    if (name.empty() || !printable(name)) return fail(ErrorCode::bad_text, at, "RAM block with a name that is not plain text");
+    if (name.empty() || !printable(name))
+      return fail(ErrorCode::bad_text, at, "RAM block with a name that is not plain text");
     if (bytes == 0 || bytes % kPageSize || bytes > left)
-      return fail(ErrorCode::bad_length, where, "RAM block " + quoted(name) + " of " + std::to_string(bytes) + " bytes");
+      return fail(ErrorCode::bad_length, where,
+                  "RAM block " + quoted(name) + " of " + std::to_string(bytes) + " bytes");
     if (stream_.blocks.size() == kMaxBlocks) return fail(ErrorCode::limit, at, "more than 1024 RAM blocks");
     for (const RamBlock& other : stream_.blocks)
       if (other.name == name) return fail(ErrorCode::bad_text, at, "two RAM blocks named " + quoted(name));
@@ -175,7 +189,8 @@ class Prologue {
   Error failure_{ErrorCode::truncated, 0, {}};
 };
 
-// Commands that leave the RAM alone: OPEN_RETURN_PATH, PING, SWITCHOVER_START (into files too, since machine types of QEMU 10).
+// Commands that leave the RAM alone: OPEN_RETURN_PATH, PING, SWITCHOVER_START (into files too, since machine
+// types of QEMU 10).
 bool harmless(uint16_t command) { return command == 1 || command == 2 || command == 11; }
 
 Status skip_command(Cursor& cursor) {
@@ -200,17 +215,20 @@ Status read_footer(Cursor& cursor, uint32_t section) {
   const uint32_t id = cursor.be32();
   if (!cursor.ok()) return error(ErrorCode::truncated, at, "the stream ends before a RAM section's footer");
   if (mark != kFooter || id != section)
-    return error(ErrorCode::bad_magic, at, "no footer of section " + std::to_string(section) + " behind its RAM records");
+    return error(ErrorCode::bad_magic, at,
+                 "no footer of section " + std::to_string(section) + " behind its RAM records");
   return Done{};
 }
 
-/// A section other than RAM's, in the midst of the RAM: dirty bitmaps, vfio and the like, whose length nothing tells.
+/// A section other than RAM's, in the midst of the RAM: dirty bitmaps, vfio and the like, whose length
+/// nothing tells.
 Error foreign_section(Cursor cursor, uint8_t type, uint64_t at) {
   const uint32_t id = cursor.be32();
   if (!cursor.ok()) return error(ErrorCode::truncated, at, "the stream ends inside a section's header");
   const bool named = type == kSectionStart || type == kSectionFull;
   const std::string name = named ? " " + quoted(cursor.text(cursor.u8())) : "";
-  return error(ErrorCode::unsupported_layout, at, "section " + std::to_string(id) + name + " before the end of the RAM");
+  return error(ErrorCode::unsupported_layout, at,
+               "section " + std::to_string(id) + name + " before the end of the RAM");
 }
 
 Error no_section(uint8_t type, uint64_t at) {
@@ -223,7 +241,8 @@ Error no_section(uint8_t type, uint64_t at) {
 Error bad_record(uint64_t word, uint64_t at) {
   const uint32_t flags = word & kFlagMask;
   if (flags & (kRamXbzrle | kRamHook | kRamCompressed | kRamMultifdFlush) && flags < 0x400)
-    return error(ErrorCode::unsupported_layout, at, "RAM record " + hex(word) + " of a kind libvirt does not save");
+    return error(ErrorCode::unsupported_layout, at,
+                 "RAM record " + hex(word) + " of a kind libvirt does not save");
   return error(ErrorCode::bad_flags, at, "RAM record " + hex(word) + " with flags no QEMU writes together");
 }
 
@@ -252,11 +271,13 @@ std::string hex(uint64_t value) {
   return text;
 }
 
-Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream, PageLayout layout) {
+Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream,
+                               PageLayout layout) {
   return Prologue(image, stream_offset, stream, layout).read();
 }
 
-Result<RamRecord> read_ram_record(Bytes image, uint64_t position, const std::vector<RamBlock>& blocks, BlockInForce in_force) {
+Result<RamRecord> read_ram_record(Bytes image, uint64_t position, const std::vector<RamBlock>& blocks,
+                                  BlockInForce in_force) {
   Cursor cursor(image, position);
   const uint64_t word = cursor.be64();
   if (!cursor.ok()) return error(ErrorCode::truncated, position, "the image ends among the RAM records");
@@ -264,14 +285,16 @@ Result<RamRecord> read_ram_record(Bytes image, uint64_t position, const std::vec
   const uint32_t kind = word & kFlagMask & ~kRamContinue;
   if (kind != kRamPage && kind != kRamZero) return bad_record(word, position);
   if (word & kRamContinue) {
-    if (in_force.block == kNoBlock) return error(ErrorCode::bad_flags, position, "the first RAM record names no block");
+    if (in_force.block == kNoBlock)
+      return error(ErrorCode::bad_flags, position, "the first RAM record names no block");
   } else if (Status named = name_block(cursor, blocks, in_force); !named) {
     return named.error();
   }
-  RamRecord record{kind == kRamPage ? RamRecord::Kind::page : RamRecord::Kind::zero, uint32_t(cursor.position() - position),
-                   in_force.block, word / kPageSize};
+  RamRecord record{kind == kRamPage ? RamRecord::Kind::page : RamRecord::Kind::zero,
+                   uint32_t(cursor.position() - position), in_force.block, word / kPageSize};
   if (record.page >= in_force.pages)
-    return error(ErrorCode::bad_offset, position, "RAM record " + hex(word) + " beyond its block of " + hex(in_force.pages) + " pages");
+    return error(ErrorCode::bad_offset, position,
+                 "RAM record " + hex(word) + " beyond its block of " + hex(in_force.pages) + " pages");
   if (Status body = check_body(cursor, record, position); !body) return body.error();
   return record;
 }
@@ -282,7 +305,8 @@ Result<NextSection> cross_sections(Bytes image, uint64_t position, uint32_t ram_
   if (was_end) return NextSection{cursor.position(), false, true};
   for (;;) {
     const uint64_t at = cursor.position();
-    if (!cursor.remaining()) return error(ErrorCode::truncated, at, "the image ends before the RAM's last section");
+    if (!cursor.remaining())
+      return error(ErrorCode::truncated, at, "the image ends before the RAM's last section");
     const uint8_t type = image[at];
     if (type == kCommand) {
       if (Status skipped = skip_command(cursor); !skipped) return skipped.error();

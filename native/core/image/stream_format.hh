@@ -1,5 +1,7 @@
-// The pieces of QEMU's migration stream that every walk shares: what stands before the RAM records, one record, and what
-// stands between two RAM sections. Sources: QEMU migration/savevm.c, migration/ram.c; docs/format.md.
+// SPDX-License-Identifier: Apache-2.0
+// The pieces of QEMU's migration stream that every walk shares: what stands before the RAM records, one
+// record, and what stands between two RAM sections. Sources: QEMU migration/savevm.c, migration/ram.c;
+// docs/format.md.
 #pragma once
 #include "core/image/migration_stream.hh"
 
@@ -22,15 +24,18 @@ inline constexpr uint32_t kNoBlock = UINT32_MAX;
 inline constexpr uint64_t kPageRecordBytes = 8 + kPageSize;  ///< of a page in the block in force
 inline constexpr uint64_t kZeroRecordBytes = 8 + 1;
 
-inline Error error(ErrorCode code, uint64_t offset, std::string what) { return {code, offset, std::move(what)}; }
+inline Error error(ErrorCode code, uint64_t offset, std::string what) {
+  return {code, offset, std::move(what)};
+}
 std::string hex(uint64_t value);
 
 /// How pages are saved: as records within the stream, or at fixed places of the file (mapped_ram.hh).
 enum class PageLayout { records, mapped };
 
-/// Reads the stream's header, its configuration and the RAM section's list of blocks into `stream` (page indexes and all).
-/// Answers the image offset of the first RAM record.
-Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream, PageLayout layout = PageLayout::records);
+/// Reads the stream's header, its configuration and the RAM section's list of blocks into `stream` (page
+/// indexes and all). Answers the image offset of the first RAM record.
+Result<uint64_t> read_prologue(Bytes image, uint64_t stream_offset, MigrationStream& stream,
+                               PageLayout layout = PageLayout::records);
 
 /// What records that say CONTINUE refer to.
 struct BlockInForce {
@@ -44,11 +49,14 @@ struct RamRecord {
   uint32_t header_bytes = 8;
   uint32_t block = 0;
   uint64_t page = 0;
-  uint64_t bytes() const { return header_bytes + (kind == Kind::page ? kPageSize : kind == Kind::zero ? 1 : 0); }
+  uint64_t bytes() const {
+    return header_bytes + (kind == Kind::page ? kPageSize : kind == Kind::zero ? 1 : 0);
+  }
 };
 
 /// The record at `position`, checked whole: its flags, block, page and that all its bytes are there.
-Result<RamRecord> read_ram_record(Bytes image, uint64_t position, const std::vector<RamBlock>& blocks, BlockInForce in_force);
+Result<RamRecord> read_ram_record(Bytes image, uint64_t position, const std::vector<RamBlock>& blocks,
+                                  BlockInForce in_force);
 
 struct NextSection {
   uint64_t position = 0;  ///< of the next RAM section's first record, or of the first byte behind the RAM

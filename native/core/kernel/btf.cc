@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/btf.hh"
 
 #include <algorithm>
@@ -8,25 +9,56 @@ namespace pars {
 namespace {
 
 enum Kind : uint32_t {
-  kInt = 1, kPointer, kArray, kStruct, kUnion, kEnum, kForward, kTypedef, kVolatile, kConst, kRestrict,
-  kFunction, kPrototype, kVariable, kDataSection, kFloat, kDeclTag, kTypeTag, kEnum64
+  kInt = 1,
+  kPointer,
+  kArray,
+  kStruct,
+  kUnion,
+  kEnum,
+  kForward,
+  kTypedef,
+  kVolatile,
+  kConst,
+  kRestrict,
+  kFunction,
+  kPrototype,
+  kVariable,
+  kDataSection,
+  kFloat,
+  kDeclTag,
+  kTypeTag,
+  kEnum64
 };
 constexpr uint32_t kMagicVersionFlags = 0x0001eb9f;
 constexpr uint32_t kHeaderBytes = 24;
-constexpr uint64_t kMaxBlob = 16ull << 20;     // Debian's kernels have 2 to 7 MiB
-constexpr size_t kMaxName = 512;               // KSYM_NAME_LEN
-constexpr uint64_t kMaxMembers = 1u << 17;     // looked at for one name: unions may nest, and a liar's in circles
+constexpr uint64_t kMaxBlob = 16ull << 20;  // Debian's kernels have 2 to 7 MiB
+constexpr size_t kMaxName = 512;            // KSYM_NAME_LEN
+constexpr uint64_t kMaxMembers =
+    1u << 17;  // looked at for one name: unions may nest, and a liar's in circles
 constexpr int kMaxDepth = 24;
 
 /// Bytes that follow the 12 of a type, or nullopt for a kind we do not know the length of.
 std::optional<uint64_t> tail_bytes(uint32_t kind, uint32_t count) {
   switch (kind) {
-    case kInt: case kVariable: case kDeclTag: return 4;
+    case kInt:
+    case kVariable:
+    case kDeclTag: return 4;
     case kArray: return 12;
-    case kStruct: case kUnion: case kEnum64: case kDataSection: return 12ull * count;
-    case kEnum: case kPrototype: return 8ull * count;
-    case kPointer: case kForward: case kTypedef: case kVolatile: case kConst: case kRestrict:
-    case kFunction: case kFloat: case kTypeTag: return 0;
+    case kStruct:
+    case kUnion:
+    case kEnum64:
+    case kDataSection: return 12ull * count;
+    case kEnum:
+    case kPrototype: return 8ull * count;
+    case kPointer:
+    case kForward:
+    case kTypedef:
+    case kVolatile:
+    case kConst:
+    case kRestrict:
+    case kFunction:
+    case kFloat:
+    case kTypeTag: return 0;
   }
   return std::nullopt;
 }
@@ -48,7 +80,8 @@ uint64_t Btf::blob_bytes(Bytes header) {
 }
 
 Result<Btf> Btf::parse(std::vector<uint8_t> blob, std::shared_ptr<const Btf> base) {
-  if (blob_bytes(blob) != blob.size() || blob.empty()) return Error{ErrorCode::bad_magic, 0, "not a BTF blob of a kernel"};
+  if (blob_bytes(blob) != blob.size() || blob.empty())
+    return Error{ErrorCode::bad_magic, 0, "not a BTF blob of a kernel"};
   Btf btf;
   if (base) btf.first_type_ = base->type_count(), btf.first_name_ = base->name_bytes();
   btf.base_ = std::move(base);
@@ -67,7 +100,9 @@ Result<Btf> Btf::parse(std::vector<uint8_t> blob, std::shared_ptr<const Btf> bas
     const Type t = *btf.type(id);
     auto tail = tail_bytes(t.kind(), t.count());
     if (!tail || *tail > btf.types_end_ - at - 12)
-      return Error{ErrorCode::bad_length, at, "BTF type " + std::to_string(id) + " of kind " + std::to_string(t.kind()) + " does not fit"};
+      return Error{
+          ErrorCode::bad_length, at,
+          "BTF type " + std::to_string(id) + " of kind " + std::to_string(t.kind()) + " does not fit"};
     if (t.kind() == kStruct) btf.structs_[btf.name(t.name)].push_back(id);
     if (t.kind() == kEnum || t.kind() == kEnum64) btf.enums_[btf.name(t.name)].push_back(id);
     at += 12 + *tail;
@@ -107,7 +142,8 @@ uint32_t Btf::type_bytes(uint32_t id, int depth) const {
   const Type t = *type(*resolved);
   if (t.kind() == kPointer) return 8;
   if (t.kind() != kArray) return t.size;
-  const uint64_t total = uint64_t{type_bytes(load_le<uint32_t>(t.tail), depth + 1)} * load_le<uint32_t>(t.tail + 8);
+  const uint64_t total =
+      uint64_t{type_bytes(load_le<uint32_t>(t.tail), depth + 1)} * load_le<uint32_t>(t.tail + 8);
   return total <= UINT32_MAX ? total : 0;
 }
 
@@ -120,7 +156,8 @@ std::optional<BtfMember> Btf::describe(uint32_t type_id, uint32_t offset) const 
   return m;
 }
 
-std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, int depth, uint64_t& budget) const {
+std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, int depth,
+                                   uint64_t& budget) const {
   auto t = type(struct_id);
   if (!t || depth > kMaxDepth || (t->kind() != kStruct && t->kind() != kUnion)) return std::nullopt;
   for (uint32_t i = 0; i < t->count(); i++) {
@@ -130,7 +167,8 @@ std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, 
     const std::string_view member_name = name(load_le<uint32_t>(p));
     const uint32_t bits = t->bitfields() ? load_le<uint32_t>(p + 8) & 0xffffff : load_le<uint32_t>(p + 8);
     if (!member_name.empty() && member_name != wanted) continue;
-    if (!member_name.empty()) return bits % 8 == 0 ? describe(load_le<uint32_t>(p + 4), bits / 8) : std::nullopt;
+    if (!member_name.empty())
+      return bits % 8 == 0 ? describe(load_le<uint32_t>(p + 4), bits / 8) : std::nullopt;
     auto anonymous = resolve(load_le<uint32_t>(p + 4));
     if (!anonymous) continue;
     if (auto inner = find(*anonymous, wanted, depth + 1, budget)) {

@@ -1,5 +1,6 @@
-// BTF: the kernel's own description of its types, or a module's, which continues it. Only what is asked for by name is kept.
-// Source: Linux Documentation/bpf/btf.rst, include/uapi/linux/btf.h.
+// SPDX-License-Identifier: Apache-2.0
+// BTF: the kernel's own description of its types, or a module's, which continues it. Only what is asked for
+// by name is kept. Source: Linux Documentation/bpf/btf.rst, include/uapi/linux/btf.h.
 #pragma once
 #include <memory>
 #include <optional>
@@ -28,9 +29,11 @@ class Btf {
   Btf(Btf&&) = default;
   Btf& operator=(Btf&&) = default;
 
-  /// Length of the blob whose header stands at `header` (24 bytes at least), or 0 when it is no BTF header of a kernel.
+  /// Length of the blob whose header stands at `header` (24 bytes at least), or 0 when it is no BTF header of
+  /// a kernel.
   static uint64_t blob_bytes(Bytes header);
-  /// Takes the blob over; a module's numbers its types and names on from those of `base`. Errors carry offsets into the blob.
+  /// Takes the blob over; a module's numbers its types and names on from those of `base`. Errors carry
+  /// offsets into the blob.
   static Result<Btf> parse(std::vector<uint8_t> blob, std::shared_ptr<const Btf> base = nullptr);
 
   /// How many type ids there are, the base's and 0 (void) among them, and how many bytes of names.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/file_system_types.hh"
 
 namespace pars {
@@ -33,16 +34,20 @@ std::optional<BtrfsStateLayout> btrfs_state(const Btf& btf) {
   if (!uptodate || maps != 4 || *uptodate < 0 || *uptodate >= *maps) return std::nullopt;
   Fields f(btf);
   const char* type = "btrfs_folio_state";
-  const BtrfsStateLayout layout{f.at(type, "lock", 4), f.at(type, "nr_locked", 4), f.start(type, "bitmaps"), static_cast<uint32_t>(*uptodate),
-                                static_cast<uint32_t>(*maps)};
+  const BtrfsStateLayout layout{f.at(type, "lock", 4), f.at(type, "nr_locked", 4), f.start(type, "bitmaps"),
+                                static_cast<uint32_t>(*uptodate), static_cast<uint32_t>(*maps)};
   return f.whole ? std::optional(layout) : std::nullopt;
 }
 
 std::optional<BtrfsLayout> btrfs_layout(const Btf& btf) {
   Fields f(btf);
-  BtrfsLayout layout{f.start("btrfs_inode", "vfs_inode"), f.at("btrfs_inode", "root", 8), f.at("btrfs_root", "root_key.objectid", 8), {}};
+  BtrfsLayout layout{f.start("btrfs_inode", "vfs_inode"),
+                     f.at("btrfs_inode", "root", 8),
+                     f.at("btrfs_root", "root_key.objectid", 8),
+                     {}};
   if (!f.whole) return std::nullopt;
-  // Before Linux 6.1 the extent state remembers what is up to date, and a page that is not is not read again where it says so (52b029f42751).
+  // Before Linux 6.1 the extent state remembers what is up to date, and a page that is not is not read again
+  // where it says so (52b029f42751).
   if (btf.member("extent_io_tree", "track_uptodate")) return std::nullopt;
   layout.state = btrfs_state(btf);
   return layout;

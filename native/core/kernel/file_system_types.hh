@@ -1,4 +1,6 @@
-// What a file system's own structures tell of a file or a folio: by name from the BTF that has them (core/module_types.hh).
+// SPDX-License-Identifier: Apache-2.0
+// What a file system's own structures tell of a file or a folio: by name from the BTF that has them
+// (core/module_types.hh).
 #pragma once
 #include <optional>
 
@@ -15,14 +17,14 @@ struct BtrfsStateLayout {
 };
 
 struct BtrfsLayout {
-  uint32_t inode;             ///< btrfs_inode.vfs_inode
-  uint32_t root, root_id;     ///< btrfs_inode.root, btrfs_root.root_key.objectid
+  uint32_t inode;          ///< btrfs_inode.vfs_inode
+  uint32_t root, root_id;  ///< btrfs_inode.root, btrfs_root.root_key.objectid
   std::optional<BtrfsStateLayout> state;
 };
 
 struct XfsLayout {
-  uint32_t inode;             ///< xfs_inode.i_vnode
-  uint32_t flags;             ///< xfs_inode.i_diflags
+  uint32_t inode;  ///< xfs_inode.i_vnode
+  uint32_t flags;  ///< xfs_inode.i_diflags
 };
 
 /// Either is nothing when the BTF lacks any of it.

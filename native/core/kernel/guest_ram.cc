@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/guest_ram.hh"
 
 #include <algorithm>
@@ -36,7 +37,8 @@ std::optional<uint32_t> find_block(const MigrationStream& stream, const std::str
   return std::nullopt;
 }
 
-/// The blocks that back guest RAM, in guest-physical order: pc.ram, or one a NUMA cell (libvirt names them by cell id).
+/// The blocks that back guest RAM, in guest-physical order: pc.ram, or one a NUMA cell (libvirt names them by
+/// cell id).
 std::optional<std::vector<Backing>> backings(const DomainXml& domain, const MigrationStream& stream) {
   std::vector<Backing> out;
   if (auto whole = find_block(stream, "pc.ram", domain.memory_bytes)) {
@@ -72,8 +74,10 @@ RamLayout no_layout(std::string why) { return {{}, std::move(why)}; }
 }  // namespace
 
 RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream) {
-  if (domain.architecture != "x86_64") return no_layout("the guest is " + domain.architecture + ", not x86_64");
-  if (domain.memory_devices) return no_layout("the guest has memory devices (DIMM, virtio-mem), whose place is not proven");
+  if (domain.architecture != "x86_64")
+    return no_layout("the guest is " + domain.architecture + ", not x86_64");
+  if (domain.memory_devices)
+    return no_layout("the guest has memory devices (DIMM, virtio-mem), whose place is not proven");
   const uint64_t low = low_memory(domain.machine, domain.memory_bytes);
   if (low == 0) return no_layout("the memory layout of machine type " + domain.machine + " is not known");
   auto blocks = backings(domain, stream);
@@ -84,7 +88,8 @@ RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream) {
     place(backing, ram_offset, low, layout.segments);
     ram_offset += backing.bytes;
   }
-  std::sort(layout.segments.begin(), layout.segments.end(), [](const Segment& a, const Segment& b) { return a.gpa < b.gpa; });
+  std::sort(layout.segments.begin(), layout.segments.end(),
+            [](const Segment& a, const Segment& b) { return a.gpa < b.gpa; });
   return layout;
 }
 

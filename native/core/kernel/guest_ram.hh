@@ -1,5 +1,6 @@
-// Guest-physical memory as the image holds it. Segments are laid out from the domain XML and the blocks' lengths (R6),
-// never from the order of names.
+// SPDX-License-Identifier: Apache-2.0
+// Guest-physical memory as the image holds it. Segments are laid out from the domain XML and the blocks'
+// lengths (R6), never from the order of names.
 #pragma once
 #include <optional>
 #include <string>
@@ -24,7 +25,8 @@ struct RamLayout {
   std::string problem;            ///< why there is no layout; segments are empty then
 };
 
-/// The layout of x86 machines: i440fx and q35, RAM below and above the PCI hole. Source: QEMU hw/i386/pc_piix.c, pc_q35.c, pc.c.
+/// The layout of x86 machines: i440fx and q35, RAM below and above the PCI hole. Source: QEMU
+/// hw/i386/pc_piix.c, pc_q35.c, pc.c.
 RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream);
 
 class GuestRam {
@@ -32,7 +34,8 @@ class GuestRam {
   GuestRam(Bytes image, const MigrationStream& stream, std::vector<Segment> segments)
       : image_(image), stream_(&stream), segments_(std::move(segments)) {}
 
-  /// The 4096 bytes of the page that holds `gpa`, or nullptr outside RAM. Never-sent and zero pages read as zeros.
+  /// The 4096 bytes of the page that holds `gpa`, or nullptr outside RAM. Never-sent and zero pages read as
+  /// zeros.
   const uint8_t* page(uint64_t gpa) const;
   /// Where in the image the page's bytes lie; kZeroPage when it has none or is outside RAM.
   PageLocation location(uint64_t gpa) const;
@@ -43,7 +46,9 @@ class GuestRam {
   Bytes image() const { return image_; }
   uint64_t bytes() const;
   /// One past the last guest-physical page frame number.
-  uint64_t end_pfn() const { return segments_.empty() ? 0 : (segments_.back().gpa + segments_.back().bytes) / kPageSize; }
+  uint64_t end_pfn() const {
+    return segments_.empty() ? 0 : (segments_.back().gpa + segments_.back().bytes) / kPageSize;
+  }
 
  private:
   Bytes image_;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/kernel_image.hh"
 
 namespace pars {
@@ -7,15 +8,18 @@ namespace {
 constexpr uint32_t kBtfMagic = 0x0001eb9f;
 constexpr int kMaxBtfTries = 64;
 
-// Boot moves the regions of kernel memory by whole entries of the third level (Linux arch/x86/mm/kaslr.c), never past each other, and
-// remembers where to in words that are read-only from then on. vmemmap_base, of the struct pages, is the highest; above it are only regions
-// that never move. Words that look alike are few, and nothing is mapped there.
+// Boot moves the regions of kernel memory by whole entries of the third level (Linux arch/x86/mm/kaslr.c),
+// never past each other, and remembers where to in words that are read-only from then on. vmemmap_base, of
+// the struct pages, is the highest; above it are only regions that never move. Words that look alike are few,
+// and nothing is mapped there.
 constexpr uint64_t kRegionStep = 1ull << 30;
 constexpr uint64_t kEndOfMoved = 0xfffffe0000000000;  // CPU_ENTRY_AREA_BASE
-/// Where that region begins, with four and five levels, in kernels built to move nothing: Linux Documentation/arch/x86/x86_64/mm.rst.
+/// Where that region begins, with four and five levels, in kernels built to move nothing: Linux
+/// Documentation/arch/x86/x86_64/mm.rst.
 constexpr uint64_t kUnmoved[] = {0xffffea0000000000, 0xffd4000000000000};
 
-/// The kernel's BTF lies in the read-only part of its image. Nothing found elsewhere counts: the page cache holds other kernels' files.
+/// The kernel's BTF lies in the read-only part of its image. Nothing found elsewhere counts: the page cache
+/// holds other kernels' files.
 std::optional<Btf> btf_at(const KernelMemory& memory, uint64_t va) {
   uint8_t header[24];
   if (!memory.read(va, header, sizeof header)) return std::nullopt;
@@ -36,12 +40,15 @@ void look_for_btf(const uint8_t* page, uint64_t va, int& tries, KernelImage& ima
   for (uint32_t i = 0; i < kPageSize && !image.btf.types && tries > 0; i += 4) {
     if (load_le<uint32_t>(page + i) != kBtfMagic) continue;
     tries--;
-    if (auto btf = btf_at(*image.memory, va + i)) image.btf = {std::make_shared<const Btf>(std::move(*btf)), va + i};
+    if (auto btf = btf_at(*image.memory, va + i))
+      image.btf = {std::make_shared<const Btf>(std::move(*btf)), va + i};
   }
 }
 
 void take_region(uint64_t word, KernelImage& image) {
-  if (word % kRegionStep == 0 && word > image.page_array && word < kEndOfMoved && image.memory->translate(word)) image.page_array = word;
+  if (word % kRegionStep == 0 && word > image.page_array && word < kEndOfMoved &&
+      image.memory->translate(word))
+    image.page_array = word;
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
-// The running kernel's image as its page tables map it, and what its read-only part tells: no process can write there.
+// SPDX-License-Identifier: Apache-2.0
+// The running kernel's image as its page tables map it, and what its read-only part tells: no process can
+// write there.
 #pragma once
 #include <memory>
 

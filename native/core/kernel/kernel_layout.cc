@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/kernel_layout.hh"
 
 namespace pars {
@@ -7,7 +8,8 @@ namespace {
 constexpr uint32_t kPageStructBytes = 64, kFolioBytes = 4 * kPageStructBytes;
 constexpr uint32_t kMaxZones = 16, kMaxOrders = 32, kMaxLists = 32;
 
-/// Asks BTF for names and remembers the first one that is missing, so that a layout is read in one breath and judged once.
+/// Asks BTF for names and remembers the first one that is missing, so that a layout is read in one breath and
+/// judged once.
 class Finder {
  public:
   Finder(const Btf& btf, const Vmcoreinfo& info) : btf_(btf), info_(info) {}
@@ -36,7 +38,9 @@ class Finder {
     if (mask == 0) miss(name);
     return mask;
   }
-  std::optional<int64_t> enumerator(const char* type, const char* name) const { return btf_.enumerator(type, name); }
+  std::optional<int64_t> enumerator(const char* type, const char* name) const {
+    return btf_.enumerator(type, name);
+  }
   bool has_enum(const char* name) const { return btf_.has_enum(name); }
   std::optional<int64_t> number(const char* name) const { return info_.number(name); }
   void miss(const std::string& name) {
@@ -59,11 +63,14 @@ PageFlags page_flags(Finder& f) {
   PageFlags p{};
   const auto need = [&](const char* name) { return f.bit("pageflags", name); };
   const auto may = [&](const char* name) { return f.maybe_bit("pageflags", name); };
-  p.locked = need("PG_locked"), p.uptodate = need("PG_uptodate"), p.dirty = need("PG_dirty"), p.lru = need("PG_lru");
+  p.locked = need("PG_locked"), p.uptodate = need("PG_uptodate"), p.dirty = need("PG_dirty"),
+  p.lru = need("PG_lru");
   p.head = need("PG_head"), p.writeback = need("PG_writeback"), p.reserved = need("PG_reserved");
-  p.private_data = need("PG_private"), p.swapbacked = need("PG_swapbacked"), p.unevictable = need("PG_unevictable");
+  p.private_data = need("PG_private"), p.swapbacked = need("PG_swapbacked"),
+  p.unevictable = need("PG_unevictable");
   p.swapcache = may("PG_swapcache"), p.mlocked = may("PG_mlocked"), p.hwpoison = may("PG_hwpoison");
-  p.private_2 = may("PG_private_2"), p.error = may("PG_error"), p.checked = may("PG_checked"), p.slab = may("PG_slab");
+  p.private_2 = may("PG_private_2"), p.error = may("PG_error"), p.checked = may("PG_checked"),
+  p.slab = may("PG_slab");
   return p;
 }
 
@@ -82,8 +89,8 @@ void numbered_types(Finder& f, PageLayout& page) {
   page.slab = mark("PGTY_slab"), page.hugetlb = mark("PGTY_hugetlb");
 }
 
-/// Page types as single inverted bits. PG_table is told by no symbol: its bit moved from 0x400 to 0x200 when kmem pages became
-/// a flag of memcg_data (commit 18b2db3b0385), which BTF shows by that enum.
+/// Page types as single inverted bits. PG_table is told by no symbol: its bit moved from 0x400 to 0x200 when
+/// kmem pages became a flag of memcg_data (commit 18b2db3b0385), which BTF shows by that enum.
 void inverted_types(Finder& f, PageLayout& page) {
   page.buddy = whole_word(f.number("PAGE_BUDDY_MAPCOUNT_VALUE"));
   page.offline = whole_word(f.number("PAGE_OFFLINE_MAPCOUNT_VALUE"));
@@ -91,14 +98,16 @@ void inverted_types(Finder& f, PageLayout& page) {
   page.slab = whole_word(f.number("PAGE_SLAB_MAPCOUNT_VALUE"));
 }
 
-/// What BTF says of struct page is read blindly later, a page at a time: it must lie inside, whatever the guest says.
+/// What BTF says of struct page is read blindly later, a page at a time: it must lie inside, whatever the
+/// guest says.
 void check_bounds(Finder& f, const PageLayout& page) {
   for (uint32_t at : {page.flags, page.mapping, page.index, page.private_data, page.list, page.compound})
     if (at > kPageStructBytes - 8) f.miss("a struct page of 64 bytes");
   for (uint32_t at : {page.refcount, page.mapcount})
     if (at > kPageStructBytes - 4) f.miss("a struct page of 64 bytes");
   for (std::optional<uint32_t> at : {page.large_mapcount, page.entire_mapcount})
-    if (at && (*at >= kFolioBytes || *at % kPageStructBytes > kPageStructBytes - 4)) f.miss("a folio of four struct pages");
+    if (at && (*at >= kFolioBytes || *at % kPageStructBytes > kPageStructBytes - 4))
+      f.miss("a folio of four struct pages");
   if (page.order_at >= kFolioBytes) f.miss("a folio of four struct pages");
 }
 
@@ -146,7 +155,8 @@ ZoneLayout zone_layout(Finder& f) {
   z.free_area_bytes = f.size("free_area");
   z.nr_free = f.offset("free_area", "nr_free");
   z.lists = f.member("free_area", "free_list").elements;
-  if (z.zones > kMaxZones || z.orders > kMaxOrders || z.lists > kMaxLists) f.miss("zones with as many free lists as a kernel has");
+  if (z.zones > kMaxZones || z.orders > kMaxOrders || z.lists > kMaxLists)
+    f.miss("zones with as many free lists as a kernel has");
   return z;
 }
 
@@ -206,18 +216,21 @@ CacheLayout cache_layout(Finder& f) {
   return c;
 }
 
-/// b_page and b_folio share their place since 6.2. What ties metadata to an inode is b_assoc_map, in 7.2 b_mmb.
+/// b_page and b_folio share their place since 6.2. What ties metadata to an inode is b_assoc_map, in 7.2
+/// b_mmb.
 BufferHeadLayout buffer_head_layout(Finder& f) {
   const char* type = "buffer_head";
   BufferHeadLayout b{};
-  b.state = sized(f, type, "b_state", 8), b.this_page = sized(f, type, "b_this_page", 8), b.size = sized(f, type, "b_size", 8);
+  b.state = sized(f, type, "b_state", 8), b.this_page = sized(f, type, "b_this_page", 8),
+  b.size = sized(f, type, "b_size", 8);
   b.folio = sized(f, type, f.maybe(type, "b_folio") ? "b_folio" : "b_page", 8);
   b.data = sized(f, type, "b_data", 8), b.private_data = sized(f, type, "b_private", 8);
   b.association = sized(f, type, f.maybe(type, "b_assoc_map") ? "b_assoc_map" : "b_mmb", 8);
   b.count = sized(f, type, "b_count", 4), b.lock = sized(f, type, "b_uptodate_lock", 4);
   b.uptodate = f.bit("bh_state_bits", "BH_Uptodate");
   if (b.uptodate > 0x80) f.miss("BH_Uptodate in the first byte of b_state");
-  b.idle = b.uptodate | f.bit("bh_state_bits", "BH_Req") | f.bit("bh_state_bits", "BH_Mapped") | f.bit("bh_state_bits", "BH_Boundary");
+  b.idle = b.uptodate | f.bit("bh_state_bits", "BH_Req") | f.bit("bh_state_bits", "BH_Mapped") |
+           f.bit("bh_state_bits", "BH_Boundary");
   return b;
 }
 
@@ -227,7 +240,8 @@ IomapLayout iomap_layout(Finder& f) {
   const char* type = f.maybe("iomap_page", "uptodate") && !with_dirty ? "iomap_page" : "iomap_folio_state";
   IomapLayout i{};
   i.dirty_bits = with_dirty;
-  i.read_pending = sized(f, type, "read_bytes_pending", 4), i.write_pending = sized(f, type, "write_bytes_pending", 4);
+  i.read_pending = sized(f, type, "read_bytes_pending", 4),
+  i.write_pending = sized(f, type, "write_bytes_pending", 4);
   i.lock = sized(f, type, with_dirty ? "state_lock" : "uptodate_lock", 4);
   i.state = f.offset(type, with_dirty ? "state" : "uptodate");
   return i;
@@ -254,7 +268,8 @@ void cross_check(Finder& f, const Vmcoreinfo& info, const PageLayout& page, cons
   same(info.offset("page.mapping"), page.mapping, "OFFSET(page.mapping)");
   same(info.offset("page.private"), page.private_data, "OFFSET(page.private)");
   same(info.size("mem_section"), section.section_bytes, "SIZE(mem_section)");
-  same(info.offset("mem_section.section_mem_map"), section.section_mem_map, "OFFSET(mem_section.section_mem_map)");
+  same(info.offset("mem_section.section_mem_map"), section.section_mem_map,
+       "OFFSET(mem_section.section_mem_map)");
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/kernel_memory.hh"
 
 #include <algorithm>
@@ -10,10 +11,12 @@ constexpr uint64_t kAddress = 0x000ffffffffff000;
 }  // namespace
 
 TableEntry KernelMemory::walk(uint64_t va) const {
-  if (va >> 63 == 0) return {false, false, 0, kPageSize};  // the user half: a process chooses what lies there (R2)
+  if (va >> 63 == 0)
+    return {false, false, 0, kPageSize};  // the user half: a process chooses what lies there (R2)
   const int levels = five_levels_ ? 5 : 4;
   const int sign_bits = 64 - (12 + 9 * levels);
-  if (static_cast<uint64_t>(static_cast<int64_t>(va << sign_bits) >> sign_bits) != va) return {false, false, 0, kPageSize};
+  if (static_cast<uint64_t>(static_cast<int64_t>(va << sign_bits) >> sign_bits) != va)
+    return {false, false, 0, kPageSize};
   TableEntry found{false, true, 0, 0};
   uint64_t table = top_;
   for (int level = levels; level >= 1; level--) {

@@ -1,5 +1,6 @@
-// Kernel virtual memory of the guest: translation by the page tables at a vCPU's CR3, and bounded reads through it.
-// Source: Intel SDM vol. 3, 4.5 (4- and 5-level paging).
+// SPDX-License-Identifier: Apache-2.0
+// Kernel virtual memory of the guest: translation by the page tables at a vCPU's CR3, and bounded reads
+// through it. Source: Intel SDM vol. 3, 4.5 (4- and 5-level paging).
 #pragma once
 #include <array>
 #include <optional>
@@ -9,7 +10,8 @@
 
 namespace pars {
 
-/// What a walk of the tables found: a page, or how much of the address space the missing entry would have covered.
+/// What a walk of the tables found: a page, or how much of the address space the missing entry would have
+/// covered.
 struct TableEntry {
   bool present = false;
   bool writable = false;
@@ -26,7 +28,8 @@ class KernelMemory {
   TableEntry walk(uint64_t va) const;
   /// The guest-physical address behind `va`, without the cache.
   std::optional<uint64_t> translate(uint64_t va) const;
-  /// `bytes` contiguous bytes at `va`, which must not cross a 4 KiB page; nullptr when they do or are not RAM.
+  /// `bytes` contiguous bytes at `va`, which must not cross a 4 KiB page; nullptr when they do or are not
+  /// RAM.
   const uint8_t* at(uint64_t va, uint64_t bytes) const;
   /// Copies, crossing pages where it must.
   bool read(uint64_t va, void* out, uint64_t bytes) const;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/live_kernel.hh"
 
 #include <algorithm>
@@ -15,13 +16,13 @@ namespace {
 
 constexpr uint64_t kTableAddress = 0x000ffffffffff000;  // CR3 bits 12..51: drops PCID and LAM
 constexpr uint64_t kAccessedDirty = 0x60;
-constexpr uint64_t kLa57 = 1ull << 12;                  // CR4
+constexpr uint64_t kLa57 = 1ull << 12;                                              // CR4
 constexpr uint64_t kDefaultImageBytes = 512ull << 20, kMaxImageBytes = 1ull << 30;  // KERNEL_IMAGE_SIZE
 
 constexpr size_t kMaxTexts = 4096;
 
-/// One text that may be the kernel's VMCOREINFO, and where in guest RAM it lies: a process can plant any number of copies, and
-/// copies of one text need no judgement each.
+/// One text that may be the kernel's VMCOREINFO, and where in guest RAM it lies: a process can plant any
+/// number of copies, and copies of one text need no judgement each.
 struct Candidate {
   Bytes page;
   std::vector<uint64_t> gpas;
@@ -32,8 +33,9 @@ std::string_view text_of(Bytes page) {
   return text.substr(0, text.find('\0'));
 }
 
-/// Payloads that begin with OSRELEASE= and are what guest RAM holds now (a later record may have replaced them), by text. Nullopt when
-/// there are more than are looked at: whoever planted so many may hide the kernel's own behind them.
+/// Payloads that begin with OSRELEASE= and are what guest RAM holds now (a later record may have replaced
+/// them), by text. Nullopt when there are more than are looked at: whoever planted so many may hide the
+/// kernel's own behind them.
 std::optional<std::vector<Candidate>> current_candidates(const GuestRam& ram) {
   std::vector<uint64_t> wanted = ram.stream().vmcoreinfo;
   if (wanted.size() >= kMaxVmcoreinfo) return std::nullopt;
@@ -69,8 +71,9 @@ bool same_kernel_half(const uint8_t* a, const uint8_t* b) {
   return true;
 }
 
-/// The top-level table of this vCPU that shares its kernel half with `swapper`: the page at CR3, or the page below when PTI has
-/// switched to the user half (Linux arch/x86/mm/pti.c: the user table is the kernel's, bit 12 set).
+/// The top-level table of this vCPU that shares its kernel half with `swapper`: the page at CR3, or the page
+/// below when PTI has switched to the user half (Linux arch/x86/mm/pti.c: the user table is the kernel's, bit
+/// 12 set).
 std::optional<uint64_t> matching_table(const GuestRam& ram, const Vcpu& vcpu, const uint8_t* swapper) {
   const uint64_t table = vcpu.cr3 & kTableAddress;
   const uint8_t* page = ram.page(table);
@@ -83,7 +86,8 @@ std::optional<uint64_t> matching_table(const GuestRam& ram, const Vcpu& vcpu, co
 
 bool in_image(uint64_t va, uint64_t image_bytes) { return va >= kImageMap && va - kImageMap < image_bytes; }
 
-/// One of the two sizes there are (with and without KASLR), so that notes that lie in many ways do not cost a search each.
+/// One of the two sizes there are (with and without KASLR), so that notes that lie in many ways do not cost a
+/// search each.
 uint64_t image_bytes(const Vmcoreinfo& info) {
   const auto told = info.number("KERNEL_IMAGE_SIZE").value_or(0);
   return told >= static_cast<int64_t>(kMaxImageBytes) ? kMaxImageBytes : kDefaultImageBytes;
@@ -95,12 +99,14 @@ struct Tables {
   std::string problem;
 };
 
-Tables live_tables(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const uint8_t* swapper, bool five_levels) {
+Tables live_tables(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const uint8_t* swapper,
+                   bool five_levels) {
   Tables out;
   for (const Vcpu& vcpu : vcpus) {
     if (!vcpu.paging()) continue;
     auto table = matching_table(ram, vcpu, swapper);
-    if (!table) return {0, "vCPU " + std::to_string(vcpu.instance) + " runs on page tables of something else"};
+    if (!table)
+      return {0, "vCPU " + std::to_string(vcpu.instance) + " runs on page tables of something else"};
     if (bool(vcpu.cr4 & kLa57) != five_levels)
       return {0, "vCPU " + std::to_string(vcpu.instance) + " and VMCOREINFO disagree on 5-level paging"};
     out.top = *table;
@@ -109,15 +115,18 @@ Tables live_tables(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const ui
   return out;
 }
 
-std::string check_symbols(const KernelMemory& memory, const Vmcoreinfo& info, uint64_t swapper_va, uint64_t swapper_gpa) {
+std::string check_symbols(const KernelMemory& memory, const Vmcoreinfo& info, uint64_t swapper_va,
+                          uint64_t swapper_gpa) {
   if (memory.translate(swapper_va) != swapper_gpa) return "swapper_pg_dir is not where phys_base says";
   for (const char* name : {"_stext", "init_uts_ns"}) {
     auto va = info.symbol(name);
-    if (!va || !in_image(*va, image_bytes(info)) || !memory.translate(*va)) return std::string(name) + " is outside the kernel image";
+    if (!va || !in_image(*va, image_bytes(info)) || !memory.translate(*va))
+      return std::string(name) + " is outside the kernel image";
   }
   auto table = info.symbol("node_data"), single = info.symbol("contig_page_data");  // no kernel has both
   auto nodes = table ? table : single;
-  if (!nodes || (table && single) || !in_image(*nodes, image_bytes(info))) return "the node data is outside the kernel image";
+  if (!nodes || (table && single) || !in_image(*nodes, image_bytes(info)))
+    return "the node data is outside the kernel image";
   return "";
 }
 
@@ -129,7 +138,8 @@ bool names_itself(const KernelMemory& memory, const Vmcoreinfo& info, const Btf&
   return text && *text == info.release();
 }
 
-/// VMCOREINFO leads to the page array by an address in ordinary memory, which a process's text can have lead to memory of its own.
+/// VMCOREINFO leads to the page array by an address in ordinary memory, which a process's text can have lead
+/// to memory of its own.
 std::string check_page_array(const KernelImage& image, const Vmcoreinfo& info, const KernelLayout& layout) {
   std::string problem;
   const auto base = PageArray::base(*image.memory, info, layout, problem);
@@ -142,13 +152,15 @@ struct Judged {
   std::string problem;
 };
 
-/// The kernel images behind the vCPUs' page tables: each looked through once, however many VMCOREINFO texts claim it.
+/// The kernel images behind the vCPUs' page tables: each looked through once, however many VMCOREINFO texts
+/// claim it.
 class Images {
  public:
   explicit Images(const GuestRam& ram) : ram_(ram) {}
   const KernelImage& at(uint64_t top_table, bool five_levels, uint64_t bytes) {
     auto [entry, fresh] = images_.try_emplace({top_table, five_levels, bytes});
-    if (fresh) entry->second = look_through_image(std::make_shared<KernelMemory>(ram_, top_table, five_levels), bytes);
+    if (fresh)
+      entry->second = look_through_image(std::make_shared<KernelMemory>(ram_, top_table, five_levels), bytes);
     return entry->second;
   }
 
@@ -169,10 +181,13 @@ Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcorein
   if (!tables.problem.empty()) return {std::nullopt, tables.problem};
   const KernelImage& image = images.at(tables.top, five_levels, image_bytes(info));
   const std::shared_ptr<const KernelMemory>& memory = image.memory;
-  if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty()) return {std::nullopt, why};
+  if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty())
+    return {std::nullopt, why};
   const std::shared_ptr<const Btf>& btf = image.btf.types;
-  if (!btf) return {std::nullopt, "the running kernel " + std::string(info.release()) + " has no BTF in its image"};
-  if (!names_itself(*memory, info, *btf)) return {std::nullopt, "OSRELEASE is not what the kernel calls itself"};
+  if (!btf)
+    return {std::nullopt, "the running kernel " + std::string(info.release()) + " has no BTF in its image"};
+  if (!names_itself(*memory, info, *btf))
+    return {std::nullopt, "OSRELEASE is not what the kernel calls itself"};
   LayoutResult layout = resolve_layout(*btf, info);
   if (!layout.layout) return {std::nullopt, layout.problem};
   if (auto why = check_page_array(image, info, *layout.layout); !why.empty()) return {std::nullopt, why};

@@ -1,13 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which kernel the vCPUs run, proven from their CR3 (R2), with its own BTF (R3) and VMCOREINFO.
-// A dead kernel's memory, or a process's forgery, is self-consistent; only the page tables in force tell them apart.
+// A dead kernel's memory, or a process's forgery, is self-consistent; only the page tables in force tell them
+// apart.
 #pragma once
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "core/kernel/btf.hh"
 #include "core/image/device_state.hh"
+#include "core/kernel/btf.hh"
 #include "core/kernel/kernel_layout.hh"
 #include "core/kernel/kernel_memory.hh"
 #include "core/kernel/module_types.hh"
@@ -21,7 +23,7 @@ struct LiveKernel {
   std::shared_ptr<const KernelMemory> memory;  ///< translates by the tables at CR3
   KernelLayout layout;
   KernelBtf btf;
-  std::vector<uint64_t> vmcoreinfo_gpas;       ///< every page of guest RAM that holds exactly this VMCOREINFO
+  std::vector<uint64_t> vmcoreinfo_gpas;  ///< every page of guest RAM that holds exactly this VMCOREINFO
 };
 
 struct LiveKernelResult {

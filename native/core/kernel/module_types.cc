@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/module_types.hh"
 
 #include <vector>
@@ -22,13 +23,16 @@ std::optional<ModuleTypesLayout> resolve(const Btf& btf) {
   const char* parent = btf.member("kernfs_node", "__parent") ? "__parent" : "parent";  // commit 633488947ef6
   ModuleTypesLayout l{};
   l.owner = at("file_system_type", "owner");
-  l.module_name = at("module", "name"), l.module_self = at("module", "mkobj.mod"), l.module_node = at("module", "mkobj.kobj.sd");
-  l.name = at("kernfs_node", "name"), l.parent = at("kernfs_node", parent), l.priv = at("kernfs_node", "priv");
+  l.module_name = at("module", "name"), l.module_self = at("module", "mkobj.mod"),
+  l.module_node = at("module", "mkobj.kobj.sd");
+  l.name = at("kernfs_node", "name"), l.parent = at("kernfs_node", parent),
+  l.priv = at("kernfs_node", "priv");
   l.link = at("kernfs_node", "rb"), l.children = at("kernfs_node", "dir.children.rb_node");
   l.left = at("rb_node", "rb_left"), l.right = at("rb_node", "rb_right");
   l.attribute_name = at("bin_attribute", "attr.name"), l.attribute_bytes = at("bin_attribute", "size");
   l.data = at("btf", "data"), l.data_bytes = at("btf", "data_size"), l.base = at("btf", "base_btf");
-  l.first_type = at("btf", "start_id"), l.first_name = at("btf", "start_str_off"), l.type_count = at("btf", "nr_types");
+  l.first_type = at("btf", "start_id"), l.first_name = at("btf", "start_str_off"),
+  l.type_count = at("btf", "nr_types");
   l.btf_name = at("btf", "name"), l.of_kernel = at("btf", "kernel_btf");
   return whole ? std::optional(l) : std::nullopt;
 }
@@ -55,16 +59,23 @@ std::optional<Btf> ModuleTypes::read(uint64_t module) const {
   const auto name_at = attribute ? memory_.u64(*attribute + layout_->attribute_name) : std::nullopt;
   if (!name_at) return std::nullopt;
   const uint64_t btf = *name_at - layout_->btf_name;  // the attribute is named by the very bytes of btf.name
-  if (!continues_kernel(btf, *name) || memory_.u64(*attribute + layout_->attribute_bytes) != memory_.u32(btf + layout_->data_bytes)) return std::nullopt;
+  if (!continues_kernel(btf, *name) ||
+      memory_.u64(*attribute + layout_->attribute_bytes) != memory_.u32(btf + layout_->data_bytes))
+    return std::nullopt;
   return load(btf);
 }
 
 /// The attribute behind /sys/kernel/btf/NAME, on the way from /sys/module/NAME.
 std::optional<uint64_t> ModuleTypes::shown(uint64_t module, const std::string& name) const {
-  const auto up = [&](std::optional<uint64_t> node) { return node ? memory_.u64(*node + layout_->parent) : std::nullopt; };
-  const auto down = [&](std::optional<uint64_t> node, std::string_view to) { return node ? child(*node, to) : std::nullopt; };
+  const auto up = [&](std::optional<uint64_t> node) {
+    return node ? memory_.u64(*node + layout_->parent) : std::nullopt;
+  };
+  const auto down = [&](std::optional<uint64_t> node, std::string_view to) {
+    return node ? child(*node, to) : std::nullopt;
+  };
   const auto own = memory_.u64(module + layout_->module_node), modules = up(own), root = up(modules);
-  if (!root || !is_named(*own, name) || !is_named(*modules, "module") || up(root) != uint64_t{0}) return std::nullopt;
+  if (!root || !is_named(*own, name) || !is_named(*modules, "module") || up(root) != uint64_t{0})
+    return std::nullopt;
   const auto file = down(down(down(root, "kernel"), "btf"), name);
   if (!file || up(up(up(file))) != root) return std::nullopt;
   return memory_.u64(*file + layout_->priv);
@@ -78,7 +89,8 @@ std::optional<uint64_t> ModuleTypes::child(uint64_t directory, std::string_view 
     links.pop_back();
     if (link == 0) continue;
     if (is_named(link - layout_->link, name)) return link - layout_->link;
-    for (uint32_t side : {layout_->left, layout_->right}) links.push_back(memory_.u64(link + side).value_or(0));
+    for (uint32_t side : {layout_->left, layout_->right})
+      links.push_back(memory_.u64(link + side).value_or(0));
   }
   return std::nullopt;
 }
@@ -91,10 +103,14 @@ bool ModuleTypes::is_named(uint64_t node, std::string_view name) const {
 /// It is the module's, and its base the very blob in the kernel's image: its ids go on where that one's end.
 bool ModuleTypes::continues_kernel(uint64_t btf, const std::string& name) const {
   const auto base = memory_.u64(btf + layout_->base);
-  if (!base || *base == 0 || memory_.text(btf + layout_->btf_name, kModuleName) != name || memory_.u8(btf + layout_->of_kernel) != 1) return false;
-  if (memory_.u64(*base + layout_->base) != uint64_t{0} || memory_.u64(*base + layout_->data) != kernel_.va) return false;
+  if (!base || *base == 0 || memory_.text(btf + layout_->btf_name, kModuleName) != name ||
+      memory_.u8(btf + layout_->of_kernel) != 1)
+    return false;
+  if (memory_.u64(*base + layout_->base) != uint64_t{0} || memory_.u64(*base + layout_->data) != kernel_.va)
+    return false;
   const uint32_t types = kernel_.types->type_count();
-  return memory_.u32(*base + layout_->type_count) == types && memory_.u32(btf + layout_->first_type) == types &&
+  return memory_.u32(*base + layout_->type_count) == types &&
+         memory_.u32(btf + layout_->first_type) == types &&
          memory_.u32(btf + layout_->first_name) == kernel_.types->name_bytes();
 }
 

@@ -1,7 +1,9 @@
-// The types of a module: its own BTF, which continues the kernel's (R3). No symbol leads to it and the kernel keeps it in ordinary memory,
-// but shows it as /sys/kernel/btf/MODULE: so it is found as the kernel itself finds that file, in the tree behind /sys, which begins at the
-// module that owns a file system. Nothing on the way is searched for; every step is a pointer of the kernel's.
-// Source: Linux kernel/bpf/btf.c (btf_module_notify, btf_parse_module), include/linux/kernfs.h.
+// SPDX-License-Identifier: Apache-2.0
+// The types of a module: its own BTF, which continues the kernel's (R3). No symbol leads to it and the kernel
+// keeps it in ordinary memory, but shows it as /sys/kernel/btf/MODULE: so it is found as the kernel itself
+// finds that file, in the tree behind /sys, which begins at the module that owns a file system. Nothing on
+// the way is searched for; every step is a pointer of the kernel's. Source: Linux kernel/bpf/btf.c
+// (btf_module_notify, btf_parse_module), include/linux/kernfs.h.
 #pragma once
 #include <memory>
 #include <optional>
@@ -21,11 +23,11 @@ struct KernelBtf {
 };
 
 struct ModuleTypesLayout {
-  uint32_t owner;                                        ///< file_system_type
-  uint32_t module_name, module_self, module_node;        ///< module.name, mkobj.mod, mkobj.kobj.sd
-  uint32_t name, parent, priv, link, children;           ///< kernfs_node
-  uint32_t left, right;                                  ///< rb_node
-  uint32_t attribute_name, attribute_bytes;              ///< bin_attribute
+  uint32_t owner;                                  ///< file_system_type
+  uint32_t module_name, module_self, module_node;  ///< module.name, mkobj.mod, mkobj.kobj.sd
+  uint32_t name, parent, priv, link, children;     ///< kernfs_node
+  uint32_t left, right;                            ///< rb_node
+  uint32_t attribute_name, attribute_bytes;        ///< bin_attribute
   uint32_t data, data_bytes, base, first_type, first_name, type_count, btf_name, of_kernel;  ///< btf
 };
 
@@ -33,7 +35,8 @@ class ModuleTypes {
  public:
   ModuleTypes(const KernelMemory& memory, KernelBtf kernel);
 
-  /// The BTF that has a file system's own structures: its module's, or the kernel's when it is built in; nullptr when none is proven.
+  /// The BTF that has a file system's own structures: its module's, or the kernel's when it is built in;
+  /// nullptr when none is proven.
   const Btf* of(uint64_t file_system_type);
 
  private:

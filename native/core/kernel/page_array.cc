@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/page_array.hh"
 
 #include <algorithm>
@@ -7,8 +8,8 @@ namespace pars {
 
 namespace {
 
-// section_mem_map keeps flags in its low bits: 4 on Linux 5.10, up to 6 later (SECTION_MAP_LAST_BIT). The array's base is
-// page-aligned in every kernel, so all twelve low bits can be dropped.
+// section_mem_map keeps flags in its low bits: 4 on Linux 5.10, up to 6 later (SECTION_MAP_LAST_BIT). The
+// array's base is page-aligned in every kernel, so all twelve low bits can be dropped.
 constexpr uint64_t kSectionFlags = 0xfff;
 constexpr uint64_t kSectionPresent = 1, kSectionHasMap = 2;
 constexpr int64_t kMinSectionBits = 24;  // x86-64 has 27
@@ -30,7 +31,8 @@ uint64_t section_map(const KernelMemory& memory, const SectionTable& t, uint64_t
   return (map & kSectionPresent) && (map & kSectionHasMap) ? map & ~kSectionFlags : 0;
 }
 
-std::optional<SectionTable> section_table(const Vmcoreinfo& info, const KernelLayout& layout, std::string& problem) {
+std::optional<SectionTable> section_table(const Vmcoreinfo& info, const KernelLayout& layout,
+                                          std::string& problem) {
   const auto fail = [&](const char* why) {
     problem = why;
     return std::nullopt;
@@ -41,13 +43,16 @@ std::optional<SectionTable> section_table(const Vmcoreinfo& info, const KernelLa
   if (!root || !bits || !roots) return fail("VMCOREINFO names no mem_section");
   if (layout.page.bytes != kStructPageBytes) return fail("struct page is not 64 bytes");
   const uint32_t section_bytes = layout.section.section_bytes;
-  if (*bits < kMinSectionBits || *bits > 40 || section_bytes == 0 || section_bytes > kPageSize) return fail("the section size makes no sense");
-  return SectionTable{*root, kPageSize / section_bytes, *roots, section_bytes, layout.section.section_mem_map, 1ull << (*bits - 12)};
+  if (*bits < kMinSectionBits || *bits > 40 || section_bytes == 0 || section_bytes > kPageSize)
+    return fail("the section size makes no sense");
+  return SectionTable{*root,         kPageSize / section_bytes,      *roots,
+                      section_bytes, layout.section.section_mem_map, 1ull << (*bits - 12)};
 }
 
 }  // namespace
 
-std::optional<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout, std::string& problem) {
+std::optional<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcoreinfo& info,
+                                        const KernelLayout& layout, std::string& problem) {
   const auto table = section_table(info, layout, problem);
   if (!table) return std::nullopt;
   for (uint64_t section = 0; section * table->pages < memory.ram().end_pfn(); section++)
@@ -56,8 +61,8 @@ std::optional<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcore
   return std::nullopt;
 }
 
-std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
-                                         std::string& problem) {
+std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcoreinfo& info,
+                                         const KernelLayout& layout, std::string& problem) {
   const auto base = PageArray::base(memory, info, layout, problem);
   if (!base) return std::nullopt;
   const SectionTable table = *section_table(info, layout, problem);

@@ -1,4 +1,6 @@
-// The kernel's array of struct page: one 64-byte entry a page frame, linear in virtual memory (SPARSEMEM_VMEMMAP).
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's array of struct page: one 64-byte entry a page frame, linear in virtual memory
+// (SPARSEMEM_VMEMMAP).
 #pragma once
 #include <optional>
 #include <string>
@@ -34,11 +36,13 @@ class StructPage {
 
 class PageArray {
  public:
-  /// Where the array begins: the address that the first section there is tells. `problem` says why there is none.
-  static std::optional<uint64_t> base(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout, std::string& problem);
+  /// Where the array begins: the address that the first section there is tells. `problem` says why there is
+  /// none.
+  static std::optional<uint64_t> base(const KernelMemory& memory, const Vmcoreinfo& info,
+                                      const KernelLayout& layout, std::string& problem);
   /// Walks mem_section; `problem` says why there is no array.
-  static std::optional<PageArray> find(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
-                                       std::string& problem);
+  static std::optional<PageArray> find(const KernelMemory& memory, const Vmcoreinfo& info,
+                                       const KernelLayout& layout, std::string& problem);
 
   /// The struct page of a frame; nullopt when it has none (no section, or its entry is not in RAM).
   std::optional<StructPage> at(uint64_t pfn) const {
@@ -53,7 +57,8 @@ class PageArray {
     if (va < base_ || (va - base_) % kStructPageBytes || !at(pfn)) return std::nullopt;
     return pfn;
   }
-  /// The head of a tail page: `compound` holds its address, or since Linux 7.1 a mask of the tail's own address.
+  /// The head of a tail page: `compound` holds its address, or since Linux 7.1 a mask of the tail's own
+  /// address.
   std::optional<uint64_t> head_of(uint64_t tail_pfn, uint64_t compound) const;
   /// Guest-physical address of the page that holds this frame's struct page.
   uint64_t home(uint64_t pfn) const { return homes_[pfn / kPerChunk]; }

@@ -1,4 +1,6 @@
-// VMCOREINFO: the text a Linux kernel keeps for its own crash dumps. Source: Linux Documentation/admin-guide/kdump/vmcoreinfo.rst.
+// SPDX-License-Identifier: Apache-2.0
+// VMCOREINFO: the text a Linux kernel keeps for its own crash dumps. Source: Linux
+// Documentation/admin-guide/kdump/vmcoreinfo.rst.
 #pragma once
 #include <optional>
 #include <string_view>

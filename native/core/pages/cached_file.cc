@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/cached_file.hh"
 
 namespace pars {
@@ -7,9 +8,11 @@ namespace {
 constexpr uint64_t kMaxName = 256;  // NAME_MAX and a NUL
 constexpr int kMaxDepth = 64;       // of directories; a cycle ends here
 constexpr size_t kMaxPath = 1024;
-constexpr uint64_t kMaxType = 32;   // also of s_id
+constexpr uint64_t kMaxType = 32;  // also of s_id
 
-std::string text_at(const KernelMemory& memory, uint64_t va, uint64_t limit) { return memory.text(va, limit).value_or(""); }
+std::string text_at(const KernelMemory& memory, uint64_t va, uint64_t limit) {
+  return memory.text(va, limit).value_or("");
+}
 
 /// From the file's dentry up to the root of its file system.
 std::string path_of(const KernelMemory& memory, const NameLayout& names, uint64_t inode) {
@@ -38,8 +41,9 @@ std::optional<NameLayout> resolve_names(const Btf& btf) {
     whole = whole && m;
     return m ? m->offset : 0u;
   };
-  const NameLayout n{at("inode", "i_ino"), at("inode", "i_size"), at("inode", "i_dentry.first"), at("dentry", "d_u.d_alias"),
-                     at("dentry", "d_parent"), at("dentry", "d_name.name"), at("super_block", "s_id"), at("super_block", "s_root")};
+  const NameLayout n{at("inode", "i_ino"),        at("inode", "i_size"),      at("inode", "i_dentry.first"),
+                     at("dentry", "d_u.d_alias"), at("dentry", "d_parent"),   at("dentry", "d_name.name"),
+                     at("super_block", "s_id"),   at("super_block", "s_root")};
   return whole ? std::optional(n) : std::nullopt;
 }
 

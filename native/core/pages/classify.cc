@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/classify.hh"
 
 #include <algorithm>
@@ -32,7 +33,8 @@ void Classifier::judge_all() {
     }
     const uint32_t order = whole_folio(pfn);
     const uint64_t pages = order == kNotAFolio ? 1 : 1ull << order;
-    Verdict verdict = order == kNotAFolio ? Verdict{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order);
+    Verdict verdict =
+        order == kNotAFolio ? Verdict{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order);
     if (claims_free(pfn, pages)) verdict = {PageClass::kernel, Reason::claimed_twice};
     else if (verdict.page_class == PageClass::clean_cache) losable_.push_back({pfn, order});
     assign(pfn, pages, verdict);
@@ -40,7 +42,8 @@ void Classifier::judge_all() {
   }
 }
 
-/// Only now, for a recovery may write into critical pages alone. A folio that has none turns critical, which takes nothing from the others.
+/// Only now, for a recovery may write into critical pages alone. A folio that has none turns critical, which
+/// takes nothing from the others.
 void Classifier::plan_losses() {
   for (const auto& [pfn, order] : losable_) {
     const Reason reason = plan_loss(pfn, order);
@@ -48,9 +51,12 @@ void Classifier::plan_losses() {
   }
 }
 
-/// Page frames are met in the order of guest memory; a page that was sent again, or a block that was sent late, lies later in the image.
+/// Page frames are met in the order of guest memory; a page that was sent again, or a block that was sent
+/// late, lies later in the image.
 void Classifier::sort_folios() {
-  const auto by_payload = [](const FolioRecovery& a, const FolioRecovery& b) { return a.first_payload < b.first_payload; };
+  const auto by_payload = [](const FolioRecovery& a, const FolioRecovery& b) {
+    return a.first_payload < b.first_payload;
+  };
   std::sort(out_.recovery.folios.begin(), out_.recovery.folios.end(), by_payload);
 }
 
@@ -59,10 +65,12 @@ void Classifier::assign_free() {
     assign(block.pfn, 1ull << block.order, {PageClass::free_page, Reason::free_block});
 }
 
-/// A page cannot be of a folio and of a free block: one of the two is not what it says. Both are aligned to their length and the folio's
-/// head is not free, so the block lies within the folio and loses its class with it.
+/// A page cannot be of a folio and of a free block: one of the two is not what it says. Both are aligned to
+/// their length and the folio's head is not free, so the block lies within the folio and loses its class with
+/// it.
 bool Classifier::claims_free(uint64_t pfn, uint64_t pages) const {
-  const auto first = out_.verdicts.begin() + pfn, last = out_.verdicts.begin() + std::min(pfn + pages, array_.end());
+  const auto first = out_.verdicts.begin() + pfn,
+             last = out_.verdicts.begin() + std::min(pfn + pages, array_.end());
   return std::any_of(first, last, [](const Verdict& v) { return v.page_class == PageClass::free_page; });
 }
 
@@ -71,8 +79,8 @@ void Classifier::assign(uint64_t pfn, uint64_t pages, Verdict verdict) {
   std::fill(out_.verdicts.begin() + pfn, out_.verdicts.begin() + end, verdict);
 }
 
-/// The order of the folio that begins at `pfn`, 0 for a single page; kNotAFolio for a stray tail or a head whose tails do not all
-/// point back at it.
+/// The order of the folio that begins at `pfn`, 0 for a single page; kNotAFolio for a stray tail or a head
+/// whose tails do not all point back at it.
 uint32_t Classifier::whole_folio(uint64_t pfn) const {
   const StructPage head = *array_.at(pfn);
   if (head.compound() & 1) return kNotAFolio;
@@ -109,7 +117,8 @@ Verdict Classifier::judge_folio(uint64_t pfn, uint32_t order) {
 
 Verdict Classifier::judge_file_cache(uint64_t pfn, uint32_t order) {
   const StructPage page = *array_.at(pfn);
-  if (page.has(page_.flag.dirty | page_.flag.writeback)) return {PageClass::dirty_cache, Reason::newer_than_disk};
+  if (page.has(page_.flag.dirty | page_.flag.writeback))
+    return {PageClass::dirty_cache, Reason::newer_than_disk};
   if (!unmapped(pfn, order)) return {PageClass::mapped_cache, Reason::mapped};
   const std::optional<Reason> why = doubt(pfn, order);
   return why ? Verdict{PageClass::other_cache, *why} : Verdict{PageClass::clean_cache, Reason::plain};
@@ -119,11 +128,12 @@ bool Classifier::unmapped(uint64_t pfn, uint32_t order) const {
   const StructPage head = *array_.at(pfn);
   if (head.mapcount() != kUnmapped) return false;
   if (order == 0) return true;
-  const auto count_at = [&](uint32_t offset) {  // of a folio too short to have the field it is 0: mapped, for all we know
-    auto holder = array_.at(pfn + offset / kStructPageBytes);
-    if (!holder || offset / kStructPageBytes >= 1u << order) return 0;
-    return load_le<int32_t>(holder->bytes() + offset % kStructPageBytes);
-  };
+  const auto count_at =
+      [&](uint32_t offset) {  // of a folio too short to have the field it is 0: mapped, for all we know
+        auto holder = array_.at(pfn + offset / kStructPageBytes);
+        if (!holder || offset / kStructPageBytes >= 1u << order) return 0;
+        return load_le<int32_t>(holder->bytes() + offset % kStructPageBytes);
+      };
   if (!page_.entire_mapcount || count_at(*page_.entire_mapcount) != kUnmapped) return false;
   if (page_.large_mapcount) return count_at(*page_.large_mapcount) == kUnmapped;
   for (uint64_t tail = pfn + 1; tail < pfn + (1ull << order); tail++)
@@ -142,20 +152,23 @@ bool Classifier::proven_large(uint64_t pfn, uint32_t order, const CachedFile& fi
   return order == 0 || (order <= file.max_order && array_.at(pfn)->has(page_.flag.head));
 }
 
-/// Every condition under which the folio is safe to lose, in the order of cost. Docs: docs/safety.md, R8 to R14.
+/// Every condition under which the folio is safe to lose, in the order of cost. Docs: docs/safety.md, R8 to
+/// R14.
 std::optional<Reason> Classifier::doubt(uint64_t pfn, uint32_t order) {
   if (!cache_) return Reason::layout_unknown;
   const StructPage page = *array_.at(pfn);
   const PageFlags& f = page_.flag;
-  const uint64_t forbidden = f.dirty | f.writeback | f.locked | f.swapbacked | f.swapcache | f.unevictable | f.mlocked | f.slab |
-                             f.private_2 | f.hwpoison | f.reserved | f.error | f.checked;
+  const uint64_t forbidden = f.dirty | f.writeback | f.locked | f.swapbacked | f.swapcache | f.unevictable |
+                             f.mlocked | f.slab | f.private_2 | f.hwpoison | f.reserved | f.error | f.checked;
   const uint64_t required = f.lru | f.uptodate;
   if ((page.flags() & required) != required || page.has(forbidden)) {
     // The cache of a block device is never expendable, idle or not: that tells more.
-    return cache_->file(page.mapping()).doubt == Reason::not_regular ? Reason::not_regular : Reason::busy_flags;
+    return cache_->file(page.mapping()).doubt == Reason::not_regular ? Reason::not_regular
+                                                                     : Reason::busy_flags;
   }
   const bool has_private = page.has(f.private_data);
-  if (page.refcount() != (1 << order) + (has_private ? 1 : 0) || !tails_unused(pfn, order)) return Reason::references;
+  if (page.refcount() != (1 << order) + (has_private ? 1 : 0) || !tails_unused(pfn, order))
+    return Reason::references;
   const CachedFile& file = cache_->file(page.mapping());
   if (file.doubt) return file.doubt;
   if (!proven_large(pfn, order, file)) return Reason::folio_order;
@@ -167,7 +180,8 @@ std::optional<Reason> Classifier::doubt(uint64_t pfn, uint32_t order) {
   return std::nullopt;
 }
 
-/// Works out the recovery. A folio lies in one stripe or across one boundary; a live save can scatter it, and then it stays.
+/// Works out the recovery. A folio lies in one stripe or across one boundary; a live save can scatter it, and
+/// then it stays.
 Reason Classifier::plan_loss(uint64_t pfn, uint32_t order) {
   uint64_t first = UINT64_MAX, last = 0;
   for (uint64_t i = pfn; i < pfn + (1ull << order); i++) {
@@ -177,7 +191,8 @@ Reason Classifier::plan_loss(uint64_t pfn, uint32_t order) {
   }
   if (last != 0 && last - first > uint64_t{kStripePages} / 2 * kPageSize) return Reason::scattered;
   const uint32_t first_write = out_.recovery.writes.size();
-  const Reason reason = planner_.plan(pfn, order, cache_->file(array_.at(pfn)->mapping()), out_.verdicts, out_.recovery.writes);
+  const Reason reason =
+      planner_.plan(pfn, order, cache_->file(array_.at(pfn)->mapping()), out_.verdicts, out_.recovery.writes);
   if (!is_recipe(reason) || last == 0) {  // none; or all zero pages: nothing that could be lost
     out_.recovery.writes.resize(first_write);
     return reason;

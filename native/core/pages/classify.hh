@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 // struct page -> PageClass, and why. When in doubt a page is critical.
 #pragma once
 #include <optional>
 #include <vector>
 
-#include "core/pages/free_memory.hh"
 #include "core/kernel/page_array.hh"
+#include "core/pages/free_memory.hh"
 #include "core/pages/page_cache.hh"
 #include "core/pages/reason.hh"
 #include "core/pages/recovery_plan.hh"
@@ -12,16 +13,22 @@
 namespace pars {
 
 struct Classified {
-  std::vector<Verdict> verdicts;             ///< by page frame number
+  std::vector<Verdict> verdicts;  ///< by page frame number
   Recovery recovery;
-  uint64_t cache_folios = 0;                 ///< that met every condition but the tree's word
-  uint64_t cache_folios_unproven = 0;        ///< of these, not found in their mapping's tree (R5)
+  uint64_t cache_folios = 0;           ///< that met every condition but the tree's word
+  uint64_t cache_folios_unproven = 0;  ///< of these, not found in their mapping's tree (R5)
 };
 
 class Classifier {
  public:
-  Classifier(const KernelMemory& memory, const PageArray& array, const FreeMemory& free, PageCache* cache, RecoveryPlanner planner)
-      : ram_(memory.ram()), page_(array.layout()), array_(array), free_(free), cache_(cache), planner_(planner) {}
+  Classifier(const KernelMemory& memory, const PageArray& array, const FreeMemory& free, PageCache* cache,
+             RecoveryPlanner planner)
+      : ram_(memory.ram()),
+        page_(array.layout()),
+        array_(array),
+        free_(free),
+        cache_(cache),
+        planner_(planner) {}
 
   Classified run();
 
@@ -47,7 +54,8 @@ class Classifier {
   const FreeMemory& free_;
   PageCache* cache_;  // nullptr when the kernel's cache structures are not known
   RecoveryPlanner planner_;
-  std::vector<std::pair<uint64_t, uint32_t>> losable_;  ///< head and order of the folios whose recovery is still to be planned
+  std::vector<std::pair<uint64_t, uint32_t>>
+      losable_;  ///< head and order of the folios whose recovery is still to be planned
   Classified out_;
 };
 

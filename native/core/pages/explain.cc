@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/explain.hh"
 
 #include <algorithm>
@@ -7,14 +8,27 @@ namespace pars {
 
 namespace {
 
-constexpr uint64_t kKernelHalf = 1ull << 63, kMappingBits = 3;  // page.mapping: low bits say that it is no file's
+constexpr uint64_t kKernelHalf = 1ull << 63,
+                   kMappingBits = 3;  // page.mapping: low bits say that it is no file's
 
 std::vector<const char*> names_of(uint64_t flags, const PageFlags& f) {
-  const std::pair<uint64_t, const char*> known[] = {
-      {f.locked, "locked"}, {f.uptodate, "uptodate"}, {f.dirty, "dirty"}, {f.lru, "lru"}, {f.head, "head"}, {f.writeback, "writeback"},
-      {f.reserved, "reserved"}, {f.private_data, "private"}, {f.swapbacked, "swapbacked"}, {f.unevictable, "unevictable"},
-      {f.swapcache, "swapcache"}, {f.mlocked, "mlocked"}, {f.hwpoison, "hwpoison"}, {f.private_2, "private_2"}, {f.error, "error"},
-      {f.checked, "checked"}, {f.slab, "slab"}};
+  const std::pair<uint64_t, const char*> known[] = {{f.locked, "locked"},
+                                                    {f.uptodate, "uptodate"},
+                                                    {f.dirty, "dirty"},
+                                                    {f.lru, "lru"},
+                                                    {f.head, "head"},
+                                                    {f.writeback, "writeback"},
+                                                    {f.reserved, "reserved"},
+                                                    {f.private_data, "private"},
+                                                    {f.swapbacked, "swapbacked"},
+                                                    {f.unevictable, "unevictable"},
+                                                    {f.swapcache, "swapcache"},
+                                                    {f.mlocked, "mlocked"},
+                                                    {f.hwpoison, "hwpoison"},
+                                                    {f.private_2, "private_2"},
+                                                    {f.error, "error"},
+                                                    {f.checked, "checked"},
+                                                    {f.slab, "slab"}};
   std::vector<const char*> names;
   for (auto [mask, name] : known)
     if (flags & mask) names.push_back(name);
@@ -40,8 +54,10 @@ PageExplanation explain(const ReadingView& view, uint64_t pfn) {
   out.flags = page.flags();
   out.flag_names = names_of(out.flags, view.layout.page.flag);
   out.refcount = page.refcount(), out.type_word = page.type_word();
-  out.mapping = page.mapping(), out.index = page.index() + (pfn - out.head), out.private_data = page.private_data();
-  const bool in_cache = is_file_mapping(out.mapping) && page.has(view.layout.page.flag.lru | view.layout.page.flag.unevictable);
+  out.mapping = page.mapping(), out.index = page.index() + (pfn - out.head),
+  out.private_data = page.private_data();
+  const bool in_cache =
+      is_file_mapping(out.mapping) && page.has(view.layout.page.flag.lru | view.layout.page.flag.unevictable);
   if (in_cache) out.file = describe_file(view.memory, view.layout, out.mapping);
   return out;
 }
@@ -69,7 +85,8 @@ std::vector<FileShare> largest_files(const ReadingView& view, size_t limit) {
     return a.second != b.second ? a.second > b.second : a.first < b.first;
   });
   std::vector<FileShare> out;
-  for (size_t i = 0; i < kept; i++) out.push_back({order[i].second, describe_file(view.memory, view.layout, order[i].first)});
+  for (size_t i = 0; i < kept; i++)
+    out.push_back({order[i].second, describe_file(view.memory, view.layout, order[i].first)});
   return out;
 }
 

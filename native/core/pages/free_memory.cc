@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/free_memory.hh"
 
 #include <algorithm>
@@ -8,7 +9,8 @@ namespace pars {
 namespace {
 
 constexpr uint64_t kMaxNodes = 1024;
-constexpr uint64_t kMaxFree = 1ull << 40;  // blocks of one order; a counter beyond is wrong, and adds up without overflow
+constexpr uint64_t kMaxFree =
+    1ull << 40;  // blocks of one order; a counter beyond is wrong, and adds up without overflow
 
 struct Zone {
   uint64_t va;
@@ -30,7 +32,8 @@ std::vector<Zone> read_zones(const KernelMemory& memory, const Vmcoreinfo& info,
   for (uint64_t node : node_addresses(memory, info)) {
     for (uint32_t i = 0; i < std::min(z.zones, 16u); i++) {
       const uint64_t va = node + z.node_zones + uint64_t{i} * z.zone_bytes;
-      const uint64_t start = memory.u64(va + z.start_pfn).value_or(0), spanned = memory.u64(va + z.spanned_pages).value_or(0);
+      const uint64_t start = memory.u64(va + z.start_pfn).value_or(0),
+                     spanned = memory.u64(va + z.spanned_pages).value_or(0);
       if (spanned != 0 && start + spanned > start) zones.push_back({va, start, start + spanned});
     }
   }
@@ -49,8 +52,8 @@ bool is_clean_block(const KernelLayout& layout, const PageArray& array, uint64_t
 }
 
 /// All free blocks that the page array marks; nullopt when more than `slack` marks are not what they say.
-std::optional<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, const PageArray& array, uint64_t slack,
-                                                    std::string& problem) {
+std::optional<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, const PageArray& array,
+                                                    uint64_t slack, std::string& problem) {
   std::vector<FreeBlock> blocks;
   uint64_t odd = 0;
   for (uint64_t pfn = 0; pfn < array.end();) {
@@ -76,8 +79,8 @@ std::optional<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, 
 
 using Counts = std::map<std::pair<size_t, uint32_t>, int64_t>;  // (zone, order) -> blocks
 
-/// The zones of blocks that are asked for in ascending order. Zones that overlap (movable beside normal) would make the sum ambiguous,
-/// so a block in two of them is in none.
+/// The zones of blocks that are asked for in ascending order. Zones that overlap (movable beside normal)
+/// would make the sum ambiguous, so a block in two of them is in none.
 class ZoneFinder {
  public:
   /// `zones`: ascending by start.
@@ -100,7 +103,8 @@ class ZoneFinder {
   size_t next_ = 0;
 };
 
-/// Frames met on the free lists of one zone and order: each must be a marked block of that order inside the zone.
+/// Frames met on the free lists of one zone and order: each must be a marked block of that order inside the
+/// zone.
 struct Lists {
   const KernelMemory& memory;
   const KernelLayout& layout;
@@ -108,11 +112,13 @@ struct Lists {
   uint64_t steps_left;  ///< over all lists: a block is on one
 
   /// Marks listed blocks; false when a list leads out of the page array or does not end.
-  bool walk(uint64_t list_head, uint32_t order, const Zone& zone, std::vector<bool>& listed, const std::vector<FreeBlock>& blocks) {
+  bool walk(uint64_t list_head, uint32_t order, const Zone& zone, std::vector<bool>& listed,
+            const std::vector<FreeBlock>& blocks) {
     for (uint64_t node = memory.u64(list_head).value_or(0); node != list_head;) {
       auto pfn = array.frame(node - layout.page.list);
       if (!pfn || *pfn < zone.start || *pfn >= zone.end || steps_left-- == 0) return false;
-      auto at = std::lower_bound(blocks.begin(), blocks.end(), *pfn, [](const FreeBlock& b, uint64_t p) { return b.pfn < p; });
+      auto at = std::lower_bound(blocks.begin(), blocks.end(), *pfn,
+                                 [](const FreeBlock& b, uint64_t p) { return b.pfn < p; });
       if (at != blocks.end() && at->pfn == *pfn && at->order == order) listed[at - blocks.begin()] = true;
       node = array.at(*pfn)->list_next();
     }
@@ -132,8 +138,8 @@ FreeMemory refuse(std::string why) { return {{}, 0, std::move(why)}; }
 
 }  // namespace
 
-FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout, const PageArray& array,
-                            uint64_t slack) {
+FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
+                            const PageArray& array, uint64_t slack) {
   std::string problem;
   auto blocks = marked_blocks(layout, array, slack, problem);
   if (!blocks) return refuse(problem);
@@ -144,17 +150,21 @@ FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, 
   Counts marked, counted;
   for (const FreeBlock& block : *blocks) {
     auto zone = finder.find(block);
-    if (!zone) return refuse("the free block at frame " + std::to_string(block.pfn) + " lies in no zone, or in two");
+    if (!zone)
+      return refuse("the free block at frame " + std::to_string(block.pfn) + " lies in no zone, or in two");
     marked[{*zone, block.order}]++;
   }
   std::vector<bool> listed(blocks->size(), false);
   Lists lists{memory, layout, array, 2 * (blocks->size() + slack)};
   for (size_t i = 0; i < zones.size(); i++) {
     for (uint32_t order = 0; order < layout.zone.orders; order++) {
-      const uint64_t area = zones[i].va + layout.zone.free_area + uint64_t{order} * layout.zone.free_area_bytes;
-      if (auto n = memory.u64(area + layout.zone.nr_free).value_or(0)) counted[{i, order}] = std::min(n, kMaxFree);
+      const uint64_t area =
+          zones[i].va + layout.zone.free_area + uint64_t{order} * layout.zone.free_area_bytes;
+      if (auto n = memory.u64(area + layout.zone.nr_free).value_or(0))
+        counted[{i, order}] = std::min(n, kMaxFree);
       for (uint32_t type = 0; type < layout.zone.lists; type++)
-        if (!lists.walk(area + 16 * type, order, zones[i], listed, *blocks)) return refuse("a free list of the kernel leads astray");
+        if (!lists.walk(area + 16 * type, order, zones[i], listed, *blocks))
+          return refuse("a free list of the kernel leads astray");
     }
   }
   if (const uint64_t apart = distance(marked, counted); apart > slack)

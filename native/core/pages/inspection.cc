@@ -1,21 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/inspection.hh"
 
 #include <algorithm>
 
-#include "core/pages/classify.hh"
 #include "core/image/device_state.hh"
-#include "core/pages/free_memory.hh"
 #include "core/kernel/guest_ram.hh"
 #include "core/kernel/live_kernel.hh"
 #include "core/kernel/page_array.hh"
+#include "core/pages/classify.hh"
+#include "core/pages/free_memory.hh"
 #include "core/pages/page_cache.hh"
 
 namespace pars {
 
 namespace {
 
-constexpr uint64_t kProofsPerSegment = 16;   // R6
-constexpr uint64_t kUnprovenPerMille = 1;    // R5: 0.1 %
+constexpr uint64_t kProofsPerSegment = 16;  // R6
+constexpr uint64_t kUnprovenPerMille = 1;   // R5: 0.1 %
 
 /// What one believed reading of the guest's memory yields.
 struct Reading {
@@ -42,7 +43,8 @@ bool any_is_kernel_page(const PageArray& array, const std::vector<uint64_t>& gpa
   return std::any_of(gpas.begin(), gpas.end(), [&](uint64_t gpa) { return is_kernel_page(array, gpa); });
 }
 
-void add_free_list_proofs(const GuestRam& ram, const PageArray& array, const FreeMemory& free, std::vector<uint64_t>& proofs) {
+void add_free_list_proofs(const GuestRam& ram, const PageArray& array, const FreeMemory& free,
+                          std::vector<uint64_t>& proofs) {
   for (const FreeBlock& block : free.blocks) {
     const Segment* s = ram.segment(array.home(block.pfn));
     if (s) proofs[s - ram.segments().data()]++;
@@ -58,11 +60,13 @@ bool struct_pages_are_critical(const PageArray& array, const std::vector<Verdict
   return true;
 }
 
-Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus, uint64_t head_end, const ReadingWitness& witness) {
+Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus, uint64_t head_end,
+                    const ReadingWitness& witness) {
   std::string problem;
   auto array = PageArray::find(*kernel.memory, kernel.info, kernel.layout, problem);
   if (!array) return disbelieve(problem);
-  if (!any_is_kernel_page(*array, kernel.vmcoreinfo_gpas)) return disbelieve("the VMCOREINFO found is not the kernel's own");
+  if (!any_is_kernel_page(*array, kernel.vmcoreinfo_gpas))
+    return disbelieve("the VMCOREINFO found is not the kernel's own");
   const FreeMemory free = read_free_memory(*kernel.memory, kernel.info, kernel.layout, *array, vcpus);
   if (!free.problem.empty()) return disbelieve(free.problem + " (R4)");
   ModuleTypes modules(*kernel.memory, kernel.btf);
@@ -77,7 +81,8 @@ Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpu
   if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
     return disbelieve(std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
                       " cache folios are not in their mapping's tree (R5)");
-  if (!struct_pages_are_critical(*array, c.verdicts)) return disbelieve("the struct page array lies in memory it calls expendable");
+  if (!struct_pages_are_critical(*array, c.verdicts))
+    return disbelieve("the struct page array lies in memory it calls expendable");
   reading.proofs = cache ? cache->proofs() : std::vector<uint64_t>(ram.segments().size(), 0);
   add_free_list_proofs(ram, *array, free, reading.proofs);
   if (witness) witness({*kernel.memory, kernel.layout, *array, reading.classified.verdicts});
@@ -103,16 +108,20 @@ void classes_from_reading(const GuestRam& ram, const Reading& reading, Inspectio
   }
 }
 
-/// Every page of guest RAM kernel, every other block device: what holds before, and without, a believed reading.
+/// Every page of guest RAM kernel, every other block device: what holds before, and without, a believed
+/// reading.
 void assume_critical(const MigrationStream& stream, const std::vector<Segment>& segments, Inspection& out) {
   out.classes.resize(stream.blocks.size());
   out.reasons.resize(stream.blocks.size());
   for (size_t i = 0; i < stream.blocks.size(); i++) {
-    const bool laid_out = std::any_of(segments.begin(), segments.end(), [&](const Segment& s) { return s.block == i; });
-    const bool named_ram = stream.blocks[i].name == "pc.ram" || stream.blocks[i].name.rfind("ram-node", 0) == 0;
+    const bool laid_out =
+        std::any_of(segments.begin(), segments.end(), [&](const Segment& s) { return s.block == i; });
+    const bool named_ram =
+        stream.blocks[i].name == "pc.ram" || stream.blocks[i].name.rfind("ram-node", 0) == 0;
     const bool guest_ram = laid_out || named_ram;
     out.classes[i].assign(stream.blocks[i].pages.size(), guest_ram ? PageClass::kernel : PageClass::device);
-    out.reasons[i].assign(stream.blocks[i].pages.size(), guest_ram ? Reason::not_introspected : Reason::not_guest_ram);
+    out.reasons[i].assign(stream.blocks[i].pages.size(),
+                          guest_ram ? Reason::not_introspected : Reason::not_guest_ram);
   }
 }
 
@@ -154,8 +163,8 @@ void note_doubts(Inspection& out) {
 }
 
 /// Fills in everything but the counts; `reason` stays empty only when a reading was believed.
-void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end, const InspectOptions& options,
-                 Inspection& out) {
+void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end,
+                 const InspectOptions& options, Inspection& out) {
   RamLayout layout = lay_out_ram(domain, stream);
   assume_critical(stream, layout.segments, out);
   out.reason = layout.problem;
@@ -167,7 +176,8 @@ void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& st
     return;
   }
   const LiveKernelResult live = prove_live_kernel(ram, *vcpus);
-  Reading reading = live.kernel ? read_kernel(ram, *live.kernel, vcpus->size(), head_end, options.witness) : disbelieve(live.problem);
+  Reading reading = live.kernel ? read_kernel(ram, *live.kernel, vcpus->size(), head_end, options.witness)
+                                : disbelieve(live.problem);
   out.reason = reading.problem;
   if (!out.reason.empty()) return;
   out.introspected = true;
@@ -179,7 +189,8 @@ void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& st
 
 }  // namespace
 
-Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end, const InspectOptions& options) {
+Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end,
+                   const InspectOptions& options) {
   Inspection out;
   look_inside(image, domain, stream, head_end, options, out);
   count_classes(image, stream, out);

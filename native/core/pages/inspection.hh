@@ -1,4 +1,6 @@
-// The whole look inside: from image bytes to a class for every page. Everything below it is reached through this.
+// SPDX-License-Identifier: Apache-2.0
+// The whole look inside: from image bytes to a class for every page. Everything below it is reached through
+// this.
 #pragma once
 #include <array>
 #include <optional>
@@ -34,8 +36,8 @@ struct Inspection {
   std::vector<std::pair<std::string, uint64_t>> notes;  ///< "why other-cache" and the like: reason, pages
 };
 
-/// Never fails: a guest that cannot be proven is "not introspected", all its pages kernel (device for other RAM blocks).
-/// `head_end`: recovery never writes below this image offset, and nothing below it is lost.
+/// Never fails: a guest that cannot be proven is "not introspected", all its pages kernel (device for other
+/// RAM blocks). `head_end`: recovery never writes below this image offset, and nothing below it is lost.
 /// `options`: for those who want more of it, or look at a guest that runs.
 Inspection inspect(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end,
                    const InspectOptions& options = {});

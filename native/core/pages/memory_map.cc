@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/memory_map.hh"
 
 #include <algorithm>
@@ -35,12 +36,15 @@ MapSegment draw(const Segment& s, const std::vector<PageClass>& classes, uint64_
 
 }  // namespace
 
-MemoryMap draw_memory_map(const DomainXml& domain, const MigrationStream& stream, const Inspection& inspection) {
+MemoryMap draw_memory_map(const DomainXml& domain, const MigrationStream& stream,
+                          const Inspection& inspection) {
   MemoryMap map;
   const std::vector<Segment> segments = lay_out_ram(domain, stream).segments;
   // Ends: there are a few segments, each with one short cell at the most, and a cell can hold all of memory.
-  while (cells_of(segments, map.cell_pages) > kMaxMapCells && map.cell_pages < kMaxRamBytes / kPageSize) map.cell_pages *= 2;
-  for (const Segment& s : segments) map.segments.push_back(draw(s, inspection.classes[s.block], map.cell_pages));
+  while (cells_of(segments, map.cell_pages) > kMaxMapCells && map.cell_pages < kMaxRamBytes / kPageSize)
+    map.cell_pages *= 2;
+  for (const Segment& s : segments)
+    map.segments.push_back(draw(s, inspection.classes[s.block], map.cell_pages));
   return map;
 }
 

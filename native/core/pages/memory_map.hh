@@ -1,4 +1,6 @@
-// Guest-physical memory as a picture: cells of some pages each, every one of the class that most of its pages have.
+// SPDX-License-Identifier: Apache-2.0
+// Guest-physical memory as a picture: cells of some pages each, every one of the class that most of its pages
+// have.
 #pragma once
 #include <vector>
 
@@ -20,10 +22,11 @@ struct MapSegment {
 };
 
 struct MemoryMap {
-  uint64_t cell_pages = 1;            ///< a power of two; the last cell of a segment may be short
-  std::vector<MapSegment> segments;   ///< ascending; empty when the layout is not known
+  uint64_t cell_pages = 1;           ///< a power of two; the last cell of a segment may be short
+  std::vector<MapSegment> segments;  ///< ascending; empty when the layout is not known
 };
 
-MemoryMap draw_memory_map(const DomainXml& domain, const MigrationStream& stream, const Inspection& inspection);
+MemoryMap draw_memory_map(const DomainXml& domain, const MigrationStream& stream,
+                          const Inspection& inspection);
 
 }  // namespace pars

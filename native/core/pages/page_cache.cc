@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/page_cache.hh"
 
 #include <algorithm>
@@ -11,14 +12,19 @@ namespace {
 constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000, kBlockDevice = 0x6000;
 constexpr uint32_t kSwapFile = 1 << 8, kDax = 1 << 13, kEncrypted = 1 << 14, kVerity = 1 << 16;
 
-/// File systems whose clean pages a running guest was seen to re-read, and what they keep behind folio->private.
+/// File systems whose clean pages a running guest was seen to re-read, and what they keep behind
+/// folio->private.
 constexpr std::pair<std::string_view, PrivateKind> kProvenFileSystems[] = {
-    {"ext4", PrivateKind::buffer_heads}, {"xfs", PrivateKind::iomap}, {"squashfs", PrivateKind::none}, {"btrfs", PrivateKind::btrfs}};
+    {"ext4", PrivateKind::buffer_heads},
+    {"xfs", PrivateKind::iomap},
+    {"squashfs", PrivateKind::none},
+    {"btrfs", PrivateKind::btrfs}};
 constexpr uint64_t kDiskName = 32;  // DISK_NAME_LEN
 /// Disks that keep their data outside this host's and this guest's memory.
 constexpr std::string_view kProvenDisks[] = {"vd", "sd", "hd", "xvd", "nvme", "mmcblk"};
 
-// xarray entries (Linux include/linux/xarray.h): low bits 10 are internal (small ones siblings, others nodes), bit 0 values.
+// xarray entries (Linux include/linux/xarray.h): low bits 10 are internal (small ones siblings, others
+// nodes), bit 0 values.
 constexpr uint64_t kInternal = 2, kEntryBits = 3, kLastSmallInternal = 4096;
 
 /// No tree of a guest can have more nodes than fit into its memory.
@@ -27,8 +33,8 @@ constexpr uint64_t kNodesPerPage = 8;
 constexpr uint64_t kMaxBlockDevices = 1 << 16;
 constexpr size_t kMaxFileSystemTypes = 1 << 8;
 
-// On disk: Linux include/uapi/linux/btrfs_tree.h (BTRFS_FS_TREE_OBJECTID, BTRFS_FIRST_FREE_OBJECTID, BTRFS_LAST_FREE_OBJECTID),
-// fs/xfs/libxfs/xfs_format.h (XFS_DIFLAG_REALTIME).
+// On disk: Linux include/uapi/linux/btrfs_tree.h (BTRFS_FS_TREE_OBJECTID, BTRFS_FIRST_FREE_OBJECTID,
+// BTRFS_LAST_FREE_OBJECTID), fs/xfs/libxfs/xfs_format.h (XFS_DIFLAG_REALTIME).
 constexpr uint64_t kBtrfsFileTree = 5, kBtrfsFirstSubvolume = 256, kBtrfsLastSubvolume = -256ull;
 constexpr uint16_t kXfsRealtime = 1;
 constexpr uint64_t kMappingBits = 3;  // of page.mapping: not a file
@@ -41,9 +47,15 @@ CachedFile doubtful(Reason why) {
 
 }  // namespace
 
-PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array, ModuleTypes& modules)
-    : memory_(memory), layout_(layout), array_(array), modules_(modules), in_tree_(array.end(), false),
-      proofs_(memory.ram().segments().size(), 0), nodes_left_(array.end() * kNodesPerPage) {}
+PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array,
+                     ModuleTypes& modules)
+    : memory_(memory),
+      layout_(layout),
+      array_(array),
+      modules_(modules),
+      in_tree_(array.end(), false),
+      proofs_(memory.ram().segments().size(), 0),
+      nodes_left_(array.end() * kNodesPerPage) {}
 
 const CachedFile& PageCache::file(uint64_t mapping) {
   auto [at, fresh] = files_.try_emplace(mapping);
@@ -61,9 +73,11 @@ CachedFile PageCache::judge(uint64_t mapping) {
   auto host = memory_.u64(mapping + layout_.mapping_host);
   auto wb_err = memory_.u32(mapping + layout_.mapping_wb_err);
   if (!flags || !host || !wb_err) return doubtful(Reason::file_unreadable);
-  if (*wb_err != 0 || (*flags & (layout_.as_eio | layout_.as_enospc))) return doubtful(Reason::write_back_error);
+  if (*wb_err != 0 || (*flags & (layout_.as_eio | layout_.as_enospc)))
+    return doubtful(Reason::write_back_error);
   if (*flags & (layout_.as_unevictable | layout_.as_inaccessible)) return doubtful(Reason::pinned_mapping);
-  if (layout_.mapping_nr_thps && memory_.u32(mapping + *layout_.mapping_nr_thps) != 0u) return doubtful(Reason::read_only_thp);
+  if (layout_.mapping_nr_thps && memory_.u32(mapping + *layout_.mapping_nr_thps) != 0u)
+    return doubtful(Reason::read_only_thp);
   CachedFile file;
   if (layout_.as_order_max_shift) file.max_order = *flags >> *layout_.as_order_max_shift & 31;
   else if (*flags & layout_.as_large_folios) file.max_order = 63;
@@ -87,7 +101,8 @@ std::optional<Reason> PageCache::judge_inode(uint64_t mapping, uint64_t host, Ca
 std::optional<Reason> PageCache::judge_super_block(uint64_t host, uint64_t sb, CachedFile& file) {
   const auto name = file_system_name(sb);
   if (!name) return Reason::file_unreadable;
-  const auto proven = std::find_if(std::begin(kProvenFileSystems), std::end(kProvenFileSystems), [&](const auto& fs) { return *name == fs.first; });
+  const auto proven = std::find_if(std::begin(kProvenFileSystems), std::end(kProvenFileSystems),
+                                   [&](const auto& fs) { return *name == fs.first; });
   if (proven == std::end(kProvenFileSystems)) return Reason::file_system;
   file.private_kind = proven->second;
   const bool btrfs = file.private_kind == PrivateKind::btrfs;
@@ -104,12 +119,14 @@ std::optional<Reason> PageCache::judge_kind(uint64_t host, uint64_t sb, CachedFi
 }
 
 /// The caches of free space and what is being relocated are regular files too, in trees of btrfs's own.
-std::optional<Reason> PageCache::judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file) const {
+std::optional<Reason> PageCache::judge_btrfs_inode(uint64_t host, const FileSystemTypes& own,
+                                                   CachedFile& file) const {
   if (!own.btrfs) return Reason::file_system_types;
   const auto root = memory_.u64(host - own.btrfs->inode + own.btrfs->root);
   const auto tree = root ? memory_.u64(*root + own.btrfs->root_id) : std::nullopt;
   if (!tree) return Reason::file_unreadable;
-  if (*tree != kBtrfsFileTree && (*tree < kBtrfsFirstSubvolume || *tree > kBtrfsLastSubvolume)) return Reason::inode_kind;
+  if (*tree != kBtrfsFileTree && (*tree < kBtrfsFirstSubvolume || *tree > kBtrfsLastSubvolume))
+    return Reason::inode_kind;
   file.btrfs_state = own.btrfs->state;
   return std::nullopt;
 }
@@ -126,12 +143,14 @@ std::optional<Reason> PageCache::judge_one_device(uint64_t sb) {
   if (!layout_.devices) return Reason::file_system_types;
   const auto device = memory_.u64(sb + layout_.sb_bdev), info = memory_.u64(sb + layout_.devices->sb_info);
   if (!device || !info) return Reason::file_unreadable;
-  const auto device_sb = memory_.u64(*device - layout_.devices->device_in_pair + layout_.devices->inode_in_pair + layout_.inode_sb);
+  const auto device_sb = memory_.u64(*device - layout_.devices->device_in_pair +
+                                     layout_.devices->inode_in_pair + layout_.inode_sb);
   if (!devices_) devices_ = read_devices(device_sb.value_or(0));
   if (devices_->file_system != device_sb || !devices_->devices.contains(*device)) return Reason::inode_kind;
   for (uint64_t holder : {sb, *info}) {
     const auto held = devices_->holdings.find(holder);
-    if (held != devices_->holdings.end() && (held->second.several || held->second.device != *device)) return Reason::inode_kind;
+    if (held != devices_->holdings.end() && (held->second.several || held->second.device != *device))
+      return Reason::inode_kind;
   }
   return std::nullopt;
 }
@@ -161,8 +180,8 @@ std::optional<Reason> PageCache::judge_disk(uint64_t block_device) const {
   return Reason::disk;
 }
 
-/// btrfs spreads a file over several devices, and its super block names none. Who holds them is the super block (since 6.16) or the
-/// file system's type, and then those of other btrfs are looked at, too.
+/// btrfs spreads a file over several devices, and its super block names none. Who holds them is the super
+/// block (since 6.16) or the file system's type, and then those of other btrfs are looked at, too.
 std::optional<Reason> PageCache::judge_btrfs(uint64_t sb, uint64_t type) {
   if (!devices_) devices_ = read_devices(layout_.devices ? block_device_file_system().value_or(0) : 0);
   bool any = false;
@@ -198,12 +217,15 @@ PageCache::HeldDevices PageCache::read_devices(uint64_t device_sb) const {
   return held;
 }
 
-/// The super block of the kernel's own file system of block devices, found by a page that one of them has in the cache.
+/// The super block of the kernel's own file system of block devices, found by a page that one of them has in
+/// the cache.
 std::optional<uint64_t> PageCache::block_device_file_system() const {
   uint64_t last = 0;
   for (uint64_t pfn = 0; pfn < array_.end(); pfn++) {
     const auto page = array_.at(pfn);
-    if (!page || !page->has(array_.layout().flag.lru) || page->mapping() == last || page->mapping() & kMappingBits) continue;
+    if (!page || !page->has(array_.layout().flag.lru) || page->mapping() == last ||
+        page->mapping() & kMappingBits)
+      continue;
     last = page->mapping();
     const auto host = memory_.u64(last + layout_.mapping_host);
     const auto mode = host ? memory_.u16(*host + layout_.inode_mode) : std::nullopt;
@@ -223,7 +245,8 @@ std::optional<std::string> PageCache::file_system_name(uint64_t sb) const {
 void PageCache::walk_tree(uint64_t mapping) {
   auto head = memory_.u64(mapping + layout_.mapping_pages);
   if (!head) return;
-  if ((*head & kEntryBits) == kInternal && *head > kLastSmallInternal) walk_node(mapping, *head - kInternal, 0, 64);
+  if ((*head & kEntryBits) == kInternal && *head > kLastSmallInternal)
+    walk_node(mapping, *head - kInternal, 0, 64);
   else take_entry(mapping, *head, 0);
 }
 

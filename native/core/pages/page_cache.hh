@@ -1,4 +1,6 @@
-// The page cache as the kernel's own trees hold it (R5), and which files' clean pages can be re-read from a disk (R11-R14).
+// SPDX-License-Identifier: Apache-2.0
+// The page cache as the kernel's own trees hold it (R5), and which files' clean pages can be re-read from a
+// disk (R11-R14).
 #pragma once
 #include <optional>
 #include <string>
@@ -20,16 +22,18 @@ enum class PrivateKind : uint8_t { none, buffer_heads, iomap, btrfs };
 
 /// One file whose pages are in the cache.
 struct CachedFile {
-  std::optional<Reason> doubt = Reason::file_unreadable;  ///< why its clean pages are not proven safe to lose; none when they are
-  uint32_t max_order = 0;  ///< largest folio the mapping declares (R10); 63: any
+  std::optional<Reason> doubt =
+      Reason::file_unreadable;  ///< why its clean pages are not proven safe to lose; none when they are
+  uint32_t max_order = 0;       ///< largest folio the mapping declares (R10); 63: any
   PrivateKind private_kind = PrivateKind::none;
-  uint32_t block_bits = 0;  ///< log2 of the file system's block, as its inode says
+  uint32_t block_bits = 0;                      ///< log2 of the file system's block, as its inode says
   std::optional<BtrfsStateLayout> btrfs_state;  ///< of a btrfs whose folios may have one
 };
 
 class PageCache {
  public:
-  PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array, ModuleTypes& modules);
+  PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array,
+            ModuleTypes& modules);
 
   /// What is known of the file behind an address_space. The first question walks its tree once.
   const CachedFile& file(uint64_t mapping);
@@ -76,7 +80,8 @@ class PageCache {
   ModuleTypes& modules_;
   std::unordered_map<uint64_t, CachedFile> files_;
   std::unordered_map<uint64_t, FileSystemTypes> own_types_;  ///< by file_system_type
-  std::optional<HeldDevices> devices_;  ///< read when first asked for, and once: a kernel has one list of them
+  std::optional<HeldDevices>
+      devices_;  ///< read when first asked for, and once: a kernel has one list of them
   std::vector<bool> in_tree_;
   std::vector<uint64_t> proofs_;
   uint64_t nodes_left_;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The classes of guest pages, in the order and with the numbers that snapshots store (docs/format.md).
 #pragma once
 #include <array>
@@ -17,14 +18,16 @@ enum class PageClass : uint8_t {
   slab = 8,
   page_table = 9,
   offline = 10,
-  device = 11,       // RAM blocks that are not guest RAM
+  device = 11,  // RAM blocks that are not guest RAM
 };
 inline constexpr size_t kPageClasses = 12;
 
 inline constexpr std::array<const char*, kPageClasses> kPageClassNames = {
-    "kernel", "free", "clean-cache", "mapped-cache", "dirty-cache", "other-cache",
-    "anon",   "shmem", "slab",       "page-table",   "offline",     "device"};
+    "kernel", "free",  "clean-cache", "mapped-cache", "dirty-cache", "other-cache",
+    "anon",   "shmem", "slab",        "page-table",   "offline",     "device"};
 
-inline constexpr bool expendable(PageClass c) { return c == PageClass::free_page || c == PageClass::clean_cache; }
+inline constexpr bool expendable(PageClass c) {
+  return c == PageClass::free_page || c == PageClass::clean_cache;
+}
 
 }  // namespace pars

@@ -1,4 +1,6 @@
-// A believed reading of guest memory while it is at hand: for those who explain it to people. Nothing that decides a class uses it.
+// SPDX-License-Identifier: Apache-2.0
+// A believed reading of guest memory while it is at hand: for those who explain it to people. Nothing that
+// decides a class uses it.
 #pragma once
 #include <functional>
 #include <optional>
@@ -14,7 +16,8 @@ struct ReadingView {
   const KernelMemory& memory;
   const KernelLayout& layout;
   const PageArray& array;
-  const std::vector<Verdict>& verdicts;  ///< by page frame number; a segment that is not proven is critical whatever they say
+  const std::vector<Verdict>&
+      verdicts;  ///< by page frame number; a segment that is not proven is critical whatever they say
 };
 
 /// Called at most once for each kernel that is tried, with the reading that proved itself.
@@ -22,7 +25,8 @@ using ReadingWitness = std::function<void(const ReadingView&)>;
 
 struct InspectOptions {
   ReadingWitness witness;
-  std::optional<std::vector<Vcpu>> vcpus;  ///< of a guest that runs: there is no device state to read them from
+  std::optional<std::vector<Vcpu>>
+      vcpus;  ///< of a guest that runs: there is no device state to read them from
 };
 
 }  // namespace pars

@@ -1,4 +1,6 @@
-// Why a page is of its class: the first rule that decided. One page, one reason; reports and `pars explain` name it.
+// SPDX-License-Identifier: Apache-2.0
+// Why a page is of its class: the first rule that decided. One page, one reason; reports and `pars explain`
+// name it.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -61,7 +63,9 @@ enum class Reason : uint8_t {
 inline constexpr size_t kReasons = static_cast<size_t>(Reason::claimed_twice) + 1;
 
 /// Reasons of clean-cache: recoveries that were proven on running guests.
-inline constexpr bool is_recipe(Reason reason) { return reason >= Reason::plain && reason <= Reason::btrfs_blocks; }
+inline constexpr bool is_recipe(Reason reason) {
+  return reason >= Reason::plain && reason <= Reason::btrfs_blocks;
+}
 
 struct ReasonFacts {
   const char* name;  ///< stable, kebab-case: what `--json` says

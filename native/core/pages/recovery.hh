@@ -1,5 +1,7 @@
-// What must change in the guest's memory when an expendable page is lost: single bytes of kernel memory, worked out at
-// offload from the whole image and applied blindly at restore. Byte table: docs/format.md, "Recovery".
+// SPDX-License-Identifier: Apache-2.0
+// What must change in the guest's memory when an expendable page is lost: single bytes of kernel memory,
+// worked out at offload from the whole image and applied blindly at restore. Byte table: docs/format.md,
+// "Recovery".
 #pragma once
 #include <cstdint>
 #include <vector>

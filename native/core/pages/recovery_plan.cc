@@ -1,15 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/pages/recovery_plan.hh"
 
 #include <bit>
 
 namespace pars {
 
-Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& file, const std::vector<Verdict>& verdicts,
-                             std::vector<RecoveryWrite>& writes) {
+Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& file,
+                             const std::vector<Verdict>& verdicts, std::vector<RecoveryWrite>& writes) {
   const StructPage head = *array_.at(pfn);
   const PageLayout& layout = array_.layout();
   bits_.clear();
-  const Reason recipe = head.has(layout.flag.private_data) ? private_.judge(pfn, order, file, bits_) : Reason::plain;
+  const Reason recipe =
+      head.has(layout.flag.private_data) ? private_.judge(pfn, order, file, bits_) : Reason::plain;
   if (!is_recipe(recipe)) return recipe;
   const int bit = std::countr_zero(layout.flag.uptodate);
   const uint64_t flags = array_.home(pfn) + pfn * kStructPageBytes % kPageSize + layout.flags;
@@ -21,8 +23,10 @@ Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& fil
   return recipe;
 }
 
-/// The bits are set now, in a page that will come back as it is: critical, with payload of its own in the image, beyond its head.
-bool RecoveryPlanner::clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Verdict>& verdicts, std::vector<RecoveryWrite>& writes) {
+/// The bits are set now, in a page that will come back as it is: critical, with payload of its own in the
+/// image, beyond its head.
+bool RecoveryPlanner::clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Verdict>& verdicts,
+                                 std::vector<RecoveryWrite>& writes) {
   const uint64_t pfn = gpa / kPageSize;
   if (pfn >= verdicts.size() || expendable(verdicts[pfn].page_class)) return false;
   const PageLocation page = memory_.ram().location(pfn * kPageSize);

@@ -1,5 +1,7 @@
-// Writes the seeds of the fuzz targets that read a guest's memory, pieces of a healthy guest made by hand, and those of sparse images.
-// Usage: seeds DIRECTORY (test/fuzz/corpus); built and run by scripts/fuzz --seeds.
+// SPDX-License-Identifier: Apache-2.0
+// Writes the seeds of the fuzz targets that read a guest's memory, pieces of a healthy guest made by hand,
+// and those of sparse images. Usage: seeds DIRECTORY (test/fuzz/corpus); built and run by scripts/fuzz
+// --seeds.
 #include <filesystem>
 #include <fstream>
 
@@ -17,7 +19,8 @@ std::filesystem::path root;
 
 void write(const char* target, const char* name, const std::vector<uint8_t>& bytes) {
   std::filesystem::create_directories(root / target);
-  std::ofstream(root / target / name, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+  std::ofstream(root / target / name, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
 }
 
 /// A word changed in a region of the target `guest`: region, frame, word, value.
@@ -30,7 +33,8 @@ std::vector<uint8_t> change(uint8_t region, uint64_t frame, uint16_t word, uint6
 void page_table_seed() {
   std::vector<uint8_t> out = {1, 0, 0, 0, 0, 0x80, 0x88, 0xff, 0xff, 0};  // top table, address, four levels
   for (uint16_t level = 1; level < 5; level++) {
-    out.push_back(uint8_t((level * 512 + (level == 1 ? 273 : 0)) >> 8)), out.push_back(uint8_t(level == 1 ? 273 : 0));
+    out.push_back(uint8_t((level * 512 + (level == 1 ? 273 : 0)) >> 8)),
+        out.push_back(uint8_t(level == 1 ? 273 : 0));
     const uint64_t entry = (level + 1) * kPage | 3;
     for (int i = 0; i < 8; i++) out.push_back(uint8_t(entry >> 8 * i));
   }
@@ -51,11 +55,22 @@ void frame_seeds() {
 }
 
 void mapped_ram_seeds() {
-  const auto begun = [](uint64_t frames) { return ImageBuilder().mapped_stream().start("ram", ImageBuilder::kRamSection, 4).be64(frames << 12 | 0x004); };
-  ImageBuilder two = begun(5).mapped_block("pc.ram", 4, {{1, page_of(1)}, {3, page_of(2)}}).mapped_block("vga.vram", 1, {}).eos().end().eos();
+  const auto begun = [](uint64_t frames) {
+    return ImageBuilder()
+        .mapped_stream()
+        .start("ram", ImageBuilder::kRamSection, 4)
+        .be64(frames << 12 | 0x004);
+  };
+  ImageBuilder two = begun(5)
+                         .mapped_block("pc.ram", 4, {{1, page_of(1)}, {3, page_of(2)}})
+                         .mapped_block("vga.vram", 1, {})
+                         .eos()
+                         .end()
+                         .eos();
   add_devices(two);
   write("mapped_ram", "two-blocks", two.bytes);
-  write("mapped_ram", "sections", begun(1).mapped_block("a", 1, {}).eos().command(11).part().eos().end().eos().bytes);
+  write("mapped_ram", "sections",
+        begun(1).mapped_block("a", 1, {}).eos().command(11).part().eos().end().eos().bytes);
 }
 
 }  // namespace
@@ -69,11 +84,15 @@ int main(int argc, char** argv) {
   write("btf", "5.10", BtfWriter(linux_5_10()).blob(0));
   write("btf", "6.1", BtfWriter(linux_6_1()).blob(0));
   write("btf", "6.12", BtfWriter(linux_6_12()).blob(0));
-  const auto page_word = [&](uint64_t pfn, uint32_t offset) { return uint16_t((pfn % 64 * 64 + offset) / 8); };
+  const auto page_word = [&](uint64_t pfn, uint32_t offset) {
+    return uint16_t((pfn % 64 * 64 + offset) / 8);
+  };
   const uint64_t clean = g.small[0];
   write("guest", "one-reference-more", change(0, clean / 64, page_word(clean, 48), 0x2ffffffff));
   write("guest", "another-mapping", change(0, clean / 64, page_word(clean, 24), g.xfs.mapping));
-  write("guest", "a-tree-that-is-a-cycle", change(2, (g.gpa(g.word(g.root_slot(g.ext4.mapping)) - 2) / kPage) - frame::kHeap, 5, g.word(g.root_slot(g.ext4.mapping))));
+  write("guest", "a-tree-that-is-a-cycle",
+        change(2, (g.gpa(g.word(g.root_slot(g.ext4.mapping)) - 2) / kPage) - frame::kHeap, 5,
+               g.word(g.root_slot(g.ext4.mapping))));
   page_table_seed();
   frame_seeds();
   mapped_ram_seeds();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes the BTF blob of a made-up kernel, of a module of its, or one with a piece wrong.
 #pragma once
 #include <algorithm>
@@ -21,21 +22,29 @@ class BtfWriter {
 
   /// A module's types, numbered on from the kernel's; they may be made of the kernel's structs.
   BtfWriter(const KernelTypes& module, const BtfWriter& kernel)
-      : kernel_(module), last_id_(kernel.last_id_), first_name_(kernel.name_bytes()), scalars_(kernel.scalars_), structures_(kernel.structures_) {
+      : kernel_(module),
+        last_id_(kernel.last_id_),
+        first_name_(kernel.name_bytes()),
+        scalars_(kernel.scalars_),
+        structures_(kernel.structures_) {
     for (const auto& [name, structure] : module.structs) structure_id(name);
     for (const auto& [name, values] : module.enums) add_enum(name, values);
   }
 
   uint32_t type_count() const { return last_id_ + 1; }
   /// Of a kernel's whole blob.
-  uint32_t name_bytes() const { return std::max<size_t>(names_.size(), kKernelBtfBytes - 24 - types_.size()); }
+  uint32_t name_bytes() const {
+    return std::max<size_t>(names_.size(), kKernelBtfBytes - 24 - types_.size());
+  }
 
   /// Header, types, names; padded with a long last name until it is `least` bytes.
   std::vector<uint8_t> blob(size_t least = kKernelBtfBytes) const {
     std::vector<uint8_t> names = names_, out;
     const size_t bytes = 24 + types_.size() + names.size();
     if (bytes < least) names.resize(names.size() + least - bytes - 1, 'x'), names.push_back(0);
-    for (uint32_t word : {0x0001eb9fu, 24u, 0u, uint32_t(types_.size()), uint32_t(types_.size()), uint32_t(names.size())}) put32(out, word);
+    for (uint32_t word :
+         {0x0001eb9fu, 24u, 0u, uint32_t(types_.size()), uint32_t(types_.size()), uint32_t(names.size())})
+      put32(out, word);
     out.insert(out.end(), types_.begin(), types_.end());
     out.insert(out.end(), names.begin(), names.end());
     return out;

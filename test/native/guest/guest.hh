@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The healthy guest: files of every sort in its cache, memory of every class, free blocks of every order.
 #pragma once
 #include "guest/kernel.hh"
@@ -24,8 +25,8 @@ class Guest : public Kernel {
   }
 
   File ext4, xfs;
-  std::vector<uint64_t> small;          ///< clean pages of `ext4`
-  std::map<uint32_t, uint64_t> large;   ///< heads of clean folios of `xfs`, by order
+  std::vector<uint64_t> small;         ///< clean pages of `ext4`
+  std::map<uint32_t, uint64_t> large;  ///< heads of clean folios of `xfs`, by order
   uint64_t anon = 0, shmem = 0, slab = 0, table = 0, offline = 0, movable = 0;
 
   /// Where the free block of an order lies: 2048 holds order 10, what follows the smaller ones.
@@ -38,7 +39,9 @@ class Guest : public Kernel {
   void allow_large(const File& file, uint32_t order) {
     const auto& flags = types.enums.at("mapping_flags");
     const auto max = flags.find("AS_FOLIO_ORDER_MAX");
-    set("address_space", file.mapping, "flags", max != flags.end() ? uint64_t{order} << max->second : types.bit("mapping_flags", "AS_LARGE_FOLIO_SUPPORT"));
+    set("address_space", file.mapping, "flags",
+        max != flags.end() ? uint64_t{order} << max->second
+                           : types.bit("mapping_flags", "AS_LARGE_FOLIO_SUPPORT"));
   }
 
   /// A regular file on a file system of its own.
@@ -57,7 +60,8 @@ class Guest : public Kernel {
     }
     f.inode = make_inode(file_system);
     f.mapping = f.inode + types.offset("inode", "i_data");
-    set("inode", f.inode, "i_mode", 0100644), set("inode", f.inode, "i_sb", f.super_block), set("inode", f.inode, "i_mapping", f.mapping);
+    set("inode", f.inode, "i_mode", 0100644), set("inode", f.inode, "i_sb", f.super_block),
+        set("inode", f.inode, "i_mapping", f.mapping);
     set("inode", f.inode, "i_blkbits", 12);
     set("address_space", f.mapping, "host", f.inode);
     if (file_system == "btrfs" && types.structs.contains("btrfs_inode")) set_tree(f, 5);
@@ -79,13 +83,19 @@ class Guest : public Kernel {
   }
   uint64_t list_of_devices() const { return devices.super_block + types.offset("super_block", "s_inodes"); }
   uint64_t inode_of_device(uint64_t device) const { return device + types.offset("bdev_inode", "vfs_inode"); }
-  uint64_t link_of(uint64_t device) const { return inode_of_device(device) + types.offset("inode", "i_sb_list"); }
+  uint64_t link_of(uint64_t device) const {
+    return inode_of_device(device) + types.offset("inode", "i_sb_list");
+  }
   File devices;
 
   // --- what XFS and btrfs keep around an inode
 
-  static std::string own_inode(const std::string& file_system) { return file_system == "xfs" ? "xfs_inode" : file_system == "btrfs" ? "btrfs_inode" : ""; }
-  uint64_t own_of(const File& file, const std::string& type) const { return file.inode - types.offset(type, type == "xfs_inode" ? "i_vnode" : "vfs_inode"); }
+  static std::string own_inode(const std::string& file_system) {
+    return file_system == "xfs" ? "xfs_inode" : file_system == "btrfs" ? "btrfs_inode" : "";
+  }
+  uint64_t own_of(const File& file, const std::string& type) const {
+    return file.inode - types.offset(type, type == "xfs_inode" ? "i_vnode" : "vfs_inode");
+  }
   void set_tree(const File& file, uint64_t id) {
     const uint64_t root = make("btrfs_root");
     set("btrfs_key", root + types.offset("btrfs_root", "root_key"), "objectid", id);
@@ -113,7 +123,8 @@ class Guest : public Kernel {
     for (const char* name : {"_folio_order", "compound_order"})
       if (types.has("folio", name)) set_page(pfn, name, order);
       else if (types.has("page", name)) set_page(pfn + 1, name, order);
-    if (types.has("folio", "_large_mapcount")) set_page(pfn, "_flags_1", order), set_page(pfn, "_large_mapcount", 0xffffffff);
+    if (types.has("folio", "_large_mapcount"))
+      set_page(pfn, "_flags_1", order), set_page(pfn, "_large_mapcount", 0xffffffff);
     for (const char* name : {"_entire_mapcount", "_total_mapcount"})
       if (types.has("folio", name)) set_page(pfn, name, 0xffffffff);
     if (types.has("page", "compound_mapcount")) set_page(pfn + 1, "compound_mapcount", 0xffffffff);
@@ -122,8 +133,12 @@ class Guest : public Kernel {
   // --- the tree of a mapping
 
   static constexpr uint64_t sibling_of(uint64_t slot) { return slot << 2 | 2; }
-  uint64_t root_slot(uint64_t mapping) const { return mapping + types.offset("address_space", "i_pages") + types.offset("xarray", "xa_head"); }
-  uint64_t node_slot(uint64_t node, uint64_t slot) const { return node + types.offset("xa_node", "slots") + 8 * slot; }
+  uint64_t root_slot(uint64_t mapping) const {
+    return mapping + types.offset("address_space", "i_pages") + types.offset("xarray", "xa_head");
+  }
+  uint64_t node_slot(uint64_t node, uint64_t slot) const {
+    return node + types.offset("xa_node", "slots") + 8 * slot;
+  }
   uint64_t word(uint64_t va) { return memory.get(gpa(va), 8); }
   void set_word(uint64_t va, uint64_t value) { memory.put(gpa(va), value, 8); }
 
@@ -135,7 +150,8 @@ class Guest : public Kernel {
       slot = node_slot(node, at);
       if (order < shift) continue;
       set_word(slot, entry);
-      for (uint64_t i = 1; i < 1ull << (order - shift); i++) set_word(node_slot(node, at + i), sibling_of(at));
+      for (uint64_t i = 1; i < 1ull << (order - shift); i++)
+        set_word(node_slot(node, at + i), sibling_of(at));
       return;
     }
   }
@@ -164,7 +180,8 @@ class Guest : public Kernel {
   }
 
   void add_others() {
-    anon = take(), set_page(anon, "mapping", (kDirectMap + frame::kHeap * kPage) | 1), set_page(anon, "_mapcount", 0);
+    anon = take(), set_page(anon, "mapping", (kDirectMap + frame::kHeap * kPage) | 1),
+    set_page(anon, "_mapcount", 0);
     flag(anon, "PG_lru"), flag(anon, "PG_uptodate"), flag(anon, "PG_swapbacked");
     const File tmpfs = make_file("tmpfs", "");
     shmem = add_folio(tmpfs, 0);

@@ -1,4 +1,6 @@
-// A Linux guest made by hand, from page tables to free lists: what a healthy one holds, for a test to break one thing of.
+// SPDX-License-Identifier: Apache-2.0
+// A Linux guest made by hand, from page tables to free lists: what a healthy one holds, for a test to break
+// one thing of.
 #pragma once
 #include <memory>
 
@@ -12,8 +14,9 @@ namespace pars::test {
 
 /// Frames of the lowest 16 MiB and what they are for.
 namespace frame {
-inline constexpr uint64_t kNote = 15, kImage = 256, kRegions = 339, kData = 340, kSwapper = 344, kImageEnd = 352, kTables = 384, kTablesEnd = 448,
-                          kProcess = 448, kForgery = 450, kHeap = 512, kHeapEnd = 640, kStructPages = 640, kTaken = 768;
+inline constexpr uint64_t kNote = 15, kImage = 256, kRegions = 339, kData = 340, kSwapper = 344,
+                          kImageEnd = 352, kTables = 384, kTablesEnd = 448, kProcess = 448, kForgery = 450,
+                          kHeap = 512, kHeapEnd = 640, kStructPages = 640, kTaken = 768;
 }  // namespace frame
 inline constexpr uint64_t kImageVa = kImageMap + 0x1000000;
 inline constexpr uint32_t kSectionBits = 27;
@@ -22,9 +25,9 @@ inline constexpr const char* kRelease = "6.12.99-hand-made";
 struct GuestOptions {
   KernelTypes types = linux_6_12();
   std::vector<uint64_t> cells = {16 * kMiB};  ///< one: pc.ram; more: NUMA nodes with a block each
-  bool local_struct_pages = false;            ///< a node's struct pages lie in its own memory, from its first frame on
+  bool local_struct_pages = false;  ///< a node's struct pages lie in its own memory, from its first frame on
   bool five_levels = false;
-  bool user_half = false;                     ///< PTI: the vCPU was saved on the table without the kernel
+  bool user_half = false;  ///< PTI: the vCPU was saved on the table without the kernel
   uint32_t vcpus = 1;
   size_t btf_bytes = kKernelBtfBytes;
 };
@@ -34,12 +37,14 @@ struct Seen : Inspection {
   std::vector<Segment> segments;
   PageClass at(uint64_t pfn) const {
     for (const Segment& s : segments)
-      if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes) return classes[s.block][s.block_page + pfn - s.gpa / kPage];
+      if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes)
+        return classes[s.block][s.block_page + pfn - s.gpa / kPage];
     throw std::out_of_range("not RAM");
   }
   Reason why(uint64_t pfn) const {
     for (const Segment& s : segments)
-      if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes) return reasons[s.block][s.block_page + pfn - s.gpa / kPage];
+      if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes)
+        return reasons[s.block][s.block_page + pfn - s.gpa / kPage];
     throw std::out_of_range("not RAM");
   }
   uint64_t pages(PageClass c) const { return counts[size_t(c)].pages; }
@@ -61,10 +66,14 @@ struct Seen : Inspection {
 class Kernel {
  public:
   explicit Kernel(GuestOptions asked = {})
-      : options(std::move(asked)), domain(make_domain(options)), memory(domain, make_blocks(options)),
-        tables(memory, options.five_levels, frame::kTables, frame::kTablesEnd - frame::kTables), types(options.types) {
+      : options(std::move(asked)),
+        domain(make_domain(options)),
+        memory(domain, make_blocks(options)),
+        tables(memory, options.five_levels, frame::kTables, frame::kTablesEnd - frame::kTables),
+        types(options.types) {
     tables.set_tops({frame::kSwapper, frame::kProcess});
-    cpus.assign(options.vcpus, {0, 0x80050033, frame::kProcess * kPage | (options.user_half ? 0x1804u : 4u), options.five_levels ? 0x16f0u : 0x6f0u, kImageVa});
+    cpus.assign(options.vcpus, {0, 0x80050033, frame::kProcess * kPage | (options.user_half ? 0x1804u : 4u),
+                                options.five_levels ? 0x16f0u : 0x6f0u, kImageVa});
     map_memory();
     write_image();
     add_sections();
@@ -122,10 +131,14 @@ class Kernel {
   /// "buddy", "offline", "table", "slab" or "hugetlb", as this kernel marks it.
   void mark(uint64_t pfn, const std::string& type) {
     const auto& numbers = types.enums.find("pagetype");
-    static const std::map<std::string, uint32_t> bits = {{"buddy", ~0x80u}, {"offline", ~0x100u}, {"table", ~0x200u}};
-    if (numbers != types.enums.end()) set_page(pfn, "_mapcount", uint32_t(numbers->second.at("PGTY_" + type)) << 24);
+    static const std::map<std::string, uint32_t> bits = {
+        {"buddy", ~0x80u}, {"offline", ~0x100u}, {"table", ~0x200u}};
+    if (numbers != types.enums.end())
+      set_page(pfn, "_mapcount", uint32_t(numbers->second.at("PGTY_" + type)) << 24);
     else if (type == "slab") flag(pfn, "PG_slab");
-    else set_page(pfn, "_mapcount", type == "table" && !types.enums.contains("page_memcg_data_flags") ? ~0x400u : bits.at(type));
+    else
+      set_page(pfn, "_mapcount",
+               type == "table" && !types.enums.contains("page_memcg_data_flags") ? ~0x400u : bits.at(type));
   }
   /// Frames of their own, aligned to their number (a power of two).
   uint64_t take(uint64_t frames = 1) {
@@ -152,7 +165,8 @@ class Kernel {
     set("free_area", at, "nr_free", get("free_area", at, "nr_free") + 1);
   }
   void mark_free(uint64_t pfn, uint32_t order) {
-    for (uint64_t i = pfn; i < pfn + (1ull << order); i++) set_page(i, "_refcount", 0), set_page(i, "flags", 0);
+    for (uint64_t i = pfn; i < pfn + (1ull << order); i++)
+      set_page(i, "_refcount", 0), set_page(i, "flags", 0);
     mark(pfn, "buddy");
     set_page(pfn, "private", order);
     memory.fill(pfn);
@@ -200,7 +214,8 @@ class Kernel {
     stream.ram_end = image.size();
     stream.vmcoreinfo.clear();
     for (uint64_t at = kPage; at < stream.ram_end; at += kPage)
-      if (std::memcmp(&image[at], "OSRELEASE=", 10) == 0 && stream.vmcoreinfo.size() < kMaxVmcoreinfo) stream.vmcoreinfo.push_back(at);
+      if (std::memcmp(&image[at], "OSRELEASE=", 10) == 0 && stream.vmcoreinfo.size() < kMaxVmcoreinfo)
+        stream.vmcoreinfo.push_back(at);
     ImageBuilder devices;
     std::vector<std::string> descriptions;
     for (uint32_t i = 0; i < cpus.size(); i++) {
@@ -228,13 +243,15 @@ class Kernel {
     DomainXml d;
     d.name = "hand-made", d.uuid = kUuid, d.architecture = "x86_64", d.machine = "pc-i440fx-7.2";
     for (uint32_t i = 0; i < o.cells.size(); i++) d.memory_bytes += o.cells[i];
-    for (uint32_t i = 0; o.cells.size() > 1 && i < o.cells.size(); i++) d.numa_cells.push_back({i, o.cells[i]});
+    for (uint32_t i = 0; o.cells.size() > 1 && i < o.cells.size(); i++)
+      d.numa_cells.push_back({i, o.cells[i]});
     return d;
   }
   static std::vector<std::pair<std::string, uint64_t>> make_blocks(const GuestOptions& o) {
     if (o.cells.size() == 1) return {{"pc.ram", o.cells[0]}, {"vga.vram", kMiB}};
     std::vector<std::pair<std::string, uint64_t>> blocks;
-    for (uint32_t i = 0; i < o.cells.size(); i++) blocks.push_back({"ram-node" + std::to_string(i), o.cells[i]});
+    for (uint32_t i = 0; i < o.cells.size(); i++)
+      blocks.push_back({"ram-node" + std::to_string(i), o.cells[i]});
     return blocks;
   }
 
@@ -248,11 +265,15 @@ class Kernel {
     for (uint64_t pfn = frame::kImage; pfn < frame::kImageEnd; pfn++)
       tables.map(image_va(pfn), pfn * kPage, pfn < frame::kData ? 0 : kWritable);
     memory.page(frame::kProcess), memory.page(frame::kProcess + 1);
-    for (const Segment& s : memory.segments())  // small guests have all their struct pages, huge ones those in use
-      for (uint64_t pfn = s.gpa / kPage; pfn < (s.bytes <= 64 * kMiB ? (s.gpa + s.bytes) / kPage : 4096); pfn += 64) struct_page_frame(pfn);
+    for (const Segment& s :
+         memory.segments())  // small guests have all their struct pages, huge ones those in use
+      for (uint64_t pfn = s.gpa / kPage; pfn < (s.bytes <= 64 * kMiB ? (s.gpa + s.bytes) / kPage : 4096);
+           pfn += 64)
+        struct_page_frame(pfn);
   }
 
-  /// The frame that holds a frame's struct page; it is made when first asked for, its pages in use by the kernel.
+  /// The frame that holds a frame's struct page; it is made when first asked for, its pages in use by the
+  /// kernel.
   uint64_t struct_page_frame(uint64_t pfn) {
     auto [at, fresh] = struct_pages_.try_emplace(pfn / 64, 0);
     if (!fresh) return at->second;
@@ -268,30 +289,46 @@ class Kernel {
   uint64_t next_home(uint64_t pfn) {
     const auto& segments = memory.segments();
     for (size_t i = 1; options.local_struct_pages && i < segments.size(); i++)
-      if (pfn * kPage >= segments[i].gpa && pfn * kPage - segments[i].gpa < segments[i].bytes) return segments[i].gpa / kPage + (pfn - segments[i].gpa / kPage) / 64;
+      if (pfn * kPage >= segments[i].gpa && pfn * kPage - segments[i].gpa < segments[i].bytes)
+        return segments[i].gpa / kPage + (pfn - segments[i].gpa / kPage) / 64;
     if (homes_ == frame::kTaken) throw std::out_of_range("no frame left for struct pages");
     return homes_++;
   }
 
   void write_image() {
     memory.fill(frame::kImage);
-    for (uint64_t i = 0; uint64_t base : {kDirectMap, kVmalloc, kVmemmap}) memory.put(frame::kRegions * kPage + 512 + 8 * i++, base, 8);
+    for (uint64_t i = 0; uint64_t base : {kDirectMap, kVmalloc, kVmemmap})
+      memory.put(frame::kRegions * kPage + 512 + 8 * i++, base, 8);
     const std::vector<uint8_t> blob = BtfWriter(types).blob(options.btf_bytes);
-    memory.write(btf_frame * kPage + 8, blob.data(), blob.size());  // aligned to nothing larger than a word, as the real one
+    memory.write(btf_frame * kPage + 8, blob.data(),
+                 blob.size());  // aligned to nothing larger than a word, as the real one
     const uint64_t uts = image_va(frame::kData) + 512, nodes = image_va(frame::kData) + 1024;
-    memory.write(gpa(uts) + types.offset("uts_namespace", "name") + types.offset("new_utsname", "release"), kRelease, std::strlen(kRelease));
-    note = {{"OSRELEASE", kRelease}, {"PAGESIZE", "4096"}, {"SYMBOL(init_uts_ns)", hex(uts)}, {"SYMBOL(swapper_pg_dir)", hex(image_va(frame::kSwapper))},
-            {"SYMBOL(_stext)", hex(kImageVa)}, {"SYMBOL(node_data)", hex(nodes)}, {"LENGTH(node_data)", "64"},
-            {"NUMBER(phys_base)", std::to_string(int64_t(frame::kImage * kPage) - 0x1000000)}, {"NUMBER(pgtable_l5_enabled)", options.five_levels ? "1" : "0"},
-            {"NUMBER(SECTION_SIZE_BITS)", std::to_string(kSectionBits)}, {"NUMBER(KERNEL_IMAGE_SIZE)", "1073741824"},
-            {"SIZE(page)", "64"}, {"OFFSET(page.flags)", "0"}, {"OFFSET(page._refcount)", "52"}};
-    if (!types.enums.contains("pagetype")) note.push_back({"NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)", "-129"}), note.push_back({"NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)", "-257"});
+    memory.write(gpa(uts) + types.offset("uts_namespace", "name") + types.offset("new_utsname", "release"),
+                 kRelease, std::strlen(kRelease));
+    note = {{"OSRELEASE", kRelease},
+            {"PAGESIZE", "4096"},
+            {"SYMBOL(init_uts_ns)", hex(uts)},
+            {"SYMBOL(swapper_pg_dir)", hex(image_va(frame::kSwapper))},
+            {"SYMBOL(_stext)", hex(kImageVa)},
+            {"SYMBOL(node_data)", hex(nodes)},
+            {"LENGTH(node_data)", "64"},
+            {"NUMBER(phys_base)", std::to_string(int64_t(frame::kImage * kPage) - 0x1000000)},
+            {"NUMBER(pgtable_l5_enabled)", options.five_levels ? "1" : "0"},
+            {"NUMBER(SECTION_SIZE_BITS)", std::to_string(kSectionBits)},
+            {"NUMBER(KERNEL_IMAGE_SIZE)", "1073741824"},
+            {"SIZE(page)", "64"},
+            {"OFFSET(page.flags)", "0"},
+            {"OFFSET(page._refcount)", "52"}};
+    if (!types.enums.contains("pagetype"))
+      note.push_back({"NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)", "-129"}),
+          note.push_back({"NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)", "-257"});
   }
 
   void add_sections() {
     const uint64_t per_row = kPage / types.bytes("mem_section"), roots = 64;
     const uint64_t root = allocate(8 * roots);
-    note.push_back({"SYMBOL(mem_section)", hex(root)}), note.push_back({"LENGTH(mem_section)", std::to_string(roots)});
+    note.push_back({"SYMBOL(mem_section)", hex(root)}),
+        note.push_back({"LENGTH(mem_section)", std::to_string(roots)});
     note.push_back({"SIZE(mem_section)", std::to_string(types.bytes("mem_section"))});
     sections = allocate(kPage);
     memory.put(gpa(root), sections, 8);
@@ -314,7 +351,8 @@ class Kernel {
     }
   }
   void add_zone(uint64_t node, uint32_t number, uint64_t start, uint64_t end) {
-    const Zone zone{node + types.offset("pglist_data", "node_zones") + number * types.bytes("zone"), start, end};
+    const Zone zone{node + types.offset("pglist_data", "node_zones") + number * types.bytes("zone"), start,
+                    end};
     set("zone", zone.va, "zone_start_pfn", start), set("zone", zone.va, "spanned_pages", end - start);
     for (uint32_t order = 0; order < kOrders; order++)
       for (uint32_t type = 0; type < kMigrateTypes; type++) {

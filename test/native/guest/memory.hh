@@ -1,4 +1,6 @@
-// Memory of a guest made by hand: RAM that exists where it was written, kernel page tables, and an image of both.
+// SPDX-License-Identifier: Apache-2.0
+// Memory of a guest made by hand: RAM that exists where it was written, kernel page tables, and an image of
+// both.
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -11,17 +13,20 @@
 namespace pars::test {
 
 inline constexpr uint64_t kPage = 4096, kMiB = 1ull << 20, kGiB = 1ull << 30;
-inline constexpr uint64_t kDirectMap = 0xffff888000000000, kVmalloc = 0xffffc90000000000, kVmemmap = 0xffffeb4000000000, kImageMap = 0xffffffff80000000;
+inline constexpr uint64_t kDirectMap = 0xffff888000000000, kVmalloc = 0xffffc90000000000,
+                          kVmemmap = 0xffffeb4000000000, kImageMap = 0xffffffff80000000;
 inline constexpr uint64_t kPresent = 1, kWritable = 2, kAccessed = 0x20, kLargePage = 0x80;
 
 /// RAM as an image holds it: a page that was never written has no bytes there.
 class GuestMemory {
  public:
-  GuestMemory(const DomainXml& domain, const std::vector<std::pair<std::string, uint64_t>>& blocks) : image_(kPage) {
+  GuestMemory(const DomainXml& domain, const std::vector<std::pair<std::string, uint64_t>>& blocks)
+      : image_(kPage) {
     stream_.blocks.resize(blocks.size());
     for (size_t i = 0; i < blocks.size(); i++) {
       stream_.blocks[i].name = blocks[i].first, stream_.blocks[i].bytes = blocks[i].second;
-      if (!stream_.blocks[i].pages.reset(blocks[i].second / kPage)) throw std::runtime_error("no memory for a page index");
+      if (!stream_.blocks[i].pages.reset(blocks[i].second / kPage))
+        throw std::runtime_error("no memory for a page index");
     }
     const RamLayout layout = lay_out_ram(domain, stream_);
     if (layout.segments.empty()) throw std::runtime_error(layout.problem);
@@ -38,10 +43,13 @@ class GuestMemory {
   void forget(uint64_t pfn) { location(pfn) = kZeroPage; }
   PageLocation& location(uint64_t pfn) {
     for (const Segment& s : segments_)
-      if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes) return stream_.blocks[s.block].pages[s.block_page + pfn - s.gpa / kPage];
+      if (pfn * kPage >= s.gpa && pfn * kPage - s.gpa < s.bytes)
+        return stream_.blocks[s.block].pages[s.block_page + pfn - s.gpa / kPage];
     throw std::out_of_range("frame " + std::to_string(pfn) + " is not RAM");
   }
-  void put(uint64_t gpa, uint64_t value, uint32_t bytes) { std::memcpy(page(gpa / kPage) + gpa % kPage, &value, bytes); }
+  void put(uint64_t gpa, uint64_t value, uint32_t bytes) {
+    std::memcpy(page(gpa / kPage) + gpa % kPage, &value, bytes);
+  }
   uint64_t get(uint64_t gpa, uint32_t bytes) {
     uint64_t value = 0;
     std::memcpy(&value, page(gpa / kPage) + gpa % kPage, bytes);
@@ -74,7 +82,8 @@ class GuestMemory {
   std::vector<Segment> segments_;
 };
 
-/// The kernel's page tables, four or five levels. The kernel half stands in swapper_pg_dir and in the table of every process.
+/// The kernel's page tables, four or five levels. The kernel half stands in swapper_pg_dir and in the table
+/// of every process.
 class PageTables {
  public:
   PageTables(GuestMemory& memory, bool five_levels, uint64_t first_frame, uint64_t frames)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest whose btrfs is a module, with BTF of its own that the kernel shows in /sys/kernel/btf.
 #pragma once
 #include "guest/private.hh"
@@ -6,7 +7,11 @@ namespace pars::test {
 
 class ModuleGuest : public PrivateGuest {
  public:
-  explicit ModuleGuest(const KernelTypes& all) : PrivateGuest(all), kernel_types_(all), kernel_writer_(without_btrfs(kernel_types_)), module_writer_(module_types(), kernel_writer_) {
+  explicit ModuleGuest(const KernelTypes& all)
+      : PrivateGuest(all),
+        kernel_types_(all),
+        kernel_writer_(without_btrfs(kernel_types_)),
+        module_writer_(module_types(), kernel_writer_) {
     write(kernel_btf_va(), kernel_writer_.blob());
     file = make_private_file("btrfs", 12);
     set("file_system_type", get("super_block", file.super_block, "s_type"), "owner", add_module("btrfs"));
@@ -24,16 +29,23 @@ class ModuleGuest : public PrivateGuest {
     set("kernfs_node", node, "name", text(name)), set("kernfs_node", node, parent_field(), directory);
     if (directory == 0) return node;
     uint64_t at = children_of(directory);
-    for (uint64_t depth = 0; word(at) != 0; depth++) at = word(at) + types.offset("rb_node", depth % 2 == name.size() % 2 ? "rb_left" : "rb_right");
+    for (uint64_t depth = 0; word(at) != 0; depth++)
+      at = word(at) + types.offset("rb_node", depth % 2 == name.size() % 2 ? "rb_left" : "rb_right");
     set_word(at, link_of_node(node));
     return node;
   }
   uint64_t link_of_node(uint64_t node) const { return node + types.offset("kernfs_node", "rb"); }
-  uint64_t children_of(uint64_t directory) const { return directory + types.offset("kernfs_node", "dir") + types.offset("kernfs_elem_dir", "children"); }
+  uint64_t children_of(uint64_t directory) const {
+    return directory + types.offset("kernfs_node", "dir") + types.offset("kernfs_elem_dir", "children");
+  }
   std::string parent_field() const { return types.has("kernfs_node", "parent") ? "parent" : "__parent"; }
-  void set_module_kobject(const char* name, uint64_t value) { set("module_kobject", module + types.offset("module", "mkobj"), name, value); }
+  void set_module_kobject(const char* name, uint64_t value) {
+    set("module_kobject", module + types.offset("module", "mkobj"), name, value);
+  }
   void set_attribute_name(uint64_t va) { set("attribute", attribute, "name", va); }
-  void write(uint64_t va, const std::vector<uint8_t>& bytes) { memory.write(gpa(va), bytes.data(), bytes.size()); }
+  void write(uint64_t va, const std::vector<uint8_t>& bytes) {
+    memory.write(gpa(va), bytes.data(), bytes.size());
+  }
 
  private:
   static constexpr const char* kOwn[] = {"btrfs_inode", "btrfs_root", "btrfs_key", "btrfs_folio_state"};
@@ -51,9 +63,11 @@ class ModuleGuest : public PrivateGuest {
   }
 
   uint64_t add_module(const std::string& name) {
-    sys = add_node(0, ""), sys_module = add_node(sys, "module"), sys_kernel = add_node(sys, "kernel"), add_node(sys, "fs"), add_node(sys, "bus");
+    sys = add_node(0, ""), sys_module = add_node(sys, "module"), sys_kernel = add_node(sys, "kernel"),
+    add_node(sys, "fs"), add_node(sys, "bus");
     sys_btf = add_node(sys_kernel, "btf");
-    for (const char* other : {"ext4", "xfs", "crc32c_generic", "jbd2"}) add_node(sys_module, other), add_node(sys_btf, other);
+    for (const char* other : {"ext4", "xfs", "crc32c_generic", "jbd2"})
+      add_node(sys_module, other), add_node(sys_btf, other);
     own_node = add_node(sys_module, name), shown_node = add_node(sys_btf, name);
     module = make("module");
     memory.write(gpa(module) + types.offset("module", "name"), name.data(), name.size());
@@ -72,8 +86,10 @@ class ModuleGuest : public PrivateGuest {
     const std::vector<uint8_t> bytes = module_writer_.blob(0);
     blob = allocate(bytes.size());
     write(blob, bytes);
-    set("btf", btf, "data", blob), set("btf", btf, "data_size", bytes.size()), set("btf", btf, "base_btf", base), set("btf", btf, "kernel_btf", 1);
-    set("btf", btf, "start_id", kernel_writer_.type_count()), set("btf", btf, "start_str_off", kernel_writer_.name_bytes());
+    set("btf", btf, "data", blob), set("btf", btf, "data_size", bytes.size()),
+        set("btf", btf, "base_btf", base), set("btf", btf, "kernel_btf", 1);
+    set("btf", btf, "start_id", kernel_writer_.type_count()),
+        set("btf", btf, "start_str_off", kernel_writer_.name_bytes());
     memory.write(gpa(btf) + types.offset("btf", "name"), name.data(), name.size());
   }
 

@@ -1,6 +1,8 @@
-// jail-test ACTION: enters the reader's jail and then tries what it must not be able to do. Never shipped; test/unit/jail.test.ts
-// watches from outside. Writes "in\n" to descriptor 4 when the jail is entered. Exit codes: 0 the action worked, 10 the system
-// refused it, 11 the jail was not entered; death by SIGSYS is the jail's own answer.
+// SPDX-License-Identifier: Apache-2.0
+// jail-test ACTION: enters the reader's jail and then tries what it must not be able to do. Never shipped;
+// test/unit/jail.test.ts watches from outside. Writes "in\n" to descriptor 4 when the jail is entered. Exit
+// codes: 0 the action worked, 10 the system refused it, 11 the jail was not entered; death by SIGSYS is the
+// jail's own answer.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -82,7 +84,10 @@ const std::map<std::string, bool (*)()> kActions = {
        execl("/bin/true", "true", nullptr);
        return false;
      }},
-    {"executable-memory", [] { return mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED; }},
+    {"executable-memory",
+     [] {
+       return mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+     }},
     {"make-executable",
      [] {
        void* memory = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
