@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 {
   # Three things are built from one core: the addon (pars.node), the jailed reader (pars-reader), the core's own tests (core-test).
   # -Wno-restrict: GCC 12 warns of what std::string does (its bug 105651); Clang knows no such warning and would say so.

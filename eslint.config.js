@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import tseslint from 'typescript-eslint';
 
 /**
@@ -54,6 +55,8 @@ export default tseslint.config(
     },
   },
   { ...forbid(['src/*.ts'], ['^\\./.*/', 'what every room knows knows no room']), ignores: ['src/cli.ts'] },
+  // Test files tell many small stories one after the other.
+  { files: ['test/**/*.ts'], rules: { 'max-lines': ['error', { max: 550 }] } },
   ...rooms,
   forbid(
     ['src/webhdfs/**/*.ts'],

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { defineConfig } from 'vitest/config';
 
 /** Two projects: what runs anywhere in seconds, and what boots guests. */

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What a guest's image costs in HDFS, and how long it takes there and back, beside `hdfs dfs`: npm run
  * bench:hdfs [-- IMAGE [--rounds N] [--markdown FILE]] IMAGE: a libvirt save image of 1 GiB or more (4 for

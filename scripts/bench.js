@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Speed and memory beside what an admin would do by hand, in one run: npm run bench [-- IMAGE [--rounds N]
  * [--markdown FILE]] IMAGE: a libvirt save image, 4 GiB or more; without one the laboratory makes the image

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the benchmarks share: time and memory of a command, the sample image, and tables of what was found.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // package-files.js TREE: puts into TREE what is made by the program itself: its copy, its manual, its
 // completions.
 import { rename, rm, writeFile } from 'node:fs/promises';

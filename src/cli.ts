@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
 /** The entry point: answers --version before anything is loaded, hands the rest to the program. */
 import { version } from './version.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Errors typed by what the caller can do about them, mapped to exit codes in one place (docs: README, "Exit
  * codes").

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The only place that loads the addon, with its whole typed surface.
  * The addon codes and decodes frames, rebuilds stripes, and makes the system calls that Node has no name for.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The classes of guest pages, in the order and with the numbers that snapshots store (docs/format.md). */
 export const PAGE_CLASSES = [
   'kernel',

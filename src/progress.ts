@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** How long work tells how far it is. What is drawn from it, if anything, is the caller's affair. */
 export interface ProgressEvent {
   /** What is being done, a word or two: "reading", "storing". A new phase begins a new bar. */

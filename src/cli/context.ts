@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a command works with: configuration, store, policy, output, progress, and a signal that says stop. */
 import type { Config } from '../policy/config.js';
 import { ParsError } from '../errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The images named in one call: each has its turn, one that fails does not keep the others from theirs, and
  * --json is one document.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Errors as people and programs see them. */
 import { EXIT_CODES, ParsError } from '../errors.js';
 import type { Output } from '../ui/output.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** SIGINT and SIGTERM as an AbortSignal. A second one ends the process at once. */
 import { constants } from 'node:os';
 

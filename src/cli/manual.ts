@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The manual and the shells' completions, made from the same commands that parse the command line and print
  * --help.
@@ -8,7 +9,7 @@ import { buildProgram } from './program.js';
 import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
 import { EXIT_CODES, type ErrorKind } from '../errors.js';
 import { EXIT_MEANINGS } from '../ui/exit-codes.js';
-import { shellWord } from '../install/install.js';
+import { shellWord } from '../system/shell-word.js';
 
 /** One command as it is registered: with its arguments and options. */
 export interface Registered {

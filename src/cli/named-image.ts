@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Arguments that are no save image at all. */
 import { ImageFile } from '../image/image-file.js';
 import { probeImage } from '../reader/reader.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Builds the command line from the table, loading only the command that is called. */
 import { Command, CommanderError } from 'commander';
 import { ParsError } from '../errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * All commands: their place, their one line of help, and how to load them. Only the one that is run is
  * loaded.

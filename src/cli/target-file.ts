@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A file that an option names to be written. */
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
@@ -6,7 +7,7 @@ import { type DoctorPlaces, examine } from '../doctor/doctor.js';
 import { EXIT_CODES } from '../errors.js';
 import { renderChecks } from '../ui/doctor.js';
 import { formatBytes } from '../ui/units.js';
-import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR } from '../install/install.js';
+import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 type Options = SharedOptions & DoctorPlaces;
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
@@ -5,8 +6,9 @@ import { parseDuration } from '../policy/config-file.js';
 import { deadlineSignal } from '../system/deadline.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { renderLeft } from '../ui/remaining.js';
-import { DEFAULT_SAVE_DIR } from '../install/install.js';
+
 import { drainQueue } from './offload.js';
+import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   deadline: string;

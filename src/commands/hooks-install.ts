@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR, installHook } from '../install/install.js';
+import { installHook } from '../install/install.js';
 import { DEFAULT_PREFIX } from '../install/program-copy.js';
 import { refuseThinStore } from '../snapshot/upload.js';
+import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   prefix: string;

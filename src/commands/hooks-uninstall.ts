@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { DEFAULT_HOOKS_DIR, uninstallHook } from '../install/install.js';
+import { uninstallHook } from '../install/install.js';
 import { DEFAULT_PREFIX } from '../install/program-copy.js';
+import { DEFAULT_HOOKS_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   prefix: string;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
@@ -7,10 +8,11 @@ import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { renderMetrics } from '../ui/prometheus.js';
 import { knownHost } from '../system/host.js';
-import { DEFAULT_SAVE_DIR } from '../install/install.js';
+
 import { collectMetrics, type Metric } from '../status/metrics.js';
 import { openStore } from '../stores/open.js';
 import { version } from '../version.js';
+import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   saveDir: string;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -14,14 +15,16 @@ import { renderLeft } from '../ui/remaining.js';
 import { plain } from '../ui/plain.js';
 import { formatBytes } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
-import { DEFAULT_SAVE_DIR } from '../install/install.js';
+
 import { asJob } from '../journal/jobs.js';
 import { settleStarts } from '../lifecycle/claims.js';
-import { offload, type Offloaded, type OffloadPlace } from '../lifecycle/offload.js';
+import { offload } from '../lifecycle/offload.js';
+import type { Offloaded, OffloadPlace } from '../lifecycle/offload-request.js';
 import { countOffload } from '../journal/ledger.js';
 import { offloadPending, type PendingOutcome, type WholeSave } from '../queue/pending.js';
 import type { Store } from '../stores/store.js';
 import { StubRegistry } from '../image/stub-registry.js';
+import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   pending?: boolean;

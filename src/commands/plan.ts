@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { renderPlan } from '../ui/plan.js';
-import { DEFAULT_SAVE_DIR } from '../install/install.js';
+
 import { makePlan, type Place, type StorePlace, planGuests } from '../report/plan.js';
 import { runningDomains } from '../libvirt/domains.js';
 import { freeBytes } from '../system/disk-space.js';
+import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   saveDir: string;

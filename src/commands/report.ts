@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { writeAtomically } from '../system/atomic-file.js';
@@ -10,13 +11,14 @@ import type { Output } from '../ui/output.js';
 import { plain } from '../ui/plain.js';
 import { terminalWidth } from '../ui/terminal-map.js';
 import { lookInside, StubFound } from '../report/image-report.js';
-import { DEFAULT_SAVE_DIR } from '../install/install.js';
+
 import { DEFAULT_INPUTS, type DurabilityInputs } from '../report/durability.js';
 import { type ImageReport, type ReportFacts, reportOn } from '../report/report.js';
 import { lookAtRunning } from '../report/running-domain.js';
 import { isStoredName, storedFacts } from '../report/stored-report.js';
 import { reportSources } from '../report/report-sources.js';
 import { type ReportOutcome, reportTotal } from '../report/report-summary.js';
+import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   all?: boolean;

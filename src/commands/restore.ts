@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
@@ -7,12 +8,13 @@ import { plain } from '../ui/plain.js';
 import { formatBytes, formatCount } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
 import { ParsError } from '../errors.js';
-import { DEFAULT_SAVE_DIR } from '../install/install.js';
+
 import { restoreDefined } from '../lifecycle/restore-defined.js';
 import { restoreToFile } from '../lifecycle/restore.js';
 import { settleStarts } from '../lifecycle/claims.js';
 import { resolveSnapshot } from '../snapshot/snapshots.js';
 import { StubRegistry } from '../image/stub-registry.js';
+import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   to?: string;

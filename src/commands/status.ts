@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
@@ -5,10 +6,11 @@ import { EXIT_CODES } from '../errors.js';
 import { plain } from '../ui/plain.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
 import { hostStatus, type HostStatus } from '../status/host-status.js';
-import { DEFAULT_SAVE_DIR } from '../install/install.js';
+
 import type { Failure } from '../journal/failures.js';
 import type { Job } from '../journal/jobs.js';
 import { lossInWords, type NotedLoss } from '../journal/losses.js';
+import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
   saveDir: string;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** One thing that was looked at, and what is to be done about it. */
 import { ParsError, type ErrorKind } from '../errors.js';
 

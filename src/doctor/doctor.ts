@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** All the looks, in the order in which they depend on each other. Changes nothing that stays. */
 import { open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';

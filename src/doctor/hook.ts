@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Is the hook where libvirt runs it, does it lead to a program that works, and has the daemon seen it? */
 import { access, constants, readFile, stat } from 'node:fs/promises';
-import { hookPath, isOurs, daemonId, type Reload, reloadPath, runningDaemons } from '../install/install.js';
+import { hookPath, isOurs, type Reload, reloadPath } from '../install/install.js';
 import { type Check, failure, ok, warning } from './check.js';
+import { daemonId, runningDaemons } from '../libvirt/daemons.js';
 
 const INSTALL = 'run: pars hooks install';
 

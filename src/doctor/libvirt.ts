@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** libvirt and QEMU: which versions, which format of images, and who confines them. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';

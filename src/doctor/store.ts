@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The store: can it be reached, does it take as many copies as the policy wants and give them back, what does
  * it warn of.

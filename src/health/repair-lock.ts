@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * One repair of a snapshot at a time, over all hosts: `repair-lock-N` in the snapshot, created exclusively
  * (docs/format.md). Two would each write an index and a manifest, and the later one would name objects that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Brings a snapshot back to what its policy asks for: copies made from copies, packs put together from frames
  * that survive in different copies, and expendable frames that are in no copy given up. New objects first,

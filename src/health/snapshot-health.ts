@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What is left of a snapshot: every object looked at, and where no copy is whole, every frame of it. Reads,
  * changes nothing; src/repair.ts acts on what is found here.

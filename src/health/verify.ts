@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** `pars verify`: what the store still holds of each snapshot, and with --repair what can be made of it. */
 import { ParsError, type ErrorKind } from '../errors.js';
 import type { Host } from '../system/host.js';

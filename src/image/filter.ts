@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A program that reads one stream and writes another: a compressor at work on guest memory. As root it runs
  * under a user of its own, without network, capabilities or new privileges, and may write no file (R1); it

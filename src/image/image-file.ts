@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A save image on the disk, opened once and never by path again (R15). All that is done to it is done through
  * this descriptor and those derived from it by /proc, so a file that is renamed over or unlinked meanwhile is

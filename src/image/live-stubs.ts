@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { ImageFile } from './image-file.js';
 import { probeImage } from '../reader/reader.js';
 import type { KnownStub, StubRegistry } from './stub-registry.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The one moment in which an image becomes a stub (R15, R17): under a write lease, so that libvirt sees a
  * whole image or a whole stub; on an unchanged file only; the record first, the hole after it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The moment between image and stub, noted before it comes. The change of a few hundred bytes may span
  * sectors of the disk, and a power cut leave some as they were: a mixture that is neither, and that passes

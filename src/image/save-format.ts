@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The formats in which libvirt saves QEMU's stream through a compressor (`save_image_format` of qemu.conf).
  * Header and XML stand before it as they are. The programs are those that libvirt itself runs, so they are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What stands before the record in the stub of a compressed image: a whole member of the compressor, which
  * unpacks to a line of text. With nothing to read QEMU would wait for ever, and libvirt with it; what is no

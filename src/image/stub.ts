@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The stub record: what stands in an image in place of its pages, and leads back to the snapshot
  * (docs/format.md, "Stub"). Nothing is ever written into a file unless its record, the manifest and the file

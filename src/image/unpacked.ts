@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A compressed image as the raw one it stands for: the same header with the format 0, the same XML, and
  * QEMU's stream as it is. It lies in a file without a name beside the image, which goes away with its

@@ -1,21 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Puts the hook where libvirt runs it, and takes it away. Never over somebody else's hook. */
-import { execFile } from 'node:child_process';
-import { access, mkdir, readdir, readFile, readlink, rmdir, unlink } from 'node:fs/promises';
+import { access, mkdir, readFile, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 import { readJobs } from '../journal/jobs.js';
 import { installProgram, PACKAGE_ROOT, removePrograms } from './program-copy.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
-
-export const DEFAULT_HOOKS_DIR = '/etc/libvirt/hooks';
-export const DEFAULT_SAVE_DIR = '/var/lib/libvirt/qemu/save';
+import { shellWord } from '../system/shell-word.js';
+import { daemonId, libvirtVersion, runningDaemons } from '../libvirt/daemons.js';
 
 /** What the installed hook says of itself in its second line. */
 const SIGNATURE = '# The libvirt hook of Pars';
-const DAEMONS = ['libvirtd', 'virtqemud'] as const;
 /** libvirt runs the scripts in qemu.d since 6.5.0. */
 const QEMU_D_SINCE = [6, 5] as const;
 
@@ -106,31 +103,11 @@ async function hookText(program: string, options: InstallOptions): Promise<strin
   return template.replace(/@([A-Z]+)@/g, (placeholder, name: string) => values[name] ?? placeholder);
 }
 
-/** Any text as one word of a shell command. */
-export function shellWord(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
 /** qemu.d/pars where libvirt reads that directory, else the one file `qemu`. */
 export async function hookPath(hooksDir: string): Promise<string> {
   const [major, minor] = await libvirtVersion();
   const hasDirectory = major > QEMU_D_SINCE[0] || (major === QEMU_D_SINCE[0] && minor >= QEMU_D_SINCE[1]);
   return hasDirectory ? join(hooksDir, 'qemu.d', 'pars') : join(hooksDir, 'qemu');
-}
-
-export async function libvirtVersion(): Promise<[major: number, minor: number]> {
-  for (const daemon of DAEMONS) {
-    const output = await promisify(execFile)(daemon, ['--version'], {
-      env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
-    }).catch(() => null);
-    const match = /(\d+)\.(\d+)\.\d+/.exec(output?.stdout ?? '');
-    if (match) return [Number(match[1]), Number(match[2])];
-  }
-  throw new ParsError(
-    'missing',
-    'neither libvirtd nor virtqemud is installed here, so there is nothing to hook into',
-    { hint: 'install libvirt (Debian: libvirt-daemon-system), then run this again' },
-  );
 }
 
 async function refuseForeign(path: string): Promise<void> {
@@ -176,23 +153,4 @@ async function rememberReload(stateDir: string, hook: string): Promise<void> {
 
 export function reloadPath(stateDir: string): string {
   return join(stateDir, 'hook-reload.json');
-}
-
-/** A process as nobody else will be it again: its pid and when it began, in clock ticks since the boot. */
-export async function daemonId(pid: number): Promise<string> {
-  const stat = await readFile(join('/proc', String(pid), 'stat'), 'utf8').catch(() => '');
-  return `${pid}:${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''}`;
-}
-
-/** Those that see our hook: a daemon in another mount namespace (a container's, a test's) looks elsewhere. */
-export async function runningDaemons(): Promise<{ name: string; pid: number }[]> {
-  const ours = await readlink('/proc/self/ns/mnt');
-  const found: { name: string; pid: number }[] = [];
-  for (const name of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
-    const comm = (await readFile(join('/proc', name, 'comm'), 'utf8').catch(() => '')).trim();
-    if (!DAEMONS.some((daemon) => daemon === comm)) continue;
-    if ((await readlink(join('/proc', name, 'ns', 'mnt')).catch(() => '')) === ours)
-      found.push({ name: comm, pid: Number(name) });
-  }
-  return found;
 }

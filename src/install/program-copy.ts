@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A copy of this program that the hook can rely on: what it needs and no more, in a directory of its own that
  * is named after its contents, so that an update of the sources never changes what a running guest depends

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What this host is doing or did to images, one small file an image and kind of work, so that `pars status`
  * can tell. A job says it runs; that it does is proved by the process it names, so a killed one is shown as

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A file of one JSON value a line, of which the last hundred or so are kept. */
 import { appendFile, readFile, stat } from 'node:fs/promises';
 import { writeAtomically } from '../system/atomic-file.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What this host has done, guest by guest, for monitoring: STATE/ledger.json. Counters only grow. It is a
  * note beside the work, so none of this throws: an image matters more than its statistics.

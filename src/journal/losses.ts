@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Images that were refilled without expendable pages that should have been there: a line of JSON each in
  * STATE/losses.jsonl, and a line in the system's log. A start by libvirt has nobody else to tell: what a hook

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The domain XML of a saved guest, changed as far as another host needs it: where its disks are. */
 import { DOMParser, XMLSerializer, type Element } from '@xmldom/xmldom';
 import { ParsError } from '../errors.js';

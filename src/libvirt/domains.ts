@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What libvirt says of domains, by virsh: read only. Nothing here goes through the hook, or changes a domain.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a restore asks of libvirt and tells it. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Memory files of libvirt's own snapshots (virsh snapshot-create-as --memspec). They look like saves, but it
  * is snapshot-revert that reads them, and whether our hook is asked then has not been proven: such a file
@@ -6,9 +7,7 @@
 import { readdir, readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DOMParser, type Element } from '@xmldom/xmldom';
-
-/** Where libvirt keeps a file of XML for each snapshot: DOMAIN/NAME.xml. */
-export const DEFAULT_SNAPSHOT_DIR = '/var/lib/libvirt/qemu/snapshot';
+import { DEFAULT_SNAPSHOT_DIR } from './paths.js';
 
 export interface MemorySnapshot {
   domain: string;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * libvirt's own client, on the system's libvirt. Never from a hook: libvirt waits for those, and would wait
  * for itself.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What happens to a snapshot after it is stored: stubbed, woken by a host, consumed by a start (R25, R27).
  */

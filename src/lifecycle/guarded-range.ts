@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The bytes of an image where its stub record stands: they are written last, so that the file is a stub until
  * then (R17).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Turns a stub back into an image, in the same inode (R16, R17). Everything but the record's range is written
  * and synced first, that range last, so at every instant before, the file is a stub that QEMU refuses and we

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * `pars offload`: stores an image, proves it, and leaves a stub in its place. The image is whole until the
  * store holds everything, and a stub from then on; what a killed or overtaken offload leaves in the store is
@@ -6,19 +7,12 @@
 import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
 import { ParsError } from '../errors.js';
-import type { Host } from '../system/host.js';
 import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { unpackImage } from '../image/unpacked.js';
 import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-preamble.js';
-import {
-  finishStub,
-  makeStub,
-  type MakeStubOptions,
-  type StubOutcome,
-  type StubStep,
-} from '../image/make-stub.js';
+import { finishStub, makeStub, type MakeStubOptions, type StubOutcome } from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { policyByName, type Policy } from '../policy/policy.js';
@@ -33,77 +27,11 @@ import {
   readState,
   removeSnapshot,
 } from '../snapshot/snapshots.js';
-import type { Store } from '../stores/store.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
 import type { KnownStub, StubRegistry } from '../image/stub-registry.js';
-import { refuseThinStore, upload, type UploadStep } from '../snapshot/upload.js';
-
-/** The moments of an offload that tests stop it at, in order. */
-export const OFFLOAD_STEPS = [
-  'locked',
-  'inspected',
-  'packing',
-  'packed',
-  'indexed',
-  'committed',
-  'leased',
-  'recorded',
-  'punched',
-  'stubbed',
-  'done',
-] as const;
-export type OffloadStep = (typeof OFFLOAD_STEPS)[number]
-  & (UploadStep | StubStep | 'locked' | 'inspected' | 'done');
-
-export interface OffloadOptions {
-  policy: Policy;
-  /** The policy was asked for by name: the guest's own choice does not count. */
-  policyIsFixed: boolean;
-  /** Store only; the image stays as it is. */
-  keepLocal: boolean;
-  /** Offload a guest whose metadata says no. */
-  force: boolean;
-  /** libvirt's own managed save: a successful start of the guest consumes it. */
-  managedSave: boolean;
-  leaseWaitMs: number;
-  level: number;
-  /** Waits until so many more bytes, over all copies, may be stored. */
-  pace?: (bytes: number) => Promise<void>;
-  signal?: AbortSignal;
-  onProgress?: OnProgress;
-  onStep?: (step: OffloadStep) => void;
-}
-
-export interface Offloaded {
-  snapshot: string;
-  image: string;
-  /** Over all copies; 0 when there was nothing to do. */
-  storedBytes: number;
-  freedBytes: number;
-  /** It was a stub before. */
-  alreadyStub: boolean;
-  /** It is a stub now. */
-  stub: boolean;
-  domain: string;
-  domainUuid: string;
-  imageBytes: number;
-  policy: string;
-  criticalCopies: number;
-  /** Bytes stored of each class, over all copies. */
-  classBytes: Record<PageClass, number>;
-  introspected: boolean;
-  reason: string | null;
-}
-
-/** Where an offload works: the store, this host, and what it remembers. */
-export interface OffloadPlace {
-  store: Store;
-  host: Host;
-  registry: StubRegistry;
-  /** Where libvirt keeps the XML of its own snapshots. */
-  libvirtSnapshots?: string;
-}
+import { refuseThinStore, upload } from '../snapshot/upload.js';
+import type { Offloaded, OffloadOptions, OffloadPlace } from './offload-request.js';
 
 /** Offloads the image at `path`. */
 export async function offload(

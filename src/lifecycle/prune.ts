@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What of a store no guest needs any more (R28). Nothing is pruned that a stub on this host needs, that
  * another host owns, or whose age the store's own clock does not tell, each judged once more right before it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Fills a stub with what its snapshot holds, in place: room first, then everything but the record's range,
  * synced, then that range (R17). At every instant before its end the file is a stub.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Whether a snapshot may be removed: it is its owner's to lose, and a stub on this host needs it (R27). */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * `pars restore --define`: a guest that this host has never seen, so that `virsh start` resumes it here. Its
  * image is where libvirt looks for it before libvirt knows the guest: a start in between would boot it afresh

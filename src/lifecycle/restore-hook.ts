@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The part of the libvirt hook that needs Node: `restore begin`. libvirt has opened the image already; it is
  * found among the descriptors of our parent and of the parent's children (R18), and refilled in place before

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** `pars restore`: a stored snapshot becomes a new file, whole or not at all. */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';

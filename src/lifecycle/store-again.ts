@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The last resort of a repair: critical data of a snapshot is in no copy, but the image it was made of is
  * whole on this host again. A new snapshot is made of it. The damaged one stays: an image with the same head
@@ -5,7 +6,8 @@
  */
 import { ImageFile } from '../image/image-file.js';
 import type { Manifest } from '../snapshot/manifest.js';
-import { offload, type OffloadPlace } from './offload.js';
+import { offload } from './offload.js';
+import type { OffloadPlace } from './offload-request.js';
 import { probeImage } from '../reader/reader.js';
 import { findSnapshot, ownerOf } from '../snapshot/snapshots.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * From the bytes of a stub record to the snapshot it stands for: nothing is believed before record, file and
  * manifest agree (R16).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The YAML of the configuration file: its shape, and errors that name file, line, column and key. */
 import {
   type Alias,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The configuration: a YAML file, with what the command line says laid over it. */
 import { readFile } from 'node:fs/promises';
 import { ParsError } from '../errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** How many copies of each page class a store keeps. */
 import { ParsError } from '../errors.js';
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from '../page-classes.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What this host remembers of a refill, whoever asked for it: in its job, among the losses, and in the ledger
  * of each guest.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * How fast the queue is worked off: all its offloads together within the bandwidth that the configuration
  * allows, and none while a guest of this host is being woken. Starts come before offloads.

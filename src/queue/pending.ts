@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The queue of offloads. It is the save directory itself: a whole managed-save image is work to do, so
  * nothing is lost by a kill or a reboot and nothing can be queued twice. One worker a host, a few images at a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the reader says of an image (docs/format.md, "The reader's protocol"), in types. */
 import type { PageClass } from '../page-classes.js';
 

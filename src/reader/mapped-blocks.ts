@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The blocks of a sparse image, as a reader or a manifest tells them: nobody uses them before they were found
  * to lie within the image, one behind the other.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the reader shows people beside the counts: a map of memory, the largest files of the cache, single
  * pages explained. Checked like every answer (R1).

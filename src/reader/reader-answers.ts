@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Checks of what the reader answers. The reader has looked at hostile bytes: until every number of an answer
  * is within range, nothing uses it (R1). Written by hand: a validation library would cost more start-up time

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The parent's side of the reader: starts it in its jail with a read-only descriptor of the image, speaks its
  * protocol, and believes nothing it has not checked (R1).

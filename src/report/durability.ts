@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What dead disks cost, by policy: when so many are dead now, and in a year. Formulas and sources:
  * docs/reports.md, "Losses". The functions stand on their own, since the HTML report carries them along: one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Opens an image, has it read, and turns what cannot be reported on into an error that says what to do. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';

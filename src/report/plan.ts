@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Will it fit: what saves of running guests need on the local disk, and what each policy then keeps in the
  * store.

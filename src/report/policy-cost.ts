@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What a policy would store: exact before compression, estimated after it. */
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { Policy } from '../policy/policy.js';

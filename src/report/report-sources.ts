@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What `pars report` is asked about, as a list of images: files as named, the managed saves of a directory,
  * or those of this host.

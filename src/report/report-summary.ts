@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Many reports in one look: one line a guest and a total, from the same model as the full report. */
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { ImageReport } from './report.js';

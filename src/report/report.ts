@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The report on an image: what the guest's memory consists of, and what each policy would store of it. A dry
  * run.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What losing clean page cache costs a guest: it reads each lost folio again by a request of its own, without
  * readahead. The most is one request a page; large folios need fewer. Measured on Linux 5.10 with ext4:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A domain while it runs: QEMU says where it keeps the guest's RAM and on which page tables the vCPUs run,
  * and the RAM is read in place from

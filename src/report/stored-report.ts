@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A snapshot in the store, reported on from its manifest: nothing of its pages is read. Also what a stub is a
  * stub of.

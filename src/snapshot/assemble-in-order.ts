@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Rebuilds an image as a stream, from its first byte to its last, for those who cannot go back: a compressor.
  * A page that turns out to be lost late may change, by its recovery, what was given out already; then all

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The files that a qcow2 image reads through to: its backing file, that one's, and so on, and a data file
  * that holds its clusters. From the images' own headers (QEMU, docs/interop/qcow2): a guest cannot write

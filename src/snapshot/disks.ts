@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The disks a saved guest was using: what they were when it was saved, and whether they are still that (R26).
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The index of a snapshot: which frames rebuild which stretch of the image (docs/format.md, "Index"). */
 import { ParsError } from '../errors.js';
 import { FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';

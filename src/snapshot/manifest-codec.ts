@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Manifests as bytes, and back with every field checked: what is read from a store is not believed before.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What a snapshot says of itself: everything restore needs to begin, and what people ask of it. Written last.
  */

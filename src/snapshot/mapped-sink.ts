@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Puts a sparse image together: what is zero stays a hole, and when pages were lost no bit is left of a page
  * that is zero, so that QEMU reads nothing for it. Where it goes must read as zeros to begin with.

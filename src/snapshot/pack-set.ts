@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The packs of a snapshot that is being written: one open pack for each class and one for the skeleton. A
  * full pack is closed and proved (R20) in the background while the next is written.

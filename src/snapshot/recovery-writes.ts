@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Recovery writes: the single bytes that must change in the guest's memory when expendable pages are lost
  * (docs/format.md, "Frames"), sorted by the stripe they fall into.

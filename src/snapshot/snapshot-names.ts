@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Names of snapshots: UUID/TIME-RANDOM. A domain's name is never part of one (R23). */
 import { randomBytes } from 'node:crypto';
 import { ParsError } from '../errors.js';

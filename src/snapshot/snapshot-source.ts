@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A stored snapshot, opened for reading: its index, checked, and its frames on demand. */
 import { ParsError } from '../errors.js';
 import { decodeIndex, isStored, packName, type IndexFrame, type IndexStripe } from './index-table.js';

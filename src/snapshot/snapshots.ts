@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The snapshots in a store: finding, reading and removing them, and the states they go through. */
 import { ParsError } from '../errors.js';
 import { decodeManifest, NewerFormatError } from './manifest-codec.js';

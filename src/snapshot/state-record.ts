@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What a state object in the store says: which host brought a snapshot into that state, and when
  * (docs/format.md, "State objects").

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Stores an image: frames into packs, then the index, then the manifest, each proved (R20), the manifest
  * last.

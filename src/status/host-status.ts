@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What `pars status` tells: images waiting to be offloaded, work under way and how it ended, and the stubs of
  * this host.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What monitoring is told of this host: its queue, what became of its guests' images, and the store as far as
  * it can be reached.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Erasure codings by their names in HDFS: CODEC-DATA-PARITY-CELL, e.g. RS-3-2-1024k. */
 import { ParsError } from '../errors.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the markers of all stores have in common (R22): the name, the version, and the store's own number. */
 import { randomBytes } from 'node:crypto';
 

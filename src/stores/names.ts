@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Names of objects: relative paths of plain segments, so that no name can leave its store or mean something
  * to a shell (R23).

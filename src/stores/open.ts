@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** From a URL to the store behind it. */
 import { ParsError } from '../errors.js';
 import type { Store, StoreOptions } from './store.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Where snapshots live. A store keeps named objects in a number of copies, proves what it holds, and finds a
  * good copy on every read. Names are relative paths of [A-Za-z0-9._-] segments. One contract suite

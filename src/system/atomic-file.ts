@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of
  * the directory.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A child process whose output is read through a pipe of ours; what it says on stderr is kept, and it ends
  * with the signal or `close`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The longest that setTimeout can wait, a little less than 25 days; of anything longer it makes a
  * millisecond.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Room on a file system, made sure of before the first byte is written. */
 import { statfs } from 'node:fs/promises';
 import { ParsError } from '../errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { ParsError } from '../errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The system's log: logger(1) finds the journal or the syslog daemon. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

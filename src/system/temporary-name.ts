@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The names that files have until they are whole: hidden, beside the name they will get, and told from
  * everything else by what sweeps them.

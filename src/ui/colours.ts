@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Colours where they help: on a terminal, unless NO_COLOR is set. */
 import pc from 'picocolors';
 

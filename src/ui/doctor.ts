@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What the doctor found: a line each, and under it what to do. */
 import { type Check, type Verdict, verdictOf } from '../doctor/check.js';
 import type { Colours } from './colours.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { EXIT_CODES, type ErrorKind } from '../errors.js';
 
 /** What each kind of error means to the one who reads the exit code. */

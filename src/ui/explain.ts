@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Pages explained, and the files of the cache, as text. */
 import { EXPENDABLE, PAGE_BYTES } from '../page-classes.js';
 import type { CachedFile, Explanation, ExplainedPage, FileShare } from '../reader/page-map.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Where output goes: results on stdout, everything about them on stderr. */
 import { type Colours, coloursFor } from './colours.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Text from outside, made fit for a terminal: names come from guests and their owners, and may hold escape
  * sequences.

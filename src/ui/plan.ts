@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The plan as text: a line a guest, what there is, and whether it fits. */
 import type { Plan, PlannedGuest } from '../report/plan.js';
 import type { Colours } from './colours.js';

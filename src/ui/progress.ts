@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Progress bars: one for each phase, with rate and time left. */
 import cliProgress from 'cli-progress';
 import type { OnProgress, ProgressEvent } from '../progress.js';

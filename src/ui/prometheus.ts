@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Metrics in Prometheus' text format, as node_exporter's textfile collector reads it. */
 import type { Metric, Sample } from '../status/metrics.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The managed saves that stay whole, as people see them. */
 import type { WholeSave } from '../status/host-status.js';
 import { plain } from './plain.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Reports as CSV (RFC 4180): a row a guest, counts in pages and bytes, an error in the last column. */
 import { PAGE_CLASSES } from '../page-classes.js';
 import { PRESETS } from '../policy/policy.js';

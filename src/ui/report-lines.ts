@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Many reports as a table: one line a guest, a broken image among them, and the total. */
 import type { ImageReport } from '../report/report.js';
 import { bytesByFate, type ReportOutcome, type ReportTotal } from '../report/report-summary.js';

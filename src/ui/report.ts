@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The report as text. What is exact and what is estimated is told apart in the headings. */
 import { PAGE_CLASSES } from '../page-classes.js';
 import { type ImageReport, policyOrder } from '../report/report.js';

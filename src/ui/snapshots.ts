@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Snapshots as people and programs see them. */
 import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';

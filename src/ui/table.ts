@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Tables without lines: aligned columns, two spaces apart, headings dimmed. */
 import Table from 'cli-table3';
 import type { Colours } from './colours.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The memory map in a terminal: a letter a cell, as many as fit; colours only where the terminal has them.
  */

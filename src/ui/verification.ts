@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What verify found, as people and programs see it. */
 import type { ObjectFinding, ObjectRole, SnapshotHealth } from '../health/snapshot-health.js';
 import type { Verification } from '../health/verify.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The answers' shapes, checked: what does not have the shape is a `protocol` error, not an undefined
  * somewhere later.

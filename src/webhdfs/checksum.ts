@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The checksum that GETFILECHECKSUM answers for a replicated file, computed from the data on its way out:
  * the MD5 of the blocks' MD5s, each over the big-endian CRC32Cs of every 512 bytes of its block.

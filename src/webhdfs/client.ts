@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * WebHDFS, typed. Every operation fails over between NameNodes, has a deadline, ends with the caller's
  * AbortSignal and throws a WebHdfsError. Paths are absolute, as HDFS knows them. Source of names and shapes:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** OPEN by range: streamed, with every byte accounted for, and around DataNodes that are dead. */
 import { ANSWERS, parseAnswer, type BlockLocation } from './answers.js';
 import type { WebHdfsClient } from './client.js';

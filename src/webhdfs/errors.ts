@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What can go wrong, typed by what the caller can do. HDFS answers nearly every failure with 403, so the
  * exception named in the body decides, and for a plain IOException the message.

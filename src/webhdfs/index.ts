@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A client of WebHDFS (and HttpFS) that knows nothing of the rest of this program. */
 export type { BlockLocation, ContentSummary, FileChecksum, FileStatus } from './answers.js';
 export { ChecksumOnTheWay, PlainChunkSums, sameChecksum, type ChunkSums } from './checksum.js';

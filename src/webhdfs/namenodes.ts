@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Asks the NameNode that is active: finds it, follows it when it changes, waits a while when there is none.
  */

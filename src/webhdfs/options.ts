@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import type { ChunkSums } from './checksum.js';
 
 /** How a cluster is reached, and how long it is waited for. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * SPNEGO: logging in with the caller's Kerberos ticket. It takes the npm package `kerberos`, which is native,
  * needs Kerberos' headers to be built, and is installed by who wants this; a delegation token needs none of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * One HTTP exchange. node:http, because DataNodes send `100 Continue` unasked, which fetch takes for an
  * error. Every exchange has a connection of its own: on a kept one, a request lost to its closing cannot be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * CREATE in two steps, streamed: the NameNode names a DataNode, which takes the data as fast as it can write
  * it.

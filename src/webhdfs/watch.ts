@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Limits a wait for the network, and carries the caller's AbortSignal into it. Its own timer and listener,
  * not AbortSignal.any of AbortSignal.timeout: in Node 20 the garbage collector can take those away before

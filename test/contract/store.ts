@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What every store must do. Run by each store's own test file. */
 import { createHash, randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Offload, hydrate, the hook, drain and prune, each stopped before any of the changes it makes to a file
  * system (the store's directories, the image, the host's notes): the image is an image or a stub that works,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Files that only their file system can tell from others, and that need not be told (R12): with data=journal
  * a clean folio is one that the journal has let go, and a reflinked one is read like any other. All is lost,

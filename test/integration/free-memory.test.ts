@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Kernels that look at what their free pages hold: what was free comes back as they left it, or as zeros
  * where they expect zeros.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Full disks, real ones: small tmpfs in a mount namespace of the test's own. Needs root; needs no libvirt.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The main job, on real guests under a real libvirt: save, offload by the hook, start, and let the guest
  * judge. Letters are those of issue 3, "Shown by".

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The laboratory's HDFS is a real one: nodes with addresses of their own, which die and come back, and
  * NameNodes that take over.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Faults during an upload into a real HDFS (an HA pair, four DataNodes): whatever happens, the local image
  * and every committed snapshot are byte for byte what they were, no half snapshot is seen, and an error says
@@ -5,7 +6,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ParsError, type ErrorKind } from '../../src/errors.js';
-import type { Offloaded } from '../../src/lifecycle/offload.js';
+import type { Offloaded } from '../../src/lifecycle/offload-request.js';
 import { FaultLab } from '../support/fault-lab.js';
 import { HdfsCluster } from '../support/hdfs-cluster.js';
 import { emptyDisks, fillDisks, pipelineOf } from '../support/hdfs-pipeline.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The main job with its store in a real HDFS of five DataNodes, some of them dead when the guest is to come
  * back.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The store in HDFS against a real cluster: one NameNode, three DataNodes with addresses of their own. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';

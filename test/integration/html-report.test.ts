@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The HTML report in a real browser: no error, no request, hover and keys work, nothing overflows, axe-core
  * finds nothing serious.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What `pars` stores it gives back to the byte: a guest of another kernel and machine than
  * test/integration/guest.test.ts has, with RAM above the PCI hole.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * kill -9 of offloads into a real HDFS and of hydrations from it: the image or a stub that works, and every
  * snapshot whole.

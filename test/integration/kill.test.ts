@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * kill -9 at every named step and at random instants of offload and hydrate, and others who touch the image
  * meanwhile: afterwards there is either the image or a stub that gives it back, and no half snapshot is to be
@@ -9,7 +10,7 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { OFFLOAD_STEPS } from '../../src/lifecycle/offload.js';
+import { OFFLOAD_STEPS } from '../../src/lifecycle/offload-request.js';
 import { compressImage } from '../support/compressed.js';
 import { smallImage, sparseImage } from '../support/image-builder.js';
 import { buildEntry, KillLab } from '../support/kill-lab.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The whole life of a save under the libvirt that is here, raw and (from 11.2 on) sparse: stub, no start
  * without the hook, starts with and without the host's page cache and all expendable pages lost, and the very

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Memory that looks like clean page cache and is not safe to lose, on a real guest: see lab/guest/held.c.
  * Each page bears a name, by which it is found in the image; what was stored is put back, and every named

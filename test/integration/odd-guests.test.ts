@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Guests in which no 64-bit Linux kernel is at work: each is critical as a whole, and the reason is said, in
  * bounded time.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The Debian package, built, installed, used on a save image, upgraded, and removed: not while there is a
  * stub (R29). In a root of its own over this system's.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What `pars report` says of a guest's memory, beside two other opinions: the guest's own kernel's and
  * makedumpfile's.

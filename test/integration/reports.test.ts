@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What a sysadmin decides from, on a real libvirt: doctor, plan, and a running guest beside the image saved
  * right after. Letters: issue 6, "Shown by".

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Guests in which another kernel has taken over from one that left its memory behind, whole and without a
  * contradiction: what is believed must be the one that runs (R2). Each loses all that is called expendable,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Guests whose memory libvirt saves through a compressor (save_image_format): offloaded, woken with all
  * expendable pages lost, and not woken without the hook.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A host that boots with systemd: the package's units, the hook and the journal, in a container over this
  * system.

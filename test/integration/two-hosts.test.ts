@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Two hosts on one store, each with a libvirtd, state and machine-id of its own: whose a guest is, and that
  * it runs once (R25, R27).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The WebHDFS client on an HA pair: NameNodes that hand over, die, start and are missing, in the midst of
  * everything.

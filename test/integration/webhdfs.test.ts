@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The WebHDFS client against a real cluster: one NameNode, three DataNodes with addresses of their own. */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * R11: a write-back that failed leaves clean pages that are newer than the disk. The guest's disk has no room
  * left on its host.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Snapshots and stubs as earlier versions left them (R29): each must be told, restored and hydrated for ever.
  * A fixture is a directory: the store's three places d1, d2, d3, and the stub, gzipped. Their images are in

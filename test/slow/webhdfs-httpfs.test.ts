@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The WebHDFS client against HttpFS: a gateway that hands the data through itself, in front of an HA pair.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The WebHDFS client on a cluster with Kerberos and TLS: delegation token, own certificate authority, and
  * what is said without them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Many guests saved at once, with a "reboot" midway: see scripts/burst. */
 import { stat } from 'node:fs/promises';
 import { exit, hrtime } from 'node:process';

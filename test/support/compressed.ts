@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Save images as libvirt writes them through a compressor, and what they stand for. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
 import { fstatSync, readSync } from 'node:fs';
 import type { DiskPrimitives } from '../../src/stores/local/writer.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A second opinion on a guest's memory: its RAM, read from a raw save image by a reader that shares nothing
  * with the product's, written as an ELF core for makedumpfile, which finds free pages by its own knowledge of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * One file in an HDFS that is none: a NameNode and DataNodes that do what a test tells them, for what a real
  * cluster does too seldom. The I-th DataNode has the address 10.0.0.I and is reached by the client's host

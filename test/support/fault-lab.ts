@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Offloads into a real HDFS in which something happens midway, and a look at what is left afterwards. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -9,7 +10,8 @@ import { ParsError } from '../../src/errors.js';
 import { ImageFile } from '../../src/image/image-file.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { hydrate } from '../../src/lifecycle/hydrate.js';
-import { offload, type Offloaded } from '../../src/lifecycle/offload.js';
+import { offload } from '../../src/lifecycle/offload.js';
+import type { Offloaded } from '../../src/lifecycle/offload-request.js';
 import { restore } from '../../src/lifecycle/restore.js';
 import { policyByName } from '../../src/policy/policy.js';
 import { probeImage } from '../../src/reader/reader.js';

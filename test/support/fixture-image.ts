@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The images of the fixtures in test/regressions: they must never change, for theirs cannot be made again.
  */

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Run by a test as root in a mount namespace of its own: offload and hydrate where a disk is full. Prints a line "WHAT: JSON" for each.
 # Arguments: node, the program to run, a directory, an image, its length, the same image saved through zstd, its length, where its stream begins, a
 # sparse image, its length.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What tests of real guests ask after a start, and of a stub before it. */
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A real HDFS for tests (see scripts/hdfs): one cluster a suite. It ends with `stop`, or when this process
  * does.

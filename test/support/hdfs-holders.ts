@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which DataNodes of a cluster of the laboratory hold what of a snapshot. */
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { objectPath } from '../../src/snapshot/snapshots.js';

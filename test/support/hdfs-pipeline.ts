@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The DataNodes that an upload of this process runs through, and the disks of DataNodes, as the machine sees
  * them.

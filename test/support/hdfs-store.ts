@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A store in a real HDFS, a directory of its own for each test, and ways to harm it. */
 import { execFile } from 'node:child_process';
 import { open } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Writes small save images piece by piece, as libvirt and QEMU would, or with one piece wrong (formats:
  * docs/format.md).

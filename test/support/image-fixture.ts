@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 /** An image beside a local store, which the test's own process offloads and hydrates. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ImageFile } from '../../src/image/image-file.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { hydrate, type Hydrated } from '../../src/lifecycle/hydrate.js';
-import { offload, type Offloaded, type OffloadOptions } from '../../src/lifecycle/offload.js';
+import { offload } from '../../src/lifecycle/offload.js';
+import type { Offloaded, OffloadOptions } from '../../src/lifecycle/offload-request.js';
 import { policyByName } from '../../src/policy/policy.js';
 import type { Store } from '../../src/stores/store.js';
 import { localFixture, type LocalFixture } from './local-store.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Offloads or hydrates one image and kills itself at a named step: what the program never does for anybody,
  * so a program of its own. Argument: the JSON of a KillRequest, or "init" and directories to make a store of.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Runs offloads and hydrations as processes of their own, which may be killed at any instant, and looks at
  * what they leave.

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * kill -9 of offloads and hydrations, and what must hold afterwards. One set of tests, whatever the image and
  * the store.
  */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { HYDRATE_STEPS } from '../../src/lifecycle/hydrate.js';
-import { OFFLOAD_STEPS } from '../../src/lifecycle/offload.js';
+import { OFFLOAD_STEPS } from '../../src/lifecycle/offload-request.js';
 import type { KillLab } from './kill-lab.js';
 
 /** What a stub may take on the disk. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The guest laboratory: real Linux guests under a private libvirtd (see lab/libvirt), for integration tests,
  * the demo and benchmarks. Needs root on Linux; tools and kernels come by apt when they are missing.

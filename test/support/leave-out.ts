@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Restored images without their recovery, or without a part of it: the proof that a guest's self-check can
  * tell.

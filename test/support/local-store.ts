@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A local store in temporary directories, and ways to harm it. */
 import { mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Damages a store the way bad sectors would: a random half of a snapshot's expendable frames, in every copy,
  * on the disk.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Saves a guest wherever it is, loses all that Pars calls expendable, and lets it go on. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
 import { presetPolicy } from '../../src/policy/policy.js';

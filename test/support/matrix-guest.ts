@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * One guest of the matrix: a kernel on a file system. It is saved idle and loses every expendable page; then
  * in the middle of writes, and loses a random half; then so again, and loses all. After each it judges

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The guests of the matrix: every kernel on every file system, and shapes of machine that are covered rather
  * than multiplied.

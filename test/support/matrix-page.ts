@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** docs/guest-matrix.md, made from the results of the guest matrix. */
 import { isSound, type MatrixGuest, type MatrixResult, type Reads, type Verdict } from './matrix-guest.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The guest matrix, run whole: see scripts/matrix. A guest that was judged once is not booted again while its
  * result is in

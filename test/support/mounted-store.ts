@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Run by a test as root inside a mount namespace of its own: a store on three small tmpfs, filled until one
  * is full, then unmounted. Prints what happened as JSON. Argument: an empty directory.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # package-root.sh OLD NEW IMAGE: installs the package OLD over this system, in a root of its own whose changes are thrown away; uses it on a save image; upgrades to NEW,
 # which must serve what OLD stored; removes it. Each step says its name; the first that goes wrong ends the script. Needs root.
 set -eu

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A host with Pars on it: a lab, three directories that stand for disks, a configuration, and the built
  * program, run as people run it. Nothing of it is replaced by anything else.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A report of a guest that has everything, as the reader could have told it: for tests of faces. */
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
 import { presetPolicy } from '../../src/policy/policy.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The program, called in the test's own process. */
 import { vi } from 'vitest';
 import { run } from '../../src/cli/program.js';

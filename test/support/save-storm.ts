@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Saves a guest again and again while it starts, each time losing all that Pars calls expendable, and lets it
  * go on from there.

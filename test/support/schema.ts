@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The published JSON Schemas (docs/schema), as a check that says what is wrong. */
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';

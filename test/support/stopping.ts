@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Stops a piece of work before its k-th change to a file system, for any k, and lets go of its descriptors
  * and children as the kernel does when a process dies: nothing the work would have done afterwards happens,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A small snapshot in a store, of frames that hold noise: what verify and repair are tested on. Nothing of it
  * makes an image.

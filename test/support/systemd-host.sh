@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # systemd-host.sh PACKAGE IMAGE: boots this system with systemd, in a container whose changes are thrown away and with the package installed, and has its units do
 # their work on a save image: by the timer's service, by the hook, on a store that is away, and at power-off. Each step says its name; the first that goes wrong
 # ends the script. Needs root and systemd-nspawn.

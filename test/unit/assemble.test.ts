@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What assembling does when frames cannot be had, on a snapshot made by hand: three pages of a "kernel" that
  * know of three cached pages.

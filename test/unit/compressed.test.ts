@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Images saved through a compressor: reported on, offloaded, refilled in the same format, and no start from
  * their stubs. Needs the five compressors.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** `pars doctor`: each look on a host that is right, and on one where that one thing is wrong. */
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

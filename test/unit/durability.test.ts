@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What dead disks cost: against cases worked out by hand, and against a simulation. */
 import { describe, expect, it } from 'vitest';
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';

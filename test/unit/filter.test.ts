@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Compressors at work: what they may do, and what becomes of their end. */
 import { chmodSync, closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

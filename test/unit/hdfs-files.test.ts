@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Renamings in HDFS of which nobody knows whether they were carried out. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { FileStatus } from '../../src/webhdfs/index.js';

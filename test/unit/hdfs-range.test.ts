@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Whose fault it is that a read of an object in HDFS breaks off, and who is asked next. With a real cluster:
  * test/integration/webhdfs.test.ts.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Who receives what has one copy: the NameNode is played, for its choice is chance. */
 import { describe, expect, it } from 'vitest';
 import { Spread } from '../../src/stores/hdfs/placement.js';

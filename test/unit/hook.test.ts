@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The installed script by itself: what it runs, what it says, how long it takes. Node and the background
  * starters are stand-ins that write down how they were called.
@@ -8,10 +9,11 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { shellWord } from '../../src/install/install.js';
+
 import { encodeStub } from '../../src/image/stub.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { EVIL_NAME } from '../support/manifests.js';
+import { shellWord } from '../../src/system/shell-word.js';
 
 const READER = resolve('build/Release/pars-reader');
 const XML =

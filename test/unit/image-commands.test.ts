@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The commands that offload and hydrate images, as they are called: what they print, their exit codes, and
  * what they leave noted.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The reader's jail, seen from outside (safety rule R1). Needs the test binary jail-test, which is built with
  * everything else.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The manual and the completions say what --help says, and the package holds them. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

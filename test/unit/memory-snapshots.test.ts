@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Memory files of libvirt's own snapshots stay whole: their XML as libvirt writes it, and a real save image.
  */
@@ -6,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { memorySnapshotOf } from '../../src/libvirt/memory-snapshots.js';
-import { offload, type Offloaded } from '../../src/lifecycle/offload.js';
+import { offload } from '../../src/lifecycle/offload.js';
+import type { Offloaded } from '../../src/lifecycle/offload-request.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { policyByName } from '../../src/policy/policy.js';
 import { failure } from '../contract/store.js';

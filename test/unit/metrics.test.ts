@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The metrics file: what the program itself writes, judged by promtool, and the alerts and the dashboard that
  * go by it. Needs promtool (scripts/install-deps --tests).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The addon: every function of src/native.ts, and what it does with arguments and files it cannot use. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** How the packs of a snapshot are cut. */
 import { expect, it } from 'vitest';
 import { FRAME_SKELETON, PAGE_CLASSES } from '../../src/page-classes.js';

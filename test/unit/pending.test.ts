@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The queue of offloads, with real save images in a directory of saves. What an offload does is stood in for:
  * here it is the order, the lock and the repeats that matter.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Will it fit: sums against room; and what QEMU's monitor says of memory and registers. */
 import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';

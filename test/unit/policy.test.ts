@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
 import { customPolicy, policyByName, presetPolicy, PRESETS, storedClasses } from '../../src/policy/policy.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The copy of the program that the hook relies on. */
 import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

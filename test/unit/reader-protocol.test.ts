@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What the parent does with answers that no sound reader gives: the reader has read hostile bytes and may be
  * anybody's by then (R1).

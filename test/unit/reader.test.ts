@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The reader and the parent's side of it, on images small enough to write by hand. */
 import {
   closeSync,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The moment between image and stub: cut anywhere, the file is one of the two again (R17), and what an
  * earlier offload stored is not given up for it.

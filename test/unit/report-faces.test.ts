@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * One report in all its faces: the schema holds, and text, CSV and JSON say the same figures. The built
  * program on a real file.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * `pars report` on many images at once: the built program on small images, all its faces beside each other.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';
 import { renderReport } from '../../src/ui/report.js';

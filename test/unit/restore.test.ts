@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** An image written to a new file: what it says of the disks its guest had (R26). */
 import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

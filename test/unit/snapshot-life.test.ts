@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The life of snapshots in a real local store: claims, takeovers, orphans, retention (R25, R27, R28), and
  * disks that moved on (R26).

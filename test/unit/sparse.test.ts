@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Images saved as sparse (QEMU's mapped-ram): reported on, offloaded, and refilled to the same bytes and
  * holes; of lost pages no bit is left.

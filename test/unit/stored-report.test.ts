@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Reports on what is in the store: snapshots, and the stubs that stand for them. */
 import { expect, test } from 'vitest';
 import { PAGE_CLASSES } from '../../src/page-classes.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Memory of a stripe is used again when all of it was given up, and not before. */
 import { expect, it } from 'vitest';
 import { StripeMemory } from '../../src/reader/stripe-memory.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The map in a terminal, and the range that `pars explain` takes. */
 import pc from 'picocolors';
 import { afterEach, describe, expect, it } from 'vitest';

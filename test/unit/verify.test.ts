@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What verify finds and repair makes of it, on a snapshot in three directories. */
 import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What virsh's failures mean, whoever asked: a virsh that says what the real one says, on the PATH. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The checksum computed on the way equals a plain one, however the data is cut. The real cluster's answer:
  * test/integration/webhdfs.test.ts.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Where the blocks of a file lie, as the NameNode sees it: copies in effect, and how they are spread. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockLocation } from '../../webhdfs/index.js';

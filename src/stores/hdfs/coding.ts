@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The tree of a coding: a directory that carries the policy, which every file below it takes on. */
 import { ParsError } from '../../errors.js';
 import { isHdfs } from './errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Reads every copy of every block of an object: round by round the object's bytes, each time from copies that
  * were not read yet. HDFS moves copies meanwhile, so the NameNode is asked right before each read what to

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Files and directories of a store in HDFS: the few operations the rest is made of, with errors of ours. */
 import { setMaxListeners } from 'node:events';
 import { posix } from 'node:path';

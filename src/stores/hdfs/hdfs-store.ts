@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A store in HDFS, over WebHDFS: an object is a file with as many copies as its class asks for, on as many
  * DataNodes.

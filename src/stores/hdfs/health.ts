@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What HDFS holds of an object: copies that the NameNode knows to be good and alive, and when they are read,
  * those that were read to the end.

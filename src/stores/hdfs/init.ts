@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Makes a directory in HDFS a store, once. Writes nothing before all is checked (R22). */
 import { ParsError } from '../../errors.js';
 import { DIRECTORY_MODE, FILE_MODE, HdfsFiles } from './files.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The marker of a store in HDFS: what tells its directory from another cluster's of the same name (R22). */
 import { z } from 'zod';
 import { ParsError } from '../../errors.js';

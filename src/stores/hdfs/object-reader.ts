@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Reads an object front to back, block by block, each from a DataNode that has it. Frames are asked for in
  * the order in which they lie, some left out, so one stream a block serves many of them: a range of its own

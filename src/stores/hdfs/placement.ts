@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Data of one copy is spread over the DataNodes: together on one it would be lost together. */
 import type { BlockLocation, OfferReceiver, Redirect } from '../../webhdfs/index.js';
 import type { StoredObject } from '../store.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Quotas of the directories a store lies in. */
 import { posix } from 'node:path';
 import type { ContentSummary } from '../../webhdfs/index.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A DataNode that is refused midway (quota, safe mode) answers and hangs up at once, and the answer can be
  * lost to the hanging up. One that finds no room for its block says only that every DataNode of the pipeline

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What killed writers leave in HDFS, and how old things are, by the NameNode's clock: the one its files'
  * times are from.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What cannot be had now, asked before a restore begins. The NameNode hands out DataNodes that are dead for
  * minutes after they died, so a little is read for each set of DataNodes that some block has its copies on:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** One file on its way into HDFS: created, sent, checked against what the cluster says it has. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../../errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The URL of a store in HDFS: webhdfs://NAMENODE:PORT[,NAMENODE:PORT]/DIRECTORY[?OPTION=VALUE&...], or
  * swebhdfs:// over TLS. Secrets are never part of it: it is printed, and a stub carries it.

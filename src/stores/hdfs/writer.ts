@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Writes an object to HDFS: under a temporary name, checked, renamed. What fits into one small block is kept
  * until the end, for only then is it known to be small; everything else goes out as it comes, with a bounded

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The file operations a local store makes, in one place so that tests can let each of them fail. */
 import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';

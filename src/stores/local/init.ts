@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Makes directories a store, once, and gives a replaced disk its marker back. Writes nothing before all is
  * checked (R22).

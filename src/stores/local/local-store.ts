@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A store in local directories, each meant to be a disk of its own. Copies of an object lie in different
  * directories.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The directories of a local store, and which of them can be used now. */
 import { createHash } from 'node:crypto';
 import { isAbsolute, normalize } from 'node:path';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The marker of a store's directory: what tells it from the empty mount point of a disk that is not there
  * (R22).

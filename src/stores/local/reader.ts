@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Reads from whichever directory has a good copy, and says of every copy what was wrong with it. */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Makes copies of an object from one that is good: after a disk was replaced, or a copy decayed. */
 import { join } from 'node:path';
 import { ParsError } from '../../errors.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * What killed writers leave in a local store, and how old things are. The clock is this host's, as the files'
  * times are.

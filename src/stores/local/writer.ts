@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * Writes an object to several directories at once: temporary names, fsync, length check, rename, fsync of the
  * directories.

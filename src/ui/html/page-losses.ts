@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The losses in the browser: worked out anew by the very functions of the report whenever an input changes.
  */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The memory map in the browser. These functions go into the report as they are (their text), so they know
  * nothing but each other, the page's elements and what is handed to them.

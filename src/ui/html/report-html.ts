@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The report as one HTML file: nothing is loaded from anywhere, now or later. */
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../../page-classes.js';
 import { DURABILITY_FUNCTIONS } from '../../report/durability.js';

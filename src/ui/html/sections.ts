@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The sections of the HTML report. Every figure is in a table, whatever is drawn beside it. */
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../../page-classes.js';
 import type { ImageReport, LaidOut } from '../../report/report.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * How the HTML report looks: light and dark by the reader's own setting, on a screen from 400 px up and on
  * paper.

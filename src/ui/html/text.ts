@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Text for a page of HTML: whatever came from a guest is text and stays text. */
 import { plain } from '../plain.js';
 

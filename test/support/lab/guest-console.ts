@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A guest's serial console: what it says is read from QEMU's log file, which has everything from the first
  * byte on and survives a save and a restore; what it is told goes through QEMU's socket.

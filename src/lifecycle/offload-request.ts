@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What an offload is asked for, where it works, and what it answers. */
+import type { StubStep } from '../image/make-stub.js';
+import type { StubRegistry } from '../image/stub-registry.js';
+import type { PageClass } from '../page-classes.js';
+import type { Policy } from '../policy/policy.js';
+import type { OnProgress } from '../progress.js';
+import type { UploadStep } from '../snapshot/upload.js';
+import type { Store } from '../stores/store.js';
+import type { Host } from '../system/host.js';
+
+/** The moments of an offload that tests stop it at, in order. */
+export const OFFLOAD_STEPS = [
+  'locked',
+  'inspected',
+  'packing',
+  'packed',
+  'indexed',
+  'committed',
+  'leased',
+  'recorded',
+  'punched',
+  'stubbed',
+  'done',
+] as const;
+export type OffloadStep = (typeof OFFLOAD_STEPS)[number]
+  & (UploadStep | StubStep | 'locked' | 'inspected' | 'done');
+
+export interface OffloadOptions {
+  policy: Policy;
+  /** The policy was asked for by name: the guest's own choice does not count. */
+  policyIsFixed: boolean;
+  /** Store only; the image stays as it is. */
+  keepLocal: boolean;
+  /** Offload a guest whose metadata says no. */
+  force: boolean;
+  /** libvirt's own managed save: a successful start of the guest consumes it. */
+  managedSave: boolean;
+  leaseWaitMs: number;
+  level: number;
+  /** Waits until so many more bytes, over all copies, may be stored. */
+  pace?: (bytes: number) => Promise<void>;
+  signal?: AbortSignal;
+  onProgress?: OnProgress;
+  onStep?: (step: OffloadStep) => void;
+}
+
+export interface Offloaded {
+  snapshot: string;
+  image: string;
+  /** Over all copies; 0 when there was nothing to do. */
+  storedBytes: number;
+  freedBytes: number;
+  /** It was a stub before. */
+  alreadyStub: boolean;
+  /** It is a stub now. */
+  stub: boolean;
+  domain: string;
+  domainUuid: string;
+  imageBytes: number;
+  policy: string;
+  criticalCopies: number;
+  /** Bytes stored of each class, over all copies. */
+  classBytes: Record<PageClass, number>;
+  introspected: boolean;
+  reason: string | null;
+}
+
+/** Where an offload works: the store, this host, and what it remembers. */
+export interface OffloadPlace {
+  store: Store;
+  host: Host;
+  registry: StubRegistry;
+  /** Where libvirt keeps the XML of its own snapshots. */
+  libvirtSnapshots?: string;
+}
