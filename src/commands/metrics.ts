@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { access } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import { writeAtomically } from '../system/atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
+import { refuseOtherKind, targetFile } from '../cli/target-file.js';
 import { ParsError } from '../errors.js';
-import { renderMetrics } from '../ui/prometheus.js';
+import { METRICS_FILE, renderMetrics } from '../ui/prometheus.js';
 import { knownHost } from '../system/host.js';
 
 import { collectMetrics, type Metric } from '../status/metrics.js';
@@ -58,8 +57,10 @@ export async function publishMetrics(context: Context, saveDir = DEFAULT_SAVE_DI
 async function publish(context: Context, saveDir: string): Promise<void> {
   const { metricsFile } = await context.config();
   if (metricsFile === null) return;
-  await access(dirname(metricsFile));
-  await writeAtomically(metricsFile, renderMetrics(await collect(context, saveDir)), MODE);
+  await targetFile('metrics.file', metricsFile);
+  const text = renderMetrics(await collect(context, saveDir));
+  await refuseOtherKind('metrics.file', metricsFile, METRICS_FILE);
+  await writeAtomically(metricsFile, text, MODE);
 }
 
 async function collect(context: Context, saveDir: string): Promise<Metric[]> {

@@ -5,9 +5,8 @@ import { writeAtomically } from '../system/atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import { describeFailure, exitCodeOf } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
-import { targetFile } from '../cli/target-file.js';
+import { refuseOtherKind, targetFile } from '../cli/target-file.js';
 import { ParsError } from '../errors.js';
-import type { Output } from '../ui/output.js';
 import { plain } from '../ui/plain.js';
 import { terminalWidth } from '../ui/terminal-map.js';
 import { lookInside, StubFound } from '../report/image-report.js';
@@ -25,6 +24,7 @@ interface Options extends SharedOptions {
   csv?: boolean;
   saveDir: string;
   html?: string;
+  force?: boolean;
   domain?: string;
   topFiles?: boolean;
   map?: boolean;
@@ -53,6 +53,7 @@ export function register(command: Command, cli: Cli): void {
       'a running domain instead of an image: its memory is read in place, and every figure is an estimate',
     )
     .option('--html <file>', "write one image's report as a self-contained page of HTML")
+    .option('--force', 'with --html: write over a file that is not a report')
     .option('--top-files', 'the files that hold most of the clean cache')
     .option('--map', 'with --json: the map of guest memory too')
     .option(
@@ -108,13 +109,13 @@ async function report(context: Context, named: readonly string[], options: Optio
     throw new ParsError('usage', '--html is about one image', {
       hint: 'name the image; --csv and --json take several',
     });
-  const html = options.html === undefined ? null : await targetFile('--html', options.html);
+  const page = options.html === undefined ? null : await pageFile(options.html, options.force ?? false);
   if (options.afr >= 100) throw new ParsError('usage', `--afr ${options.afr}: not all disks die every year`);
   const [warnings, outcomes] = await Promise.all([
     storeWarnings(context),
     lookAtAll(context, paths, options, single),
   ]);
-  if (single) await showOne(context, outcomes[0], warnings, html);
+  if (single) await showOne(context, outcomes[0], warnings, page);
   else await showMany(context, outcomes, options.csv ?? false);
   for (const warning of single && outcomes[0] && 'error' in outcomes[0] ? [] : warnings)
     output.note(plain(warning));
@@ -188,11 +189,12 @@ async function showOne(
   { output }: Context,
   outcome: Outcome | undefined,
   warnings: readonly string[],
-  html: string | null,
+  page: PageFile | null,
 ): Promise<void> {
   if (!outcome) return;
+  if ('report' in outcome && page !== null) await page.write(outcome.report);
   output.json(jsonOf(outcome, warnings));
-  if ('report' in outcome && html !== null) await writeHtml(html, outcome.report, output);
+  if ('report' in outcome && page !== null) output.text(`Wrote ${plain(page.path)}.`);
   else if ('report' in outcome)
     output.text(
       (await import('../ui/report.js')).renderReport(
@@ -204,10 +206,23 @@ async function showOne(
   else if (!output.isJson) output.failure(plain(outcome.error.message), outcome.error.hint);
 }
 
-async function writeHtml(path: string, report: ImageReport, output: Output): Promise<void> {
-  const { renderHtml } = await import('../ui/html/report-html.js');
-  await writeAtomically(path, renderHtml(report, new Date()));
-  output.text(`Wrote ${plain(path)}.`);
+interface PageFile {
+  path: string;
+  write(report: ImageReport): Promise<void>;
+}
+
+/** Where --html writes: a new file, or one that is a report already, unless forced. */
+async function pageFile(named: string, force: boolean): Promise<PageFile> {
+  const { renderHtml, REPORT_PAGE } = await import('../ui/html/report-html.js');
+  const path = await targetFile('--html', named);
+  const refuse = async (): Promise<void> =>
+    force ? undefined : refuseOtherKind('--html', path, REPORT_PAGE);
+  await refuse();
+  const write = async (report: ImageReport): Promise<void> => {
+    await refuse();
+    await writeAtomically(path, renderHtml(report, new Date()));
+  };
+  return { path, write };
 }
 
 async function showMany(context: Context, outcomes: readonly Outcome[], csv: boolean): Promise<void> {

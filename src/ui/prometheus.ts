@@ -2,6 +2,13 @@
 /** Metrics in Prometheus' text format, as node_exporter's textfile collector reads it. */
 import type { Metric, Sample } from '../status/metrics.js';
 
+/** What renderMetrics writes, told from other files. */
+export const METRICS_FILE = {
+  name: 'a file of metrics that pars wrote',
+  isOne: (head: string): boolean => head.startsWith('# HELP pars_'),
+  hint: 'name another file in the configuration, or move this one away',
+};
+
 /** Metrics without a sample are left out. */
 export function renderMetrics(metrics: readonly Metric[]): string {
   return metrics

@@ -26,13 +26,22 @@ const POLICY =
   "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri "
   + "'none'; form-action 'none'";
 
+const TITLE_END = ' \u2013 Pars</title>';
+
+/** What renderHtml writes, told from other files: the title stands at the beginning of the page. */
+export const REPORT_PAGE = {
+  name: 'a report that pars wrote',
+  isOne: (head: string): boolean => head.startsWith('<!doctype html>') && head.includes(TITLE_END),
+  hint: 'name another file; to write over this one all the same: --force',
+};
+
 export function renderHtml(report: ImageReport, made: Date): string {
   const { image, guest } = report;
   const title = `Memory of ${image.domain.name}`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${POLICY}"><meta name="referrer" content="no-referrer">
-<link rel="icon" href="data:,"><title>${esc(title)} \u2013 Pars</title><style>${STYLE}</style></head>
+<link rel="icon" href="data:,"><title>${esc(title)}${TITLE_END}<style>${STYLE}</style></head>
 <body><header><h1>${esc(title)}</h1>
 <p class="lead">${guest.introspected ? `Linux ${esc(guest.kernel ?? 'unknown')}` : 'Not introspected'} \u00b7 <code>${esc(image.path)}</code> \u00b7 ${esc(image.domain.uuid)}</p>
 ${banners(report)}</header><main>
