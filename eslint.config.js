@@ -58,6 +58,7 @@ export default tseslint.config(
   // Test files tell many small stories one after the other.
   { files: ['test/**/*.ts'], rules: { 'max-lines': ['error', { max: 550 }] } },
   ...rooms,
+  forbid(['src/commands/*.ts'], ['^\\./', 'no command imports another: what two need lies in cli or below']),
   forbid(
     ['src/webhdfs/**/*.ts'],
     ['^\\.\\./', 'the WebHDFS client is usable without the rest: it knows its own folder only'],

@@ -7,7 +7,7 @@ import { deadlineSignal } from '../system/deadline.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { renderLeft } from '../ui/remaining.js';
 
-import { drainQueue } from './offload.js';
+import { runQueue } from '../cli/queue-run.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
 interface Options extends SharedOptions {
@@ -33,7 +33,9 @@ async function drain(context: Context, options: Options): Promise<number> {
     throw new ParsError('usage', `"${options.deadline}" is not a duration`, {
       hint: 'e.g. --deadline 90s, --deadline 5m',
     });
-  const outcome = await drainQueue(context, options, {
+  const outcome = await runQueue(context, {
+    saveDir: options.saveDir,
+    policyIsFixed: options.policy !== undefined,
     signal: deadlineSignal(ms, context.signal),
     hurry: true,
   });

@@ -5,7 +5,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { restoreBegin } from '../lifecycle/restore-hook.js';
 import { thisHost } from '../system/host.js';
-import { publishMetrics } from './metrics.js';
+import { publishMetrics } from '../cli/metrics-file.js';
 import { asJob } from '../journal/jobs.js';
 import { noteRefill } from '../queue/note-refill.js';
 import { openStore } from '../stores/open.js';

@@ -11,7 +11,7 @@ import { formatBytes, formatCount } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
 import { hydrate, type Hydrated } from '../lifecycle/hydrate.js';
 import { ImageFile } from '../image/image-file.js';
-import { publishMetrics } from './metrics.js';
+import { publishMetrics } from '../cli/metrics-file.js';
 import { asJob } from '../journal/jobs.js';
 import { noteRefill } from '../queue/note-refill.js';
 import { StubRegistry } from '../image/stub-registry.js';

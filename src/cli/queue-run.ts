@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One run of the queue for a command: opens the store, prints what happens, and publishes the metrics. */
+import { resolve } from 'node:path';
+import { StubRegistry } from '../image/stub-registry.js';
+import { drainQueue } from '../queue/drain.js';
+import type { PendingOutcome } from '../queue/pending.js';
+import type { Store } from '../stores/store.js';
+import { thisHost } from '../system/host.js';
+import { plain } from '../ui/plain.js';
+import type { Context } from './context.js';
+import { printError } from './failure.js';
+import { publishMetrics } from './metrics-file.js';
+
+export interface QueueRun {
+  saveDir: string;
+  policyIsFixed: boolean;
+  signal: AbortSignal;
+  /** The host goes down: see `Drain`. */
+  hurry: boolean;
+}
+
+/** Failures of single images are printed, and the images stay in the queue. */
+export async function runQueue(context: Context, run: QueueRun): Promise<PendingOutcome> {
+  const store = await openOrPublish(context);
+  const { stateDir, queue, policy } = await context.config();
+  const { output } = context;
+  const saveDir = resolve(run.saveDir);
+  const { policyIsFixed, signal, hurry } = run;
+  try {
+    return await drainQueue({
+      saveDir,
+      limits: queue,
+      place: { store, host: thisHost(), registry: new StubRegistry(stateDir) },
+      job: { stateDir, policy, policyIsFixed, signal, onProgress: await context.progress() },
+      hurry,
+      signal,
+      listener: {
+        offloaded: (image, domain) => output.note(`offloaded ${plain(domain)}: ${plain(image)}`),
+        // With --json the one object on stdout is the outcome, which says why an image is left.
+        failed: (image, error) => {
+          if (!output.isJson) printError(error, output, image);
+        },
+        startsNotNoted: ({ message }) =>
+          output.warning(`starts of guests could not be noted in the store: ${plain(message)}`),
+      },
+    });
+  } finally {
+    await store.close();
+    await publishMetrics(context, saveDir);
+  }
+}
+
+/**
+ * Not the context's store: that one stops working when a signal comes, and what was stored must be removed
+ * then. A store that cannot be reached is what monitoring must hear of.
+ */
+export async function openOrPublish(context: Context): Promise<Store> {
+  const { openStore } = await import('../stores/open.js');
+  try {
+    return await openStore(await context.storeUrl());
+  } catch (error) {
+    await publishMetrics(context);
+    throw error;
+  }
+}

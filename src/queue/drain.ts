@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Works off the queue of managed saves, as the worker does after a save and `pars drain` before a shutdown. */
+import { statfs } from 'node:fs/promises';
+import { settleStarts } from '../lifecycle/claims.js';
+import type { OffloadPlace } from '../lifecycle/offload-request.js';
+import type { QueueLimits } from '../policy/config.js';
+import { type ImageJob, offloadAsJob } from './image-job.js';
+import { Pace } from './pace.js';
+import { offloadPending, type PendingOutcome } from './pending.js';
+
+/** Told as it happens. Nothing of it ends the run. */
+export interface DrainListener {
+  offloaded(image: string, domain: string): void;
+  /** The image stays in the queue. */
+  failed(image: string, error: unknown): void;
+  startsNotNoted(error: Error): void;
+}
+
+export interface Drain {
+  saveDir: string;
+  limits: QueueLimits;
+  place: OffloadPlace;
+  job: Omit<ImageJob, 'managedSave' | 'keepLocal' | 'force' | 'pace'>;
+  /** The host goes down: no limit of bandwidth, the largest first, and another worker is waited for. */
+  hurry: boolean;
+  signal: AbortSignal;
+  listener: DrainListener;
+}
+
+export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
+  const { saveDir, limits, place, hurry, signal, listener } = drain;
+  const { stateDir } = drain.job;
+  const pace = new Pace({ stateDir, bandwidth: hurry ? null : limits.bandwidth, signal });
+  // Guests started since the last run: the store learns soon which memory must not be resumed again, also
+  // when there is nothing to offload.
+  await settleStarts(place.store, place.registry, place.host).catch((error: unknown) =>
+    listener.startsNotNoted(error as Error),
+  );
+  return offloadPending({
+    stateDir,
+    saveDir,
+    offload: (image) => offloadNext(drain, pace, image),
+    signal,
+    concurrency: limits.concurrency,
+    patient: hurry,
+    largestFirst: async () => hurry || (await isShortOfRoom(saveDir, limits.freeSpaceFloor)),
+  });
+}
+
+async function offloadNext(
+  { place, job, signal, listener }: Drain,
+  pace: Pace,
+  image: string,
+): Promise<boolean> {
+  const request = { ...job, managedSave: true, keepLocal: false, force: false, signal, pace };
+  try {
+    const { stub, domain } = await offloadAsJob(image, place, request);
+    listener.offloaded(image, domain);
+    return stub;
+  } catch (error) {
+    listener.failed(image, error);
+    return false;
+  }
+}
+
+export async function isShortOfRoom(
+  directory: string,
+  floor: QueueLimits['freeSpaceFloor'],
+): Promise<boolean> {
+  const room = await statfs(directory).catch(() => null);
+  if (room === null) return false;
+  return room.bavail * room.bsize < ('bytes' in floor ? floor.bytes : room.blocks * room.bsize * floor.share);
+}
