@@ -5,10 +5,12 @@ import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../ui/plain.js';
 import { ParsError } from '../errors.js';
 import type { HdfsInitResult } from '../stores/hdfs/init.js';
+import { mostCopies } from '../policy/policy.js';
 import type { InitResult } from '../stores/local/init.js';
 
 interface Options extends SharedOptions {
   allowSameDevice?: boolean;
+  force?: boolean;
   replace?: string;
 }
 
@@ -16,9 +18,15 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Mark the directories of a store as ours, once: local ones, or one in HDFS. A directory without '
-        + 'the mark counts as a disk that is not there, and is never written.',
+        + 'the mark counts as a disk that is not there, and is never written. Each local directory is to be the '
+        + 'mount point of a disk of its own: one that lies on the file system of /, of the directory above it or '
+        + 'of another one is refused, for its disk may not be mounted.',
     )
     .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
+    .option(
+      '--force',
+      'accept directories that are not mount points of disks of their own, and fewer than the policy keeps copies',
+    )
     .option('--replace <dir>', 'give an empty directory of the store, whose disk was replaced, its mark back')
     .action((options: Options) => cli.run(options, (context) => init(context, options)));
 }
@@ -34,6 +42,8 @@ async function initLocal(context: Context, url: string, path: string, options: O
   const { initLocalStore } = await import('../stores/local/init.js');
   const result = await initLocalStore(path, {
     allowSameDevice: options.allowSameDevice ?? false,
+    force: options.force ?? false,
+    copies: mostCopies(await context.policy()),
     ...(options.replace === undefined ? {} : { replace: options.replace }),
   });
   context.output.json({ url, ...result });
@@ -44,11 +54,17 @@ async function initLocal(context: Context, url: string, path: string, options: O
     );
 }
 
-async function initHdfs(context: Context, url: string, { allowSameDevice, replace }: Options): Promise<void> {
-  if (allowSameDevice || replace !== undefined) {
-    throw new ParsError('usage', '--allow-same-device and --replace are for stores in local directories', {
-      hint: 'HDFS places its copies itself',
-    });
+async function initHdfs(
+  context: Context,
+  url: string,
+  { allowSameDevice, force, replace }: Options,
+): Promise<void> {
+  if (allowSameDevice || force || replace !== undefined) {
+    throw new ParsError(
+      'usage',
+      '--allow-same-device, --force and --replace are for stores in local directories',
+      { hint: 'HDFS places its copies itself' },
+    );
   }
   const { initHdfsStore } = await import('../stores/hdfs/init.js');
   const result = await initHdfsStore(url, context.signal);

@@ -105,6 +105,11 @@ export function storedClasses(policy: Policy): PageClass[] {
   return PAGE_CLASSES.filter((pageClass) => policy.copies[pageClass] > 0);
 }
 
+/** The most copies that a policy keeps of anything. */
+export function mostCopies({ copies, criticalCopies }: Policy): number {
+  return Math.max(criticalCopies, ...Object.values(copies));
+}
+
 function copiesBy(count: (pageClass: PageClass) => number): Copies {
   return Object.fromEntries(PAGE_CLASSES.map((pageClass) => [pageClass, count(pageClass)])) as Copies;
 }

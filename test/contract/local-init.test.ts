@@ -80,6 +80,80 @@ describe('pars store init (R22)', () => {
     await failure(initLocalStore(path, { replace: directories[0]! }), 'refused');
   });
 
+  describe('where each directory is to be a disk of its own', () => {
+    const elsewhere = 1_000_000;
+
+    /** Gives each directory a device of its own, but for those named here; what is above has that of /. */
+    const onDevices = (devices: Record<string, number>): Files =>
+      failing({
+        stat: (async (path: string) => {
+          const stats = await nodeFiles.stat(path);
+          const device = directories.indexOf(path);
+          const dev = devices[path] ?? (device < 0 ? (await nodeFiles.stat('/')).dev : elsewhere + device);
+          return Object.assign(stats, { dev });
+        }) as unknown as Files['stat'],
+      });
+
+    beforeEach(async () => {
+      for (const directory of directories) await mkdir(directory);
+    });
+
+    it('takes mount points', async () => {
+      expect(await initLocalStore(path, { files: onDevices({}) })).toMatchObject({ allowSameDevice: false });
+    });
+
+    it('refuses one on the file system of /: its disk is not mounted', async () => {
+      const files = onDevices({ [directories[1]!]: (await nodeFiles.stat('/')).dev });
+      const error = await failure(initLocalStore(path, { files }), 'refused');
+      expect(error.message).toContain(`${directories[1]} lies on the file system of /`);
+      expect(error.hint).toContain('--force');
+      for (const directory of directories) expect(await readdir(directory)).toEqual([]);
+      expect(await initLocalStore(path, { files, force: true })).toMatchObject({ allowSameDevice: false });
+    });
+
+    it('refuses one on the file system of its parent, which is not that of /', async () => {
+      const files = onDevices({ [root]: 77, [directories[2]!]: 77 });
+      const error = await failure(initLocalStore(path, { files }), 'refused');
+      expect(error.message).toContain(`${directories[2]} lies on the same file system as ${root}`);
+      await initLocalStore(path, { files, allowSameDevice: true });
+    });
+
+    it('refuses one that is not there: it would be made on the disk above', async () => {
+      await rm(directories[0]!, { recursive: true });
+      const plain = onDevices({});
+      const stat = (async (target: string) =>
+        target === directories[0] ? nodeFiles.stat(target) : plain.stat(target)) as unknown as Files['stat'];
+      const error = await failure(initLocalStore(path, { files: { ...plain, stat } }), 'refused');
+      expect(error.message).toContain(`${directories[0]} does not exist`);
+    });
+
+    it('records that forced directories share a device', async () => {
+      const files = onDevices({ [directories[2]!]: elsewhere });
+      await failure(initLocalStore(path, { files }), 'refused');
+      expect(await initLocalStore(path, { files, force: true })).toMatchObject({ allowSameDevice: true });
+    });
+
+    it('replaces no disk that is not mounted', async () => {
+      await initLocalStore(path, { files: onDevices({}) });
+      await rm(join(directories[1]!, 'pars-store.json'));
+      const files = onDevices({ [directories[1]!]: (await nodeFiles.stat('/')).dev });
+      const replace = directories[1]!;
+      const error = await failure(initLocalStore(path, { files, replace }), 'refused');
+      expect(error.message).toContain('its disk is not mounted');
+      expect(await readdir(replace)).toEqual([]);
+      await initLocalStore(path, { files, replace, force: true });
+    });
+  });
+
+  it('refuses fewer directories than the policy keeps copies', async () => {
+    const one = { allowSameDevice: true, copies: 3 };
+    const error = await failure(initLocalStore(directories[0]!, one), 'refused');
+    expect(error.message).toBe('the policy keeps 3 copies, and the store has 1 directory');
+    expect(await readdir(root)).toEqual([]);
+    await initLocalStore(path, one);
+    await initLocalStore(join(root, 'single'), { ...one, force: true });
+  });
+
   it('takes its marks back when it cannot finish', async () => {
     const files = failing({
       chmod: async (...args: Parameters<Files['chmod']>) => {

@@ -42,6 +42,7 @@ describe.skipIf(!possible)('a local store on file systems of its own', () => {
       left: [['small'], ['small'], ['small']],
       claim: 'no-space',
       unmounted: 'unreachable',
+      replaced: 'refused',
       mountPoint: [],
     });
   });

@@ -46,8 +46,17 @@ const left = directories.map((directory) => readdirSync(join(directory, 'g/s')))
 const claim = await kindOf(fillAndClaim());
 execFileSync('umount', [directories[2] ?? '']);
 const unmounted = await kindOf(put(store, 'g/s/other', randomBytes(10)));
+const replaced = await kindOf(initLocalStore(path, { replace: directories[2] ?? '' }));
 console.log(
-  JSON.stringify({ small, large, left, claim, unmounted, mountPoint: readdirSync(directories[2] ?? '') }),
+  JSON.stringify({
+    small,
+    large,
+    left,
+    claim,
+    unmounted,
+    replaced,
+    mountPoint: readdirSync(directories[2] ?? ''),
+  }),
 );
 
 /** A full disk refuses the smallest claim too, and the other disks forget it. */

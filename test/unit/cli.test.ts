@@ -229,20 +229,25 @@ describe('a store and its snapshots', () => {
   afterEach(() => fixture.dispose());
 
   it('store init and store status', async () => {
-    const fresh = ['a', 'b'].map((name) => join(directory, name));
+    const fresh = ['a', 'b', 'c'].map((name) => join(directory, name));
     const store = `local:${fresh.join(',')}`;
     await mkdir(fresh[0]!);
     expect((await pars('store', 'status', '--store', store)).exitCode).toBe(EXIT_CODES.unreachable);
     expect((await pars('store', 'init', '--store', store)).exitCode).toBe(EXIT_CODES.refused);
+    const two = `local:${fresh.slice(0, 2).join(',')}`;
+    expect(await pars('store', 'init', '--store', two, '--allow-same-device')).toMatchObject({
+      exitCode: EXIT_CODES.refused,
+      stderr: expect.stringContaining('the policy keeps 3 copies, and the store has 2 directories') as string,
+    });
     expect(await pars('store', 'init', '--store', store, '--allow-same-device')).toMatchObject({
       exitCode: 0,
-      stdout: expect.stringContaining('2 directories') as string,
+      stdout: expect.stringContaining('3 directories') as string,
     });
     const { exitCode, stdout } = await pars('store', 'status', '--store', store, '--json');
     expect(exitCode).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
-      usablePlaces: 2,
-      places: 2,
+      usablePlaces: 3,
+      places: 3,
       warnings: [expect.stringContaining('1 device')],
     });
     rmSync(join(fresh[1]!, 'pars-store.json'));

@@ -3,16 +3,21 @@
  * Makes directories a store, once, and gives a replaced disk its marker back. Writes nothing before all is
  * checked (R22).
  */
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { ParsError } from '../../errors.js';
+import { type Devices, devicesOf, refuseSameDevice, refuseUnmounted, sameDevice } from './devices.js';
 import { diskError, DIRECTORY_MODE, type Files, isMissing, nodeFiles, syncDirectory } from './files.js';
 import { type Marker, readMarker, writeMarker } from './marker.js';
 import { MARKER_FILE, MARKER_FORMAT, newStoreId } from '../marker.js';
 import { parseDirectories } from './locations.js';
 
 export interface InitOptions {
-  /** Copies on one device are lost together: only when asked for. */
+  /** Copies on one device are lost together: only when asked for. The marker records it. */
   allowSameDevice?: boolean;
+  /** Whatever the directories are: no mount points, on one device, or fewer than copies. */
+  force?: boolean;
+  /** The most copies that the policy keeps of any page; not checked when it is left out. */
+  copies?: number;
   /** A directory of the store whose disk was replaced by an empty one. */
   replace?: string;
   files?: Files;
@@ -26,11 +31,9 @@ export interface InitResult {
   allowSameDevice: boolean;
 }
 
-interface Candidate {
+interface Candidate extends Devices {
   directory: string;
   exists: boolean;
-  /** Device of the directory, or of where it would be made. */
-  device: number;
   marker: Marker | null;
   /** Entries that are none of ours. */
   foreign: string[];
@@ -42,40 +45,22 @@ export async function initLocalStore(path: string, options: InitOptions = {}): P
   const directories = parseDirectories(path);
   const candidates = await Promise.all(directories.map((directory) => inspect(files, directory)));
   if (options.replace !== undefined)
-    return replaceOne(files, candidates, parseDirectories(options.replace)[0] ?? '');
+    return replaceOne(files, candidates, parseDirectories(options.replace)[0] ?? '', options);
   const marked = candidates.filter(({ marker }) => marker !== null);
-  return marked.length > 0
-    ? existing(candidates)
-    : createAll(files, candidates, options.allowSameDevice ?? false);
+  return marked.length > 0 ? existing(candidates) : createAll(files, candidates, options);
 }
 
 async function inspect(files: Files, directory: string): Promise<Candidate> {
+  const devices = await devicesOf(files, directory);
   try {
-    const { dev } = await files.stat(directory);
     const names = await files.readdir(directory);
     const foreign = names.filter(
       (name) => name !== 'lost+found' && name !== MARKER_FILE && name !== `.${MARKER_FILE}.tmp`,
     );
-    return { directory, exists: true, device: dev, marker: await readMarker(files, directory), foreign };
+    return { directory, exists: true, ...devices, marker: await readMarker(files, directory), foreign };
   } catch (error) {
     if (!isMissing(error)) throw diskError(error, `looking at ${directory}`);
-    return {
-      directory,
-      exists: false,
-      device: await deviceAbove(files, directory),
-      marker: null,
-      foreign: [],
-    };
-  }
-}
-
-async function deviceAbove(files: Files, directory: string): Promise<number> {
-  const parent = dirname(directory);
-  try {
-    return (await files.stat(parent)).dev;
-  } catch (error) {
-    if (!isMissing(error)) throw diskError(error, `looking at ${parent}`);
-    return deviceAbove(files, parent);
+    return { directory, exists: false, ...devices, marker: null, foreign: [] };
   }
 }
 
@@ -102,10 +87,16 @@ function existing(candidates: readonly Candidate[]): InitResult {
 async function createAll(
   files: Files,
   candidates: readonly Candidate[],
-  allowSameDevice: boolean,
+  { allowSameDevice: allowed = false, force = false, copies = 0 }: InitOptions,
 ): Promise<InitResult> {
   candidates.forEach(refuseForeign);
-  if (!allowSameDevice) refuseSameDevice(candidates);
+  if (!force) refuseTooFew(candidates.length, copies);
+  if (!allowed && !force) {
+    refuseSameDevice(candidates);
+    candidates.forEach(refuseUnmounted);
+  }
+  // What was forced is recorded too: doctor and report repeat it.
+  const allowSameDevice = allowed || sameDevice(candidates) !== null;
   const storeId = newStoreId();
   const directories = candidates.map(({ directory }) => directory);
   const created = new Date().toISOString();
@@ -133,6 +124,7 @@ async function replaceOne(
   files: Files,
   candidates: readonly Candidate[],
   directory: string,
+  { allowSameDevice = false, force = false }: InitOptions,
 ): Promise<InitResult> {
   const target = candidates.find((candidate) => candidate.directory === directory);
   if (!target) throw new ParsError('usage', `${directory} is not one of the store's directories`);
@@ -144,7 +136,10 @@ async function replaceOne(
       hint: 'mount at least one of its disks',
     });
   refuseForeign(target);
-  if (!model.allowSameDevice) refuseSameDevice(candidates);
+  if (!model.allowSameDevice && !allowSameDevice && !force) {
+    refuseSameDevice(candidates);
+    refuseUnmounted(target);
+  }
   const directories = candidates.map((candidate) => candidate.directory);
   await mark(files, target.directory, {
     ...model,
@@ -193,21 +188,13 @@ function refuseForeign({ directory, foreign }: Candidate): void {
   );
 }
 
-function refuseSameDevice(candidates: readonly Candidate[]): void {
-  const twin = candidates.find(
-    ({ device }, i) => candidates.findIndex((other) => other.device === device) !== i,
-  );
-  if (!twin) return;
-  const other = candidates.find(({ device }) => device === twin.device);
-  throw new ParsError(
-    'refused',
-    `${other?.directory} and ${twin.directory} lie on the same device: a failure takes both copies`,
-    {
-      hint:
-        'use one directory a disk, or --allow-same-device if that is meant (a test, or a disk array '
-        + 'below)',
-    },
-  );
+/** A policy that asks for more copies than there are directories can store nothing. */
+function refuseTooFew(directories: number, copies: number): void {
+  if (directories >= copies) return;
+  const has = directories === 1 ? '1 directory' : `${directories} directories`;
+  throw new ParsError('refused', `the policy keeps ${copies} copies, and the store has ${has}`, {
+    hint: `name ${copies} directories, each the mount point of a disk, or a policy with fewer copies; or --force`,
+  });
 }
 
 async function mark(files: Files, directory: string, marker: Marker): Promise<void> {
