@@ -4,7 +4,16 @@
  * starters are stand-ins that write down how they were called.
  */
 import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -27,15 +36,20 @@ beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'pars-hook-'));
   for (const name of ['saves', 'state', 'state/stubs', 'state/started', 'bin']) mkdirSync(join(root, name));
   log = join(root, 'log');
-  standIn('node', `printf '%s\\n' "$@" >>"$LOG"; exit "\${NODE_EXIT:-0}"`);
+  standIn(
+    'node',
+    `printf '%s\\n' "$@" >>"$LOG"; [ -z "$NODE_SAYS" ] || echo "$NODE_SAYS" >&2; exit "\${NODE_EXIT:-0}"`,
+  );
+  standIn('logger', 'echo "$*" >>"$LOG.system"');
   standIn('setsid', 'exec "$@"');
   standIn('systemd-run', 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"');
 });
 // Of forty workers the last may still be ending.
 afterEach(() => rmSync(root, { recursive: true, force: true, maxRetries: 10 }));
 
-function standIn(name: string, body: string): void {
-  writeFileSync(join(root, 'bin', name), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+function standIn(name: string, body: string, mode = 0o755): void {
+  rmSync(join(root, 'bin', name), { force: true });
+  writeFileSync(join(root, 'bin', name), `#!/bin/sh\n${body}\n`, { mode });
 }
 
 function hook(reader = READER): string {
@@ -64,10 +78,15 @@ interface Run {
 function run(
   name: string,
   operation: string,
-  options: { input?: string; exit?: number; reader?: string } = {},
+  options: { input?: string; exit?: number; says?: string; reader?: string } = {},
 ): Run {
-  const { input = XML, exit = 0, reader } = options;
-  const env = { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log, NODE_EXIT: String(exit) };
+  const { input = XML, exit = 0, says = '', reader } = options;
+  const env = {
+    PATH: `${join(root, 'bin')}:/usr/bin:/bin`,
+    LOG: log,
+    NODE_EXIT: String(exit),
+    NODE_SAYS: says,
+  };
   const { status, stdout, stderr } = spawnSync(hook(reader), [name, ...operation.split(' '), '-'], {
     input,
     env,
@@ -185,8 +204,8 @@ describe('the hook at "started begin"', () => {
 });
 
 describe('the hook at "restore begin"', () => {
-  it('asks the program, with the UUID and the daemon it serves, and fails with it', () => {
-    expect(run('guest', 'restore begin', { exit: 6 })).toEqual({ code: 6, stdout: '', stderr: '' });
+  it('asks the program, with the UUID and the daemon it serves', () => {
+    expect(run('guest', 'restore begin')).toEqual({ code: 0, stdout: '', stderr: '' });
     expect(called()).toEqual([
       '/p/dist/cli.js',
       'hook-restore',
@@ -243,5 +262,106 @@ describe('the hook at "restore begin"', () => {
     const { status, stdout, stderr } = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' });
     expect({ stdout, stderr }).toEqual({ stdout: '', stderr: '' });
     return status;
+  }
+});
+
+describe('the hook and a start that is refused (R30)', () => {
+  const SAID = { code: 0, stdout: '', stderr: '' };
+
+  function refuse(says = 'pars: the store is away'): void {
+    expect(run('guest', 'restore begin', { exit: 6, says })).toEqual(SAID);
+  }
+
+  it('succeeds at "restore begin", where failing would cost the managed save, and fails once at "prepare begin"', () => {
+    refuse();
+    expect(run('guest', 'prepare begin')).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'pars: the store is away\n',
+    });
+    expect(run('guest', 'prepare begin')).toEqual(SAID);
+  });
+
+  it('keeps what was said for "pars status" until the guest has started', () => {
+    refuse();
+    run('guest', 'prepare begin');
+    expect(readFileSync(join(root, 'state/refused', `${UUID}.said`), 'utf8')).toBe(
+      '6\npars: the store is away\n',
+    );
+    run('guest', 'started begin');
+    expect(readdirSync(join(root, 'state/refused'))).toEqual([]);
+  });
+
+  it('says it in the log of the system, on one line', () => {
+    refuse('pars: first\n  second');
+    expect(readFileSync(`${log}.system`, 'utf8')).toBe(
+      `--id --tag pars --priority daemon.err -- start of guest ${UUID} refused: pars: first   second\n`,
+    );
+  });
+
+  it.each([
+    ['is not there', () => rmSync(join(root, 'bin/node')), /not found/, 127],
+    ['cannot be run', () => standIn('node', 'x', 0o644), /denied/i, 126],
+    ['is killed', () => standIn('node', 'kill -9 $$'), /137/, 137],
+    ['says nothing', () => standIn('node', 'exit 1'), /status 1 and said nothing/, 1],
+  ])('refuses when the program %s', (_, break_, words, code) => {
+    break_();
+    expect(run('guest', 'restore begin')).toEqual(SAID);
+    const refused = run('guest', 'prepare begin');
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toMatch(words);
+    expect(readFileSync(join(root, 'state/refused', `${UUID}.said`), 'utf8')).toMatch(
+      new RegExp(`^${code}\n`),
+    );
+  });
+
+  it('does not fail at "restore begin" when nothing can be noted: QEMU refuses the stub', () => {
+    writeFileSync(join(root, 'state/refused'), 'a file');
+    refuse();
+    expect(run('guest', 'prepare begin')).toEqual(SAID);
+    expect(readFileSync(`${log}.system`, 'utf8')).toMatch(/refused: pars: the store is away/);
+  });
+
+  it('does not fail at "restore begin" when a signal ends it, or the shell itself gives up', () => {
+    standIn('node', 'kill -TERM $PPID; exit 3');
+    expect(run('guest', 'restore begin')).toEqual(SAID);
+    const broken = readFileSync(hook(), 'utf8').replace(
+      /^read_uuid\(\) \{/m,
+      'read_uuid() {\n  : >/nowhere/at/all',
+    );
+    writeFileSync(join(root, 'broken'), broken, { mode: 0o755 });
+    expect(spawnSync(join(root, 'broken'), ['guest', 'restore', 'begin', '-'], { input: XML }).status).toBe(
+      0,
+    );
+  });
+
+  it.each([
+    [
+      'another guest',
+      () => run('guest', 'prepare begin', { input: XML.replace(UUID, `99999999${UUID.slice(8)}`) }),
+    ],
+    [
+      'a start that comes later',
+      () => (age(join(root, 'state/refused', UUID)), run('guest', 'prepare begin')),
+    ],
+    [
+      'a start whose image is made whole',
+      () => (run('guest', 'restore begin'), run('guest', 'prepare begin')),
+    ],
+  ])('does not hold it against %s', (_, prepare) => {
+    refuse();
+    expect(prepare()).toEqual(SAID);
+  });
+
+  it('lets a guest go on whose start cannot be noted', () => {
+    writeFileSync(join(root, 'state/stubs', `${UUID}.${'0'.repeat(32)}.json`), '{}');
+    rmSync(join(root, 'state/started'), { recursive: true });
+    expect(run('guest', 'started begin')).toEqual(SAID);
+    expect(readFileSync(`${log}.system`, 'utf8')).toMatch(/could not be noted/);
+  });
+
+  function age(path: string): void {
+    const then = new Date(Date.now() - 120_000);
+    utimesSync(path, then, then);
   }
 });
