@@ -54,7 +54,8 @@ export function register(command: Command, cli: Cli): void {
     );
 }
 
-async function restoreOne(context: Context, typed: string, options: Options): Promise<void> {
+/** The file of --to; null for --define. One of the two is given, or it is a mistake in the call. */
+async function fileAskedFor(options: Options): Promise<string | null> {
   if ((options.to === undefined) === !options.define)
     throw new ParsError('usage', 'say where the image goes', {
       hint: 'give --to FILE or --define, one of them',
@@ -66,6 +67,11 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
       '--set-disk changes the guest that --define defines; --to writes the image as it was',
       { hint: 'leave --set-disk out, or give --define in place of --to' },
     );
+  return to;
+}
+
+async function restoreOne(context: Context, typed: string, options: Options): Promise<void> {
+  const to = await fileAskedFor(options);
   const place = {
     store: await context.store(),
     host: thisHost(),

@@ -37,16 +37,16 @@ export async function checkHook(hooksDir: string, stateDir: string): Promise<Che
 /** What the hook needs and has not: it must be executable, and so must what it calls. */
 async function brokenPart(path: string, text: string): Promise<string | null> {
   if (!(await executable(path))) return `${path} is not executable, so libvirt does not run it`;
-  const words = Object.fromEntries(
+  const words = new Map(
     [...text.matchAll(/^(node|program|reader)='(.*)'$/gm)].map(([, name, word]) => [
       name,
       word?.replaceAll("'\\''", "'"),
     ]),
   );
   for (const name of ['node', 'reader'])
-    if (!(await executable(words[name] ?? '')))
-      return `the hook calls ${words[name] ?? 'nothing'}, which is not there or not executable`;
-  const program = words['program'] ?? '';
+    if (!(await executable(words.get(name) ?? '')))
+      return `the hook calls ${words.get(name) ?? 'nothing'}, which is not there or not executable`;
+  const program = words.get('program') ?? '';
   return (await access(program).then(
     () => true,
     () => false,

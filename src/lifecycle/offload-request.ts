@@ -22,9 +22,8 @@ export const OFFLOAD_STEPS = [
   'punched',
   'stubbed',
   'done',
-] as const;
-export type OffloadStep = (typeof OFFLOAD_STEPS)[number]
-  & (UploadStep | StubStep | 'locked' | 'inspected' | 'done');
+] as const satisfies readonly (UploadStep | StubStep | 'locked' | 'inspected' | 'done')[];
+export type OffloadStep = (typeof OFFLOAD_STEPS)[number];
 
 export interface OffloadOptions {
   policy: Policy;

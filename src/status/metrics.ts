@@ -100,11 +100,37 @@ function failureMetrics({ failures }: Ledger): Metric[] {
 
 function guestMetrics({ guests }: Ledger): Metric[] {
   const all = Object.entries(guests);
-  const per = (pick: (guest: GuestLedger) => number | undefined): Sample[] =>
-    all.flatMap(([uuid, guest]) => {
-      const value = pick(guest);
-      return value === undefined ? [] : [{ labels: { guest: guest.name, uuid }, value }];
-    });
+  return [...countsOf(all), ...lastOffloadOf(all), ...lastHydrateOf(all)];
+}
+
+type Guests = [uuid: string, guest: GuestLedger][];
+
+/** One sample a guest, of those for whom there is a value. */
+function per(all: Guests, pick: (guest: GuestLedger) => number | undefined): Sample[] {
+  return all.flatMap(([uuid, guest]) => {
+    const value = pick(guest);
+    return value === undefined ? [] : [{ labels: { guest: guest.name, uuid }, value }];
+  });
+}
+
+function countsOf(all: Guests): Metric[] {
+  return [
+    {
+      name: 'pars_offloads_total',
+      type: 'counter',
+      help: 'Images that became stubs or were stored.',
+      samples: per(all, ({ offloads }) => offloads),
+    },
+    {
+      name: 'pars_hydrates_total',
+      type: 'counter',
+      help: 'Stubs that became images again.',
+      samples: per(all, ({ hydrates }) => hydrates),
+    },
+  ];
+}
+
+function lastOffloadOf(all: Guests): Metric[] {
   const classes = all.flatMap(([uuid, { name, offload }]) =>
     PAGE_CLASSES.flatMap((pageClass) => {
       const value = offload?.classes[pageClass];
@@ -112,37 +138,25 @@ function guestMetrics({ guests }: Ledger): Metric[] {
     }),
   );
   return [
-    {
-      name: 'pars_offloads_total',
-      type: 'counter',
-      help: 'Images that became stubs or were stored.',
-      samples: per(({ offloads }) => offloads),
-    },
-    {
-      name: 'pars_hydrates_total',
-      type: 'counter',
-      help: 'Stubs that became images again.',
-      samples: per(({ hydrates }) => hydrates),
-    },
     gauge(
       'pars_offload_last_success_timestamp_seconds',
       'When the guest was offloaded last.',
-      per(({ offload }) => secondsOf(offload?.time)),
+      per(all, ({ offload }) => secondsOf(offload?.time)),
     ),
     gauge(
       'pars_offload_last_duration_seconds',
       'How long that took.',
-      per(({ offload }) => offload?.seconds),
+      per(all, ({ offload }) => offload?.seconds),
     ),
     gauge(
       'pars_offload_last_image_bytes',
       'Length of that image.',
-      per(({ offload }) => offload?.imageBytes),
+      per(all, ({ offload }) => offload?.imageBytes),
     ),
     gauge(
       'pars_offload_last_stored_bytes',
       'What it takes in the store, over all copies.',
-      per(({ offload }) => offload?.storedBytes),
+      per(all, ({ offload }) => offload?.storedBytes),
     ),
     gauge(
       'pars_offload_last_class_stored_bytes',
@@ -152,24 +166,29 @@ function guestMetrics({ guests }: Ledger): Metric[] {
     gauge(
       'pars_offload_last_saved_bytes',
       'What it takes less than plain copies of the image, as many as critical data has.',
-      per(({ offload }) =>
+      per(all, ({ offload }) =>
         offload ? offload.imageBytes * offload.criticalCopies - offload.storedBytes : undefined,
       ),
     ),
     gauge(
       'pars_offload_last_freed_bytes',
       'What it freed on the local disk.',
-      per(({ offload }) => offload?.freedBytes),
+      per(all, ({ offload }) => offload?.freedBytes),
     ),
+  ];
+}
+
+function lastHydrateOf(all: Guests): Metric[] {
+  return [
     gauge(
       'pars_hydrate_last_success_timestamp_seconds',
       'When a stub of the guest was refilled last.',
-      per(({ hydrate }) => secondsOf(hydrate?.time)),
+      per(all, ({ hydrate }) => secondsOf(hydrate?.time)),
     ),
     gauge(
       'pars_hydrate_last_duration_seconds',
       'How long that took.',
-      per(({ hydrate }) => hydrate?.seconds),
+      per(all, ({ hydrate }) => hydrate?.seconds),
     ),
   ];
 }

@@ -28,7 +28,7 @@ export async function* openRange(
   client: WebHdfsClient,
   path: string,
   options: RangeOptions,
-): AsyncGenerator<Buffer> {
+): AsyncGenerator<Buffer, void> {
   if (options.length === 0) return;
   const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
   const exchange: Exchange = {
@@ -64,7 +64,7 @@ export async function* readRange(
   client: WebHdfsClient,
   path: string,
   options: RangeOptions,
-): AsyncGenerator<Buffer> {
+): AsyncGenerator<Buffer, void> {
   const excluded = new Set(options.excludeDataNodes);
   const end = options.offset + options.length;
   let at = options.offset;

@@ -95,7 +95,7 @@ describe.skipIf(labMissing() !== undefined)('a guest of two hosts', () => {
   );
 
   test('comes to a host that never saw it, with its disk elsewhere, and is not woken where it was', async () => {
-    await guest.console.disconnect();
+    guest.console.disconnect();
     await a.lab.virsh('managedsave', guest.uuid);
     await a.untilStub(imageOn(a));
     snapshot = await a.snapshotOf(guest);
@@ -121,7 +121,7 @@ describe.skipIf(labMissing() !== undefined)('a guest of two hosts', () => {
   });
 
   test('goes over by pars takeover, and back by nothing else', async () => {
-    await guest.console.disconnect();
+    guest.console.disconnect();
     await b.lab.virsh('managedsave', guest.uuid);
     await b.untilStub(imageOn(b));
     snapshot = await b.snapshotOf(guest);

@@ -41,7 +41,7 @@ class Run {
   }
 
   track(thing: FileHandle | ChildProcess): void {
-    if ('pid' in thing) this.#children.add(thing as ChildProcess);
+    if ('pid' in thing) this.#children.add(thing);
     else this.#handles.add(thing as FileHandle);
   }
 
@@ -154,7 +154,7 @@ fs.open = (async (...args: Parameters<typeof open>) => {
   if (run?.stopped) await handle.close();
   else run?.track(handle);
   return run?.stopped ? never() : handle;
-}) as typeof fs.open;
+});
 
 const spawn = childProcess.spawn as Call;
 childProcess.spawn = function (this: unknown, ...args: unknown[]) {

@@ -114,7 +114,7 @@ describe('from outside', () => {
       const child = spawn(${JSON.stringify(JAIL_TEST)}, ['wait'], { stdio: ['pipe', 'pipe', 'pipe', fd, 'pipe'] });
       child.stdio[4].once('data', () => { console.log(child.pid); });`;
     const parent = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const [line] = (await once(parent.stdout!, 'data')) as [Buffer];
+    const [line] = (await once(parent.stdout, 'data')) as [Buffer];
     const pid = Number(line.toString());
     expect(alive(pid)).toBe(true);
     parent.kill('SIGKILL');

@@ -297,7 +297,7 @@ describe('what this host remembers of failures', () => {
 
   it('does not hold what was told to stop', async () => {
     await failing(new Error('interrupted by SIGTERM'));
-    await failing(new DOMException('over', 'TimeoutError') as Error);
+    await failing(new DOMException('over', 'TimeoutError'));
     expect(await readFailures(stateDir)).toEqual([]);
     expect((await readJobs(stateDir)).map(({ state }) => state)).toEqual(['interrupted']);
   });

@@ -42,7 +42,7 @@ export class SilentNodes {
 }
 
 interface OpenStream {
-  pieces: AsyncGenerator<Buffer>;
+  pieces: AsyncGenerator<Buffer, void>;
   at: number;
   rest: Buffer;
 }
@@ -165,9 +165,9 @@ export class ObjectReader {
 
   async #take(stream: OpenStream, most: number): Promise<Buffer> {
     if (stream.rest.length === 0) {
-      const { value, done } = await stream.pieces.next();
-      if (done) throw new ParsError('internal', `${this.#path}: a stream ended before its block`);
-      stream.rest = value;
+      const next = await stream.pieces.next();
+      if (next.done) throw new ParsError('internal', `${this.#path}: a stream ended before its block`);
+      stream.rest = next.value;
     }
     const piece = stream.rest.subarray(0, most);
     stream.rest = stream.rest.subarray(piece.length);

@@ -96,7 +96,8 @@ export class CopyWriter {
     this.#queuedBytes += data.length;
     this.#pump ??= this.#drain().finally(() => (this.#pump = undefined));
     this.#pump.catch(() => {});
-    while (this.#queuedBytes > MAX_PENDING_BYTES && this.#pump) await this.#batch.catch(() => {});
+    while (this.#queuedBytes > MAX_PENDING_BYTES && this.#pump !== undefined)
+      await this.#batch.catch(() => {});
     if (this.#failure) throw this.#failure;
   }
 
