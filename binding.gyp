@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 {
-  # Three things are built from one core: the addon (pars.node), the jailed reader (pars-reader), the core's own tests (core-test).
+  # Two things are built from one core: the addon (pars.node) and the jailed reader (pars-reader). With tests=1
+  # (scripts/build-native --tests) the core's and the jail's own tests as well, which need more packages.
+  "variables": { "tests%": 0 },
   # -Wno-restrict: GCC 12 warns of what std::string does (its bug 105651); Clang knows no such warning and would say so.
   "target_defaults": {
     "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-fno-rtti"],
@@ -28,20 +30,26 @@
       "dependencies": ["core"],
       "sources": ["<!@(ls native/reader/*.cc)"],
       "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
-    },
-    {
-      "target_name": "core-test",
-      "type": "executable",
-      "dependencies": ["core"],
-      "include_dirs": ["test/native"],
-      "sources": ["<!@(ls test/native/*.cc)"],
-      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
-    },
-    {
-      "target_name": "jail-test",
-      "type": "executable",
-      "sources": ["native/reader/jail.cc", "<!@(ls test/native/jail/*.cc)"],
-      "libraries": ["-lpthread"]
     }
+  ],
+  "conditions": [
+    ["tests==1", {
+      "targets": [
+        {
+          "target_name": "core-test",
+          "type": "executable",
+          "dependencies": ["core"],
+          "include_dirs": ["test/native"],
+          "sources": ["<!@(ls test/native/*.cc)"],
+          "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
+        },
+        {
+          "target_name": "jail-test",
+          "type": "executable",
+          "sources": ["native/reader/jail.cc", "<!@(ls test/native/jail/*.cc)"],
+          "libraries": ["-lpthread"]
+        }
+      ]
+    }]
   ]
 }

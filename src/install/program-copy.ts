@@ -138,7 +138,7 @@ async function packageJson(directory: string): Promise<PackageJson> {
     return JSON.parse(await readFile(join(directory, 'package.json'), 'utf8')) as PackageJson;
   } catch (cause) {
     throw new ParsError('missing', `${directory} has no readable package.json`, {
-      hint: 'run "npm install" in the directory of pars',
+      hint: 'run "npm ci" in the directory of pars',
       cause,
     });
   }

@@ -71,7 +71,7 @@ async function run(action: string, flags?: string, command?: string[]): Promise<
 }
 
 it('the jail test is built', () => {
-  expect(existsSync(JAIL_TEST), `${JAIL_TEST} is missing: run "npm run build:native"`).toBe(true);
+  expect(existsSync(JAIL_TEST), `${JAIL_TEST} is missing: run "npm run build:tests"`).toBe(true);
 });
 
 describe('from outside', () => {
