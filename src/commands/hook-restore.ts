@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
+import { text } from 'node:stream/consumers';
+import { disksOf } from '../libvirt/disk-sources.js';
 import { restoreBegin } from '../lifecycle/restore-hook.js';
 import { thisHost } from '../system/host.js';
 import { publishMetrics } from '../cli/metrics-file.js';
@@ -12,17 +14,22 @@ import { openStore } from '../stores/open.js';
 import type { Store } from '../stores/store.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
+interface Options extends SharedOptions {
+  prepare?: boolean;
+}
+
 export function register(command: Command, cli: Cli): void {
   command
     .description('What the installed hook runs before libvirt resumes a guest; not for people.')
     .argument('<uuid>', "the guest's UUID; empty when the hook could not tell")
     .argument('<pid>', "the process id of libvirt's daemon")
-    .action((uuid: string, pid: string, options: SharedOptions) =>
-      cli.run({ ...options, quiet: true }, (context) => wake(context, uuid, Number(pid))),
+    .option('--prepare', 'at "prepare begin": the domain XML is on standard input')
+    .action((uuid: string, pid: string, options: Options) =>
+      cli.run({ ...options, quiet: true }, (context) => wake(context, uuid, Number(pid), options)),
     );
 }
 
-async function wake(context: Context, uuid: string, parentPid: number): Promise<void> {
+async function wake(context: Context, uuid: string, parentPid: number, { prepare }: Options): Promise<void> {
   if (uuid === '' || !Number.isInteger(parentPid))
     throw new ParsError('usage', 'the hook was not told which guest is to be resumed');
   const { hook, stateDir } = await context.config();
@@ -34,6 +41,7 @@ async function wake(context: Context, uuid: string, parentPid: number): Promise<
   const work = restoreBegin({
     domainUuid: uuid,
     parentPid,
+    ...(prepare && { prepared: disksOf(await text(process.stdin)) }),
     registry,
     host,
     times: hook,

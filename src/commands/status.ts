@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES } from '../errors.js';
+import { deadlineSignal } from '../system/deadline.js';
 import { plain } from '../ui/plain.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
 import { hostStatus, type HostStatus } from '../status/host-status.js';
@@ -16,6 +17,8 @@ interface Options extends SharedOptions {
   saveDir: string;
 }
 
+/** How long an answer of the store is waited for. */
+const STORE_WAIT_MS = 5000;
 /** Earlier failures and losses shown to people; --json has all that are kept. */
 const SHOWN = 5;
 
@@ -24,7 +27,8 @@ export function register(command: Command, cli: Cli): void {
     .description(
       'Show what this host has to do and does: images waiting to be offloaded, work under way, work '
         + 'that failed and why, stubs, the last failures, and starts that lost expendable pages. Changes '
-        + 'nothing; needs no store. For monitoring: exits with 0 when all is well, with the code of the '
+        + 'nothing; needs no store, but warns when the memory of a snapshot is in one that does not answer. '
+        + 'For monitoring: exits with 0 when all is well, with the code of the '
         + "latest failure's kind while something has failed and is not made good, with 8 when work was "
         + 'interrupted or an image waits longer than queue.overdue.',
     )
@@ -39,9 +43,26 @@ async function status(context: Context, { saveDir }: Options): Promise<number> {
     .filter(({ since }) => Date.now() - Date.parse(since) > queue.overdueMs)
     .map(({ image }) => image);
   const exitCode = exitCodeFor(found, overdue.length);
-  context.output.json({ ...found, overdue, ok: exitCode === 0 });
+  const warnings = await warningsOf(context, found);
+  context.output.json({ ...found, overdue, warnings, ok: exitCode === 0 });
   context.output.text(render(found));
+  for (const warning of warnings) context.output.warning(plain(warning));
   return exitCode;
+}
+
+/**
+ * A revert to a snapshot whose memory is a stub must not be begun while the store is away: asked only when
+ * there is one.
+ */
+async function warningsOf(context: Context, { stubs }: HostStatus): Promise<string[]> {
+  const memories = stubs.filter(({ memoryOf }) => memoryOf !== undefined);
+  const { store } = await context.config();
+  if (memories.length === 0 || store === null) return [];
+  const { checkReverts } = await import('../doctor/store.js');
+  const { openStore } = await import('../stores/open.js');
+  const signal = deadlineSignal(STORE_WAIT_MS, context.signal);
+  const checks = await checkReverts(memories.length, () => openStore(store, { signal }));
+  return checks.filter(({ verdict }) => verdict === 'warning').map(({ found, todo }) => `${found}; ${todo}`);
 }
 
 function exitCodeFor({ failed }: HostStatus, overdue: number): number {

@@ -2,6 +2,8 @@
 /** All the looks, in the order in which they depend on each other. Changes nothing that stays. */
 import { open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
+import { liveStubs } from '../image/live-stubs.js';
+import { StubRegistry } from '../image/stub-registry.js';
 import { thisHost } from '../system/host.js';
 import type { Config } from '../policy/config.js';
 import { readJobs } from '../journal/jobs.js';
@@ -11,7 +13,7 @@ import { freeBytes } from '../system/disk-space.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
 import { checkHook } from './hook.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from './libvirt.js';
-import { checkStore, room } from './store.js';
+import { checkReverts, checkStore, room } from './store.js';
 
 export interface DoctorPlaces {
   hooksDir: string;
@@ -43,6 +45,11 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
           checkStore(await tools.store(), config.policy, tools.formatBytes),
         )),
       );
+    checks.push(
+      ...(await checked('reverts', async () =>
+        checkReverts(await memoriesIn(config.stateDir), () => tools.store()),
+      )),
+    );
     checks.push(...(await checked('offloads', () => checkJobs(config.stateDir))));
   }
   checks.push(...(await checked('save room', () => checkSaveRoom(places.saveDir, tools.formatBytes))));
@@ -79,6 +86,12 @@ async function checkReader(): Promise<Check> {
   await nothing.handle.close();
   if (nothing.error instanceof ImageError) return ok('reader', 'starts in its jail');
   throw nothing.error ?? new ParsError('internal', 'the reader takes an empty file for an image');
+}
+
+/** Stubs here whose image is the memory of one of libvirt's snapshots. */
+async function memoriesIn(stateDir: string): Promise<number> {
+  return (await liveStubs(new StubRegistry(stateDir))).filter(({ memoryOf }) => memoryOf !== undefined)
+    .length;
 }
 
 async function checkJobs(stateDir: string): Promise<Check> {

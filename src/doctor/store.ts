@@ -38,6 +38,36 @@ export async function checkStore(
   return checks;
 }
 
+/**
+ * A revert of a running guest ends it before any hook is asked: it is better not begun while the store is
+ * away.
+ */
+export async function checkReverts(memories: number, open: () => Promise<Store>): Promise<Check[]> {
+  if (memories === 0) return [];
+  const found = `the memory of ${memories} of libvirt's snapshots is in the store`;
+  const why = await whyAway(open);
+  if (why === null) return [ok('reverts', found)];
+  const outcome = 'a revert would end the running guest first, and then fail';
+  return [
+    warning(
+      'reverts',
+      `${found}, which cannot be reached now (${why}): ${outcome}`,
+      'revert to none until it is back',
+    ),
+  ];
+}
+
+/** Null when the store answers. */
+async function whyAway(open: () => Promise<Store>): Promise<string | null> {
+  try {
+    const store = await open();
+    await store.status().finally(() => store.close());
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 export function room(
   name: string,
   freeBytes: number,

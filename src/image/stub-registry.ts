@@ -7,7 +7,9 @@
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomically } from '../system/atomic-file.js';
+import type { Manifest } from '../snapshot/manifest.js';
 import { RecordChanges } from './record-change.js';
+import type { StubRecord } from './stub.js';
 
 export interface KnownStub {
   image: string;
@@ -20,6 +22,21 @@ export interface KnownStub {
    * stub.
    */
   imageVersion?: string;
+  /** The snapshot of libvirt's whose memory it is: a revert reads it, and may do so many times. */
+  memoryOf?: string | undefined;
+}
+
+/** What is remembered of the stub `record` at `path`. */
+export function knownStub(path: string, record: StubRecord, { image }: Manifest): KnownStub {
+  const { snapshot, token, domainUuid } = record;
+  return {
+    image: path,
+    snapshot,
+    token,
+    domainUuid,
+    managedSave: image.managedSave,
+    memoryOf: image.memoryOf,
+  };
 }
 
 const NAME = /^([0-9a-f-]{36})\.([0-9a-f]{32})\.json$/;
@@ -36,7 +53,8 @@ export class StubRegistry {
     this.#started = join(stateDir, 'started');
   }
 
-  async add({ image, snapshot, token, domainUuid, managedSave, imageVersion }: KnownStub): Promise<void> {
+  async add(known: KnownStub): Promise<void> {
+    const { image, snapshot, token, domainUuid, managedSave, imageVersion, memoryOf } = known;
     const stub: KnownStub = {
       image,
       snapshot,
@@ -44,6 +62,7 @@ export class StubRegistry {
       domainUuid,
       managedSave,
       ...(imageVersion !== undefined && { imageVersion }),
+      ...(memoryOf !== undefined && { memoryOf }),
     };
     await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
   }

@@ -13,12 +13,15 @@ import type { ImageFacts } from '../reader/inspection.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import type { OnProgress } from '../progress.js';
 import { probeImage } from '../reader/reader.js';
+import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
+import type { DiskSource } from '../libvirt/disk-sources.js';
+import { disksAtRevert } from './memory-file.js';
 import { refill, type RefillStep } from './refill.js';
 import { claimByForce, claimWaking, refuseConsumed, settleStarts } from './claims.js';
 import type { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
-import type { StubRegistry } from '../image/stub-registry.js';
+import { knownStub, type StubRegistry } from '../image/stub-registry.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import type { StubRecord } from '../image/stub.js';
 
@@ -39,6 +42,11 @@ export interface HydrateOptions {
   /** Hydrate from a consumed snapshot, or one that another host has woken. */
   force: boolean;
   acceptChangedDisks: boolean;
+  /**
+   * Where the guest's disks are now, as libvirt says; without it its own snapshot of the file is asked, if
+   * there is one.
+   */
+  disks?: readonly DiskSource[];
   /** How long to wait for another pars that works on the file. */
   lockWaitMs: number;
   signal?: AbortSignal;
@@ -61,6 +69,8 @@ export interface HydratePlace {
   store(): Promise<Store>;
   host: Host;
   registry: StubRegistry;
+  /** Where libvirt keeps the XML of its own snapshots. */
+  libvirtSnapshots?: string;
 }
 
 const NO_LOSSES: Losses = { byPolicy: 0, unexpected: 0, recovered: 0 };
@@ -90,11 +100,11 @@ export async function hydrate(
   await settleOwnStarts(store, facts, place, options);
   const source = await agreeingSource(store, image, facts, record);
   await source.survey();
-  await guardLife(store, source.manifest, facts, place.host, options);
+  if (!options.acceptChangedDisks && !facts.domain.acceptChangedDisks)
+    await checkDisks(await disksNow(image.path, source.manifest, place, options));
+  await guardLife(store, source.manifest, place.host, options);
   // Known here, wherever it was made: the hook notes the start that consumes it.
-  await place.registry
-    .add({ ...record, image: image.path, managedSave: source.manifest.image.managedSave })
-    .catch(() => {});
+  await place.registry.add(knownStub(image.path, record, source.manifest)).catch(() => {});
   options.onStep?.('claimed');
   const { losses, bytes } = await refill(image, facts, source, record, {
     ...options,
@@ -136,14 +146,26 @@ async function settleOwnStarts(
   });
 }
 
+/**
+ * What was recorded of the disks, as far as the guest gets them again: of the memory of one of libvirt's
+ * snapshots libvirt knows.
+ */
+async function disksNow(
+  path: string,
+  { disks }: Manifest,
+  { libvirtSnapshots }: HydratePlace,
+  options: HydrateOptions,
+): Promise<Manifest['disks']> {
+  const now = options.disks ?? (await memorySnapshotOf(path, libvirtSnapshots))?.disks;
+  return now === undefined ? disks : disksAtRevert(disks, now);
+}
+
 async function guardLife(
   store: Store,
   manifest: Manifest,
-  facts: ImageFacts,
   host: Host,
   options: HydrateOptions,
 ): Promise<void> {
-  if (!options.acceptChangedDisks && !facts.domain.acceptChangedDisks) await checkDisks(manifest.disks);
   if (options.force) return claimByForce(store, manifest, host);
   await refuseConsumed(store, manifest);
   await claimWaking(store, manifest, host);

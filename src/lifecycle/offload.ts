@@ -18,7 +18,8 @@ import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { policyByName, type Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
 import { ImageError, PackSession, probeImage } from '../reader/reader.js';
-import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
+import { type MemorySnapshot, memorySnapshotOf } from '../libvirt/memory-snapshots.js';
+import { proveCritical, refuseUnrevertable, withDisksOf } from './memory-file.js';
 import { markState, settleStarts } from './claims.js';
 import {
   findSnapshot,
@@ -29,7 +30,7 @@ import {
 } from '../snapshot/snapshots.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
-import type { KnownStub, StubRegistry } from '../image/stub-registry.js';
+import { knownStub, type KnownStub, type StubRegistry } from '../image/stub-registry.js';
 import { refuseThinStore, upload } from '../snapshot/upload.js';
 import type { Offloaded, OffloadOptions, OffloadPlace } from './offload-request.js';
 
@@ -55,6 +56,7 @@ class Offload {
   readonly #image: ImageFile;
   readonly #place: OffloadPlace;
   readonly #options: OffloadOptions;
+  #memory: MemorySnapshot | null = null;
 
   constructor(image: ImageFile, place: OffloadPlace, options: OffloadOptions) {
     this.#image = image;
@@ -67,7 +69,7 @@ class Offload {
     const facts = await probeImage(this.#image.fd, this.#readerOptions());
     if (facts.stubRecord !== null) return this.#finishEarlier(facts);
     this.#refuseUnwanted(facts);
-    await this.#refuseMemorySnapshot();
+    this.#memory = await this.#memorySnapshot(facts, identity);
     const policy = this.#policyFor(facts);
     await refuseThinStore(this.#place.store, policy);
     const earlier = await this.#earlier(facts);
@@ -81,6 +83,7 @@ class Offload {
       domainUuid: facts.domain.uuid,
       managedSave: this.#options.managedSave,
       imageVersion: versionOf(identity),
+      memoryOf: this.#memory?.name,
     };
     if (!this.#options.keepLocal) await this.#place.registry.add(known);
     let outcome: StubOutcome | null = null;
@@ -100,20 +103,13 @@ class Offload {
     }
   }
 
-  async #refuseMemorySnapshot(): Promise<void> {
-    if (this.#options.keepLocal || this.#options.force) return;
+  /** The snapshot of libvirt's whose memory the image is. */
+  async #memorySnapshot({ format }: ImageFacts, identity: ImageIdentity): Promise<MemorySnapshot | null> {
     const found = await memorySnapshotOf(this.#image.path, this.#place.libvirtSnapshots);
-    if (found === null) return;
-    throw new ParsError(
-      'refused',
-      `${this.#image.path} is the memory of libvirt's snapshot ${found.name} of ${found.domain}, and it `
-        + `is not proven that a revert to it asks for a refill`,
-      {
-        hint:
-          'store a copy of it with --keep-local; or offload it with --force, and "pars hydrate" it '
-          + 'by hand before each revert',
-      },
-    );
+    const { keepLocal, force } = this.#options;
+    if (found !== null && !keepLocal && !force)
+      await refuseUnrevertable(this.#image.path, format, identity, found);
+    return found;
   }
 
   #refuseUnwanted({ domain }: ImageFacts): void {
@@ -141,9 +137,10 @@ class Offload {
         token,
         policy,
         host: this.#place.host,
-        image,
+        image: this.#memory === null ? image : withDisksOf(this.#memory, image),
         imagePath: this.#image.path,
         managedSave: this.#options.managedSave,
+        memoryOf: this.#memory?.name,
         headDigest: await this.#headDigest(image),
         level: this.#options.level,
         ...(this.#options.pace && { pace: this.#options.pace }),
@@ -195,8 +192,13 @@ class Offload {
         }),
       };
     }
-    // R25: a guest that was started meanwhile has left this image behind, whatever became of the file.
-    if (await this.#place.registry.startNoted(manifest.domain.uuid)) {
+    if (this.#memory !== null) await proveCritical(this.#place.store, manifest, this.#options.signal);
+    // libvirt writes the metadata of a snapshot after its memory.
+    else if ((await memorySnapshotOf(this.#image.path, this.#place.libvirtSnapshots)) !== null)
+      throw becameMemory(this.#image.path);
+    // R25: a guest that was started meanwhile has left this image behind, whatever became of the file. The
+    // memory of a snapshot is nobody's to leave behind: a revert may read it at any time.
+    else if (await this.#place.registry.startNoted(manifest.domain.uuid)) {
       return {
         state: 'whole',
         error: new ParsError('busy', `${manifest.domain.name} was started while its image was being stored`),
@@ -283,11 +285,7 @@ class Offload {
     const record = openStub(facts, this.#image.path);
     const manifest = await readManifest(this.#place.store, record.snapshot);
     await agreeWithStub(this.#place.store, this.#image, facts, record, manifest);
-    await this.#place.registry.add({
-      ...record,
-      image: this.#image.path,
-      managedSave: manifest.image.managedSave,
-    });
+    await this.#place.registry.add(knownStub(this.#image.path, record, manifest));
     if ((await readState(this.#place.store, record.snapshot)) === 'committed')
       await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
     const whole =
@@ -334,6 +332,14 @@ class Offload {
       ...(onStep && { onStep }),
     };
   }
+}
+
+function becameMemory(path: string): ParsError {
+  return new ParsError(
+    'busy',
+    `${path} has become the memory of one of libvirt's snapshots since its offload began`,
+    { hint: 'offload it again' },
+  );
 }
 
 /** Whatever is done to a file, and whatever file takes its place, this is another. */

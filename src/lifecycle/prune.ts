@@ -10,6 +10,8 @@ import { dirname } from 'node:path';
 import type { Retention } from '../policy/config.js';
 import { sweepTemporaries } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
+import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
+import { DEFAULT_SNAPSHOT_DIR } from '../libvirt/paths.js';
 import type { Host } from '../system/host.js';
 import { stubPathsOf, stubTokenAt } from './removal.js';
 import { liveStub } from '../image/live-stubs.js';
@@ -53,6 +55,8 @@ export interface PrunePlace {
   retention: Retention;
   /** Where this host keeps its notes; what killed writers left there is swept too. */
   stateDir?: string;
+  /** Where libvirt keeps the XML of its own snapshots. */
+  libvirtSnapshots?: string;
 }
 
 type Whole = SnapshotEntry & { condition: 'whole' };
@@ -145,7 +149,7 @@ async function judge(
     dueInMs: Math.max(0, dueInMs),
     storedBytes: entry.manifest.storedBytes,
   });
-  const need = await needOf(place.registry, entry);
+  const need = await needOf(place, entry);
   if (need === 'needed') {
     if (yes) await place.store.remove(orphanObject(entry.snapshot));
     return null;
@@ -167,14 +171,18 @@ async function judge(
  * woken and an image stands there, which may be the guest's only other memory. What cannot be looked at
  * counts as a stub. 'orphan': its stub is gone for certain.
  */
+type NeedPlace = Pick<PrunePlace, 'registry' | 'libvirtSnapshots'>;
 type Need = 'needed' | 'orphan' | 'unknown';
 
-async function needOf(registry: StubRegistry, entry: Whole): Promise<Need> {
+async function needOf(place: NeedPlace, entry: Whole): Promise<Need> {
   const { image, token } = entry.manifest;
-  const paths = await stubPathsOf(registry, entry.manifest);
+  const paths = await stubPathsOf(place.registry, entry.manifest);
   const found = await Promise.all(paths.map((path) => stubTokenAt(path, image.headEnd).catch(() => token)));
   if (found.includes(token) || (entry.state === 'waking' && found.includes('image'))) return 'needed';
-  return (await isGoneForCertain(entry)) ? 'orphan' : 'unknown';
+  // A later snapshot of libvirt's wrote its memory over the stub, and that is a stub by now.
+  const overwritten =
+    image.memoryOf !== undefined && found.some((there) => there !== null && there !== 'image');
+  return overwritten || (await isGoneForCertain(place, entry)) ? 'orphan' : 'unknown';
 }
 
 /**
@@ -202,16 +210,25 @@ async function isRetained(
 /**
  * Only a managed save is an orphan for certain when its file is gone: libvirt alone names those. A file of
  * `virsh save` may have been moved, a directory that is not there may be a disk that is not mounted, and of
- * one taken over the stub lies on another host.
+ * one taken over the stub lies on another host. The memory of one of libvirt's snapshots goes with that
+ * snapshot, and libvirt's own list tells which there are.
  */
-async function isGoneForCertain({ manifest: { image }, takenOver }: Whole): Promise<boolean> {
-  return (
-    takenOver === undefined
-    && image.managedSave
-    && (await access(dirname(image.path)).then(
-      () => true,
-      () => false,
-    ))
+async function isGoneForCertain(
+  { libvirtSnapshots = DEFAULT_SNAPSHOT_DIR }: NeedPlace,
+  { manifest: { image }, takenOver }: Whole,
+): Promise<boolean> {
+  if (takenOver !== undefined) return false;
+  if (image.memoryOf !== undefined)
+    return (
+      (await isThere(libvirtSnapshots)) && (await memorySnapshotOf(image.path, libvirtSnapshots)) === null
+    );
+  return image.managedSave && (await isThere(dirname(image.path)));
+}
+
+async function isThere(directory: string): Promise<boolean> {
+  return access(directory).then(
+    () => true,
+    () => false,
   );
 }
 
@@ -265,12 +282,10 @@ async function age({ store }: Pick<PrunePlace, 'store'>, name: string): Promise<
 export async function isOrphaned(
   entry: SnapshotEntry,
   host: Host | null,
-  place: Pick<PrunePlace, 'registry'>,
+  place: NeedPlace,
 ): Promise<boolean> {
   if (entry.condition !== 'whole' || (entry.state !== 'stubbed' && entry.state !== 'waking')) return false;
   return (
-    host !== null
-    && ownerOf(entry).machineId === host.machineId
-    && (await needOf(place.registry, entry)) === 'orphan'
+    host !== null && ownerOf(entry).machineId === host.machineId && (await needOf(place, entry)) === 'orphan'
   );
 }

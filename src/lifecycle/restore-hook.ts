@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The part of the libvirt hook that needs Node: `restore begin`. libvirt has opened the image already; it is
- * found among the descriptors of our parent and of the parent's children (R18), and refilled in place before
- * the hook answers.
+ * The part of the libvirt hook that needs Node: `restore begin`, and `prepare begin` of a revert to a memory
+ * snapshot, which is announced by nothing else. libvirt has opened the image already; it is found among the
+ * descriptors of our parent and of the parent's children (R18), and refilled in place before the hook
+ * answers.
  */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { deadlineSignal } from '../system/deadline.js';
 import { hydrate, type Hydrated, type HydrateOptions } from './hydrate.js';
 import { ParsError } from '../errors.js';
+import type { DiskSource } from '../libvirt/disk-sources.js';
 import type { Host } from '../system/host.js';
 import { ImageFile } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
@@ -26,6 +28,11 @@ export interface RestoreBegin {
   domainUuid: string;
   /** The process that runs the hook: libvirt's daemon. */
   parentPid: number;
+  /**
+   * At `prepare begin`: the disks that libvirt gives the guest now. A guest that is started without any image
+   * is prepared as well, so that none is open is no reason to refuse then.
+   */
+  prepared?: readonly DiskSource[];
   /** Opens the store anew: the one before may have been closed by what made it unreachable. */
   openStore(signal: AbortSignal): Promise<Store>;
   registry: StubRegistry;
@@ -48,7 +55,8 @@ const LOCK_WAIT_MS = 30_000;
 export async function restoreBegin(request: RestoreBegin): Promise<void> {
   const images = await imagesOfGuest(request.parentPid, request.domainUuid);
   try {
-    if (images.length === 0 && (await request.registry.knows(request.domainUuid))) throw notFound(request);
+    if (images.length === 0 && !request.prepared && (await request.registry.knows(request.domainUuid)))
+      throw notFound(request);
     const signal = deadlineSignal(request.times.deadlineMs, request.signal);
     for (const { image, pid } of images) {
       await request.asJob(image.path, async () => {
@@ -71,6 +79,7 @@ async function hydrateInTime(
     acceptChangedDisks: false,
     lockWaitMs: LOCK_WAIT_MS,
     signal,
+    ...(request.prepared && { disks: request.prepared }),
   };
   const waitUntil = Date.now() + request.times.waitForStoreMs;
   for (;;) {

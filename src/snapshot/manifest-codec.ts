@@ -50,6 +50,7 @@ const manifest = z.object({
     headEnd: size,
     headDigest: z.union([hex(64), z.literal('')]),
     managedSave: z.boolean(),
+    memoryOf: text.optional(),
   }),
   guest: z.object({ introspected: z.boolean(), kernel: text.nullable(), reason: text.nullable() }),
   disks: z

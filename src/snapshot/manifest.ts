@@ -46,6 +46,8 @@ export interface Manifest {
     headDigest: string;
     /** managed-save snapshots are consumed by a successful start. */
     managedSave: boolean;
+    /** The name of libvirt's own snapshot whose memory it is; libvirt removes the file with that snapshot. */
+    memoryOf?: string | undefined;
   };
   guest: { introspected: boolean; kernel: string | null; reason: string | null };
   disks: {

@@ -32,6 +32,7 @@ export interface UploadPlan {
   /** Hex; '' for an image that can have no stub. */
   headDigest: string;
   managedSave: boolean;
+  memoryOf?: string | undefined;
   /** zstd level. */
   level: number;
   /** Waits until so many more bytes, over all copies, may be stored. */
@@ -177,6 +178,7 @@ function imageOf(plan: UploadPlan, inspection: InspectionFacts | null): Manifest
     headEnd,
     headDigest: plan.headDigest,
     managedSave: plan.managedSave,
+    ...(plan.memoryOf !== undefined && { memoryOf: plan.memoryOf }),
   };
 }
 

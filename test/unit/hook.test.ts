@@ -228,19 +228,7 @@ describe('the hook at "restore begin"', () => {
   });
 
   it('asks the program for a stub', () => {
-    const { bytes, headEnd } = smallImage();
-    const record = {
-      token: '1'.repeat(32),
-      domainUuid: UUID,
-      imageBytes: bytes.length,
-      offset: headEnd,
-      headDigest: '2'.repeat(64),
-      snapshot: 's',
-      storeUrl: 'u',
-    };
-    bytes.fill(0, headEnd);
-    encodeStub(record).copy(bytes, headEnd);
-    expect(runHolding(bytes)).toBe(0);
+    expect(runHolding(smallStub())).toBe(0);
     expect(called().at(-2)).toBe(UUID);
   });
 
@@ -248,21 +236,6 @@ describe('the hook at "restore begin"', () => {
     expect(runHolding(smallImage({ xml: domainXml({ uuid: `99999999${UUID.slice(8)}` }) }).bytes)).toBe(0);
     expect(called().at(-2)).toBe(UUID);
   });
-
-  /** Runs the hook as the child of a shell that has `image` open, as libvirt's daemon has. */
-  function runHolding(image: Buffer, reader = READER): number | null {
-    const path = join(root, 'image.save');
-    const xml = join(root, 'xml');
-    writeFileSync(path, image);
-    writeFileSync(xml, XML);
-    const env = { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log };
-    const script =
-      `exec 7<${shellWord(path)}; ${shellWord(hook(reader))} guest restore begin - `
-      + `<${shellWord(xml)}; exit $?`;
-    const { status, stdout, stderr } = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' });
-    expect({ stdout, stderr }).toEqual({ stdout: '', stderr: '' });
-    return status;
-  }
 });
 
 describe('the hook and a start that is refused (R30)', () => {
@@ -365,3 +338,64 @@ describe('the hook and a start that is refused (R30)', () => {
     utimesSync(path, then, then);
   }
 });
+
+describe('the hook at "prepare begin", which is all that a revert to a snapshot calls', () => {
+  it('asks the program for a stub that libvirt has open, hands on the XML, and fails with it', () => {
+    standIn('node', `printf '%s\\n' "$@" >>"$LOG"; cat >"$LOG.xml"; echo away >&2; exit 6`);
+    expect(runHolding(smallStub(), READER, 'prepare begin', 'away\n')).toBe(6);
+    expect(called().slice(0, 3)).toEqual(['/p/dist/cli.js', 'hook-restore', '--prepare']);
+    expect(called().slice(-2)[0]).toBe(UUID);
+    expect(readFileSync(`${log}.xml`, 'utf8')).toBe(XML);
+  });
+
+  it.each([
+    ['an image that is whole', () => smallImage().bytes],
+    ["another guest's stub", () => smallStub(`99999999${UUID.slice(8)}`)],
+    ['a file that is no image', () => Buffer.from('something else')],
+  ])('does not start Node for %s', (_, image) => {
+    expect(runHolding(image(), READER, 'prepare begin')).toBe(0);
+    expect(called()).toEqual([]);
+  });
+
+  it('starts no program at all but what drains its input when libvirt reads no file', () => {
+    standIn('head', 'echo head >>"$LOG"');
+    standIn('pars-reader', 'echo reader >>"$LOG"');
+    const path = join(root, 'state.log');
+    writeFileSync(path, smallStub());
+    for (const how of [`>>${shellWord(path)}`, `<>${shellWord(path)}`, '</dev/null', '</proc/self/maps'])
+      expect(runUnder(`exec 7${how}`, join(root, 'bin/pars-reader'), 'prepare begin')).toBe(0);
+    expect(called()).toEqual([]);
+  });
+});
+
+function smallStub(domainUuid = UUID): Buffer {
+  const { bytes, headEnd } = smallImage({ xml: domainXml({ uuid: domainUuid }) });
+  const record = {
+    token: '1'.repeat(32),
+    domainUuid,
+    imageBytes: bytes.length,
+    offset: headEnd,
+    headDigest: '2'.repeat(64),
+    snapshot: 's',
+    storeUrl: 'u',
+  };
+  bytes.fill(0, headEnd);
+  encodeStub(record).copy(bytes, headEnd);
+  return bytes;
+}
+
+/** Runs the hook as the child of a shell that has `image` open, as libvirt's daemon has. */
+function runHolding(image: Buffer, reader = READER, operation = 'restore begin', says = ''): number | null {
+  const path = join(root, 'image.save');
+  writeFileSync(path, image);
+  return runUnder(`exec 7<${shellWord(path)}`, reader, operation, says);
+}
+
+/** Runs the hook as the child of a shell that did `before`. */
+function runUnder(before: string, reader: string, operation: string, says = ''): number | null {
+  const env = { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log };
+  const script = `${before}; ${shellWord(hook(reader))} guest ${operation} -; exit $?`;
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', script], { env, input: XML, encoding: 'utf8' });
+  expect({ stdout, stderr }).toEqual({ stdout: '', stderr: says });
+  return status;
+}

@@ -1,18 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Memory files of libvirt's own snapshots stay whole: their XML as libvirt writes it, and a real save image.
+ * Memory files of libvirt's own snapshots: their XML as libvirt writes it, and a real save image.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { DiskSource } from '../../src/libvirt/disk-sources.js';
 import { memorySnapshotOf } from '../../src/libvirt/memory-snapshots.js';
 import { offload } from '../../src/lifecycle/offload.js';
-import type { Offloaded } from '../../src/lifecycle/offload-request.js';
+import type { Offloaded, OffloadOptions, OffloadPlace } from '../../src/lifecycle/offload-request.js';
+import { disksAtRevert, refuseUnrevertable } from '../../src/lifecycle/memory-file.js';
+import { isOrphaned } from '../../src/lifecycle/prune.js';
+import type { Manifest } from '../../src/snapshot/manifest.js';
+import { native } from '../../src/native.js';
+import { nodeFiles } from '../../src/stores/local/files.js';
+import { findSnapshot, readManifest } from '../../src/snapshot/snapshots.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { policyByName } from '../../src/policy/policy.js';
 import { failure } from '../contract/store.js';
-import { smallImage } from '../support/image-builder.js';
+import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { localFixture, type LocalFixture } from '../support/local-store.js';
 
 let fixture: LocalFixture;
@@ -21,7 +40,7 @@ let snapshots: string;
 let memory: string;
 
 beforeEach(async () => {
-  fixture = await localFixture();
+  fixture = await localFixture(nodeFiles, native());
   root = mkdtempSync(join(tmpdir(), 'pars-memory-'));
   snapshots = join(root, 'snapshot');
   mkdirSync(join(snapshots, 'web'), { recursive: true });
@@ -34,14 +53,14 @@ afterEach(async () => {
   await fixture.dispose();
 });
 
-function snapshot(name: string, memoryElement: string): void {
+function snapshot(name: string, memoryElement: string, disks = ''): void {
   const head = '<!--\nWARNING: THIS IS AN AUTO-GENERATED FILE.\n-->\n\n';
   writeFileSync(
     join(snapshots, 'web', `${name}.xml`),
     `${head}<domainsnapshot>\n  <name>${name}</name>\n  <state>running</state>\n  ${memoryElement}\n  `
       + `<disks>\n    <disk name='vda' snapshot='external' type='file'><source file='/x'/></disk>\n  `
       + `</disks>\n  <domain type='kvm'>\n    <memory unit='KiB'>524288</memory>\n  `
-      + `</domain>\n</domainsnapshot>\n`,
+      + `<devices>${disks}</devices>\n  </domain>\n</domainsnapshot>\n`,
   );
 }
 
@@ -54,7 +73,11 @@ it('is found by the file it names, whichever way that is reached', async () => {
     'before update',
     `<memory snapshot='external' file='${memory.replace('&', '&amp;').replace("'", '&apos;')}'/>`,
   );
-  expect(await memorySnapshotOf(memory, snapshots)).toEqual({ domain: 'web', name: 'before update' });
+  expect(await memorySnapshotOf(memory, snapshots)).toEqual({
+    domain: 'web',
+    name: 'before update',
+    disks: [],
+  });
   symlinkSync(join(root, 'images'), join(root, 'other'));
   expect(await memorySnapshotOf(join(root, 'other', "a & b's.mem"), snapshots)).toMatchObject({
     name: 'before update',
@@ -62,32 +85,157 @@ it('is found by the file it names, whichever way that is reached', async () => {
   expect(await memorySnapshotOf(memory, join(root, 'none'))).toBeNull();
 });
 
-it('is refused by an offload, unless a copy is stored or somebody insists', async () => {
-  snapshot(
-    's1',
-    `<memory snapshot='external' file='${memory.replace('&', '&amp;').replace("'", '&apos;')}'/>`,
-  );
-  const place = {
+function place(): OffloadPlace {
+  return {
     store: fixture.store,
     host: { machineId: 'a'.repeat(32), host: 'h' },
     registry: new StubRegistry(join(root, 'state')),
     libvirtSnapshots: snapshots,
   };
-  const run = (keepLocal: boolean, force: boolean): Promise<Offloaded> =>
-    offload(memory, place, {
-      policy: policyByName('pars'),
-      policyIsFixed: true,
-      keepLocal,
-      force,
-      managedSave: false,
-      leaseWaitMs: 0,
-      level: 1,
-    });
+}
+
+function run(change: Partial<OffloadOptions> = {}): Promise<Offloaded> {
+  return offload(memory, place(), {
+    policy: policyByName('pars'),
+    policyIsFixed: true,
+    keepLocal: false,
+    force: false,
+    managedSave: false,
+    leaseWaitMs: 0,
+    level: 1,
+    ...change,
+  });
+}
+
+const external = (): string =>
+  `<memory snapshot='external' file='${memory.replace('&', '&amp;').replace("'", '&apos;')}'/>`;
+
+it('becomes a stub that says whose memory it is, with the disks of the snapshot (R26)', async () => {
+  const disk =
+    "<devices><disk type='file' device='disk'><source file='/x'/><target dev='vda'/></disk></devices>"
+    + '</domain>';
+  writeFileSync(memory, smallImage({ xml: domainXml().replace('</domain>', disk) }).bytes);
+  writeFileSync(join(root, 'base.raw'), 'disk');
+  snapshot(
+    's1',
+    external(),
+    `<disk type='file'><driver type='raw'/><source file='${join(root, 'base.raw')}'/>`
+      + `<target dev='vda'/></disk>`,
+  );
+  const { snapshot: stored } = await run();
+  const { image, disks } = await readManifest(fixture.store, stored);
+  expect(image.memoryOf).toBe('s1');
+  expect(disks).toMatchObject([{ target: 'vda', source: join(root, 'base.raw'), bytes: 4 }]);
+  expect(await place().registry.all()).toMatchObject([{ memoryOf: 's1', managedSave: false }]);
+}, 60_000);
+
+it('becomes a stub although its guest was started meanwhile (R25)', async () => {
+  snapshot('s1', external());
+  const started = join(root, 'state/started');
+  mkdirSync(started, { recursive: true });
+  const onStep = (step: string): void => {
+    if (step === 'packed') writeFileSync(join(started, UUID), '');
+  };
+  expect(await run({ onStep })).toMatchObject({ stub: true });
+}, 60_000);
+
+it('stays whole when libvirt calls it the memory of a snapshot only after its offload began', async () => {
   const before = readFileSync(memory);
-  const error = await failure(run(false, false), 'refused');
-  expect(error.message).toContain("libvirt's snapshot s1 of web");
-  expect(await fixture.store.list('')).toEqual([]);
+  const onStep = (step: string): void => {
+    if (step === 'packed') snapshot('s1', external());
+  };
+  const error = await failure(run({ onStep }), 'busy');
+  expect(error.message).toContain('has become the memory');
   expect(readFileSync(memory).equals(before)).toBe(true);
-  expect(await run(true, false)).toMatchObject({ stub: false });
-  expect(await run(false, true)).toMatchObject({ stub: true });
+  expect(await fixture.store.list('')).toEqual([]);
+  expect(await run()).toMatchObject({ stub: true });
+}, 60_000);
+
+it('stays whole when a copy of something critical is not seen in the store any more', async () => {
+  snapshot('s1', external());
+  const before = readFileSync(memory);
+  const onStep = (step: string): void => {
+    if (step !== 'committed') return;
+    const gone = execFileSync('find', [fixture.directories[1] ?? '', '-name', 'skeleton.0'], {
+      encoding: 'utf8',
+    });
+    rmSync(gone.trim());
+  };
+  const error = await failure(run({ onStep }), 'unreachable');
+  expect(error.message).toContain('skeleton.0 (2 of 3 copies)');
+  expect(readFileSync(memory).equals(before)).toBe(true);
+}, 60_000);
+
+it('is refused compressed, since its decompressor has read ahead before any hook is called', async () => {
+  const found = { domain: 'web', name: 's1', disks: [] };
+  const error = await failure(refuseUnrevertable(memory, 'zstd', { dev: 0n, ino: 0n }, found), 'refused');
+  expect(error.message).toContain("libvirt's snapshot s1 of web, compressed as zstd");
+});
+
+it('is refused while libvirt has it open for writing, as it has a sparse one', async () => {
+  snapshot('s1', external());
+  copyFileSync('/bin/sleep', join(root, 'libvirtd'));
+  const fd = openSync(memory, 'r+');
+  const daemon = spawn(join(root, 'libvirtd'), ['1000'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
+  try {
+    await once(daemon, 'spawn');
+    closeSync(fd);
+    const error = await failure(run(), 'refused');
+    expect(error.message).toContain(`libvirtd (${daemon.pid}) still has it open for writing`);
+    expect(await fixture.store.list('')).toEqual([]);
+  } finally {
+    daemon.kill('SIGKILL');
+    await once(daemon, 'exit');
+  }
+  expect(await run()).toMatchObject({ stub: true });
+}, 60_000);
+
+describe('the disks of a revert', () => {
+  const recorded = (): Manifest['disks'] => [
+    {
+      target: 'vda',
+      readOnly: false,
+      source: join(root, 's5.disk'),
+      bytes: 1,
+      mtimeNs: '1',
+      identity: 'file 1:1',
+      below: [{ source: join(root, 'base.raw'), bytes: 4, mtimeNs: '1', identity: 'file 1:2' }],
+    },
+  ];
+  const now = (name: string): DiskSource[] => [
+    { target: 'vda', source: join(root, name), format: 'raw', blockDevice: false },
+  ];
+
+  it('must be what they were where they are as before', async () => {
+    expect(await disksAtRevert(recorded(), now('s5.disk'))).toEqual(recorded());
+  });
+
+  it('may be what they stood on when they were merged into that', async () => {
+    writeFileSync(join(root, 'base.raw'), 'merged');
+    expect(await disksAtRevert(recorded(), now('base.raw'))).toEqual([]);
+  });
+
+  it('may not be anything else, nor what they stood on while they are still there', async () => {
+    writeFileSync(join(root, 'other.raw'), 'x');
+    await failure(disksAtRevert(recorded(), now('other.raw')), 'refused');
+    await failure(disksAtRevert(recorded(), now('base.raw')), 'refused');
+    writeFileSync(join(root, 'base.raw'), 'not merged');
+    writeFileSync(join(root, 's5.disk'), '');
+    await failure(disksAtRevert(recorded(), now('base.raw')), 'refused');
+  });
+});
+
+it('is an orphan in the store when libvirt has deleted the snapshot and with it the file (R28)', async () => {
+  snapshot('s1', external());
+  const { snapshot: stored } = await run();
+  const host = place().host;
+  const orphaned = async (): Promise<boolean> =>
+    isOrphaned(await findSnapshot(fixture.store, stored), host, place());
+  expect(await orphaned()).toBe(false);
+  rmSync(memory);
+  expect(await orphaned(), 'libvirt still has the snapshot').toBe(false);
+  rmSync(join(snapshots, 'web/s1.xml'));
+  expect(await orphaned()).toBe(true);
+  rmSync(snapshots, { recursive: true });
+  expect(await orphaned(), 'nobody can tell without the directory').toBe(false);
 }, 60_000);

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What an offload asks of the memory file of one of libvirt's snapshots, beyond what it asks of a save. A
+ * revert of a running guest ends that guest before any hook is called, so a stub that cannot be refilled then
+ * costs more than a start that fails.
+ */
+import { stat } from 'node:fs/promises';
+import { ParsError } from '../errors.js';
+import { examine } from '../health/snapshot-health.js';
+import type { ImageIdentity } from '../image/image-file.js';
+import { isCompressed } from '../image/save-format.js';
+import type { DiskSource } from '../libvirt/disk-sources.js';
+import type { MemorySnapshot } from '../libvirt/memory-snapshots.js';
+import type { Manifest } from '../snapshot/manifest.js';
+import type { Store } from '../stores/store.js';
+import type { ImageFacts } from '../reader/inspection.js';
+import { writersAmong } from '../system/open-files.js';
+
+type Disks = ImageFacts['domain']['disks'];
+
+const DAEMONS = ['libvirtd', 'virtqemud'];
+
+/**
+ * Throws 'refused' for a file that could not be refilled in time by a revert, or could not become a stub at
+ * all.
+ */
+export async function refuseUnrevertable(
+  path: string,
+  format: string,
+  identity: Pick<ImageIdentity, 'dev' | 'ino'>,
+  { domain, name }: MemorySnapshot,
+): Promise<void> {
+  const what = `${path} is the memory of libvirt's snapshot ${name} of ${domain}`;
+  if (isCompressed(format))
+    throw new ParsError(
+      'refused',
+      `${what}, compressed as ${format}: when libvirt reverts to it, its decompressor has read ahead `
+        + `before any hook is called`,
+      {
+        hint:
+          'set snapshot_image_format = "raw" in qemu.conf for the next snapshots; '
+          + 'store a copy of this one with --keep-local; '
+          + 'or offload it with --force, and "pars hydrate" it by hand before each revert',
+      },
+    );
+  const writers = await writersAmong(DAEMONS, identity);
+  if (writers.length === 0) return;
+  throw new ParsError('refused', `${what}, and ${writers.join(', ')} still has it open for writing`, {
+    hint:
+      'libvirt keeps sparse memory files open until it is restarted (guests go on): restart it, then '
+      + 'offload this again; '
+      + 'or set snapshot_image_format = "raw" in qemu.conf',
+  });
+}
+
+/**
+ * The image's facts with the disks where libvirt's snapshot has them: those are what the memory belongs to
+ * (R26).
+ */
+export function withDisksOf(memory: MemorySnapshot, image: ImageFacts): ImageFacts {
+  return { ...image, domain: { ...image.domain, disks: withSources(image.domain.disks, memory.disks) } };
+}
+
+function withSources(disks: Disks, sources: readonly DiskSource[]): Disks {
+  const byTarget = new Map(sources.map((source) => [source.target, source]));
+  return disks.map((disk) => {
+    const now = byTarget.get(disk.target);
+    return now === undefined || now.source === '' ? disk : { ...disk, ...now };
+  });
+}
+
+/**
+ * What must still hold of the recorded disks when libvirt gives a guest the disks `now` by a revert. A disk
+ * that is where it was recorded must be as it was. One that is elsewhere was merged into what it stood on
+ * when its snapshot was deleted: libvirt corrects its own metadata then, and the file it merged into was
+ * written by that; so it must be one that the disk stood on, and the disk itself be gone. Throws 'refused'
+ * for any other.
+ */
+export async function disksAtRevert(
+  recorded: Manifest['disks'],
+  now: readonly DiskSource[],
+): Promise<Manifest['disks']> {
+  const byTarget = new Map(now.map(({ target, source }) => [target, source]));
+  const kept: Manifest['disks'] = [];
+  for (const disk of recorded) {
+    const source = byTarget.get(disk.target) ?? '';
+    if (source === '' || source === disk.source) kept.push(disk);
+    else if (!(await wasMerged(disk, source))) throw elsewhere(disk, source);
+  }
+  return kept;
+}
+
+async function wasMerged(disk: Manifest['disks'][number], into: string): Promise<boolean> {
+  return (
+    (disk.below ?? []).some(({ source }) => source === into)
+    && (await isFile(into))
+    && !(await isFile(disk.source))
+  );
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isFile() || stats.isBlockDevice(),
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return false;
+      throw error;
+    },
+  );
+}
+
+function elsewhere({ target, source }: Manifest['disks'][number], now: string): ParsError {
+  return new ParsError(
+    'refused',
+    `${target} was ${source} when the guest's memory was saved, and would be ${now} now`,
+    {
+      hint:
+        'resuming old memory on another disk damages its file systems; to do it all the same: '
+        + 'pars hydrate --accept-changed-disks IMAGE',
+    },
+  );
+}
+
+/**
+ * Throws unless every copy of everything critical is seen in the store once more, after the last of it was
+ * written: manifest, index, and each pack without which the memory is lost.
+ */
+export async function proveCritical(
+  store: Store,
+  { snapshot }: Manifest,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { findings } = await examine(store, snapshot, { percent: 0, ...(signal && { signal }) });
+  const doubtful = findings.filter(({ critical, condition }) => critical && condition !== 'sound');
+  if (doubtful.length === 0) return;
+  const named = doubtful
+    .map(({ name, health }) => `${name} (${health.good} of ${health.wanted} copies)`)
+    .join(', ');
+  throw new ParsError('unreachable', `not every copy of ${snapshot} is seen in the store: ${named}`, {
+    hint:
+      'a revert would end the running guest before it could fail, so the memory file stays whole; '
+      + 'see: pars store status',
+  });
+}
