@@ -2,6 +2,7 @@
 {
   # Two things are built from one core: the addon (pars.node) and the jailed reader (pars-reader). With tests=1
   # (scripts/build-native --tests) the core's and the jail's own tests as well, which need more packages.
+  # pars-watch, which tells of finished saves, needs nothing of it.
   "variables": { "tests%": 0 },
   # -Wno-restrict: GCC 12 warns of what std::string does (its bug 105651); Clang knows no such warning and would say so.
   "target_defaults": {
@@ -30,6 +31,11 @@
       "dependencies": ["core"],
       "sources": ["<!@(ls native/reader/*.cc)"],
       "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
+    },
+    {
+      "target_name": "pars-watch",
+      "type": "executable",
+      "sources": ["<!@(ls native/watch/*.cc)"]
     }
   ],
   "conditions": [

@@ -14,10 +14,11 @@ import { refuseOtherKind, targetFile } from './target-file.js';
 const MODE = 0o644;
 
 export async function collectHere(context: Context, saveDir: string): Promise<Metric[]> {
-  const { stateDir } = await context.config();
+  const { stateDir, watch } = await context.config();
   return collectMetrics({
     stateDir,
     saveDir,
+    watch,
     version: version(),
     host: knownHost(),
     openStore: async () => openStore(await context.storeUrl()),

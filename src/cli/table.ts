@@ -63,6 +63,24 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('../commands/offload.js'),
   },
   {
+    words: ['save'],
+    summary: 'save a guest to a file, and wait until the image is a stub',
+    shared: ALL,
+    load: () => import('../commands/save.js'),
+  },
+  {
+    words: ['managedsave'],
+    summary: 'save a guest as libvirt keeps it, and wait until the image is a stub',
+    shared: ALL,
+    load: async () => ({ register: (await import('../commands/save.js')).registerManaged }),
+  },
+  {
+    words: ['watch'],
+    summary: 'offload every save as soon as libvirt has finished it, wherever that is',
+    shared: ALL,
+    load: () => import('../commands/watch.js'),
+  },
+  {
     words: ['drain'],
     summary: 'offload what is still whole before the host goes down; say what stays',
     shared: ALL,

@@ -27,7 +27,7 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function install(context: Context, options: Options): Promise<void> {
-  const { policy, stateDir } = await context.config();
+  const { policy, stateDir, watch } = await context.config();
   // A hook without a store that works would only fail later, when nobody looks.
   await refuseThinStore(await context.store(), policy);
   const changes = await installHook({
@@ -35,6 +35,7 @@ async function install(context: Context, options: Options): Promise<void> {
     hooksDir: resolve(options.hooksDir),
     saveDir: resolve(options.saveDir),
     stateDir,
+    watch,
     programOptions: passedOn(options),
   });
   context.output.json({ changes });

@@ -10,13 +10,12 @@ import { openOrPublish, runQueue } from '../cli/queue-run.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
-import type { Offloaded } from '../lifecycle/offload-request.js';
 import { type ImageJob, offloadAsJob } from '../queue/image-job.js';
 import type { WholeSave } from '../queue/pending.js';
 import { thisHost } from '../system/host.js';
+import { describeOffloaded } from '../ui/offloaded.js';
 import { plain } from '../ui/plain.js';
 import { renderLeft } from '../ui/remaining.js';
-import { formatBytes } from '../ui/units.js';
 
 interface Options extends SharedOptions {
   pending?: boolean;
@@ -36,8 +35,8 @@ export function register(command: Command, cli: Cli): void {
     .argument('[image...]', 'libvirt save images (virsh managedsave, virsh save)')
     .option(
       '--pending',
-      'all managed saves that are still whole, a few at a time, the oldest first or the largest while '
-        + 'room is short; leaves them to another pars that does so already; exits with 8 when one of them, '
+      'all managed saves that are still whole, and the finished saves in watched directories, a few at a '
+        + 'time, the oldest first or the largest while room is short; leaves them to another pars that does so already; exits with 8 when one of them, '
         + 'or one that cannot be read, is left',
     )
     .option(
@@ -116,7 +115,7 @@ async function offloadAll(context: Context, images: string[], options: Options):
     const exitCode = await eachImage(context, images, async (image) => {
       await refuseNoImage(resolve(image), context.signal);
       const result = await offloadAsJob(image, place, await jobOf(context, image, options));
-      return { json: result, say: () => context.output.text(describe(result)) };
+      return { json: result, say: () => context.output.text(describeOffloaded(result)) };
     });
     for (const note of store.notes?.() ?? []) context.output.warning(plain(note));
     return exitCode;
@@ -138,24 +137,4 @@ async function jobOf(context: Context, image: string, options: Options): Promise
     signal: context.signal,
     onProgress: await context.progress(),
   };
-}
-
-function describe(result: Offloaded): string {
-  const name = plain(result.image);
-  if (result.alreadyStub)
-    return (
-      `${name} is a stub already `
-      + `(${result.snapshot})${result.freedBytes > 0 ? `; freed ${formatBytes(result.freedBytes)} it still held` : ''}.`
-    );
-  const stored =
-    `Stored ${name} as ${result.snapshot}: ${formatBytes(result.storedBytes)} over all `
-    + `copies, policy ${result.policy}.`;
-  const blind = result.introspected
-    ? ''
-    : `\nThe guest was not introspected, so every page is critical: `
-      + `${plain(result.reason ?? 'unknown reason')}.`;
-  const freed = result.stub
-    ? `\nThe image is a stub now: ${formatBytes(result.freedBytes)} freed.`
-    : '\nThe image stays as it is.';
-  return `${stored}${blind}${freed}`;
 }

@@ -37,8 +37,8 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function status(context: Context, { saveDir }: Options): Promise<number> {
-  const { stateDir, queue } = await context.config();
-  const found = await hostStatus(stateDir, saveDir);
+  const { stateDir, queue, watch } = await context.config();
+  const found = await hostStatus(stateDir, saveDir, watch);
   const overdue = found.due
     .filter(({ since }) => Date.now() - Date.parse(since) > queue.overdueMs)
     .map(({ image }) => image);

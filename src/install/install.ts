@@ -8,6 +8,7 @@ import { readJobs } from '../journal/jobs.js';
 import { installProgram, PACKAGE_ROOT, removePrograms } from './program-copy.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
+import { tellHook } from '../status/save-places.js';
 import { shellWord } from '../system/shell-word.js';
 import { daemonId, libvirtVersion, runningDaemons } from '../libvirt/daemons.js';
 
@@ -21,6 +22,8 @@ export interface InstallOptions {
   hooksDir: string;
   saveDir: string;
   stateDir: string;
+  /** Of the configuration. */
+  watch: readonly string[];
   /** Options the hook passes on: --config, --store. */
   programOptions: string[];
 }
@@ -39,6 +42,7 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
   const changes: string[] = [];
   for (const name of ['stubs', 'started', 'jobs'])
     await mkdir(join(options.stateDir, name), { recursive: true, mode: 0o700 });
+  await tellHook(options);
   const { directory, copied } = await installProgram(resolve(options.prefix));
   if (copied) changes.push(`copied the program to ${directory}`);
   const text = await hookText(directory, options);

@@ -18,6 +18,8 @@ export const DEFAULT_PREFIX = '/usr/local/lib/pars';
 export const PACKAGE_ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 
 const BINARIES = ['build/Release/pars.node', 'build/Release/pars-reader'];
+/** For `pars watch`; the hook does without. */
+const WATCHER = 'build/Release/pars-watch';
 /** Marks a directory as made by us: only such are ever removed. */
 const MARK = '.pars-program';
 /** Needed to build the addon, not to run it. */
@@ -81,7 +83,7 @@ async function namesIn(directory: string): Promise<string[]> {
 async function copyProgram(to: string): Promise<void> {
   for (const path of ['dist', 'hooks', 'package.json'])
     await cp(join(PACKAGE_ROOT, path), join(to, path), { recursive: true });
-  for (const path of BINARIES) {
+  for (const path of binariesIn(PACKAGE_ROOT)) {
     await mkdir(dirname(join(to, path)), { recursive: true, mode: 0o755 });
     await cp(join(PACKAGE_ROOT, path), join(to, path));
     await chmod(join(to, path), 0o755);
@@ -154,11 +156,20 @@ async function programName(root: string): Promise<string> {
   const files = (await readdir(join(root, 'dist'), { recursive: true }).catch(() => []))
     .filter((name) => name.endsWith('.js'))
     .sort();
-  for (const path of [...files.map((name) => `dist/${name}`), 'package.json', 'hooks/qemu', ...BINARIES]) {
+  for (const path of [
+    ...files.map((name) => `dist/${name}`),
+    'package.json',
+    'hooks/qemu',
+    ...binariesIn(root),
+  ]) {
     hash.update(path).update(await programFile(join(root, path)));
   }
   hash.update((await packages(root)).sort().join());
   return `${version}-${hash.digest('hex').slice(0, 12)}`;
+}
+
+function binariesIn(root: string): string[] {
+  return existsSync(join(root, WATCHER)) ? [...BINARIES, WATCHER] : BINARIES;
 }
 
 async function programFile(path: string): Promise<Buffer> {

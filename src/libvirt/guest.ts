@@ -30,6 +30,20 @@ export async function guestState(uuidOrName: string): Promise<string | null> {
   );
 }
 
+/** The name of a guest, which libvirt calls its managed save by. */
+export async function guestName(uuidOrName: string): Promise<string> {
+  const uuid = (await virsh('domuuid', '--domain', uuidOrName)).trim();
+  return (await virsh('domname', '--domain', uuid)).trimEnd();
+}
+
+export async function saveGuest(guest: string, file: string, words: readonly string[]): Promise<void> {
+  await virsh('save', '--domain', guest, '--file', file, ...words);
+}
+
+export async function managedSaveGuest(guest: string, words: readonly string[]): Promise<void> {
+  await virsh('managedsave', '--domain', guest, ...words);
+}
+
 export function savedXml(image: string): Promise<string> {
   return virsh('save-image-dumpxml', '--security-info', '--file', image);
 }

@@ -89,6 +89,13 @@ const policy = z
     return z.NEVER;
   });
 
+/** An absolute path, in which * and ? stand for parts of a name. */
+const watchable = z
+  .string({ error: 'expected a directory like /srv/saves or /srv/*/saves' })
+  .refine((path) => path.startsWith('/') && !path.split('/').includes('..') && !path.includes('**'), {
+    error: 'expected a directory like /srv/saves or /srv/*/saves',
+  });
+
 const file = z.strictObject({
   store: z.string({ error: 'expected a URL like local:/srv/d1,/srv/d2,/srv/d3' }).optional(),
   policy: policy.optional(),
@@ -116,6 +123,7 @@ const file = z.strictObject({
       overdue: duration.optional(),
     })
     .optional(),
+  watch: z.array(watchable, { error: 'expected a list of directories' }).optional(),
   metrics: z
     .strictObject({
       file: z
@@ -217,6 +225,6 @@ function invalid(problems: string[]): ParsError {
     hint:
       'keys: store, policy, hook.deadline, hook.wait_for_store, retention.keep_last, '
       + 'retention.max_age, retention.consumed, retention.orphan_grace, queue.concurrency, '
-      + 'queue.bandwidth, queue.free_space_floor, queue.overdue, metrics.file, state_dir',
+      + 'queue.bandwidth, queue.free_space_floor, queue.overdue, watch, metrics.file, state_dir',
   });
 }

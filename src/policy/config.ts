@@ -23,6 +23,8 @@ export interface Config {
   };
   retention: Retention;
   queue: QueueLimits;
+  /** Directories, and patterns of them, whose finished saves are offloaded beside libvirt's managed saves. */
+  watch: string[];
   /** For node_exporter's textfile collector; null: none is written. */
   metricsFile: string | null;
   /** Where the host keeps what it knows of its own work (logs, queue, locks). */
@@ -87,6 +89,7 @@ function defaults(): Config {
     hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
     retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
     queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+    watch: [],
     metricsFile: null,
     stateDir: DEFAULT_STATE_DIR,
   };
@@ -128,6 +131,7 @@ async function parse(text: string, file: string): Promise<Config> {
       freeSpaceFloor: parsed.values.queue?.free_space_floor ?? config.queue.freeSpaceFloor,
       overdueMs: parsed.values.queue?.overdue ?? config.queue.overdueMs,
     },
+    watch: parsed.values.watch ?? config.watch,
     metricsFile: parsed.values.metrics?.file ?? config.metricsFile,
     stateDir: parsed.values.state_dir ?? config.stateDir,
   };

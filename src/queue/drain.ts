@@ -4,6 +4,7 @@ import { statfs } from 'node:fs/promises';
 import { settleStarts } from '../lifecycle/claims.js';
 import type { OffloadPlace } from '../lifecycle/offload-request.js';
 import type { QueueLimits } from '../policy/config.js';
+import { isManagedSave, tellHook } from '../status/save-places.js';
 import { type ImageJob, offloadAsJob } from './image-job.js';
 import { Pace } from './pace.js';
 import { offloadPending, type PendingOutcome } from './pending.js';
@@ -18,6 +19,8 @@ export interface DrainListener {
 
 export interface Drain {
   saveDir: string;
+  /** Of the configuration: directories whose finished saves are offloaded too. */
+  watch: readonly string[];
   limits: QueueLimits;
   place: OffloadPlace;
   job: Omit<ImageJob, 'managedSave' | 'keepLocal' | 'force' | 'pace'>;
@@ -28,8 +31,10 @@ export interface Drain {
 }
 
 export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
-  const { saveDir, limits, place, hurry, signal, listener } = drain;
+  const { limits, place, hurry, signal, listener } = drain;
   const { stateDir } = drain.job;
+  const places = { stateDir, saveDir: drain.saveDir, watch: drain.watch };
+  await tellHook(places);
   const pace = new Pace({ stateDir, bandwidth: hurry ? null : limits.bandwidth, signal });
   // Guests started since the last run: the store learns soon which memory must not be resumed again, also
   // when there is nothing to offload.
@@ -37,22 +42,22 @@ export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
     listener.startsNotNoted(error as Error),
   );
   return offloadPending({
-    stateDir,
-    saveDir,
+    ...places,
     offload: (image) => offloadNext(drain, pace, image),
     signal,
     concurrency: limits.concurrency,
     patient: hurry,
-    largestFirst: async () => hurry || (await isShortOfRoom(saveDir, limits.freeSpaceFloor)),
+    largestFirst: async () => hurry || (await isShortOfRoom(drain.saveDir, limits.freeSpaceFloor)),
   });
 }
 
 async function offloadNext(
-  { place, job, signal, listener }: Drain,
+  { saveDir, place, job, signal, listener }: Drain,
   pace: Pace,
   image: string,
 ): Promise<boolean> {
-  const request = { ...job, managedSave: true, keepLocal: false, force: false, signal, pace };
+  const managedSave = isManagedSave(image, saveDir);
+  const request = { ...job, managedSave, keepLocal: false, force: false, signal, pace };
   try {
     const { stub, domain } = await offloadAsJob(image, place, request);
     listener.offloaded(image, domain);

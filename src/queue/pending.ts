@@ -8,16 +8,15 @@ import { mkdir, open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../errors.js';
-import { dueImage, savesIn, wholeSave, type WholeSave } from '../status/host-status.js';
+import { dueImage, wholeSave, type WholeSave } from '../status/host-status.js';
+import { allSaves, type SavePlaces } from '../status/save-places.js';
 import { ImageFile } from '../image/image-file.js';
-import { readJobs } from '../journal/jobs.js';
+import { readJobs, type Job } from '../journal/jobs.js';
 import { native } from '../native.js';
 
 export type { WholeSave } from '../status/host-status.js';
 
-export interface PendingWork {
-  stateDir: string;
-  saveDir: string;
+export interface PendingWork extends SavePlaces {
   concurrency: number;
   /** Whether the largest image is to go before the oldest; asked before each. */
   largestFirst(): Promise<boolean>;
@@ -90,13 +89,13 @@ async function refuseUnseen(saveDir: string): Promise<void> {
 }
 
 /** What another process is offloading right now stays too, as far as the one knows who goes now. */
-async function leftIn({ stateDir, saveDir }: PendingWork): Promise<WholeSave[]> {
-  const jobs = await readJobs(stateDir);
+async function leftIn(places: PendingWork): Promise<WholeSave[]> {
+  const jobs = await readJobs(places.stateDir);
   const others = jobs
     .filter(({ kind, state, pid }) => kind === 'offload' && state === 'running' && pid !== process.pid)
     .map(({ image }) => image);
   const left = await Promise.all(
-    (await savesIn(saveDir)).map(async (path) => {
+    (await allSaves(places, jobs)).map(async (path) => {
       if (!others.includes(path)) return wholeSave(path, jobs);
       const save = await wholeSave(path, []);
       return save && { ...save, reason: 'it is being offloaded by another pars right now' };
@@ -133,7 +132,7 @@ class Queue {
   /** Whether anything is left to be tried, by us or by whoever works on it now. */
   async isDue(): Promise<boolean> {
     const jobs = await readJobs(this.#work.stateDir);
-    for (const { image } of await this.#candidates())
+    for (const { image } of await this.#candidates(jobs))
       if ((await dueImage(image, this.#work.patient ? [] : jobs)) !== null) return true;
     return false;
   }
@@ -176,7 +175,7 @@ class Queue {
   async #look(): Promise<{ ready: Candidate | null; inUse: Candidate[] }> {
     const jobs = await readJobs(this.#work.stateDir);
     const inUse: Candidate[] = [];
-    for (const candidate of await this.#candidates()) {
+    for (const candidate of await this.#candidates(jobs)) {
       if ((await dueImage(candidate.image, jobs)) === null) {
         if (!jobs.some(({ image, state }) => image === candidate.image && state === 'running'))
           this.#notDue.add(candidate.key);
@@ -186,8 +185,8 @@ class Queue {
     return { ready: null, inUse };
   }
 
-  async #candidates(): Promise<Candidate[]> {
-    const all = (await Promise.all((await savesIn(this.#work.saveDir)).map(candidate))).filter(
+  async #candidates(jobs: readonly Job[]): Promise<Candidate[]> {
+    const all = (await Promise.all((await allSaves(this.#work, jobs)).map(candidate))).filter(
       (one) => one !== null,
     );
     const open = all.filter(({ key }) => !this.#tried.has(key) && !this.#notDue.has(key));

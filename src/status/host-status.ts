@@ -4,8 +4,7 @@
  * this host.
  */
 import { existsSync } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { ImageFile } from '../image/image-file.js';
 import { readFailures, type Failure } from '../journal/failures.js';
@@ -13,7 +12,10 @@ import { readJobs, type Job } from '../journal/jobs.js';
 import { readLosses, type NotedLoss } from '../journal/losses.js';
 import { liveStubs } from '../image/live-stubs.js';
 import type { ImageFacts } from '../reader/inspection.js';
+import { isCompressed } from '../image/save-format.js';
+import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { probeImage } from '../reader/reader.js';
+import { allSaves, type SavePlaces } from './save-places.js';
 import { StubRegistry, type KnownStub } from '../image/stub-registry.js';
 
 /** A whole managed save that nobody is working on, since when it is there, and why it is still whole. */
@@ -30,10 +32,10 @@ export interface WholeSave extends Omit<DueImage, 'domain'> {
   /** Null when it cannot be read. */
   domain: string | null;
   /**
-   * 'opted-out': the guest's metadata says no. 'unreadable': damaged, still being written, or nothing that
-   * may be opened.
+   * 'opted-out': the guest's metadata says no. 'kept': it could not be refilled when it is needed.
+   * 'unreadable': damaged, still being written, or nothing that may be opened.
    */
-  condition: 'due' | 'opted-out' | 'unreadable';
+  condition: 'due' | 'opted-out' | 'kept' | 'unreadable';
 }
 
 export interface HostStatus {
@@ -49,14 +51,18 @@ export interface HostStatus {
 }
 
 /** Looks at libvirt's directory of saves and at what this host remembers; changes nothing. */
-export async function hostStatus(stateDir: string, saveDir: string): Promise<HostStatus> {
+export async function hostStatus(
+  stateDir: string,
+  saveDir: string,
+  watch: readonly string[] = [],
+): Promise<HostStatus> {
   const jobs = await readJobs(stateDir);
   const running = jobs.filter((job) => job.state === 'running');
   const failed = jobs.filter(
     ({ state, image }) => (state === 'failed' || state === 'interrupted') && existsSync(image),
   );
   return {
-    due: await dueIn(saveDir, jobs),
+    due: await dueIn({ stateDir, saveDir, watch }, jobs),
     running,
     failed,
     stubs: await liveStubs(new StubRegistry(stateDir)),
@@ -65,15 +71,8 @@ export async function hostStatus(stateDir: string, saveDir: string): Promise<Hos
   };
 }
 
-/** The managed saves, stubs and whole ones. */
-export async function savesIn(saveDir: string): Promise<string[]> {
-  return (await readdir(saveDir).catch(() => []))
-    .filter((name) => name.endsWith('.save'))
-    .map((name) => join(saveDir, name));
-}
-
-export async function dueIn(saveDir: string, jobs: readonly Job[]): Promise<DueImage[]> {
-  const due = await Promise.all((await savesIn(saveDir)).map((path) => dueImage(path, jobs)));
+export async function dueIn(places: SavePlaces, jobs: readonly Job[]): Promise<DueImage[]> {
+  const due = await Promise.all((await allSaves(places, jobs)).map((path) => dueImage(path, jobs)));
   return due.filter((entry) => entry !== null);
 }
 
@@ -96,7 +95,7 @@ export async function wholeSave(path: string, jobs: readonly Job[]): Promise<Who
   if (stats === null) return null;
   const file = { image: path, bytes: stats.size, since: stats.mtime.toISOString() };
   try {
-    const { domain, stubRecord } = await probePath(path);
+    const { domain, stubRecord, format } = await probePath(path);
     if (stubRecord !== null) return null;
     if (domain.optOut)
       return {
@@ -104,6 +103,13 @@ export async function wholeSave(path: string, jobs: readonly Job[]): Promise<Who
         domain: domain.name,
         condition: 'opted-out',
         reason: "its guest's metadata says that it is not to be offloaded",
+      };
+    if (isCompressed(format) && (await memorySnapshotOf(path)) !== null)
+      return {
+        ...file,
+        domain: domain.name,
+        condition: 'kept',
+        reason: `the memory of a snapshot, compressed as ${format}: a revert could not refill it in time`,
       };
     return { ...file, domain: domain.name, condition: 'due', reason: reasonOf(job) };
   } catch (error) {

@@ -25,6 +25,7 @@ export interface Metric {
 export interface MetricsPlace {
   stateDir: string;
   saveDir: string;
+  watch?: readonly string[];
   version: string;
   host: Host | null;
   /** Opens the store; one that cannot be reached is told as such. */
@@ -46,8 +47,8 @@ export async function collectMetrics(place: MetricsPlace): Promise<Metric[]> {
   ];
 }
 
-async function queueMetrics({ stateDir, saveDir }: MetricsPlace): Promise<Metric[]> {
-  const { due, running, failed, stubs } = await hostStatus(stateDir, saveDir);
+async function queueMetrics({ stateDir, saveDir, watch }: MetricsPlace): Promise<Metric[]> {
+  const { due, running, failed, stubs } = await hostStatus(stateDir, saveDir, watch);
   const oldest = Math.min(...due.map(({ since }) => Date.parse(since)));
   const byWork = (jobs: readonly { kind: string }[]): Sample[] =>
     ['offload', 'hydrate'].map((work) => ({

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "watch/marks.hh"
+
+#include <fcntl.h>
+#include <sys/fanotify.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+namespace pars::watch {
+
+namespace {
+
+std::pair<int, int> id_of(const void* fsid) {
+  int words[2];
+  std::memcpy(words, fsid, sizeof words);
+  return {words[0], words[1]};
+}
+
+/// What the kernel calls an open descriptor; empty unless that name leads back to the same directory.
+std::string name_of(int fd) {
+  char target[PATH_MAX];
+  const ssize_t bytes = readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target);
+  if (bytes <= 0 || bytes == sizeof target) return "";
+  const std::string name(target, size_t(bytes));
+  struct stat by_name, by_descriptor;
+  if (stat(name.c_str(), &by_name) != 0 || fstat(fd, &by_descriptor) != 0) return "";
+  const bool same = by_name.st_dev == by_descriptor.st_dev && by_name.st_ino == by_descriptor.st_ino;
+  return same ? name : "";
+}
+
+}  // namespace
+
+Marks::~Marks() {
+  for (const auto& [id, fd] : directories_) close(fd);
+}
+
+std::string Marks::add(const char* path) {
+  const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return std::strerror(errno);
+  struct statfs facts;
+  const bool known = fstatfs(fd, &facts) == 0;
+  const int marked =
+      !known ? -1 : fanotify_mark(notify_, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE, fd, nullptr);
+  if (marked != 0) {
+    const std::string why = std::strerror(errno);
+    close(fd);
+    return why;
+  }
+  if (!directories_.emplace(id_of(&facts.f_fsid), fd).second) close(fd);
+  return "";
+}
+
+std::string Marks::directory_of(const void* fsid, file_handle* handle) const {
+  const auto found = directories_.find(id_of(fsid));
+  if (found == directories_.end()) return "";
+  const int fd = open_by_handle_at(found->second, handle, O_PATH | O_CLOEXEC);
+  if (fd < 0) return "";
+  std::string name = name_of(fd);
+  close(fd);
+  return name;
+}
+
+}  // namespace pars::watch

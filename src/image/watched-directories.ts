@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Directories whose finished save images are offloaded like managed saves (configuration: watch). What a file
+ * holds decides, not its name: libvirt gives a save its magic last, so a save that is still being written is
+ * not one yet.
+ */
+import { constants, type Dirent } from 'node:fs';
+import { lstat, open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const MAGIC = Buffer.from('LibvirtQemudSave');
+/** A shorter image cannot become a stub: its head alone is longer. */
+const SHORTEST = 4 << 20;
+
+/**
+ * The directories that a list of paths and patterns names right now: absolute, each once, in the list's
+ * order.
+ */
+export async function directoriesOf(patterns: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const pattern of patterns) found.push(...(await expand(pattern)));
+  return [...new Set(found)];
+}
+
+/**
+ * The finished save images right in a directory. `skip`: paths that are not even to be opened, since somebody
+ * works on them: opening asks back a lease. A directory that is not there has none; one that may not be read
+ * throws.
+ */
+export async function savesInDirectory(
+  directory: string,
+  skip: ReadonlySet<string> = new Set(),
+): Promise<string[]> {
+  const entries = await entriesOf(directory);
+  const paths = entries.filter((entry) => entry.isFile()).map(({ name }) => join(directory, name));
+  const saves = await Promise.all(
+    paths.map(async (path) => (!skip.has(path) && (await isFinishedSave(path)) ? path : null)),
+  );
+  return saves.filter((path) => path !== null);
+}
+
+/** Whether the file at `path` is long enough to become a stub, and begins as libvirt's finished saves do. */
+export async function isFinishedSave(path: string): Promise<boolean> {
+  try {
+    const stats = await lstat(path);
+    if (!stats.isFile() || stats.size < SHORTEST) return false;
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAGIC.length), 0, MAGIC.length, 0);
+      return bytesRead === MAGIC.length && buffer.equals(MAGIC);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (GONE_OR_BUSY.has((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
+}
+
+/** The file went away, became something else, or is being turned into a stub right now. */
+const GONE_OR_BUSY = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EWOULDBLOCK', 'EAGAIN']);
+
+async function expand(pattern: string): Promise<string[]> {
+  let found = ['/'];
+  for (const part of pattern.split('/').filter((name) => name !== '')) {
+    if (!/[*?]/.test(part)) found = found.map((directory) => join(directory, part));
+    else found = (await Promise.all(found.map((directory) => matching(directory, part)))).flat();
+  }
+  return found;
+}
+
+async function matching(directory: string, part: string): Promise<string[]> {
+  const parts = part
+    .split('')
+    .map((letter) => (letter === '*' ? '.*' : letter === '?' ? '.' : escape(letter)));
+  const name = new RegExp(`^${parts.join('')}$`, 's');
+  const entries = (await entriesOf(directory)).filter(
+    (entry) => name.test(entry.name) && isVisible(entry.name, part),
+  );
+  return entries
+    .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
+    .map((entry) => join(directory, entry.name))
+    .sort();
+}
+
+function isVisible(name: string, part: string): boolean {
+  return !name.startsWith('.') || part.startsWith('.');
+}
+
+function escape(letter: string): string {
+  return letter.replace(/[\\^$.|+()[\]{}/-]/, '\\$&');
+}
+
+async function entriesOf(directory: string): Promise<Dirent[]> {
+  return readdir(directory, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
+    throw error;
+  });
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Where finished saves are looked for: libvirt's directory of managed saves, what is watched, and what `pars
+ * watch` has noted.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { writeAtomically } from '../system/atomic-file.js';
+import { directoriesOf, isFinishedSave, savesInDirectory } from '../image/watched-directories.js';
+import { finishedSaves, forgetFinishedSave } from '../journal/finished-saves.js';
+import type { Job } from '../journal/jobs.js';
+
+export interface SavePlaces {
+  stateDir: string;
+  /** libvirt's directory of managed saves. */
+  saveDir: string;
+  /** Directories and patterns of the configuration (watch). */
+  watch?: readonly string[];
+}
+
+/** The managed saves, stubs and whole ones. */
+export async function savesIn(saveDir: string): Promise<string[]> {
+  return (await readdir(saveDir).catch(() => []))
+    .filter((name) => name.endsWith('.save'))
+    .map((name) => join(saveDir, name));
+}
+
+/**
+ * The managed saves, and all else that libvirt has finished in these places; each once. What a job works on
+ * is not opened.
+ */
+export async function allSaves(places: SavePlaces, jobs: readonly Job[]): Promise<string[]> {
+  const { stateDir, saveDir, watch = [] } = places;
+  const busy = new Set(jobs.filter(({ state }) => state === 'running').map(({ image }) => image));
+  const found = await savesIn(saveDir);
+  for (const directory of await directoriesOf(watch))
+    if (directory !== saveDir) found.push(...(await savesInDirectory(directory, busy)));
+  for (const image of await finishedSaves(stateDir)) {
+    if (busy.has(image) || (await isFinishedSave(image))) found.push(image);
+    else await forgetFinishedSave(stateDir, image);
+  }
+  return [...new Set(found)];
+}
+
+/** libvirt itself removes a managed save when its guest has started from it. */
+export function isManagedSave(image: string, saveDir: string): boolean {
+  return dirname(image) === saveDir && image.endsWith('.save');
+}
+
+/**
+ * Tells the hook, which reads no configuration, whether a save may lie elsewhere than among libvirt's managed
+ * saves: after each save of a guest it calls a worker then.
+ */
+export async function tellHook({ stateDir, watch = [] }: Omit<SavePlaces, 'saveDir'>): Promise<void> {
+  const path = join(stateDir, 'watched');
+  const text = watch.map((pattern) => `${pattern}\n`).join('');
+  const before = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+  if (before !== text) await writeAtomically(path, text);
+}

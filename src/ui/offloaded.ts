@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What an offload did, for people. */
+import type { Offloaded } from '../lifecycle/offload-request.js';
+import { plain } from './plain.js';
+import { formatBytes } from './units.js';
+
+export function describeOffloaded(result: Offloaded): string {
+  const name = plain(result.image);
+  if (result.alreadyStub)
+    return (
+      `${name} is a stub already `
+      + `(${result.snapshot})${result.freedBytes > 0 ? `; freed ${formatBytes(result.freedBytes)} it still held` : ''}.`
+    );
+  const stored =
+    `Stored ${name} as ${result.snapshot}: ${formatBytes(result.storedBytes)} over all `
+    + `copies, policy ${result.policy}.`;
+  const blind = result.introspected
+    ? ''
+    : `\nThe guest was not introspected, so every page is critical: `
+      + `${plain(result.reason ?? 'unknown reason')}.`;
+  const freed = result.stub
+    ? `\nThe image is a stub now: ${formatBytes(result.freedBytes)} freed.`
+    : '\nThe image stays as it is.';
+  return `${stored}${blind}${freed}`;
+}
