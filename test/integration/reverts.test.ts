@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Reverts to external memory snapshots whose memory file is a stub, on a real guest. libvirt before 9.9 refuses such reverts.
+ * Reverts to external memory snapshots whose memory file is a stub, on a real guest. libvirt before 9.9 refuses
+ * such reverts.
  */
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -81,7 +82,7 @@ describe.skipIf(libvirtVersion() < REVERTS_SINCE)('a revert to a snapshot whose 
     await host.pars('offload', memory('s1'));
   });
 
-  test('is refused while the store is away, with what to do; status and doctor warn of that; the stub is unharmed', async () => {
+  test('is refused while the store is away, as status and doctor warn; the stub is unharmed', async () => {
     const before = await fingerprint(memory('s1'));
     for (const nth of [0, 1, 2]) await host.unmount(nth);
     const { stderr } = await host.try('status');
@@ -115,7 +116,7 @@ describe.skipIf(libvirtVersion() < REVERTS_SINCE)('a revert to a snapshot whose 
     await expectReverted('s3');
   });
 
-  test('of a snapshot that was deleted is an orphan in the store; its memory file is gone with it', async () => {
+  test('of a deleted snapshot is an orphan in the store; its memory file is gone with it', async () => {
     const [stored] = (await host.json<HostStatus>('status')).stubs.filter(
       ({ image }) => image === memory('s3'),
     );

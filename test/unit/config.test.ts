@@ -36,6 +36,7 @@ describe('the configuration', () => {
       hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+      watch: [],
       metricsFile: null,
       stateDir: '/var/lib/pars',
     });
@@ -59,6 +60,7 @@ describe('the configuration', () => {
       hook: { deadlineMs: 300_000, waitForStoreMs: 90_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+      watch: [],
       metricsFile: null,
       stateDir: '/srv/state',
     });
@@ -77,6 +79,13 @@ describe('the configuration', () => {
       'pars.yaml:2:3: queue.bandwidth: expected a size',
     );
     expect((await complaint('queue:\n  concurrency: 0\n')).message).toContain('expected at least 1');
+  });
+
+  it('names directories to watch', async () => {
+    expect((await load('watch: [/srv/saves, "/srv/*/mem"]\n')).watch).toEqual(['/srv/saves', '/srv/*/mem']);
+    for (const path of ['saves', '/srv/../etc', '/srv/**/mem'])
+      expect((await complaint(`watch:\n  - ${path}\n`)).message).toContain('expected a directory like');
+    expect((await complaint('watch: /srv\n')).message).toContain('expected a list of directories');
   });
 
   it.each(['', '# nothing\n', '---\n'])('may say nothing: %j', async (yaml) => {
