@@ -2,7 +2,7 @@
 /**
  * The only place that loads the addon, with its whole typed surface.
  * The addon codes and decodes frames, rebuilds stripes, and makes the system calls that Node has no name for.
- * It never reads an image: that is the reader's work, in its jail (src/reader.ts).
+ * It never reads an image: that is the reader's work, in its jail (src/reader/reader.ts).
  */
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What is left of a snapshot: every object looked at, and where no copy is whole, every frame of it. Reads,
- * changes nothing; src/repair.ts acts on what is found here.
+ * changes nothing; src/health/repair.ts acts on what is found here.
  */
 import { ParsError } from '../errors.js';
 import { isStored, packName, type IndexFrame, type IndexStripe } from '../snapshot/index-table.js';

@@ -31,7 +31,7 @@ export interface ImageFacts {
   headDigest: string | null;
   /**
    * Up to 4096 bytes that stand at headEnd and begin with a stub record's magic; not yet checked
-   * (src/stub.ts).
+   * (src/image/stub.ts).
    */
   stubRecord: Buffer | null;
 }

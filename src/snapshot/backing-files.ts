@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The files that a qcow2 image reads through to: its backing file, that one's, and so on, and a data file
- * that holds its clusters. From the images' own headers (QEMU, docs/interop/qcow2): a guest cannot write
+ * that holds its clusters. From the images' own headers (QEMU, interop/qcow2 in its docs): a guest cannot write
  * those.
  */
 import { open } from 'node:fs/promises';

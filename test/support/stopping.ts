@@ -148,13 +148,13 @@ fs.open = counted(
     flags !== undefined && flags !== 'r' && (typeof flags !== 'number' || (flags & 0o101) === 0o101),
 ) as typeof fs.open;
 const opened = fs.open;
-fs.open = (async (...args: Parameters<typeof open>) => {
+fs.open = async (...args: Parameters<typeof open>) => {
   const handle = await opened(...args);
   const run = runs.getStore();
   if (run?.stopped) await handle.close();
   else run?.track(handle);
   return run?.stopped ? never() : handle;
-});
+};
 
 const spawn = childProcess.spawn as Call;
 childProcess.spawn = function (this: unknown, ...args: unknown[]) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What is made of an HDFS that fails in ways that a cluster of the laboratory cannot be made to. The others:
- * test/integration/hdfs-*.test.ts.
+ * the integration tests of HDFS.
  */
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

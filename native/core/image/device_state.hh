@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device state behind the RAM: found and measured by the JSON description at the stream's end, so that a
-// vCPU's registers lie at exact offsets for any version of QEMU. Source: QEMU docs/devel/migration,
+// vCPU's registers lie at exact offsets for any version of QEMU. Source: QEMU, devel/migration in its docs,
 // migration/vmstate.c.
 #pragma once
 #include <vector>
