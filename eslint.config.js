@@ -10,6 +10,7 @@ const ROOMS = [
   'policy',
   'webhdfs',
   'libvirt',
+  'disks',
   'reader',
   'stores',
   'snapshot',

@@ -93,16 +93,32 @@ json mapped_facts(const MigrationStream& stream) {
 
 json optional_text(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
+json network_facts(const NetworkSource& network) {
+  json hosts = json::array();
+  for (const NetworkHost& h : network.hosts)
+    hosts.push_back({{"transport", h.transport}, {"name", h.name}, {"port", h.port}, {"socket", h.socket}});
+  return {{"protocol", network.protocol}, {"name", network.name},         {"hosts", hosts},
+          {"tls", network.tls},           {"user", network.user},         {"secret", network.secret},
+          {"config", network.config},     {"snapshot", network.snapshot}, {"query", network.query}};
+}
+
+json disk_facts(const Disk& disk) {
+  return {{"target", disk.target},
+          {"type", disk.type},
+          {"device", disk.device},
+          {"source", disk.source},
+          {"format", disk.format},
+          {"readOnly", disk.read_only},
+          {"pool", disk.pool},
+          {"volume", disk.volume},
+          {"network", disk.network ? network_facts(*disk.network) : json(nullptr)}};
+}
+
 }  // namespace
 
 json domain_facts(const DomainXml& domain) {
   json disks = json::array();
-  for (const Disk& d : domain.disks)
-    disks.push_back({{"target", d.target},
-                     {"source", d.source},
-                     {"format", d.format},
-                     {"blockDevice", d.block_device},
-                     {"readOnly", d.read_only}});
+  for (const Disk& disk : domain.disks) disks.push_back(disk_facts(disk));
   return {{"name", domain.name},
           {"uuid", domain.uuid},
           {"architecture", domain.architecture},
@@ -111,7 +127,8 @@ json domain_facts(const DomainXml& domain) {
           {"disks", disks},
           {"policy", domain.metadata_policy ? json(*domain.metadata_policy) : json(nullptr)},
           {"optOut", domain.metadata_opt_out},
-          {"acceptChangedDisks", domain.metadata_accept_changed_disks}};
+          {"acceptChangedDisks", domain.metadata_accept_changed_disks},
+          {"acceptUncomparedDisks", domain.metadata_accept_uncompared_disks}};
 }
 
 json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection,

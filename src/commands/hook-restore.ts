@@ -32,7 +32,7 @@ export function register(command: Command, cli: Cli): void {
 async function wake(context: Context, uuid: string, parentPid: number, { prepare }: Options): Promise<void> {
   if (uuid === '' || !Number.isInteger(parentPid))
     throw new ParsError('usage', 'the hook was not told which guest is to be resumed');
-  const { hook, stateDir } = await context.config();
+  const { hook, stateDir, acceptUncomparedDisks } = await context.config();
   const url = await context.storeUrl();
   const host = thisHost();
   const registry = new StubRegistry(stateDir);
@@ -45,6 +45,7 @@ async function wake(context: Context, uuid: string, parentPid: number, { prepare
     registry,
     host,
     times: hook,
+    acceptUncomparedDisks,
     signal: context.signal,
     openStore: async (signal) => {
       const store = await openStore(url, { signal });

@@ -86,6 +86,7 @@ async function hydratePath(
       {
         force: options.force ?? false,
         acceptChangedDisks: options.acceptChangedDisks ?? false,
+        acceptUncomparedDisks: (await context.config()).acceptUncomparedDisks,
         lockWaitMs: LOCK_WAIT_MS,
         signal: context.signal,
         onProgress: await context.progress(),

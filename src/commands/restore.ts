@@ -88,6 +88,7 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
             ...how,
             moved: options.setDisk,
             acceptChangedDisks: options.acceptChangedDisks ?? false,
+            acceptUncomparedDisks: (await context.config()).acceptUncomparedDisks,
           })),
           changedDisks: [],
         }

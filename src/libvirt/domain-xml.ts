@@ -5,9 +5,13 @@ import { ParsError } from '../errors.js';
 
 /**
  * The same XML with the disks in `moved` (target to path) at their new places; the rest stays as libvirt
- * wrote it.
+ * wrote it. `devices`: the targets whose path is a block device; the others become files, whatever they were.
  */
-export function moveDisks(xml: string, moved: ReadonlyMap<string, string>): string {
+export function moveDisks(
+  xml: string,
+  moved: ReadonlyMap<string, string>,
+  devices: ReadonlySet<string> = new Set(),
+): string {
   if (moved.size === 0) return xml;
   const document = parse(xml);
   const found = new Set<string>();
@@ -16,7 +20,7 @@ export function moveDisks(xml: string, moved: ReadonlyMap<string, string>): stri
     const path = moved.get(target);
     if (path === undefined) continue;
     found.add(target);
-    moveDisk(disk, target, path);
+    moveDisk(disk, path, devices.has(target));
   }
   const unknown = [...moved.keys()].filter((target) => !found.has(target));
   if (unknown.length > 0)
@@ -38,12 +42,26 @@ function disksOf(domain: Element | null): Element[] {
   return devices ? elements(devices).filter(({ tagName }) => tagName === 'disk') : [];
 }
 
-function moveDisk(disk: Element, target: string, path: string): void {
-  const source = child(disk, 'source');
-  const attribute = source?.hasAttribute('file') ? 'file' : source?.hasAttribute('dev') ? 'dev' : null;
-  if (source === null || attribute === null)
-    throw new ParsError('usage', `${target} is no file and no device, so it has no path to set`);
-  source.setAttribute(attribute, path);
+/** Of the source stays what is about the contents; servers, pools and whom to ask for a password go. */
+const KEPT_IN_SOURCE = new Set(['encryption', 'seclabel', 'slices']);
+const KEPT_OF_SOURCE = new Set(['startupPolicy']);
+
+function moveDisk(disk: Element, path: string, isDevice: boolean): void {
+  const source = child(disk, 'source') ?? newChild(disk, 'source');
+  const gone = Array.from(source.attributes, ({ name }) => name).filter((name) => !KEPT_OF_SOURCE.has(name));
+  for (const name of gone) source.removeAttribute(name);
+  for (const inside of elements(source)) if (!KEPT_IN_SOURCE.has(inside.tagName)) source.removeChild(inside);
+  for (const auth of elements(disk).filter(({ tagName }) => tagName === 'auth')) disk.removeChild(auth);
+  disk.setAttribute('type', isDevice ? 'block' : 'file');
+  source.setAttribute(isDevice ? 'dev' : 'file', path);
+}
+
+function newChild(parent: Element, name: string): Element {
+  const document = parent.ownerDocument;
+  if (document === null) throw new ParsError('internal', 'an element of the domain XML is in no document');
+  const made = document.createElement(name);
+  parent.appendChild(made);
+  return made;
 }
 
 function child(parent: Element, name: string): Element | null {

@@ -5,7 +5,7 @@
  * recognise.
  */
 import type { Losses } from '../snapshot/assemble.js';
-import { checkDisks } from '../snapshot/disks.js';
+import { checkDisks } from '../disks/compare.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import type { ImageFile } from '../image/image-file.js';
@@ -15,7 +15,7 @@ import type { OnProgress } from '../progress.js';
 import { probeImage } from '../reader/reader.js';
 import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import type { DiskSource } from '../libvirt/disk-sources.js';
-import { disksAtRevert } from './memory-file.js';
+import { disksAtRevert, withSources } from './memory-file.js';
 import { refill, type RefillStep } from './refill.js';
 import { claimByForce, claimWaking, refuseConsumed, settleStarts } from './claims.js';
 import type { SnapshotSource } from '../snapshot/snapshot-source.js';
@@ -47,6 +47,8 @@ export interface HydrateOptions {
    * there is one.
    */
   disks?: readonly DiskSource[];
+  /** Disks that nobody can compare are taken for unchanged. */
+  acceptUncomparedDisks?: boolean;
   /** How long to wait for another pars that works on the file. */
   lockWaitMs: number;
   signal?: AbortSignal;
@@ -100,8 +102,7 @@ export async function hydrate(
   await settleOwnStarts(store, facts, place, options);
   const source = await agreeingSource(store, image, facts, record);
   await source.survey();
-  if (!options.acceptChangedDisks && !facts.domain.acceptChangedDisks)
-    await checkDisks(await disksNow(image.path, source.manifest, place, options));
+  await guardDisks(image.path, source.manifest, facts.domain, place, options);
   await guardLife(store, source.manifest, place.host, options);
   // Known here, wherever it was made: the hook notes the start that consumes it.
   await place.registry.add(knownStub(image.path, record, source.manifest)).catch(() => {});
@@ -147,17 +148,25 @@ async function settleOwnStarts(
 }
 
 /**
- * What was recorded of the disks, as far as the guest gets them again: of the memory of one of libvirt's
- * snapshots libvirt knows.
+ * Disks are what was recorded of them, as far as the guest gets them again: of the memory of one of libvirt's
+ * snapshots libvirt knows. What the guest's metadata accepts is accepted as well.
  */
-async function disksNow(
+async function guardDisks(
   path: string,
   { disks }: Manifest,
+  domain: ImageFacts['domain'],
   { libvirtSnapshots }: HydratePlace,
   options: HydrateOptions,
-): Promise<Manifest['disks']> {
+): Promise<void> {
+  if (options.acceptChangedDisks || domain.acceptChangedDisks) return;
   const now = options.disks ?? (await memorySnapshotOf(path, libvirtSnapshots))?.disks;
-  return now === undefined ? disks : disksAtRevert(disks, now);
+  const recorded = now === undefined ? disks : await disksAtRevert(disks, now);
+  await checkDisks(recorded, {
+    named: now === undefined ? domain.disks : withSources(domain.disks, now),
+    acceptUncompared: options.acceptUncomparedDisks === true || domain.acceptUncomparedDisks,
+    askLibvirt: false, // this runs in its hook
+    signal: options.signal,
+  });
 }
 
 async function guardLife(

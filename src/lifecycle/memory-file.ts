@@ -54,18 +54,15 @@ export async function refuseUnrevertable(
 }
 
 /**
- * The image's facts with the disks where libvirt's snapshot has them: those are what the memory belongs to
- * (R26).
+ * The disks that the XML in a memory file names, where libvirt's snapshot has them: those are what the memory
+ * belongs to (R26). A disk without a path stays as it is.
  */
-export function withDisksOf(memory: MemorySnapshot, image: ImageFacts): ImageFacts {
-  return { ...image, domain: { ...image.domain, disks: withSources(image.domain.disks, memory.disks) } };
-}
-
-function withSources(disks: Disks, sources: readonly DiskSource[]): Disks {
+export function withSources(disks: Disks, sources: readonly DiskSource[]): Disks {
   const byTarget = new Map(sources.map((source) => [source.target, source]));
   return disks.map((disk) => {
     const now = byTarget.get(disk.target);
-    return now === undefined || now.source === '' ? disk : { ...disk, ...now };
+    if (now === undefined || now.source === '') return disk;
+    return { ...disk, source: now.source, format: now.format, type: now.blockDevice ? 'block' : 'file' };
   });
 }
 

@@ -63,6 +63,8 @@ export interface Offloaded {
   classBytes: Record<PageClass, number>;
   introspected: boolean;
   reason: string | null;
+  /** Disks that a start will not be able to compare, and why. */
+  uncomparedDisks: string[];
 }
 
 /** Where an offload works: the store, this host, and what it remembers. */

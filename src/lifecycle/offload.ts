@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
+import { type RecordedDisk, uncomparedIn } from '../disks/record.js';
 import { ParsError } from '../errors.js';
 import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
@@ -15,11 +16,11 @@ import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-preamble.js';
 import { finishStub, makeStub, type MakeStubOptions, type StubOutcome } from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
-import { policyByName, type Policy } from '../policy/policy.js';
+import type { Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
 import { ImageError, PackSession, probeImage } from '../reader/reader.js';
 import { type MemorySnapshot, memorySnapshotOf } from '../libvirt/memory-snapshots.js';
-import { proveCritical, refuseUnrevertable, withDisksOf } from './memory-file.js';
+import { proveCritical, refuseUnrevertable } from './memory-file.js';
 import { markState, settleStarts } from './claims.js';
 import {
   findSnapshot,
@@ -28,6 +29,7 @@ import {
   readState,
   removeSnapshot,
 } from '../snapshot/snapshots.js';
+import { disksOf, policyFor } from './offload-terms.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
 import { knownStub, type KnownStub, type StubRegistry } from '../image/stub-registry.js';
@@ -70,7 +72,8 @@ class Offload {
     if (facts.stubRecord !== null) return this.#finishEarlier(facts);
     this.#refuseUnwanted(facts);
     this.#memory = await this.#memorySnapshot(facts, identity);
-    const policy = this.#policyFor(facts);
+    const disks = await disksOf(facts, this.#memory, this.#options.signal);
+    const policy = policyFor(facts, disks, this.#options);
     await refuseThinStore(this.#place.store, policy);
     const earlier = await this.#earlier(facts);
     for (const stub of earlier) await this.#dropFragment(stub);
@@ -88,7 +91,7 @@ class Offload {
     if (!this.#options.keepLocal) await this.#place.registry.add(known);
     let outcome: StubOutcome | null = null;
     try {
-      const manifest = await this.#store(facts, policy, snapshot, token);
+      const manifest = await this.#store(facts, disks, policy, snapshot, token);
       if (this.#options.keepLocal) return this.#result(manifest, null);
       outcome = await this.#becomeStub(manifest, identity);
       if (outcome.state === 'whole') throw outcome.error;
@@ -121,14 +124,14 @@ class Offload {
     );
   }
 
-  /** --policy, else the guest's own choice, else the configuration's. */
-  #policyFor({ domain }: ImageFacts): Policy {
-    if (this.#options.policyIsFixed || domain.policy === null) return this.#options.policy;
-    return policyByName(domain.policy);
-  }
-
   /** Stores and proves the whole image. */
-  async #store(facts: ImageFacts, policy: Policy, snapshot: string, token: string): Promise<Manifest> {
+  async #store(
+    facts: ImageFacts,
+    disks: RecordedDisk[],
+    policy: Policy,
+    snapshot: string,
+    token: string,
+  ): Promise<Manifest> {
     const { session, image } = await this.#look(facts);
     try {
       this.#options.onStep?.('inspected');
@@ -136,8 +139,9 @@ class Offload {
         snapshot,
         token,
         policy,
+        disks,
         host: this.#place.host,
-        image: this.#memory === null ? image : withDisksOf(this.#memory, image),
+        image,
         imagePath: this.#image.path,
         managedSave: this.#options.managedSave,
         memoryOf: this.#memory?.name,
@@ -296,7 +300,7 @@ class Offload {
   }
 
   #result(manifest: Manifest, freedBytes: number | null): Offloaded {
-    const { snapshot, storedBytes, guest, policy, domain, image, classes } = manifest;
+    const { snapshot, storedBytes, guest, policy, domain, image, classes, disks } = manifest;
     const classBytes = Object.fromEntries(
       PAGE_CLASSES.map((name) => [name, classes[name].storedBytes]),
     ) as Record<PageClass, number>;
@@ -315,6 +319,7 @@ class Offload {
       classBytes,
       introspected: guest.introspected,
       reason: guest.reason,
+      uncomparedDisks: uncomparedIn(disks),
     };
   }
 

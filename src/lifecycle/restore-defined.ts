@@ -9,7 +9,8 @@ import { unlink } from 'node:fs/promises';
 import { moveDisks } from '../libvirt/domain-xml.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
-import { checkDisksElsewhere } from '../snapshot/disks.js';
+import { checkDisksElsewhere } from '../disks/compare.js';
+import { devicesAmong, refuseMoves } from '../disks/moves.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import { restore, type Restored, type RestoreOptions } from './restore.js';
 import { claimByForce, claimWaking, refuseConsumed } from './claims.js';
@@ -30,6 +31,8 @@ export interface DefineOptions extends RestoreOptions {
   /** New paths of disks, by target: vda. */
   moved: ReadonlyMap<string, string>;
   acceptChangedDisks: boolean;
+  /** Disks that nobody can compare are taken for unchanged. */
+  acceptUncomparedDisks: boolean;
 }
 
 /** Claims the snapshot for this host, writes its image as a managed save, and defines its guest. */
@@ -42,14 +45,18 @@ export async function restoreDefined(
   const { domain, token, disks } = manifest;
   refuseName(domain.name);
   await refuseKnown(domain);
-  if (!options.acceptChangedDisks) await checkDisksElsewhere(disks, options.moved);
+  const { moved, acceptChangedDisks, acceptUncomparedDisks: acceptUncompared, signal } = options;
+  const devices = await devicesAmong(moved);
+  refuseMoves(disks, moved);
+  if (!acceptChangedDisks)
+    await checkDisksElsewhere(disks, { moved, acceptUncompared, askLibvirt: true, signal });
   if (!options.force) await refuseConsumed(store, manifest);
   await (options.force ? claimByForce : claimWaking)(store, manifest, host);
   const image = join(saveDir, `${domain.name}.save`);
   const restored = await restore(store, snapshot, image, options);
   try {
-    const xml = moveDisks(await savedXml(image), options.moved);
-    if (options.moved.size > 0) await setSavedXml(image, xml);
+    const xml = moveDisks(await savedXml(image), moved, devices);
+    if (moved.size > 0) await setSavedXml(image, xml);
     // Known here, so that the hook notes the start that consumes it (R25).
     await registry.add({ image, snapshot, token, domainUuid: domain.uuid, managedSave: true });
     await defineGuest(xml);

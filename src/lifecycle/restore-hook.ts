@@ -38,6 +38,8 @@ export interface RestoreBegin {
   registry: StubRegistry;
   host: Host;
   times: HookTimes;
+  /** Disks that nobody can compare are taken for unchanged. */
+  acceptUncomparedDisks?: boolean;
   signal?: AbortSignal;
   /** Keeps a note of the work while it lasts. */
   asJob(image: string, work: () => Promise<Hydrated>): Promise<Hydrated>;
@@ -77,6 +79,7 @@ async function hydrateInTime(
   const options: HydrateOptions = {
     force: false,
     acceptChangedDisks: false,
+    acceptUncomparedDisks: request.acceptUncomparedDisks ?? false,
     lockWaitMs: LOCK_WAIT_MS,
     signal,
     ...(request.prepared && { disks: request.prepared }),

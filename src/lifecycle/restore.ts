@@ -13,7 +13,8 @@ import type { OnProgress } from '../progress.js';
 import type { MappedBlock } from '../reader/inspection.js';
 import { refuseConsumed } from './claims.js';
 import { assembleMapped } from '../snapshot/mapped-sink.js';
-import { changesOfDisks, type RecordedDisk } from '../snapshot/disks.js';
+import { changesOfDisks } from '../disks/compare.js';
+import { type RecordedDisk, uncomparedIn } from '../disks/record.js';
 import { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
@@ -42,7 +43,8 @@ export async function restoreToFile(
   options: RestoreOptions,
 ): Promise<Restored & { changedDisks: string[] }> {
   const restored = await restore(store, snapshot, path, options);
-  return { ...restored, changedDisks: await changesOfDisks(restored.disks) };
+  const changes = await changesOfDisks(restored.disks, { askLibvirt: false, signal: options.signal });
+  return { ...restored, changedDisks: [...changes, ...uncomparedIn(restored.disks)] };
 }
 
 /** Writes the image of `snapshot` to `path`, every byte at its old offset. */

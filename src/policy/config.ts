@@ -22,6 +22,8 @@ export interface Config {
     waitForStoreMs: number;
   };
   retention: Retention;
+  /** Disks that nobody can compare are taken for unchanged when their guest is resumed (R26). */
+  acceptUncomparedDisks: boolean;
   queue: QueueLimits;
   /** Directories, and patterns of them, whose finished saves are offloaded beside libvirt's managed saves. */
   watch: string[];
@@ -88,6 +90,7 @@ function defaults(): Config {
     policy: presetPolicy(DEFAULT_PRESET),
     hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
     retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
+    acceptUncomparedDisks: false,
     queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
     watch: [],
     metricsFile: null,
@@ -125,6 +128,7 @@ async function parse(text: string, file: string): Promise<Config> {
       consumedMs: parsed.values.retention?.consumed ?? config.retention.consumedMs,
       orphanGraceMs: parsed.values.retention?.orphan_grace ?? config.retention.orphanGraceMs,
     },
+    acceptUncomparedDisks: parsed.values.disks?.accept_uncompared ?? config.acceptUncomparedDisks,
     queue: {
       concurrency: parsed.values.queue?.concurrency ?? config.queue.concurrency,
       bandwidth: parsed.values.queue?.bandwidth ?? config.queue.bandwidth,

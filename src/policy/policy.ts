@@ -100,6 +100,14 @@ function refuseMixed({ classes, critical }: PolicySpec): void {
   );
 }
 
+/** The same policy with at least one copy of the clean cache: its guest may not be able to read that again. */
+export function withCacheKept(policy: Policy): Policy {
+  return {
+    ...policy,
+    copies: { ...policy.copies, 'clean-cache': Math.max(1, policy.copies['clean-cache']) },
+  };
+}
+
 /** The classes of which a store keeps at least one copy, in class order. */
 export function storedClasses(policy: Policy): PageClass[] {
   return PAGE_CLASSES.filter((pageClass) => policy.copies[pageClass] > 0);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the reader says of an image (docs/format.md, "The reader's protocol"), in types. */
+import type { NamedDisk } from '../disks/named-disk.js';
 import type { PageClass } from '../page-classes.js';
 
 export interface DomainFacts {
@@ -7,11 +8,13 @@ export interface DomainFacts {
   uuid: string;
   machine: string;
   memoryBytes: number;
-  disks: { target: string; source: string; format: string; blockDevice: boolean; readOnly: boolean }[];
+  disks: NamedDisk[];
   /** The policy its owner chose in <metadata>. */
   policy: string | null;
   optOut: boolean;
   acceptChangedDisks: boolean;
+  /** Disks that nobody can compare are taken for unchanged. */
+  acceptUncomparedDisks: boolean;
 }
 
 export interface ImageFacts {

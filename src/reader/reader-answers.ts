@@ -4,6 +4,7 @@
  * is within range, nothing uses it (R1). Written by hand: a validation library would cost more start-up time
  * than the whole look inside.
  */
+import type { NamedDisk, NetworkSource } from '../disks/named-disk.js';
 import { ParsError } from '../errors.js';
 import type {
   ClassFacts,
@@ -72,29 +73,54 @@ function hexOrNull(from: Fields, key: string, maxBytes: number): Buffer | null {
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+function namedDisk(value: unknown): NamedDisk {
+  const from = fields(value, 'a disk');
+  return {
+    target: text(from, 'target'),
+    type: text(from, 'type'),
+    device: text(from, 'device'),
+    source: text(from, 'source'),
+    format: text(from, 'format'),
+    readOnly: flag(from, 'readOnly'),
+    pool: text(from, 'pool'),
+    volume: text(from, 'volume'),
+    network: from['network'] === null ? null : networkSource(from['network']),
+  };
+}
+
+function networkSource(value: unknown): NetworkSource {
+  const from = fields(value, 'a network disk');
+  return {
+    protocol: text(from, 'protocol'),
+    name: text(from, 'name'),
+    hosts: list(from, 'hosts').map((host) => {
+      const h = fields(host, 'a server');
+      const [transport, name] = [text(h, 'transport'), text(h, 'name')];
+      return { transport, name, port: text(h, 'port'), socket: text(h, 'socket') };
+    }),
+    tls: flag(from, 'tls'),
+    user: text(from, 'user'),
+    secret: flag(from, 'secret'),
+    config: text(from, 'config'),
+    snapshot: text(from, 'snapshot'),
+    query: text(from, 'query'),
+  };
+}
+
 export function domainFacts(value: unknown): DomainFacts {
   const from = fields(value, 'the domain');
   const uuid = text(from, 'uuid');
   if (!UUID.test(uuid)) throw badAnswer('the UUID is none');
-  const disks = list(from, 'disks').map((disk) => {
-    const d = fields(disk, 'a disk');
-    return {
-      target: text(d, 'target'),
-      source: text(d, 'source'),
-      format: text(d, 'format'),
-      blockDevice: flag(d, 'blockDevice'),
-      readOnly: flag(d, 'readOnly'),
-    };
-  });
   return {
     name: text(from, 'name'),
     uuid,
     machine: text(from, 'machine'),
     memoryBytes: count(from, 'memoryBytes'),
-    disks,
+    disks: list(from, 'disks').map(namedDisk),
     policy: textOrNull(from, 'policy'),
     optOut: flag(from, 'optOut'),
     acceptChangedDisks: flag(from, 'acceptChangedDisks'),
+    acceptUncomparedDisks: flag(from, 'acceptUncomparedDisks'),
   };
 }
 

@@ -55,6 +55,7 @@ export function factsFrom(manifest: Manifest, path: string): ReportFacts {
         policy: null,
         optOut: false,
         acceptChangedDisks: false,
+        acceptUncomparedDisks: false,
       },
     },
     inspection: inspectionFrom(manifest, guest),

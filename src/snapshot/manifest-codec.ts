@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ParsError } from '../errors.js';
+import { diskList } from './disk-schema.js';
 import { MANIFEST_FORMAT, type Manifest } from './manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { MAX_COPIES } from '../policy/policy.js';
@@ -11,16 +12,13 @@ import { faultOfBlocks } from '../reader/mapped-blocks.js';
 
 /** More than a snapshot of any guest has: 64 TiB in packs of 64 MiB. */
 const MAX_OBJECTS = 1 << 20;
-const MAX_DISKS = 4096;
 const MAX_BLOCKS = 1024;
-const MAX_BELOW = 1024;
 
 const size = z.int().min(0);
 const text = z.string().max(4096);
 const hex = (digits: number): z.ZodString => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`));
 const coding = z.string().regex(/^[A-Za-z0-9-]{1,64}$/);
 const copies = z.int().min(0).max(MAX_COPIES);
-const file = { source: text, bytes: size.nullable(), mtimeNs: text.nullable(), identity: text.nullable() };
 
 function perClass<T extends z.ZodType>(schema: T): z.ZodObject<Record<PageClass, T>> {
   return z.object(Object.fromEntries(PAGE_CLASSES.map((name) => [name, schema])) as Record<PageClass, T>);
@@ -53,16 +51,7 @@ const manifest = z.object({
     memoryOf: text.optional(),
   }),
   guest: z.object({ introspected: z.boolean(), kernel: text.nullable(), reason: text.nullable() }),
-  disks: z
-    .array(
-      z.object({
-        ...file,
-        target: text,
-        readOnly: z.boolean(),
-        below: z.array(z.object(file)).max(MAX_BELOW).optional(),
-      }),
-    )
-    .max(MAX_DISKS),
+  disks: diskList,
   policy: z.object({
     name: text,
     copies: perClass(copies),

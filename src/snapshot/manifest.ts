@@ -2,6 +2,7 @@
 /**
  * What a snapshot says of itself: everything restore needs to begin, and what people ask of it. Written last.
  */
+import type { RecordedDisk } from '../disks/record.js';
 import type { PageClass } from '../page-classes.js';
 import type { MappedBlock } from '../reader/inspection.js';
 
@@ -50,17 +51,7 @@ export interface Manifest {
     memoryOf?: string | undefined;
   };
   guest: { introspected: boolean; kernel: string | null; reason: string | null };
-  disks: {
-    target: string;
-    source: string;
-    bytes: number | null;
-    mtimeNs: string | null;
-    identity: string | null;
-    readOnly: boolean;
-    /** Files that the disk reads through to: what a qcow2 image stands on. */
-    below?:
-      { source: string; bytes: number | null; mtimeNs: string | null; identity: string | null }[] | undefined;
-  }[];
+  disks: RecordedDisk[];
   policy: {
     name: string;
     copies: Record<PageClass, number>;

@@ -4,7 +4,7 @@
  * last.
  */
 import { createHash } from 'node:crypto';
-import { recordDisks } from './disks.js';
+import type { RecordedDisk } from '../disks/record.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import { encodeIndex, type IndexStripe } from './index-table.js';
@@ -28,6 +28,8 @@ export interface UploadPlan {
   host: Host;
   policy: Policy;
   image: ImageFacts;
+  /** What the guest's disks are. */
+  disks: RecordedDisk[];
   imagePath: string;
   /** Hex; '' for an image that can have no stub. */
   headDigest: string;
@@ -49,7 +51,6 @@ const INDEX_NAME = 'index';
 export async function upload(session: PackSession, store: Store, plan: UploadPlan): Promise<Manifest> {
   const { storeId } = await store.status();
   const sequence = await nextSequence(store, plan.image.domain.uuid);
-  const disks = await recordDisks(plan.image.domain.disks);
   const { stripes, packs } = await storePacks(session, store, plan);
   plan.onStep?.('packed');
   const index = await storeIndex(store, plan, stripes);
@@ -66,7 +67,7 @@ export async function upload(session: PackSession, store: Store, plan: UploadPla
     domain: { uuid: plan.image.domain.uuid, name: plan.image.domain.name },
     image: imageOf(plan, session.inspection),
     guest: guestOf(session.inspection),
-    disks,
+    disks: plan.disks,
     policy: plan.policy,
     classes: classesOf(session.inspection, stripes, plan.policy),
     index: { name: INDEX_NAME, bytes: index.object.bytes, sha256: index.sha256 },

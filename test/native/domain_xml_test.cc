@@ -14,7 +14,7 @@ constexpr const char* kFull = R"(<domain type='kvm'>
   <uuid>0F0E0D0C-0B0A-0908-0706-050403020100</uuid>
   <metadata>
     <other:guest xmlns:other='urn:other' policy='theirs'/>
-    <p:guest xmlns:p='https://pars.dev/xmlns/guest/1' policy='thrifty' offload='no' accept-changed-disks='yes'/>
+    <p:guest xmlns:p='https://pars.dev/xmlns/guest/1' policy='thrifty' offload='no' accept-changed-disks='yes' accept-uncompared-disks='yes'/>
   </metadata>
   <memory unit='GiB'>3</memory>
   <memoryBacking><hugepages/></memoryBacking>
@@ -23,8 +23,13 @@ constexpr const char* kFull = R"(<domain type='kvm'>
   <devices>
     <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/a/b.qcow2'/><target dev='vda'/></disk>
     <disk type='block'><source dev='/dev/sdb'/><target dev='vdb'/><readonly/></disk>
-    <disk type='network'><source protocol='rbd' name='x'/><target dev='vdc'/></disk>
+    <disk type='network'><driver type='raw'/>
+      <source protocol='nbd' name='x' tls='yes'>
+        <host name='h' port='1'/><host transport='unix' socket='/s'/>
+        <auth username='u'><secret type='ceph' usage='z'/></auth><snapshot name='then'/><config file='/c'/>
+      </source><target dev='vdc'/></disk>
     <disk type='file' device='cdrom'><source file='/c.iso'/><target dev='sda'/></disk>
+    <disk type='volume'><source pool='p' volume='v'/><target dev='vdd'/></disk>
     <memory model='dimm'/>
   </devices>
 </domain>)";
@@ -55,16 +60,49 @@ TEST_CASE("domain XML: everything asked of it") {
 TEST_CASE("domain XML: disks") {
   const auto parsed = parse_domain_xml(kFull);
   REQUIRE(parsed);
-  REQUIRE(parsed->disks.size() == 4);
+  REQUIRE(parsed->disks.size() == 5);
   CHECK(parsed->disks[0].target == "vda");
   CHECK(parsed->disks[0].source == "/a/b.qcow2");
   CHECK(parsed->disks[0].format == "qcow2");
   CHECK(!parsed->disks[0].read_only);
-  CHECK(parsed->disks[1].block_device);
+  CHECK(parsed->disks[0].type == "file");
+  CHECK(parsed->disks[0].device == "disk");
+  CHECK(parsed->disks[1].type == "block");
   CHECK(parsed->disks[1].source == "/dev/sdb");
   CHECK(parsed->disks[1].read_only);
   CHECK(parsed->disks[2].source.empty());
-  CHECK(parsed->disks[3].read_only);
+  CHECK(parsed->disks[3].device == "cdrom");
+  CHECK(!parsed->disks[3].read_only);
+  CHECK(parsed->disks[4].source.empty());
+  CHECK(parsed->disks[4].pool == "p");
+  CHECK(parsed->disks[4].volume == "v");
+}
+
+TEST_CASE("domain XML: network disks") {
+  const auto parsed = parse_domain_xml(kFull);
+  REQUIRE(parsed);
+  CHECK(!parsed->disks[1].network);
+  REQUIRE(parsed->disks[2].network);
+  const NetworkSource& network = *parsed->disks[2].network;
+  CHECK(network.protocol == "nbd");
+  CHECK(network.name == "x");
+  CHECK(network.tls);
+  CHECK(network.user == "u");
+  CHECK(network.secret);
+  CHECK(network.snapshot == "then");
+  CHECK(network.config == "/c");
+  REQUIRE(network.hosts.size() == 2);
+  CHECK(network.hosts[0].transport == "tcp");
+  CHECK(network.hosts[0].name == "h");
+  CHECK(network.hosts[0].port == "1");
+  CHECK(network.hosts[1].transport == "unix");
+  CHECK(network.hosts[1].socket == "/s");
+  std::string hosts;
+  for (int i = 0; i < 100; ++i) hosts += "<host/>";
+  const auto many =
+      parse_domain_xml(with("<devices><disk type='network'><source>" + hosts + "</source></disk></devices>"));
+  REQUIRE(many);
+  CHECK(many->disks[0].network->hosts.size() == 64);
 }
 
 TEST_CASE("domain XML: metadata counts only in our namespace") {
@@ -73,6 +111,7 @@ TEST_CASE("domain XML: metadata counts only in our namespace") {
   CHECK(parsed->metadata_policy == "thrifty");
   CHECK(parsed->metadata_opt_out);
   CHECK(parsed->metadata_accept_changed_disks);
+  CHECK(parsed->metadata_accept_uncompared_disks);
   const auto inherited = parse_domain_xml(
       with("<metadata xmlns='https://pars.dev/xmlns/guest/1'><guest policy='a'/></metadata>"));
   REQUIRE(inherited);

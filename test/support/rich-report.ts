@@ -49,6 +49,7 @@ export function richFacts(): ReportFacts & { map: MemoryMap } {
     policy: null,
     optOut: false,
     acceptChangedDisks: false,
+    acceptUncomparedDisks: false,
   };
   return {
     path: '/var/lib/libvirt/qemu/save/web.save',

@@ -37,6 +37,7 @@ describe('the configuration', () => {
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
       watch: [],
+      acceptUncomparedDisks: false,
       metricsFile: null,
       stateDir: '/var/lib/pars',
     });
@@ -61,9 +62,17 @@ describe('the configuration', () => {
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
       watch: [],
+      acceptUncomparedDisks: false,
       metricsFile: null,
       stateDir: '/srv/state',
     });
+  });
+
+  it('says whether disks that nobody can compare are accepted', async () => {
+    expect((await load('disks:\n  accept_uncompared: true\n')).acceptUncomparedDisks).toBe(true);
+    await expect(load('disks:\n  accept_uncompared: maybe\n')).rejects.toThrow(
+      /disks.accept_uncompared: expected true/,
+    );
   });
 
   it('says how the queue is worked off', async () => {

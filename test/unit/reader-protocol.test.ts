@@ -55,6 +55,7 @@ const DOMAIN = {
   policy: null,
   optOut: false,
   acceptChangedDisks: false,
+  acceptUncomparedDisks: false,
 };
 const IMAGE = {
   bytes: BYTES,

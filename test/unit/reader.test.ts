@@ -139,6 +139,7 @@ describe('probe', () => {
       policy: 'careful',
       optOut: true,
       acceptChangedDisks: false,
+      acceptUncomparedDisks: false,
     });
     expect(facts.headDigest).toMatch(/^[0-9a-f]{64}$/);
   });

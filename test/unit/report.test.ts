@@ -36,6 +36,7 @@ function facts(guest: InspectionFacts['guest'] = KERNEL): ReportFacts {
     policy: null,
     optOut: false,
     acceptChangedDisks: false,
+    acceptUncomparedDisks: false,
   };
   return {
     path: '/save/web.save',

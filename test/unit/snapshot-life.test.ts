@@ -3,22 +3,10 @@
  * The life of snapshots in a real local store: claims, takeovers, orphans, retention (R25, R27, R28), and
  * disks that moved on (R26).
  */
-import { execFileSync } from 'node:child_process';
-import {
-  cpSync,
-  mkdtempSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  truncateSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, mkdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkDisks, recordDisks } from '../../src/snapshot/disks.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { prune, isOrphaned, type PrunePlace } from '../../src/lifecycle/prune.js';
@@ -384,119 +372,4 @@ it('an upload in its first pack is not pruned, however short the grace', async (
     leftovers: 0,
   });
   expect(await writer.close()).toMatchObject({ copies: 3 });
-});
-
-describe('disks that moved on (R26)', () => {
-  const stamp = new Date('2026-11-25T10:00:00Z');
-  let disk: string;
-
-  beforeEach(() => {
-    disk = join(root, 'disk.img');
-    writeFileSync(disk, Buffer.alloc(4096));
-    utimesSync(disk, stamp, stamp);
-  });
-
-  const record = (readOnly = false): ReturnType<typeof recordDisks> =>
-    recordDisks([{ target: 'vda', source: disk, format: 'raw', readOnly }]);
-
-  it.each<[how: string, change: () => void, says: RegExp]>([
-    ['touched', () => utimesSync(disk, new Date(), new Date()), /last written 2026-11-25T10:00:00.000Z/],
-    [
-      'resized',
-      () => (truncateSync(disk, 8192), utimesSync(disk, stamp, stamp)),
-      /was 4096 bytes long, and is 8192/,
-    ],
-    ['moved away', () => renameSync(disk, `${disk}.old`), /is not there/],
-    [
-      'replaced by a copy with the same time',
-      () => (cpSync(disk, `${disk}.new`, { preserveTimestamps: true }), renameSync(`${disk}.new`, disk)),
-      /was replaced by another file/,
-    ],
-  ])('are named when %s', async (_, change, says) => {
-    const recorded = await record();
-    await checkDisks(recorded);
-    change();
-    const error = await failure(checkDisks(recorded), 'refused');
-    expect(error.message).toContain(`vda (${disk})`);
-    expect(error.message).toMatch(says);
-    await checkDisks(recorded.map((one) => ({ ...one, readOnly: true })));
-  });
-
-  describe('in qcow2', () => {
-    const qcow2 = (...args: string[]): void =>
-      void execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...args], { cwd: root });
-    const recordQcow2 = (name: string): ReturnType<typeof recordDisks> =>
-      recordDisks([{ target: 'vda', source: join(root, name), format: 'qcow2', readOnly: false }]);
-
-    beforeEach(() => {
-      qcow2('-b', disk, '-F', 'raw', 'middle');
-      qcow2('-b', 'middle', '-F', 'qcow2', 'top');
-    });
-
-    it('are recorded with all that is below them', async () => {
-      const [recorded] = await recordQcow2('top');
-      expect(recorded?.below?.map(({ source }) => source)).toEqual([join(root, 'middle'), disk]);
-    });
-
-    it.each([
-      ['the disk', 'top'],
-      ['its backing file', 'middle'],
-      ["that one's backing file", 'disk.img'],
-    ])('are named when %s is touched', async (_, name) => {
-      const recorded = await recordQcow2('top');
-      await checkDisks(recorded);
-      utimesSync(join(root, name), new Date(0), new Date(0));
-      expect((await failure(checkDisks(recorded), 'refused')).message).toContain(join(root, name));
-    });
-
-    it('are named when their data file is touched', async () => {
-      qcow2('-o', 'data_file=clusters,data_file_raw=on', 'outer', '1M');
-      const recorded = await recordQcow2('outer');
-      utimesSync(join(root, 'clusters'), new Date(0), new Date(0));
-      expect((await failure(checkDisks(recorded), 'refused')).message).toContain(
-        'clusters, below vda, was last written',
-      );
-    });
-
-    it(
-      'are followed no further than their images say: not by what a raw one holds, not in circles, not '
-        + 'over the network',
-      async () => {
-        const raw = await recordDisks([
-          { target: 'vda', source: join(root, 'top'), format: 'raw', readOnly: false },
-        ]);
-        expect(raw[0]?.below).toBeUndefined();
-        cpSync(join(root, 'top'), disk);
-        expect((await recordQcow2('top'))[0]?.below).toHaveLength(2);
-        qcow2('-u', '-b', 'there', '-F', 'qcow2', 'here', '1M');
-        qcow2('-u', '-b', 'here', '-F', 'qcow2', 'there', '1M');
-        expect((await recordQcow2('here'))[0]?.below).toHaveLength(1);
-        qcow2('-u', '-b', 'nbd://localhost/disk', '-F', 'raw', 'remote', '1M');
-        expect((await recordQcow2('remote'))[0]?.below).toBeUndefined();
-        writeFileSync(join(root, 'cut'), readFileSync(join(root, 'top')).subarray(0, 110));
-        expect((await recordQcow2('cut'))[0]?.below).toBeUndefined();
-      },
-    );
-  });
-
-  it.skipIf(process.getuid?.() !== 0)('are named when a block device has another size', async () => {
-    const device = execFileSync('losetup', ['--show', '-f', disk], { encoding: 'utf8' }).trim();
-    try {
-      const recorded = await recordDisks([{ target: 'vda', source: device, format: 'raw', readOnly: false }]);
-      expect(recorded[0]).toMatchObject({
-        bytes: 4096,
-        mtimeNs: null,
-        identity: expect.stringContaining('device'),
-      });
-      utimesSync(device, new Date(0), new Date(0));
-      await checkDisks(recorded);
-      truncateSync(disk, 8192);
-      execFileSync('losetup', ['-c', device]);
-      expect((await failure(checkDisks(recorded), 'refused')).message).toContain(
-        'was 4096 bytes long, and is 8192',
-      );
-    } finally {
-      execFileSync('losetup', ['-d', device]);
-    }
-  });
 });

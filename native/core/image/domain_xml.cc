@@ -11,6 +11,7 @@ namespace {
 constexpr std::string_view kNamespace = "https://pars.dev/xmlns/guest/1";
 constexpr size_t kMaxDisks = 4096;
 constexpr size_t kMaxCells = 1024;
+constexpr size_t kMaxHosts = 64;
 
 /// The length of the UTF-8 character at the front of `text`, or 0 if none is.
 size_t utf8_character(std::string_view text) {
@@ -104,16 +105,41 @@ void read_memory(pugi::xml_node domain, DomainXml& out) {
   read_numa(domain, out);
 }
 
+std::string attribute_of(pugi::xml_node node, const char* name) { return node.attribute(name).value(); }
+
+NetworkSource read_network(pugi::xml_node disk, pugi::xml_node source) {
+  NetworkSource network;
+  network.protocol = attribute_of(source, "protocol");
+  network.name = attribute_of(source, "name");
+  network.query = attribute_of(source, "query");
+  network.tls = std::strcmp(source.attribute("tls").value(), "yes") == 0;
+  network.config = attribute_of(source.child("config"), "file");
+  network.snapshot = attribute_of(source.child("snapshot"), "name");
+  const pugi::xml_node auth = source.child("auth") ? source.child("auth") : disk.child("auth");
+  network.user = attribute_of(auth, "username");
+  network.secret = bool(auth.child("secret"));
+  for (pugi::xml_node host : source.children("host")) {
+    if (network.hosts.size() == kMaxHosts) break;
+    const char* transport = host.attribute("transport").as_string("tcp");
+    network.hosts.push_back(
+        {transport, attribute_of(host, "name"), attribute_of(host, "port"), attribute_of(host, "socket")});
+  }
+  return network;
+}
+
 Disk read_disk(pugi::xml_node node) {
   Disk disk;
-  const std::string_view type = node.attribute("type").value();
-  const std::string_view device = node.attribute("device").as_string("disk");
-  disk.target = node.child("target").attribute("dev").value();
-  disk.format = node.child("driver").attribute("type").value();
-  disk.block_device = type == "block";
-  if (type == "file" || type == "block")
-    disk.source = node.child("source").attribute(type == "file" ? "file" : "dev").value();
-  disk.read_only = node.child("readonly") || device == "cdrom";
+  const pugi::xml_node source = node.child("source");
+  disk.type = node.attribute("type").as_string("file");
+  disk.device = node.attribute("device").as_string("disk");
+  disk.target = attribute_of(node.child("target"), "dev");
+  disk.format = attribute_of(node.child("driver"), "type");
+  disk.read_only = bool(node.child("readonly"));
+  if (disk.type == "file") disk.source = attribute_of(source, "file");
+  if (disk.type == "block") disk.source = attribute_of(source, "dev");
+  if (disk.type == "volume")
+    disk.pool = attribute_of(source, "pool"), disk.volume = attribute_of(source, "volume");
+  if (disk.type == "network") disk.network = read_network(node, source);
   return disk;
 }
 
@@ -124,14 +150,27 @@ void read_metadata(pugi::xml_node domain, DomainXml& out) {
     out.metadata_opt_out = std::strcmp(node.attribute("offload").value(), "no") == 0;
     out.metadata_accept_changed_disks =
         std::strcmp(node.attribute("accept-changed-disks").value(), "yes") == 0;
+    out.metadata_accept_uncompared_disks =
+        std::strcmp(node.attribute("accept-uncompared-disks").value(), "yes") == 0;
     return;
   }
 }
 
 /// Entities such as &#xd800; can yield what was not in the text, so the values are checked, not the text.
 bool all_utf8(const DomainXml& domain) {
-  const auto disk_good = [](const Disk& disk) {
-    return is_utf8(disk.target) && is_utf8(disk.source) && is_utf8(disk.format);
+  const auto good = [](std::initializer_list<std::string_view> texts) {
+    return std::ranges::all_of(texts, is_utf8);
+  };
+  const auto host_good = [&](const NetworkHost& host) {
+    return good({host.transport, host.name, host.port, host.socket});
+  };
+  const auto network_good = [&](const NetworkSource& n) {
+    return good({n.protocol, n.name, n.user, n.config, n.snapshot, n.query}) &&
+           std::ranges::all_of(n.hosts, host_good);
+  };
+  const auto disk_good = [&](const Disk& d) {
+    return good({d.target, d.type, d.device, d.source, d.format, d.pool, d.volume}) &&
+           (!d.network || network_good(*d.network));
   };
   return is_utf8(domain.name) && is_utf8(domain.architecture) && is_utf8(domain.machine) &&
          is_utf8(domain.metadata_policy.value_or("")) && std::ranges::all_of(domain.disks, disk_good);

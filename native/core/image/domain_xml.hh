@@ -17,12 +17,37 @@ struct NumaCell {
   uint64_t bytes = 0;
 };
 
+/// One server of a network disk.
+struct NetworkHost {
+  std::string transport;  ///< tcp, unix, rdma
+  std::string name;
+  std::string port;
+  std::string socket;  ///< path of a UNIX socket
+};
+
+/// Where a network disk is. No secret is among it: the XML names those only.
+struct NetworkSource {
+  std::string protocol;  ///< nbd, rbd, iscsi, ...
+  std::string name;
+  std::vector<NetworkHost> hosts;
+  bool tls = false;
+  std::string user;
+  bool secret = false;  ///< libvirt hands QEMU a password
+  std::string config;   ///< a file of the protocol's library
+  std::string snapshot;
+  std::string query;
+};
+
 struct Disk {
   std::string target;  ///< vda
-  std::string source;  ///< file or device path; empty for network disks
+  std::string type;    ///< file, block, volume, network, dir, nvme, vhostuser, ...
+  std::string device;  ///< disk, cdrom, floppy, lun
+  std::string source;  ///< file or device path; empty for the other types and for a drive without a medium
   std::string format;  ///< raw, qcow2, ...; as the driver is told
-  bool block_device = false;
-  bool read_only = false;
+  std::string pool;    ///< of a volume
+  std::string volume;  ///< of a volume
+  bool read_only = false;  ///< <readonly/>, which libvirt also gives every CD-ROM
+  std::optional<NetworkSource> network;
 };
 
 struct DomainXml {
@@ -39,7 +64,8 @@ struct DomainXml {
   std::optional<std::string>
       metadata_policy;            ///< <pars:guest policy="...">, namespace https://pars.dev/xmlns/guest/1
   bool metadata_opt_out = false;  ///< <pars:guest offload="no">
-  bool metadata_accept_changed_disks = false;  ///< <pars:guest accept-changed-disks="yes">
+  bool metadata_accept_changed_disks = false;     ///< <pars:guest accept-changed-disks="yes">
+  bool metadata_accept_uncompared_disks = false;  ///< <pars:guest accept-uncompared-disks="yes">
 };
 
 /// No libvirt client can send a longer one (REMOTE_STRING_MAX).

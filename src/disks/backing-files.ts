@@ -13,46 +13,65 @@ const MAX_HEADER = 65_536;
 const MAX_NAME = 1023;
 const BACKING_FORMAT = 0xe2792aca;
 const DATA_FILE = 0x44415441;
-/** Longer chains are told as far as this. */
+/** Longer chains are followed as far as this. */
 const MAX_FILES = 64;
 
-interface Below {
+interface Header {
   backing: string | null;
   /** Its format; null when the image does not say, and then nobody may guess. */
   backingFormat: string | null;
   data: string | null;
 }
 
-/** Paths of local files, nearest first; none when `path` is no qcow2 image or cannot be read. */
-export async function filesBelow(path: string): Promise<string[]> {
-  const seen = new Set([path]);
-  for (let at: string | null = path; at !== null && seen.size <= MAX_FILES;) {
-    const below: Below | null = await lookBelow(at);
-    const data = localPath(below?.data ?? null, at),
-      backing = localPath(below?.backing ?? null, at);
-    if (data !== null) seen.add(data);
-    const isNew = backing !== null && !seen.has(backing);
-    if (backing !== null) seen.add(backing);
-    at = isNew && below?.backingFormat === 'qcow2' ? backing : null;
-  }
-  return [...seen].slice(1);
+export interface FileBelow {
+  path: string;
+  /** Null when no image says it. */
+  format: string | null;
 }
 
-async function lookBelow(path: string): Promise<Below | null> {
-  const file = await open(path, 'r').catch(() => null);
+export interface Below {
+  /** Local files, nearest first. */
+  files: FileBelow[];
+  /** What the last of them reads through to that is no local file ("nbd://host/disk"); null when there is no such thing. */
+  beyond: string | null;
+}
+
+/** What is below `path`; nothing when it is not a qcow2 image. */
+export async function filesBelow(path: string): Promise<Below> {
+  const files = new Map<string, FileBelow>();
+  let beyond: string | null = null;
+  for (let at: string | null = path; at !== null;) {
+    if (files.size >= MAX_FILES)
+      return { files: [...files.values()], beyond: `more than ${MAX_FILES} files` };
+    const header: Header | null = await lookBelow(at);
+    const data = localPath(header?.data ?? null, at),
+      backing = localPath(header?.backing ?? null, at);
+    if ((header?.data && data === null) || (header?.backing && backing === null))
+      beyond = header.backing ?? header.data;
+    if (data !== null && data !== path && !files.has(data)) files.set(data, { path: data, format: 'raw' });
+    const isNew = backing !== null && backing !== path && !files.has(backing);
+    if (isNew) files.set(backing, { path: backing, format: header?.backingFormat ?? null });
+    at = isNew && header?.backingFormat === 'qcow2' ? backing : null;
+  }
+  return { files: [...files.values()], beyond };
+}
+
+async function lookBelow(path: string): Promise<Header | null> {
+  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
   if (file === null) return null;
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_HEADER), 0, MAX_HEADER, 0);
     return parseHeader(buffer.subarray(0, bytesRead));
-  } catch {
-    return null;
   } finally {
     await file.close();
   }
 }
 
 /** Null when it is no qcow2 image, or one whose header lies. */
-function parseHeader(data: Buffer): Below | null {
+function parseHeader(data: Buffer): Header | null {
   if (data.length < 104 || data.toString('latin1', 0, 4) !== MAGIC) return null;
   const version = data.readUInt32BE(4);
   const nameAt = Number(data.readBigUInt64BE(8)),
@@ -79,10 +98,7 @@ function extensionsOf(data: Buffer, from: number): Map<number, string> {
   return found;
 }
 
-/**
- * Null for what is no path: "nbd://host/disk", "json:{...}". A relative one counts from the image that names
- * it.
- */
+/** Null for what is no path: "nbd://host/disk", "json:{...}". A relative one counts from the image that names it. */
 function localPath(name: string | null, image: string): string | null {
   const plain = name?.replace(/^file:(?!\/\/)/, '');
   if (!plain || /^[A-Za-z][A-Za-z0-9+.-]*:/.test(plain)) return null;
