@@ -36,6 +36,7 @@ constexpr size_t kMaxName = 512;            // KSYM_NAME_LEN
 constexpr uint64_t kMaxMembers =
     1u << 17;  // looked at for one name: unions may nest, and a liar's in circles
 constexpr int kMaxDepth = 24;
+constexpr size_t kMaxCopies = 64;  // of one struct; Debian's btrfs.ko has had four
 
 /// Bytes that follow the 12 of a type, or nullopt for a kind we do not know the length of.
 std::optional<uint64_t> tail_bytes(uint32_t kind, uint32_t count) {
@@ -147,83 +148,164 @@ uint32_t Btf::type_bytes(uint32_t id, int depth) const {
   return total <= UINT32_MAX ? total : 0;
 }
 
-std::optional<BtfMember> Btf::describe(uint32_t type_id, uint32_t offset) const {
+BtfAnswer<BtfMember> Btf::describe(uint32_t type_id, uint32_t offset) const {
   auto id = resolve(type_id);
-  if (!id) return std::nullopt;
+  if (!id) return BtfAnswer<BtfMember>::ambiguous();
   BtfMember m{offset, type_bytes(*id, 0), *id, 1};
   const Type t = *type(*id);
   if (t.kind() == kArray) m.elements = load_le<uint32_t>(t.tail + 8);
   return m;
 }
 
-std::optional<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, int depth,
-                                   uint64_t& budget) const {
+Btf::Member Btf::member_at(const Type& structure, uint32_t number) const {
+  const uint8_t* p = structure.tail + 12 * number;
+  const uint32_t place = load_le<uint32_t>(p + 8);
+  const bool sized = structure.bitfields() && place >> 24 != 0;
+  return {name(load_le<uint32_t>(p)), load_le<uint32_t>(p + 4),
+          structure.bitfields() ? place & 0xffffff : place, sized};
+}
+
+/// A bit field without a name is padding; a type that cannot be followed may be anything.
+bool Btf::is_anonymous_struct(const Member& member, uint32_t& id) const {
+  const auto resolved = resolve(member.type);
+  id = resolved.value_or(0);
+  if (!resolved) return true;
+  const uint32_t kind = type(*resolved)->kind();
+  return kind == kStruct || kind == kUnion;
+}
+
+BtfAnswer<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, int depth,
+                               uint64_t& budget) const {
+  using Answer = BtfAnswer<BtfMember>;
   auto t = type(struct_id);
-  if (!t || depth > kMaxDepth || (t->kind() != kStruct && t->kind() != kUnion)) return std::nullopt;
+  if (!t || depth > kMaxDepth || t->kind() == kForward) return Answer::ambiguous();
+  if (t->kind() != kStruct && t->kind() != kUnion) return Answer::absent();
   for (uint32_t i = 0; i < t->count(); i++) {
-    if (budget == 0) return std::nullopt;
+    if (budget == 0) return Answer::ambiguous();
     budget--;
-    const uint8_t* p = t->tail + 12 * i;
-    const std::string_view member_name = name(load_le<uint32_t>(p));
-    const uint32_t bits = t->bitfields() ? load_le<uint32_t>(p + 8) & 0xffffff : load_le<uint32_t>(p + 8);
-    if (!member_name.empty() && member_name != wanted) continue;
-    if (!member_name.empty())
-      return bits % 8 == 0 ? describe(load_le<uint32_t>(p + 4), bits / 8) : std::nullopt;
-    auto anonymous = resolve(load_le<uint32_t>(p + 4));
-    if (!anonymous) continue;
-    if (auto inner = find(*anonymous, wanted, depth + 1, budget)) {
-      inner->offset += bits / 8;
-      return inner;
-    }
+    const Member m = member_at(*t, i);
+    if (!m.name.empty() && m.name != wanted) continue;
+    if (!m.name.empty())
+      return m.bit % 8 == 0 && !m.bit_field ? describe(m.type, m.bit / 8) : Answer::ambiguous();
+    uint32_t anonymous = 0;
+    if (!is_anonymous_struct(m, anonymous)) continue;
+    Answer inner = find(anonymous, wanted, depth + 1, budget);
+    if (inner.is_absent()) continue;
+    if (inner) inner->offset += m.bit / 8;
+    return inner;
   }
-  return std::nullopt;
+  return Answer::absent();
 }
 
-/// Two translation units may define different structs of one name; then the name proves nothing.
-std::optional<uint32_t> Btf::unique_struct(std::string_view struct_name) const {
-  auto found = structs_.find(struct_name);
-  if (found == structs_.end()) return base_ ? base_->unique_struct(struct_name) : std::nullopt;
-  if (found->second.size() != 1) return std::nullopt;
-  return found->second.front();
-}
-
-std::optional<uint32_t> Btf::struct_size(std::string_view struct_name) const {
-  auto id = unique_struct(struct_name);
-  if (!id) return std::nullopt;
-  return type(*id)->size;
-}
-
-std::optional<BtfMember> Btf::member(std::string_view struct_name, std::string_view path) const {
-  auto id = unique_struct(struct_name);
-  uint32_t base = 0;
-  while (id) {
+/// Of one copy. What a struct embeds is followed by its type, not by its name.
+BtfAnswer<BtfMember> Btf::locate(uint32_t struct_id, std::string_view path) const {
+  uint32_t id = struct_id, base = 0;
+  for (;;) {
     const size_t dot = path.find('.');
     uint64_t budget = kMaxMembers;
-    auto m = find(*id, path.substr(0, dot), 0, budget);
-    if (!m) return std::nullopt;
+    auto m = find(id, path.substr(0, dot), 0, budget);
+    if (!m) return m;
     m->offset += base;
     if (dot == std::string_view::npos) return m;
     base = m->offset;
     id = m->type;
     path.remove_prefix(dot + 1);
   }
-  return std::nullopt;
 }
 
-bool Btf::has_enum(std::string_view enum_name) const { return enums_.contains(enum_name); }
+/// Of a module's types and of the kernel's: a type that was not merged into the kernel's is one of its own.
+std::vector<uint32_t> Btf::copies(Copies Btf::*which, std::string_view wanted) const {
+  std::vector<uint32_t> ids = base_ ? base_->copies(which, wanted) : std::vector<uint32_t>();
+  const auto own = (this->*which).find(wanted);
+  if (own != (this->*which).end()) ids.insert(ids.end(), own->second.begin(), own->second.end());
+  return ids;
+}
 
-std::optional<int64_t> Btf::enumerator(std::string_view enum_name, std::string_view wanted) const {
-  auto found = enums_.find(enum_name);
-  if (found == enums_.end()) return std::nullopt;
-  for (uint32_t id : found->second) {
+BtfAnswer<uint32_t> Btf::struct_size(std::string_view struct_name) const {
+  using Answer = BtfAnswer<uint32_t>;
+  std::optional<Answer> agreed;
+  for (uint32_t id : copies(&Btf::structs_, struct_name)) {
+    const Answer answer = type(id)->size;
+    if (agreed) agreed->agree_with(answer);
+    else agreed = answer;
+  }
+  return agreed.value_or(Answer::absent());
+}
+
+BtfAnswer<BtfMember> Btf::member(std::string_view struct_name, std::string_view path) const {
+  using Answer = BtfAnswer<BtfMember>;
+  const auto ids = copies(&Btf::structs_, struct_name);
+  if (ids.size() > kMaxCopies) return Answer::ambiguous();
+  std::optional<Answer> agreed;
+  for (uint32_t id : ids) {
+    const Answer answer = locate(id, path);
+    if (agreed) agreed->agree_with(answer);
+    else agreed = answer;
+  }
+  return agreed.value_or(Answer::absent());
+}
+
+bool Btf::has_enum(std::string_view enum_name) const { return !copies(&Btf::enums_, enum_name).empty(); }
+
+BtfAnswer<int64_t> Btf::value_in(uint32_t enum_id, std::string_view wanted) const {
+  const Type t = *type(enum_id);
+  const bool wide = t.kind() == kEnum64;
+  for (uint32_t i = 0; i < t.count(); i++) {
+    const uint8_t* p = t.tail + (wide ? 12 : 8) * i;
+    if (name(load_le<uint32_t>(p)) != wanted) continue;
+    const int64_t low = load_le<int32_t>(p + 4);
+    return wide ? int64_t{load_le<int32_t>(p + 8)} << 32 | (low & 0xffffffff) : low;
+  }
+  return BtfAnswer<int64_t>::absent();
+}
+
+/// Enums without a name are no copies of each other: those that lack the enumerator do not count.
+BtfAnswer<int64_t> Btf::enumerator(std::string_view enum_name, std::string_view wanted) const {
+  using Answer = BtfAnswer<int64_t>;
+  std::optional<Answer> agreed;
+  for (uint32_t id : copies(&Btf::enums_, enum_name)) {
+    const Answer answer = value_in(id, wanted);
+    if (enum_name.empty() && answer.is_absent()) continue;
+    if (agreed) agreed->agree_with(answer);
+    else agreed = answer;
+  }
+  return agreed.value_or(Answer::absent());
+}
+
+bool Btf::list_members(uint32_t struct_id, uint32_t offset, int depth, uint64_t& budget,
+                       std::vector<BtfName>& out) const {
+  const auto t = type(struct_id);
+  if (!t || depth > kMaxDepth || (t->kind() != kStruct && t->kind() != kUnion)) return false;
+  for (uint32_t i = 0; i < t->count(); i++) {
+    if (budget == 0) return false;
+    budget--;
+    const Member m = member_at(*t, i);
+    uint32_t anonymous = 0;
+    if (!m.name.empty()) out.push_back({m.name, offset + m.bit / 8});
+    else if (is_anonymous_struct(m, anonymous) &&
+             !list_members(anonymous, offset + m.bit / 8, depth + 1, budget, out))
+      return false;
+  }
+  return true;
+}
+
+std::optional<std::vector<BtfName>> Btf::members(std::string_view struct_name) const {
+  std::vector<BtfName> out;
+  uint64_t budget = kMaxMembers;
+  for (uint32_t id : copies(&Btf::structs_, struct_name))
+    if (!list_members(id, 0, 0, budget, out)) return std::nullopt;
+  return out;
+}
+
+std::optional<std::vector<BtfName>> Btf::enumerators(std::string_view enum_name) const {
+  std::vector<BtfName> out;
+  for (uint32_t id : copies(&Btf::enums_, enum_name)) {
     const Type t = *type(id);
     const uint32_t step = t.kind() == kEnum64 ? 12 : 8;
-    for (uint32_t i = 0; i < t.count(); i++) {
-      const uint8_t* p = t.tail + step * i;
-      if (name(load_le<uint32_t>(p)) == wanted) return load_le<int32_t>(p + 4);
-    }
+    if (out.size() + t.count() > kMaxMembers) return std::nullopt;
+    for (uint32_t i = 0; i < t.count(); i++) out.push_back({name(load_le<uint32_t>(t.tail + step * i)), 0});
   }
-  return std::nullopt;
+  return out;
 }
 
 }  // namespace pars

@@ -20,6 +20,47 @@ struct BtfMember {
   uint32_t bytes = 0;     ///< size of its type; 0 for a flexible array
   uint32_t type = 0;      ///< type id, with typedefs and qualifiers resolved
   uint32_t elements = 1;  ///< for an array
+  /// The same place and shape; type ids of equal copies differ.
+  bool operator==(const BtfMember& o) const {
+    return offset == o.offset && bytes == o.bytes && elements == o.elements;
+  }
+};
+
+/// What BTF says of a name. A struct or enum can be there several times, when translation units were not
+/// merged or mean different things by one name. Copies that agree on what was asked for count as one.
+template <class T>
+class BtfAnswer {
+ public:
+  BtfAnswer(T value) : value_(std::move(value)) {}
+  static BtfAnswer absent() { return BtfAnswer(false); }
+  static BtfAnswer ambiguous() { return BtfAnswer(true); }
+
+  bool has_value() const { return value_.has_value(); }
+  explicit operator bool() const { return has_value(); }
+  const T& operator*() const { return *value_; }
+  const T* operator->() const { return &*value_; }
+  T* operator->() { return &*value_; }
+  bool operator==(const T& other) const { return value_ == other; }
+  /// Every copy lacks it. Only this may be taken for good news: `!has_value()` is also true of what is
+  /// ambiguous.
+  bool is_absent() const { return !value_ && !ambiguous_; }
+  /// Copies differ, or what is there has no whole bytes of its own (a bit field), or could not be followed.
+  bool is_ambiguous() const { return ambiguous_; }
+  /// Takes what another copy says into account.
+  void agree_with(const BtfAnswer& other) {
+    if (value_ != other.value_ || other.ambiguous_) value_.reset(), ambiguous_ = true;
+  }
+
+ private:
+  explicit BtfAnswer(bool ambiguous) : ambiguous_(ambiguous) {}
+  std::optional<T> value_;
+  bool ambiguous_ = false;
+};
+
+/// A name that a struct or an enum has.
+struct BtfName {
+  std::string_view name;
+  uint32_t offset = 0;  ///< of a member, from the struct's first byte; 0 for an enumerator
 };
 
 class Btf {
@@ -40,13 +81,19 @@ class Btf {
   uint32_t type_count() const { return first_type_ + type_at_.size(); }
   uint32_t name_bytes() const { return first_name_ + names_end_ - names_at_; }
 
-  /// Size of `struct name`; nullopt when it is missing, or defined twice in different ways.
-  std::optional<uint32_t> struct_size(std::string_view name) const;
+  /// Size of `struct name`.
+  BtfAnswer<uint32_t> struct_size(std::string_view name) const;
   /// `path` like "lru.next": anonymous structs and unions are searched through.
-  std::optional<BtfMember> member(std::string_view struct_name, std::string_view path) const;
-  /// The value of an enumerator of `enum enum_name`.
-  std::optional<int64_t> enumerator(std::string_view enum_name, std::string_view name) const;
+  BtfAnswer<BtfMember> member(std::string_view struct_name, std::string_view path) const;
+  /// The value of an enumerator of `enum enum_name`, or, when that is empty, of any enum without a name.
+  BtfAnswer<int64_t> enumerator(std::string_view enum_name, std::string_view name) const;
   bool has_enum(std::string_view enum_name) const;
+
+  /// All members of `struct name`, in any copy of it, with those of its anonymous structs and unions; nullopt
+  /// when they cannot be told.
+  std::optional<std::vector<BtfName>> members(std::string_view struct_name) const;
+  /// All enumerators of `enum name`, likewise.
+  std::optional<std::vector<BtfName>> enumerators(std::string_view enum_name) const;
 
  private:
   Btf() = default;
@@ -62,16 +109,29 @@ class Btf {
   std::optional<Type> type(uint32_t id) const;
   std::optional<uint32_t> resolve(uint32_t id) const;
   uint32_t type_bytes(uint32_t id, int depth) const;
-  std::optional<BtfMember> find(uint32_t struct_id, std::string_view name, int depth, uint64_t& budget) const;
-  std::optional<BtfMember> describe(uint32_t type_id, uint32_t offset) const;
-  std::optional<uint32_t> unique_struct(std::string_view name) const;
+  struct Member {
+    std::string_view name;
+    uint32_t type, bit;
+    bool bit_field;
+  };
+  using Copies = std::unordered_map<std::string_view, std::vector<uint32_t>>;
+
+  Member member_at(const Type& structure, uint32_t number) const;
+  bool is_anonymous_struct(const Member& member, uint32_t& id) const;
+  BtfAnswer<BtfMember> find(uint32_t struct_id, std::string_view name, int depth, uint64_t& budget) const;
+  BtfAnswer<BtfMember> describe(uint32_t type_id, uint32_t offset) const;
+  BtfAnswer<BtfMember> locate(uint32_t struct_id, std::string_view path) const;
+  BtfAnswer<int64_t> value_in(uint32_t enum_id, std::string_view name) const;
+  bool list_members(uint32_t struct_id, uint32_t offset, int depth, uint64_t& budget,
+                    std::vector<BtfName>& out) const;
+  std::vector<uint32_t> copies(Copies Btf::*which, std::string_view name) const;
 
   std::shared_ptr<const Btf> base_;
   uint32_t first_type_ = 0, first_name_ = 0;  // of this blob's own
   std::vector<uint8_t> blob_;
   uint32_t types_at_ = 0, types_end_ = 0, names_at_ = 0, names_end_ = 0;
   std::vector<uint32_t> type_at_;  // from first_type_ on; id 0 is void
-  std::unordered_map<std::string_view, std::vector<uint32_t>> structs_, enums_;
+  Copies structs_, enums_;
 };
 
 }  // namespace pars

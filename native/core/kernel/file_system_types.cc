@@ -48,7 +48,8 @@ std::optional<BtrfsLayout> btrfs_layout(const Btf& btf) {
   if (!f.whole) return std::nullopt;
   // Before Linux 6.1 the extent state remembers what is up to date, and a page that is not is not read again
   // where it says so (52b029f42751).
-  if (btf.member("extent_io_tree", "track_uptodate")) return std::nullopt;
+  if (!btf.struct_size("extent_io_tree") || !btf.member("extent_io_tree", "track_uptodate").is_absent())
+    return std::nullopt;
   layout.state = btrfs_state(btf);
   return layout;
 }

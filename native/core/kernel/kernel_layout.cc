@@ -9,28 +9,34 @@ constexpr uint32_t kPageStructBytes = 64, kFolioBytes = 4 * kPageStructBytes;
 constexpr uint32_t kMaxZones = 16, kMaxOrders = 32, kMaxLists = 32;
 
 /// Asks BTF for names and remembers the first one that is missing, so that a layout is read in one breath and
-/// judged once.
+/// judged once. A name that a kernel may lack counts as missing, too, when its copies do not agree: then
+/// nothing tells whether it has it.
 class Finder {
  public:
   Finder(const Btf& btf, const Vmcoreinfo& info) : btf_(btf), info_(info) {}
 
   uint32_t size(const char* name) { return need(btf_.struct_size(name), std::string("struct ") + name); }
-  std::optional<BtfMember> maybe(const char* type, const char* path) const { return btf_.member(type, path); }
+  bool has_struct(const char* name) {
+    return maybe_found(btf_.struct_size(name), std::string("struct ") + name).has_value();
+  }
+  std::optional<BtfMember> maybe(const char* type, const char* path) {
+    return maybe_found(btf_.member(type, path), path_of(type, path));
+  }
   BtfMember member(const char* type, const char* path) {
-    return need(btf_.member(type, path), std::string(type) + "." + path);
+    return need(btf_.member(type, path), path_of(type, path));
   }
   uint32_t offset(const char* type, const char* path) { return member(type, path).offset; }
   /// The first of two names that a field has had.
   uint32_t offset(const char* type, const char* path, const char* other_type, const char* other) {
-    if (auto m = btf_.member(type, path)) return m->offset;
+    if (auto at = maybe_offset(type, path)) return *at;
     return offset(other_type, other);
   }
-  std::optional<uint32_t> maybe_offset(const char* type, const char* path) const {
-    auto m = btf_.member(type, path);
+  std::optional<uint32_t> maybe_offset(const char* type, const char* path) {
+    auto m = maybe(type, path);
     return m ? std::optional(m->offset) : std::nullopt;
   }
-  uint64_t maybe_bit(const char* type, const char* name) const {
-    auto v = btf_.enumerator(type, name);
+  uint64_t maybe_bit(const char* type, const char* name) {
+    auto v = enumerator(type, name);
     return v && *v >= 0 && *v < 64 ? 1ull << *v : 0;
   }
   uint64_t bit(const char* type, const char* name) {
@@ -38,8 +44,8 @@ class Finder {
     if (mask == 0) miss(name);
     return mask;
   }
-  std::optional<int64_t> enumerator(const char* type, const char* name) const {
-    return btf_.enumerator(type, name);
+  std::optional<int64_t> enumerator(const char* type, const char* name) {
+    return maybe_found(btf_.enumerator(type, name), name);
   }
   bool has_enum(const char* name) const { return btf_.has_enum(name); }
   std::optional<int64_t> number(const char* name) const { return info_.number(name); }
@@ -49,10 +55,16 @@ class Finder {
   const std::string& missing() const { return missing_; }
 
  private:
+  static std::string path_of(const char* type, const char* path) { return std::string(type) + "." + path; }
   template <class T>
-  T need(std::optional<T> value, const std::string& name) {
-    if (!value) miss(name);
-    return value.value_or(T{});
+  std::optional<T> maybe_found(const BtfAnswer<T>& answer, const std::string& name) {
+    if (answer.is_ambiguous()) miss("one meaning of " + name);
+    return answer ? std::optional(*answer) : std::nullopt;
+  }
+  template <class T>
+  T need(const BtfAnswer<T>& answer, const std::string& name) {
+    if (answer.is_absent()) miss(name);
+    return maybe_found(answer, name).value_or(T{});
   }
   const Btf& btf_;
   const Vmcoreinfo& info_;
@@ -192,6 +204,7 @@ BlockDevicesLayout block_devices_layout(Finder& f) {
 
 CacheLayout cache_layout(Finder& f) {
   CacheLayout c{};
+  c.folios = f.has_struct("folio");
   c.mapping_flags = f.offset("address_space", "flags");
   c.mapping_host = f.offset("address_space", "host");
   c.mapping_pages = f.offset("address_space", "i_pages.xa_head");
@@ -284,7 +297,6 @@ LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
   if (!f.missing().empty()) return {std::nullopt, "the kernel's BTF lacks " + f.missing()};
   Finder cache(btf, info);
   k.cache = cache_layout(cache);
-  k.cache->folios = btf.struct_size("folio").has_value();
   k.cache->devices = all_or_none<BlockDevicesLayout>(btf, info, block_devices_layout);
   if (!cache.missing().empty()) {
     k.cache.reset();

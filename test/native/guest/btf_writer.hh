@@ -16,8 +16,7 @@ class BtfWriter {
   explicit BtfWriter(const KernelTypes& kernel) : kernel_(kernel) {
     names_.push_back(0);
     for (uint32_t bytes : {1, 2, 4, 8}) scalars_[bytes] = add_int(bytes);
-    for (const auto& [name, structure] : kernel.structs) structure_id(name);
-    for (const auto& [name, values] : kernel.enums) add_enum(name, values);
+    add_all();
   }
 
   /// A module's types, numbered on from the kernel's; they may be made of the kernel's structs.
@@ -27,8 +26,7 @@ class BtfWriter {
         first_name_(kernel.name_bytes()),
         scalars_(kernel.scalars_),
         structures_(kernel.structures_) {
-    for (const auto& [name, structure] : module.structs) structure_id(name);
-    for (const auto& [name, values] : module.enums) add_enum(name, values);
+    add_all();
   }
 
   uint32_t type_count() const { return last_id_ + 1; }
@@ -51,6 +49,12 @@ class BtfWriter {
   }
 
  private:
+  void add_all() {
+    for (const auto& [name, structure] : kernel_.structs) structure_id(name);
+    for (const auto& [name, values] : kernel_.enums) add_enum(name, values);
+    for (const auto& [name, copy] : kernel_.copies) add_structure(name, copy);
+    for (const auto& [name, copy] : kernel_.enum_copies) add_enum(name, copy);
+  }
   static void put32(std::vector<uint8_t>& to, uint32_t v) {
     for (int i = 0; i < 4; i++) to.push_back(uint8_t(v >> 8 * i));
   }
@@ -81,7 +85,9 @@ class BtfWriter {
   /// A page's fields stand in anonymous unions, as the kernel's do: the second half of every struct is one.
   uint32_t structure_id(const std::string& wanted) {
     if (auto known = structures_.find(wanted); known != structures_.end()) return known->second;
-    const Structure& s = kernel_.structs.at(wanted);
+    return structures_[wanted] = add_structure(wanted, kernel_.structs.at(wanted));
+  }
+  uint32_t add_structure(const std::string& wanted, const Structure& s) {
     std::vector<uint32_t> ids;
     for (const Field& f : s.fields) ids.push_back(type_id(f.type));
     const size_t named = (s.fields.size() + 1) / 2;
@@ -90,7 +96,7 @@ class BtfWriter {
     const uint32_t id = begin(wanted, 4, uint32_t(named) + 1, s.bytes);
     for (size_t i = 0; i < named; i++) add_member(s.fields[i].name, ids[i], s.fields[i].offset);
     add_member("", inner, 0);
-    return structures_[wanted] = id;
+    return id;
   }
   void add_member(std::string_view text, uint32_t type, uint32_t offset) {
     put32(types_, text.empty() ? 0 : name(text)), put32(types_, type), put32(types_, 8 * offset);

@@ -32,6 +32,9 @@ class KernelTypes {
  public:
   std::map<std::string, Structure> structs;
   std::map<std::string, std::map<std::string, int32_t>> enums;
+  /// Told of in BTF beside those, by names that are there already; the guest knows nothing of them.
+  std::vector<std::pair<std::string, Structure>> copies;
+  std::vector<std::pair<std::string, std::map<std::string, int32_t>>> enum_copies;
 
   const Field& field(const std::string& type, const std::string& name) const {
     for (const Field& f : structs.at(type).fields)
@@ -58,6 +61,8 @@ class KernelTypes {
   KernelTypes& add(const std::string& type, Field field) {
     return structs.at(type).fields.push_back(std::move(field)), *this;
   }
+  /// A second definition of a struct, as it stands now: alike, until the first one or this one is changed.
+  KernelTypes& copy(const std::string& type) { return copies.push_back({type, structs.at(type)}), *this; }
   KernelTypes& drop_bit(const std::string& type, const std::string& name) {
     return enums.at(type).erase(name), *this;
   }
@@ -104,6 +109,7 @@ inline void add_file_systems(KernelTypes& k) {
   k.structs["xfs_inode"] = {992, {{"i_ino", 0}, {"i_diflags", 272, {2}}, {"i_vnode", 304, {0, "inode"}}}};
   k.structs["btrfs_key"] = {17, {{"objectid", 0}, {"type", 8, {1}}, {"offset", 9}}};
   k.structs["btrfs_root"] = {1024, {{"node", 0}, {"root_key", 503, {0, "btrfs_key"}}}};
+  k.structs["extent_io_tree"] = {24, {{"state", 0}, {"inode", 8}, {"owner", 16, {1}}}};
   k.structs["btrfs_inode"] = {1080, {{"root", 0}, {"flags", 256, {4}}, {"vfs_inode", 392, {0, "inode"}}}};
 }
 

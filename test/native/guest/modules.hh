@@ -48,7 +48,8 @@ class ModuleGuest : public PrivateGuest {
   }
 
  private:
-  static constexpr const char* kOwn[] = {"btrfs_inode", "btrfs_root", "btrfs_key", "btrfs_folio_state"};
+  static constexpr const char* kOwn[] = {"btrfs_inode", "btrfs_root", "btrfs_key", "btrfs_folio_state",
+                                         "extent_io_tree"};
 
   static const KernelTypes& without_btrfs(KernelTypes& all) {
     for (const char* name : kOwn) all.structs.erase(name);
