@@ -10,9 +10,9 @@ export type ErrorKind =
   | 'corrupt' //      it exists and does not match its digest, or does not parse
   | 'unreachable' //  the store (or a part of it needed) cannot be reached now
   | 'no-space' //     a disk or quota is full
-  | 'busy' //         somebody else is using it; try again later
-  | 'lost' //         critical data cannot be had from any copy
-  | 'internal'; //    a defect of ours
+  | 'busy' //         in use by another process; try again later
+  | 'lost' //         critical data has no readable copy left
+  | 'internal'; //    an internal error (please report it)
 
 export const EXIT_CODES: Record<ErrorKind, number> = {
   internal: 1,

@@ -102,7 +102,7 @@ Status must_be_plain(const Opened& opened) {
   if (opened.header.format == SaveFormat::raw || opened.header.format == SaveFormat::sparse) return Done{};
   const std::string name = save_format_name(static_cast<uint32_t>(opened.header.format));
   return Error{ErrorCode::unsupported_format, 24,
-               "the image is saved as " + name + "; only raw and sparse images are looked into"};
+               "the image is saved as " + name + "; only raw and sparse images are analysed"};
 }
 
 Result<MigrationStream> parse_stream(Bytes image, const SaveImage& header) {

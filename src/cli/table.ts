@@ -27,32 +27,32 @@ const ALL = ['store', 'policy', ...OUTPUT] as const;
 
 /** Words that only group commands, with their one line of help. */
 export const GROUPS: Record<string, string> = {
-  store: 'set up a store and look at it',
-  hooks: 'let libvirt call pars on save and start',
+  store: 'set up a store, and check it',
+  hooks: 'install or remove the libvirt hook',
 };
 
 export const COMMANDS: readonly CommandEntry[] = [
   {
     words: ['report'],
-    summary: 'say what an image holds and what each policy would store; changes nothing',
+    summary: 'show what an image holds and what each policy would store; changes nothing',
     shared: ALL,
     load: () => import('../commands/report.js'),
   },
   {
     words: ['explain'],
-    summary: 'say why a page of a guest is of its class, and which file it belongs to',
+    summary: 'explain why a page has its class, and which file it belongs to',
     shared: OUTPUT,
     load: () => import('../commands/explain.js'),
   },
   {
     words: ['plan'],
-    summary: 'say whether saves of the running guests would fit, here and in the store',
+    summary: 'show whether saves of the running guests would fit, here and in the store',
     shared: ALL,
     load: () => import('../commands/plan.js'),
   },
   {
     words: ['doctor'],
-    summary: 'check this host: configuration, hook, libvirt, store, room; say what to do',
+    summary: 'check this host: configuration, hook, libvirt, store, disk space; say what to do',
     shared: STORE,
     load: () => import('../commands/doctor.js'),
   },
@@ -82,7 +82,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     words: ['drain'],
-    summary: 'offload what is still whole before the host goes down; say what stays',
+    summary: 'offload all remaining managed saves before shutdown; list what is left',
     shared: ALL,
     load: () => import('../commands/drain.js'),
   },
@@ -107,7 +107,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   { words: ['show'], summary: 'show one snapshot', shared: STORE, load: () => import('../commands/show.js') },
   {
     words: ['verify'],
-    summary: 'read what the store holds, say what is missing or corrupt, repair it',
+    summary: 'read what the store holds, list what is missing or corrupt, repair it',
     shared: STORE,
     load: () => import('../commands/verify.js'),
   },
@@ -119,20 +119,19 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     words: ['prune'],
-    summary:
-      'remove what no guest needs any more: consumed, orphaned, out of retention; a dry run without --yes',
+    summary: 'remove snapshots that no guest needs any more; a dry run without --yes',
     shared: STORE,
     load: () => import('../commands/prune.js'),
   },
   {
     words: ['takeover'],
-    summary: "make another host's snapshot this host's, to wake it here",
+    summary: "transfer another host's snapshot to this host, to resume it here",
     shared: STORE,
     load: () => import('../commands/takeover.js'),
   },
   {
     words: ['status'],
-    summary: 'show what offloads are due, running or failed, and why',
+    summary: 'show which offloads are pending, running or failed, and why',
     shared: STORE,
     load: () => import('../commands/status.js'),
   },
@@ -144,13 +143,13 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     words: ['store', 'init'],
-    summary: 'mark the directories of a store as ours; once',
+    summary: 'initialise a store (one-time setup)',
     shared: STORE,
     load: () => import('../commands/store-init.js'),
   },
   {
     words: ['store', 'status'],
-    summary: 'check the store: places, room, warnings',
+    summary: 'check the store: locations, free space, warnings',
     shared: STORE,
     load: () => import('../commands/store-status.js'),
   },
@@ -162,13 +161,13 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     words: ['hooks', 'uninstall'],
-    summary: 'take the libvirt hook away',
+    summary: 'remove the libvirt hook',
     shared: OUTPUT,
     load: () => import('../commands/hooks-uninstall.js'),
   },
   {
     words: ['hook-restore'],
-    summary: 'what the installed hook runs; not for people',
+    summary: 'internal: called by the installed hook',
     shared: STORE,
     hidden: true,
     load: () => import('../commands/hook-restore.js'),

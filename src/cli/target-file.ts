@@ -40,7 +40,7 @@ export async function targetFile(option: string, path: string): Promise<string> 
     });
   if (there !== null && !there.isFile())
     throw new ParsError('usage', `${option} ${path} is there and is not a regular file`, {
-      hint: 'name a file that can be written anew',
+      hint: 'name a file that can be replaced',
     });
   await access(directory, constants.W_OK).catch((cause: Error) => {
     throw new ParsError(

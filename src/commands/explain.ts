@@ -43,7 +43,7 @@ async function explain(context: Context, image: string, { page }: Options): Prom
 export function pageRange(text: string): { first: number; pages: number } {
   const [from, to = from, ...more] = text.split('-').map(address);
   if (from === undefined || to === undefined || Number.isNaN(from + to) || more.length > 0 || to < from) {
-    throw new ParsError('usage', `"${text}" is no guest-physical address or range`, {
+    throw new ParsError('usage', `"${text}" is not a guest-physical address or range`, {
       hint: 'e.g. --page 0x1f400000, or --page 0x1000-0x3fff',
     });
   }

@@ -20,7 +20,7 @@ interface Options extends SharedOptions {
 
 export function register(command: Command, cli: Cli): void {
   command
-    .description('What the installed hook runs before libvirt resumes a guest; not for people.')
+    .description('Internal: called by the installed hook before libvirt resumes a guest.')
     .argument('<uuid>', "the guest's UUID; empty when the hook could not tell")
     .argument('<pid>', "the process id of libvirt's daemon")
     .option('--prepare', 'at "prepare begin": the domain XML is on standard input')

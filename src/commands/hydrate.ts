@@ -31,8 +31,8 @@ export function register(command: Command, cli: Cli): void {
         + 'several.',
     )
     .argument('<image...>', 'stubs')
-    .option('--force', 'although the guest was started since, or another host has woken it')
-    .option('--accept-changed-disks', "although the guest's disks were written since")
+    .option('--force', 'even though the guest was started since, or another host has resumed it')
+    .option('--accept-changed-disks', "even though the guest's disks were written since")
     .action((images: string[], options: Options) =>
       cli.run(options, (context) => hydrateAll(context, images, options)),
     );
@@ -123,7 +123,7 @@ function tell(output: Output, { image, hydrated, manifest, bytes, losses }: Hydr
     );
   if (losses.unexpected > 0)
     output.warning(
-      `${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were `
+      `${formatCount(losses.unexpected)} expendable pages had no readable copy left and were `
         + `recovered; the guest does without them, but look at the store: pars verify`,
     );
 }

@@ -36,7 +36,7 @@ export function register(command: Command, cli: Cli): void {
     .option(
       '--pending',
       'all managed saves that are still whole, and the finished saves in watched directories, a few at a '
-        + 'time, the oldest first or the largest while room is short; leaves them to another pars that does so '
+        + 'time, the oldest first or the largest while room is short; leaves them to another pars process that does so '
         + 'already; exits with 8 when one of them, '
         + 'or one that cannot be read, is left',
     )
@@ -48,7 +48,7 @@ export function register(command: Command, cli: Cli): void {
     .option('--keep-local', 'store it only; the image stays as it is (not with --pending)')
     .option(
       '--force',
-      "offload the image of a guest whose metadata says no, or the memory of one of libvirt's own "
+      'offload the image of a guest that opted out (offload="no"), or the memory of one of libvirt\'s own '
         + 'snapshots (not with --pending)',
     )
     .option(
@@ -76,7 +76,7 @@ async function offloadAllPending(context: Context, images: string[], options: Op
       ? `Offloaded ${offloaded.length} images, 0 left.`
       : `Offloaded ${offloaded.length} images, ${left.length} left:\n${renderLeft(left)}`,
   );
-  if (!worked && left.some(isDue)) context.output.text('Another pars works on them.');
+  if (!worked && left.some(isDue)) context.output.text('Another pars process is already handling them.');
   return left.some((save) => save.condition === 'unreadable' || (worked && isDue(save)))
     ? EXIT_CODES.busy
     : 0;
@@ -102,7 +102,7 @@ function refuseWithPending(images: readonly string[], { keepLocal, force }: Opti
   if (force)
     throw new ParsError(
       'usage',
-      '--pending takes no image whose guest says no, so there is nothing to force',
+      '--pending skips guests that opted out (offload="no"), so there is nothing to force',
       { hint: 'name the image: pars offload --force IMAGE' },
     );
 }

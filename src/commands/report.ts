@@ -82,13 +82,13 @@ export function register(command: Command, cli: Cli): void {
 function positive(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && value > 0 && value <= 1e6) return value;
-  throw new ParsError('usage', `"${text}" is no positive number`);
+  throw new ParsError('usage', `"${text}" is not a positive number`);
 }
 
 function wholeNumber(text: string): number {
   const value = positive(text);
   if (Number.isInteger(value)) return value;
-  throw new ParsError('usage', `"${text}" is no whole number`);
+  throw new ParsError('usage', `"${text}" is not an integer`);
 }
 
 type Outcome = ReportOutcome & { exitCode: number };

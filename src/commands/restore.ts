@@ -113,7 +113,7 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
     );
   if (losses.unexpected > 0)
     output.warning(
-      `${formatCount(losses.unexpected)} expendable pages could not be had from any copy and were `
+      `${formatCount(losses.unexpected)} expendable pages had no readable copy left and were `
         + `recovered; look at the store: pars verify`,
     );
   const lost = losses.byPolicy + losses.unexpected;

@@ -29,7 +29,7 @@ export function register(command: Command, cli: Cli): void {
         + 'that failed and why, stubs, the last failures, and starts that lost expendable pages. Changes '
         + 'nothing; needs no store, but warns when the memory of a snapshot is in one that does not answer. '
         + 'For monitoring: exits with 0 when all is well, with the code of the '
-        + "latest failure's kind while something has failed and is not made good, with 8 when work was "
+        + "latest failure's kind while something has failed and is unresolved, with 8 when work was "
         + 'interrupted or an image waits longer than queue.overdue.',
     )
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)

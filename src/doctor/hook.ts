@@ -24,7 +24,7 @@ export async function checkHook(hooksDir: string, stateDir: string): Promise<Che
       failure(
         'hook',
         'refused',
-        `${path} is somebody else's hook`,
+        `${path} is not the Pars hook`,
         'move it to qemu.d beside ours (libvirt 6.5), then run: pars hooks install',
       ),
     ];

@@ -49,8 +49,8 @@ function versionOf(name: keyof typeof OLDEST, match: RegExpExecArray | null): Ch
 export async function checkSaveFormat(confFile: string): Promise<Check> {
   const text = await readFile(confFile, 'utf8').catch(() => '');
   const format = [...text.matchAll(/^\s*save_image_format\s*=\s*"([^"]*)"/gm)].at(-1)?.[1] ?? 'raw';
-  if (format === 'raw') return ok('save format', 'raw: images are looked into');
-  if (format === 'sparse') return ok('save format', 'sparse: images are looked into');
+  if (format === 'raw') return ok('save format', 'raw: images are analysed');
+  if (format === 'sparse') return ok('save format', 'sparse: images are analysed');
   if (isCompressed(format)) {
     const [program] = commandFor(format, 'unpack');
     return ok(
@@ -61,7 +61,7 @@ export async function checkSaveFormat(confFile: string): Promise<Check> {
   }
   return warning(
     'save format',
-    `save_image_format = "${format}": such images are not looked into or thinned`,
+    `save_image_format = "${format}": such images are stored whole`,
     `set save_image_format = "raw" in ${confFile}, then restart libvirtd; it applies to the next save`,
   );
 }

@@ -105,7 +105,7 @@ function encode(host: Host | null): Buffer {
 function busy(snapshot: string, lock: Lock | null): ParsError {
   const who =
     lock === null ? '' : `: ${lock.host} (${lock.machineId}), process ${lock.pid}, since ${lock.time}`;
-  return new ParsError('busy', `${snapshot} is being repaired right now by another pars${who}`, {
+  return new ParsError('busy', `${snapshot} is being repaired by another pars process${who}`, {
     hint:
       'try again when it is through; a lock whose process is gone, or of another host and a day '
       + 'old, does not count',

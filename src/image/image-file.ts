@@ -147,7 +147,7 @@ export class ImageFile {
   /** Takes the exclusive lock on the writable descriptor; throws 'busy' when somebody works on the image. */
   async lock(): Promise<void> {
     if (!native().tryLock(await this.writable())) {
-      throw new ParsError('busy', `${this.path} is being offloaded or hydrated by another pars`, {
+      throw new ParsError('busy', `${this.path} is being offloaded or hydrated by another pars process`, {
         hint: 'see: pars status',
       });
     }

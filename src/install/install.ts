@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Puts the hook where libvirt runs it, and takes it away. Never over somebody else's hook. */
+/** Puts the hook where libvirt runs it, and takes it away. Never over another hook. */
 import { access, mkdir, readFile, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { writeAtomically } from '../system/atomic-file.js';
@@ -120,7 +120,7 @@ async function refuseForeign(path: string): Promise<void> {
     () => false,
   );
   if (!present || (await isOurs(path))) return;
-  throw new ParsError('refused', `${path} is somebody else's hook, and stays as it is`, {
+  throw new ParsError('refused', `${path} is not the Pars hook (left unchanged)`, {
     hint:
       'with libvirt 6.5 or later several hooks can stand side by side in qemu.d; with an older one, '
       + 'call this program from your hook by hand',

@@ -117,11 +117,9 @@ class Offload {
 
   #refuseUnwanted({ domain }: ImageFacts): void {
     if (!domain.optOut || this.#options.force) return;
-    throw new ParsError(
-      'refused',
-      `the metadata of ${domain.name} says that its images are not to be offloaded`,
-      { hint: 'to offload this one all the same: --force' },
-    );
+    throw new ParsError('refused', `${domain.name} opted out (offload="no" in its metadata)`, {
+      hint: 'to offload this one all the same: --force',
+    });
   }
 
   /** Stores and proves the whole image. */

@@ -98,7 +98,7 @@ async function leftIn(places: PendingWork): Promise<WholeSave[]> {
     (await allSaves(places, jobs)).map(async (path) => {
       if (!others.includes(path)) return wholeSave(path, jobs);
       const save = await wholeSave(path, []);
-      return save && { ...save, reason: 'it is being offloaded by another pars right now' };
+      return save && { ...save, reason: 'another pars process is offloading it' };
     }),
   );
   return left.filter((save) => save !== null);

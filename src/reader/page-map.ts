@@ -187,7 +187,7 @@ function fileShare(value: unknown): FileShare {
 
 function word(from: Fields, key: string): string {
   const value = text(from, key);
-  if (!WORD.test(value)) throw badAnswer(`${key} is no word`);
+  if (!WORD.test(value)) throw badAnswer(`${key} is not a word`);
   return value;
 }
 

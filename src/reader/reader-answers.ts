@@ -21,7 +21,7 @@ const MAX_TEXT = 4096;
 const MAX_LIST = 4096;
 
 export function badAnswer(what: string): ParsError {
-  return new ParsError('corrupt', `the reader gave an answer that cannot be: ${what}`, {
+  return new ParsError('corrupt', `pars-reader sent an invalid response: ${what}`, {
     hint: 'the image may be hostile; keep it and report this',
   });
 }
@@ -30,20 +30,20 @@ export type Fields = Record<string, unknown>;
 
 export function fields(value: unknown, what: string): Fields {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw badAnswer(`${what} is no object`);
+    throw badAnswer(`${what} is not an object`);
   return value as Fields;
 }
 
 export function count(from: Fields, key: string): number {
   const value = from[key];
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
-    throw badAnswer(`${key} is no count`);
+    throw badAnswer(`${key} is not a count`);
   return value;
 }
 
 export function text(from: Fields, key: string): string {
   const value = from[key];
-  if (typeof value !== 'string' || value.length > MAX_TEXT) throw badAnswer(`${key} is no text`);
+  if (typeof value !== 'string' || value.length > MAX_TEXT) throw badAnswer(`${key} is not text`);
   return value;
 }
 
@@ -53,13 +53,13 @@ function textOrNull(from: Fields, key: string): string | null {
 
 export function flag(from: Fields, key: string): boolean {
   const value = from[key];
-  if (typeof value !== 'boolean') throw badAnswer(`${key} is no flag`);
+  if (typeof value !== 'boolean') throw badAnswer(`${key} is not a flag`);
   return value;
 }
 
 export function list(from: Fields, key: string): unknown[] {
   const value = from[key];
-  if (!Array.isArray(value) || value.length > MAX_LIST) throw badAnswer(`${key} is no list`);
+  if (!Array.isArray(value) || value.length > MAX_LIST) throw badAnswer(`${key} is not a list`);
   return value;
 }
 

@@ -182,7 +182,7 @@ export class Reader {
       message: text,
     } = parseJson(message.payload) as { code?: unknown; offset?: unknown; message?: unknown };
     if (typeof code !== 'string' || typeof offset !== 'number' || typeof text !== 'string')
-      return badAnswer('an error without words');
+      return badAnswer('an error without a text');
     return new ImageError(code.slice(0, 64), offset, text.slice(0, 512));
   }
 }
@@ -191,7 +191,7 @@ export function parseJson(payload: Buffer): unknown {
   try {
     return JSON.parse(payload.toString('utf8'));
   } catch {
-    throw badAnswer('text that is no JSON');
+    throw badAnswer('not JSON');
   }
 }
 

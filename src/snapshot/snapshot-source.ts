@@ -68,7 +68,7 @@ export class SnapshotSource {
     );
     if (!hit) return;
     if (!isExpendableKind(frame.kind)) {
-      throw new ParsError('unreachable', `${describeFrame(frame, stripe)} cannot be had now: ${hit.why}`, {
+      throw new ParsError('unreachable', `${describeFrame(frame, stripe)} is unavailable: ${hit.why}`, {
         hint: 'the guest cannot do without it: start the DataNodes that are down, then try again',
       });
     }
@@ -91,7 +91,7 @@ export class SnapshotSource {
 /** What a failure to read critical data means: 'unreachable' may pass, everything else is a loss. */
 export function lossOf(error: unknown, what: string): unknown {
   if (!(error instanceof ParsError) || (error.kind !== 'missing' && error.kind !== 'corrupt')) return error;
-  return new ParsError('lost', `${what} cannot be had from any copy: ${error.message}`, {
+  return new ParsError('lost', `${what} has no readable copy left: ${error.message}`, {
     hint: 'bring back a place that held a copy (see: pars store status), then try again',
     cause: error,
   });

@@ -102,7 +102,7 @@ export async function wholeSave(path: string, jobs: readonly Job[]): Promise<Who
         ...file,
         domain: domain.name,
         condition: 'opted-out',
-        reason: "its guest's metadata says that it is not to be offloaded",
+        reason: 'its guest opted out (offload="no" in its metadata)',
       };
     if (isCompressed(format) && (await memorySnapshotOf(path)) !== null)
       return {

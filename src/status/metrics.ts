@@ -74,7 +74,7 @@ async function queueMetrics({ stateDir, saveDir, watch }: MetricsPlace): Promise
     gauge('pars_jobs_running', 'Offloads and hydrations under way.', byWork(running)),
     gauge(
       'pars_jobs_failed',
-      'Offloads and hydrations that failed or were interrupted and are not made good.',
+      'Offloads and hydrations that failed or were interrupted and are unresolved.',
       byWork(failed),
     ),
     gauge('pars_stubs', 'Stubs on this host.', one(stubs.length)),

@@ -3,15 +3,15 @@ import { EXIT_CODES, type ErrorKind } from '../errors.js';
 
 /** What each kind of error means to the one who reads the exit code. */
 export const EXIT_MEANINGS: Record<ErrorKind, string> = {
-  internal: 'a defect of pars, or an error without a better name',
+  internal: 'internal error (please report it)',
   usage: 'the command line or the configuration is wrong',
   refused: 'not done: a policy, an owner or a guard forbids it; the message says what would allow it',
   missing: 'the thing named does not exist',
   corrupt: 'it exists, but does not match its digest or cannot be parsed',
   unreachable: 'the store, or a part of it that is needed, cannot be reached now',
   'no-space': 'a disk or a quota is full',
-  busy: 'somebody else is using it; try again later',
-  lost: 'critical data cannot be had from any copy',
+  busy: 'in use by another process; try again later',
+  lost: 'critical data has no readable copy left',
 };
 
 /** The table of exit codes, for --help and the manual. */

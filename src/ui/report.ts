@@ -36,7 +36,7 @@ function head({ image, guest, ram, estimated }: ImageReport): [string, string][]
     ? `Linux ${plain(guest.kernel ?? 'unknown')}`
     : `not introspected, so every page is critical: ${plain(guest.reason ?? 'no reason given')}`;
   const moving: [string, string][] = estimated
-    ? [['estimate', 'of a guest that runs: a moving picture, every figure of it']]
+    ? [['estimate', 'the guest was running, so all figures are estimates']]
     : [];
   return [
     ...moving,

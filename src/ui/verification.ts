@@ -65,7 +65,7 @@ export function renderVerification(verification: Verification, colours: Colours)
   if (repair) lines.push(...repairLines(repair));
   if (storedAnew !== null)
     lines.push(
-      `  its image is whole here and was stored anew as ${storedAnew}; the damaged snapshot stays `
+      `  its image is whole here and was stored again as ${storedAnew}; the damaged snapshot stays `
         + `until: pars rm ${snapshot}`,
     );
   if (verdict === null) return lines.join('\n');

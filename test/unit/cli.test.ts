@@ -90,8 +90,8 @@ describe('wrong use', () => {
     [['help', 'bogus'], /unknown command 'bogus'/],
     [['help', 'store', 'bogus'], /unknown command 'store bogus'/],
     [['help', 'list', 'more'], /unknown command 'list more'/],
-    [['report', '/nowhere', '--disks', '0.4'], /"0.4" is no whole number/],
-    [['report', '/nowhere', '--disks', '0'], /"0" is no positive number/],
+    [['report', '/nowhere', '--disks', '0.4'], /"0.4" is not an integer/],
+    [['report', '/nowhere', '--disks', '0'], /"0" is not a positive number/],
     [['list'], /no store is configured/],
     [['list', '--store', 'ftp://x'], /"ftp:\/\/x" is not the URL of a store[^]*known: local:/],
     [

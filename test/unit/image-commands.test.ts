@@ -70,7 +70,7 @@ describe('what stays whole', () => {
     const image = save('here', OPT_OUT);
     const drained = await drain();
     expect(drained).toMatchObject({ exitCode: 8, stdout: expect.stringContaining(image) as string });
-    expect(drained.stdout).toContain('says that it is not to be offloaded');
+    expect(drained.stdout).toContain('opted out');
     expect(await pending()).toMatchObject({
       exitCode: 0,
       stdout: expect.stringContaining(`1 left:\n  ${image}`) as string,

@@ -200,7 +200,7 @@ describe('the queue of offloads', () => {
         image: join(saveDir, 'wanted-here.save'),
         domain: 'here',
         condition: 'opted-out',
-        reason: expect.stringContaining('not to be offloaded') as string,
+        reason: expect.stringContaining('opted out') as string,
       }),
     ]);
     expect((await hostStatus(stateDir, saveDir)).due).toEqual([]);
@@ -228,7 +228,7 @@ describe('the queue of offloads', () => {
       mkdirSync(join(stateDir, 'jobs'));
       writeFileSync(join(stateDir, 'jobs', 'offload-0.json'), JSON.stringify(job));
       expect((await offloadPending(worker())).left).toMatchObject([
-        { image, condition: 'due', reason: expect.stringContaining('by another pars') as string },
+        { image, condition: 'due', reason: expect.stringContaining('another pars process') as string },
       ]);
     } finally {
       other.kill();

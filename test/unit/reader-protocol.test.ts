@@ -225,7 +225,7 @@ describe('messages', () => {
     ['out of turn', message(3, INSPECTION)],
     ['that is no JSON', message(1, Buffer.from('{'))],
     ['that is no object', message(1, Buffer.from('[]'))],
-    ['with an error without words', message(4, {})],
+    ['with an error without a text', message(4, {})],
     ['with progress without numbers', message(2, {})],
   ])('%s end it', async (_, first) => {
     answer(first);

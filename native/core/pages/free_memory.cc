@@ -164,7 +164,7 @@ FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, 
         counted[{i, order}] = std::min(n, kMaxFree);
       for (uint32_t type = 0; type < layout.zone.lists; type++)
         if (!lists.walk(area + 16 * type, order, zones[i], listed, *blocks))
-          return refuse("a free list of the kernel leads astray");
+          return refuse("a kernel free list is corrupt");
     }
   }
   if (const uint64_t apart = distance(marked, counted); apart > slack)

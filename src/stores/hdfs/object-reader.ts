@@ -241,7 +241,7 @@ function noCopy(
       { cause },
     );
   }
-  return new ParsError('unreachable', `${what} cannot be had: ${whyNot(names, block, coding)}`, {
+  return new ParsError('unreachable', `${what} is unavailable: ${whyNot(names, block, coding)}`, {
     cause,
     hint: 'start the DataNodes that are down, then try again',
   });

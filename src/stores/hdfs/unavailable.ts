@@ -68,7 +68,7 @@ async function locate(files: HdfsFiles, name: string): Promise<Block[] | null> {
     const gone =
       have >= needed
         ? null
-        : `cannot be had: of its pieces ${needed} are needed, ${have} are on DataNodes that are alive`;
+        : `unavailable: of its pieces ${needed} are needed, ${have} are on DataNodes that are alive`;
     const enough =
       status.ecPolicy === undefined
         ? 1
@@ -99,7 +99,7 @@ async function probe(
     return null;
   } catch (error) {
     if (error instanceof ParsError && error.kind === 'unreachable')
-      return `cannot be had${/: (too few|none|no DataNode) .*$/.exec(error.message)?.[0] ?? `: ${error.message}`}`;
+      return `unavailable${/: (too few|none|no DataNode) .*$/.exec(error.message)?.[0] ?? `: ${error.message}`}`;
     if (error instanceof ParsError && error.kind !== 'internal') return null;
     throw error;
   } finally {

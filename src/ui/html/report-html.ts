@@ -60,7 +60,7 @@ ${reasonSection(report)}
 
 function banners({ guest, estimated, ram }: ImageReport): string {
   const running = estimated
-    ? `<p class="banner"><strong>A moving picture.</strong> The guest was running while its ${formatBytes(ram.pages * ram.pageSize)} were read: every figure is an estimate.</p>`
+    ? `<p class="banner"><strong>Estimates.</strong> The guest was running while its ${formatBytes(ram.pages * ram.pageSize)} were read, so all figures are estimates.</p>`
     : '';
   return guest.introspected
     ? running
