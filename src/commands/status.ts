@@ -8,6 +8,7 @@ import { plain } from '../ui/plain.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
 import { hostStatus, type HostStatus } from '../status/host-status.js';
 
+import type { KnownStub } from '../image/stub-registry.js';
 import type { Failure } from '../journal/failures.js';
 import type { Job } from '../journal/jobs.js';
 import { lossInWords, type NotedLoss } from '../journal/losses.js';
@@ -86,10 +87,7 @@ function render({ due, running, failed, stubs, failures, losses }: HostStatus): 
       ),
     ),
     section('Failed', failed.map(describeFailed)),
-    section(
-      'Stubs',
-      stubs.map(({ image, snapshot }) => `${plain(image)}: ${snapshot}`),
-    ),
+    section('Stubs', stubs.map(describeStub)),
     section('Last failures', failures.slice(0, SHOWN).map(describeFailure)),
     section('Refilled with losses', losses.slice(0, SHOWN).map(describeLoss)),
   ].filter((text) => text !== '');
@@ -100,6 +98,13 @@ function render({ due, running, failed, stubs, failures, losses }: HostStatus): 
 
 function section(title: string, lines: readonly string[]): string {
   return lines.length === 0 ? '' : `${title}:\n${lines.map((line) => `  ${line}`).join('\n')}`;
+}
+
+function describeStub({ image, snapshot, uncomparedDisks = [] }: KnownStub): string {
+  const disks = uncomparedDisks.map(
+    (disk) => `\n    ${plain(disk)}; a start is refused unless that is accepted`,
+  );
+  return `${plain(image)}: ${snapshot}${disks.join('')}`;
 }
 
 function describeFailed({ kind, image, state, began, error }: Job): string {

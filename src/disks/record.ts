@@ -58,7 +58,11 @@ export function uncomparedIn(disks: readonly RecordedDisk[]): string[] {
   return disks.filter(({ uncompared }) => uncompared !== undefined).map(describeUncompared);
 }
 
-export function describeUncompared({ target, source, uncompared }: RecordedDisk): string {
+export function describeUncompared({
+  target,
+  source,
+  uncompared,
+}: Pick<RecordedDisk, 'target' | 'source' | 'uncompared'>): string {
   return `${target}${source === '' ? '' : ` (${source})`} cannot be compared: ${uncompared ?? 'unknown reason'}`;
 }
 

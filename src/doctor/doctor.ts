@@ -11,6 +11,7 @@ import { ImageError, probeImage } from '../reader/reader.js';
 import type { Store } from '../stores/store.js';
 import { freeBytes } from '../system/disk-space.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
+import { checkDisks } from './disks.js';
 import { checkHook } from './hook.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from './libvirt.js';
 import { checkReverts, checkStore, room } from './store.js';
@@ -52,6 +53,8 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
     );
     checks.push(...(await checked('offloads', () => checkJobs(config.stateDir))));
   }
+  const accepted = config?.acceptUncomparedDisks ?? false;
+  checks.push(...(await checked('disks', () => checkDisks(accepted))));
   checks.push(...(await checked('save room', () => checkSaveRoom(places.saveDir, tools.formatBytes))));
   checks.push(...(await checked('confinement', () => checkConfinement())));
   return checks;

@@ -7,6 +7,7 @@
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomically } from '../system/atomic-file.js';
+import { uncomparedIn } from '../disks/record.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { RecordChanges } from './record-change.js';
 import type { StubRecord } from './stub.js';
@@ -24,11 +25,14 @@ export interface KnownStub {
   imageVersion?: string;
   /** The snapshot of libvirt's whose memory it is: a revert reads it, and may do so many times. */
   memoryOf?: string | undefined;
+  /** Disks that its start will not be able to compare, and why; none: left out. */
+  uncomparedDisks?: string[] | undefined;
 }
 
 /** What is remembered of the stub `record` at `path`. */
-export function knownStub(path: string, record: StubRecord, { image }: Manifest): KnownStub {
+export function knownStub(path: string, record: StubRecord, { image, disks }: Manifest): KnownStub {
   const { snapshot, token, domainUuid } = record;
+  const uncompared = uncomparedIn(disks);
   return {
     image: path,
     snapshot,
@@ -36,6 +40,7 @@ export function knownStub(path: string, record: StubRecord, { image }: Manifest)
     domainUuid,
     managedSave: image.managedSave,
     memoryOf: image.memoryOf,
+    uncomparedDisks: uncompared.length > 0 ? uncompared : undefined,
   };
 }
 
@@ -54,7 +59,8 @@ export class StubRegistry {
   }
 
   async add(known: KnownStub): Promise<void> {
-    const { image, snapshot, token, domainUuid, managedSave, imageVersion, memoryOf } = known;
+    const { image, snapshot, token, domainUuid, managedSave, imageVersion, memoryOf, uncomparedDisks } =
+      known;
     const stub: KnownStub = {
       image,
       snapshot,
@@ -63,6 +69,7 @@ export class StubRegistry {
       managedSave,
       ...(imageVersion !== undefined && { imageVersion }),
       ...(memoryOf !== undefined && { memoryOf }),
+      ...(uncomparedDisks !== undefined && { uncomparedDisks }),
     };
     await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
   }

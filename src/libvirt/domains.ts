@@ -20,7 +20,16 @@ export async function virsh(command: string, domain: string | null, ...args: str
 
 /** UUIDs of the domains that run now. */
 export async function runningDomains(): Promise<string[]> {
-  return (await virsh('list', null, '--uuid'))
+  return uuidsIn(await virsh('list', null, '--uuid'));
+}
+
+/** UUIDs of all that libvirt knows. */
+export async function definedDomains(): Promise<string[]> {
+  return uuidsIn(await virsh('list', null, '--all', '--uuid'));
+}
+
+function uuidsIn(text: string): string[] {
+  return text
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');

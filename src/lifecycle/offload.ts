@@ -73,6 +73,7 @@ class Offload {
     this.#refuseUnwanted(facts);
     this.#memory = await this.#memorySnapshot(facts, identity);
     const disks = await disksOf(facts, this.#memory, this.#options.signal);
+    const uncompared = uncomparedIn(disks);
     const policy = policyFor(facts, disks, this.#options);
     await refuseThinStore(this.#place.store, policy);
     const earlier = await this.#earlier(facts);
@@ -87,6 +88,7 @@ class Offload {
       managedSave: this.#options.managedSave,
       imageVersion: versionOf(identity),
       memoryOf: this.#memory?.name,
+      ...(uncompared.length > 0 && { uncomparedDisks: uncompared }),
     };
     if (!this.#options.keepLocal) await this.#place.registry.add(known);
     let outcome: StubOutcome | null = null;

@@ -2,6 +2,7 @@
 /** Opens an image, has it read, and turns what cannot be reported on into an error that says what to do. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { recordDisks, uncomparedIn } from '../disks/record.js';
 import { ParsError } from '../errors.js';
 import { explainImage, type Explanation, mapImage } from '../reader/page-map.js';
 import { probeImage, type ReaderOptions, reportImage } from '../reader/reader.js';
@@ -18,9 +19,11 @@ export async function lookInside(
 ): Promise<ReportFacts> {
   return withImage(path, options, async (fd, file) => {
     const looked = await (options.pictures ? mapImage(fd, options) : reportImage(fd, options));
+    const disks = await recordDisks(looked.image.domain.disks, { askLibvirt: true, signal: options.signal });
     return {
       path,
       ...looked,
+      uncomparedDisks: uncomparedIn(disks),
       image: file === null ? looked.image : { ...file, rawBytes: looked.image.bytes },
     };
   });

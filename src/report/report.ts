@@ -6,7 +6,7 @@
 import type { FileShare, MemoryMap } from '../reader/page-map.js';
 import type { ClassFacts, ImageFacts, InspectionFacts } from '../reader/inspection.js';
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
-import { presetPolicy, PRESETS, type Policy } from '../policy/policy.js';
+import { presetPolicy, PRESETS, type Policy, withCacheKept } from '../policy/policy.js';
 import {
   DEFAULT_INPUTS,
   type Durability,
@@ -32,6 +32,8 @@ export interface ReportFacts {
   source?: ReportSource;
   image: ImageFacts;
   inspection: InspectionFacts;
+  /** Disks that a start will not be able to compare, and why. */
+  uncomparedDisks?: readonly string[];
   /** Only when they were asked for. */
   map?: MemoryMap;
   files?: FileShare[];
@@ -93,6 +95,8 @@ export interface ImageReport {
   reasons: InspectionFacts['reasons'];
   /** Why pages are critical that a reader might expect to be expendable. */
   notes: InspectionFacts['notes'];
+  /** Disks that a start will not be able to compare, and why: every policy keeps the clean cache then. */
+  uncomparedDisks: string[];
   /**
    * Guest-physical memory as a picture, and the files that hold most of the clean cache: only when asked for.
    */
@@ -110,7 +114,7 @@ export function policyOrder({ policies }: Pick<ImageReport, 'policies'>): string
 
 /** Works the report out. `configured` joins the presets when it is none of them. */
 export function reportOn(
-  { path, image, inspection, source = 'image', map, files }: ReportFacts,
+  { path, image, inspection, source = 'image', uncomparedDisks = [], map, files }: ReportFacts,
   configured: Policy,
   inputs: DurabilityInputs = DEFAULT_INPUTS,
 ): ImageReport {
@@ -132,13 +136,14 @@ export function reportOn(
       classReport(inspection.classes[pageClass], amounts.classes[pageClass], EXPENDABLE.has(pageClass)),
     ),
     skeleton: amounts.skeleton,
-    policies: policyReports(configured, amounts, inputs),
+    policies: policyReports(configured, amounts, { inputs, keepCache: uncomparedDisks.length > 0 }),
     natives: nativeCosts(image.bytes, amounts, inputs),
     reread: rereadCost(inspection.classes['clean-cache'].payloadPages),
     durabilityInputs: inputs,
     policy: configured.name,
     reasons: inspection.reasons,
     notes: inspection.notes,
+    uncomparedDisks: [...uncomparedDisks],
     ...(map && { map }),
     ...(files && { files }),
   };
@@ -147,16 +152,19 @@ export function reportOn(
 function policyReports(
   configured: Policy,
   amounts: Amounts,
-  inputs: DurabilityInputs,
+  { inputs, keepCache }: { inputs: DurabilityInputs; keepCache: boolean },
 ): Record<string, PolicyReport> {
   const baseline = presetPolicy('replicate-all');
   const policies = new Map(PRESETS.map((name) => [name as string, presetPolicy(name)]));
   policies.set(configured.name, configured);
   return Object.fromEntries(
-    [...policies].map(([name, policy]) => [
-      name,
-      policyReport(compareCost(policy, baseline, amounts), laidOut(inputs, schemeUnder(policy, amounts))),
-    ]),
+    [...policies].map(([name, asked]) => {
+      const policy = keepCache ? withCacheKept(asked) : asked;
+      return [
+        name,
+        policyReport(compareCost(policy, baseline, amounts), laidOut(inputs, schemeUnder(policy, amounts))),
+      ];
+    }),
   );
 }
 

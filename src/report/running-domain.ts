@@ -7,6 +7,7 @@
  */
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { foreseeUncompared } from '../disks/foresee.js';
 import { ParsError } from '../errors.js';
 import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import type { ClassFacts, DomainFacts, ImageFacts, InspectionFacts } from '../reader/inspection.js';
@@ -35,6 +36,7 @@ export async function lookAtRunning(domain: string, options: ReaderOptions = {})
       source: 'domain',
       image: imageToBe(facts, inspection, xml),
       inspection,
+      uncomparedDisks: await foreseeUncompared(facts.disks, { askLibvirt: true }),
       map,
       files,
     };

@@ -3,6 +3,7 @@
  * A snapshot in the store, reported on from its manifest: nothing of its pages is read. Also what a stub is a
  * stub of.
  */
+import { uncomparedIn } from '../disks/record.js';
 import { ParsError } from '../errors.js';
 import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import type { ClassFacts, InspectionFacts } from '../reader/inspection.js';
@@ -59,6 +60,7 @@ export function factsFrom(manifest: Manifest, path: string): ReportFacts {
       },
     },
     inspection: inspectionFrom(manifest, guest),
+    uncomparedDisks: uncomparedIn(manifest.disks),
   };
 }
 

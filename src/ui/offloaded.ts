@@ -21,5 +21,14 @@ export function describeOffloaded(result: Offloaded): string {
   const freed = result.stub
     ? `\nThe image is a stub now: ${formatBytes(result.freedBytes)} freed.`
     : '\nThe image stays as it is.';
-  return `${stored}${blind}${freed}`;
+  return `${stored}${blind}${freed}${uncompared(result)}`;
+}
+
+/** Said while the guest's owner can still do something about it. */
+function uncompared({ uncomparedDisks }: Offloaded): string {
+  if (uncomparedDisks.length === 0) return '';
+  return (
+    `\n${uncomparedDisks.map(plain).join('; ')}: a start is refused unless that is accepted `
+    + `(docs/disks.md), and the clean cache is kept.`
+  );
 }

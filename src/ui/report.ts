@@ -24,6 +24,7 @@ export function renderReport(report: ImageReport, colours: Colours, width = 80):
   if (map !== '') parts.splice(1, 0, map);
   if (report.files && report.files.length > 0) parts.push(renderFiles(report.files, colours));
   if (report.notes.length > 0) parts.push(noteTable(report, colours));
+  if (report.uncomparedDisks.length > 0) parts.push(uncomparedLines(report));
   if (report.reread.requests > 0) parts.push(rereadLine(report));
   parts.push(
     colours.dim('Exact: bytes before compression. Estimate: after zstd, from samples of each class.'),
@@ -160,6 +161,13 @@ function noteTable({ notes }: ImageReport, colours: Colours): string {
     notes.map(({ text, pages }) => [plain(text), formatCount(pages)]),
     colours,
   );
+}
+
+function uncomparedLines({ uncomparedDisks }: ImageReport): string {
+  return [
+    ...uncomparedDisks.map(plain),
+    'Every policy keeps the clean cache of this guest, and a start is refused unless that is accepted (docs/disks.md).',
+  ].join('\n');
 }
 
 function estimate(bytes: number | null): string {

@@ -189,7 +189,7 @@ export function fileSection({ files = [] }: ImageReport): string {
 ${table('', 'Names are what the guest\u2019s own cache still knows, below the root of each file system', ['File', 'On', 'Inode', 'Size', 'Clean cache'], body)}</section>`;
 }
 
-export function reasonSection({ notes, reasons }: ImageReport): string {
+export function reasonSection({ notes, reasons, uncomparedDisks }: ImageReport): string {
   const notesBody = rows(
     notes,
     ({ text, pages }) => `<tr><td class="text">${esc(text)}</td><td>${formatCount(pages)}</td></tr>`,
@@ -204,8 +204,15 @@ export function reasonSection({ notes, reasons }: ImageReport): string {
     notes.length === 0
       ? ''
       : table('', 'Critical, although one might expect otherwise', ['Why', 'Pages'], notesBody);
-  return `<section aria-labelledby="h-why"><h2 id="h-why">Why</h2>${doubts}
+  return `<section aria-labelledby="h-why"><h2 id="h-why">Why</h2>${doubts}${uncomparedText(uncomparedDisks)}
 <details><summary>Every page by the rule that decided</summary>${table('', 'The rules are in docs/safety.md', ['Class', 'Because it is', 'Rule', 'Pages'], body)}</details></section>`;
+}
+
+/** A start will be refused: the page must not hide that. */
+function uncomparedText(disks: readonly string[]): string {
+  if (disks.length === 0) return '';
+  const list = disks.map((disk) => `<li>${esc(disk)}</li>`).join('');
+  return `<p>Every policy keeps the clean cache, and a start is refused unless that is accepted:</p><ul>${list}</ul>`;
 }
 
 function swatch(name: string): string {

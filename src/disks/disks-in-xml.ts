@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The disks of a domain XML that libvirt itself hands out. XML out of an image is the reader's to parse, which
+ * gives the same answer (native/core/image/domain_xml.cc).
+ */
+import { DOMParser, type Element } from '@xmldom/xmldom';
+import { ParsError } from '../errors.js';
+import type { NamedDisk, NetworkSource } from './named-disk.js';
+
+/** Throws 'corrupt' for text that is not the XML of a domain. */
+export function disksInXml(xml: string): NamedDisk[] {
+  const fail = (_: string, message: string): never => {
+    throw new ParsError('corrupt', `libvirt's domain XML cannot be parsed: ${message}`);
+  };
+  const domain = new DOMParser({ onError: fail }).parseFromString(xml, 'text/xml').documentElement;
+  const devices = domain && child(domain, 'devices');
+  return devices === null ? [] : children(devices, 'disk').map(namedDisk);
+}
+
+function namedDisk(disk: Element): NamedDisk {
+  const type = attribute(disk, 'type') || 'file';
+  const source = child(disk, 'source');
+  const of = (wanted: string, name: string): string => (type === wanted ? attribute(source, name) : '');
+  return {
+    target: attribute(child(disk, 'target'), 'dev'),
+    type,
+    device: attribute(disk, 'device') || 'disk',
+    source: of('file', 'file') || of('block', 'dev'),
+    format: attribute(child(disk, 'driver'), 'type'),
+    readOnly: child(disk, 'readonly') !== null,
+    pool: of('volume', 'pool'),
+    volume: of('volume', 'volume'),
+    network: type === 'network' ? networkSource(disk, source) : null,
+  };
+}
+
+function networkSource(disk: Element, source: Element | null): NetworkSource {
+  const auth = (source && child(source, 'auth')) ?? child(disk, 'auth');
+  const hosts = source === null ? [] : children(source, 'host');
+  return {
+    protocol: attribute(source, 'protocol'),
+    name: attribute(source, 'name'),
+    hosts: hosts.map((host) => ({
+      transport: attribute(host, 'transport') || 'tcp',
+      name: attribute(host, 'name'),
+      port: attribute(host, 'port'),
+      socket: attribute(host, 'socket'),
+    })),
+    tls: attribute(source, 'tls') === 'yes',
+    user: attribute(auth, 'username'),
+    secret: auth !== null && child(auth, 'secret') !== null,
+    config: attribute(source && child(source, 'config'), 'file'),
+    snapshot: attribute(source && child(source, 'snapshot'), 'name'),
+    query: attribute(source, 'query'),
+  };
+}
+
+function attribute(element: Element | null, name: string): string {
+  return element?.getAttribute(name) ?? '';
+}
+
+function child(parent: Element, name: string): Element | null {
+  return children(parent, name)[0] ?? null;
+}
+
+function children(parent: Element, name: string): Element[] {
+  return Array.from(parent.childNodes).filter((node): node is Element => node.nodeName === name);
+}
