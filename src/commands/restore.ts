@@ -10,7 +10,8 @@ import { thisHost } from '../system/host.js';
 import { ParsError } from '../errors.js';
 
 import { restoreDefined } from '../lifecycle/restore-defined.js';
-import { restoreToFile } from '../lifecycle/restore.js';
+import { restoreManagedSave } from '../lifecycle/restore-managed-save.js';
+import { restoreToFile, type Restored } from '../lifecycle/restore.js';
 import { settleStarts } from '../lifecycle/claims.js';
 import { resolveSnapshot } from '../snapshot/snapshots.js';
 import { StubRegistry } from '../image/stub-registry.js';
@@ -19,6 +20,7 @@ import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 interface Options extends SharedOptions {
   to?: string;
   define?: boolean;
+  asManagedSave?: boolean;
   setDisk: Map<string, string>;
   acceptChangedDisks?: boolean;
   saveDir: string;
@@ -32,10 +34,13 @@ export function register(command: Command, cli: Cli): void {
         + 'is the original byte for byte; of an image that libvirt had compressed, the raw one it stood '
         + 'for; one saved as sparse stays so, and needs libvirt 11.2. With --define the guest itself comes '
         + 'to a host that has never seen it: the snapshot is claimed for this host, its image becomes a '
-        + 'managed save, and the guest is defined from the XML in it, so that "virsh start" resumes it here.',
+        + 'managed save, and the guest is defined from the XML in it, so that "virsh start" resumes it '
+        + 'here. With --as-managed-save a guest that is defined here and does not run gets back the managed '
+        + 'save that it lost.',
     )
     .argument('<snapshot>', 'its name, the beginning of it, or the UUID of a guest for its latest')
     .option('--to <file>', 'the file to write, in a directory that is there')
+    .option('--as-managed-save', 'put the image where libvirt looks for it; its guest is known here')
     .option('--define', 'put the image where libvirt looks for it, and define its guest')
     .option(
       '--set-disk <target=path>',
@@ -45,33 +50,22 @@ export function register(command: Command, cli: Cli): void {
     )
     .option(
       '--accept-changed-disks',
-      "with --define: although the guest's disks are not here, or were written since",
+      "with --define or --as-managed-save: although the guest's disks are not here, or were written since",
     )
-    .option('--save-dir <dir>', "with --define: libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
+    .option(
+      '--save-dir <dir>',
+      "with --define or --as-managed-save: libvirt's directory of managed-save images",
+      DEFAULT_SAVE_DIR,
+    )
     .option('--force', 'write over a file that is there, and although the guest was started since')
     .action((snapshot: string, options: Options) =>
       cli.run(options, (context) => restoreOne(context, snapshot, options)),
     );
 }
 
-/** The file of --to; null for --define. One of the two is given, or it is a mistake in the call. */
-async function fileAskedFor(options: Options): Promise<string | null> {
-  if ((options.to === undefined) === !options.define)
-    throw new ParsError('usage', 'say where the image goes', {
-      hint: 'give --to FILE or --define, one of them',
-    });
-  const to = options.to === undefined ? null : await targetFile('--to', options.to);
-  if (to !== null && options.setDisk.size > 0)
-    throw new ParsError(
-      'usage',
-      '--set-disk changes the guest that --define defines; --to writes the image as it was',
-      { hint: 'leave --set-disk out, or give --define in place of --to' },
-    );
-  return to;
-}
-
 async function restoreOne(context: Context, typed: string, options: Options): Promise<void> {
-  const to = await fileAskedFor(options);
+  refuseUnclear(options);
+  const to = options.to === undefined ? null : await targetFile('--to', options.to);
   const place = {
     store: await context.store(),
     host: thisHost(),
@@ -81,10 +75,10 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
   await settleStarts(place.store, place.registry, place.host);
   const snapshot = await resolveSnapshot(place.store, typed);
   const how = { force: options.force ?? false, signal: context.signal, onProgress: await context.progress() };
-  const { image, bytes, losses, changedDisks } =
+  const restored =
     to === null
       ? {
-          ...(await restoreDefined(place, snapshot, {
+          ...(await (options.define ? restoreDefined : restoreManagedSave)(place, snapshot, {
             ...how,
             moved: options.setDisk,
             acceptChangedDisks: options.acceptChangedDisks ?? false,
@@ -93,7 +87,13 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
           changedDisks: [],
         }
       : await restoreToFile(place.store, snapshot, to, how);
-  const { output } = context;
+  tell(context, options, restored);
+}
+
+type Told = Restored & { changedDisks: string[] };
+
+function tell({ output }: Context, options: Options, restored: Told): void {
+  const { snapshot, image, bytes, losses, changedDisks } = restored;
   output.json({
     snapshot,
     image,
@@ -105,6 +105,11 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
   });
   output.text(`Wrote ${plain(image)}, ${formatBytes(bytes)}, from ${snapshot}.`);
   if (options.define) output.text('Its guest is defined here: "virsh start" resumes it.');
+  if (options.asManagedSave)
+    output.text(
+      '"virsh start" resumes its guest. "virsh dominfo" shows the managed save once the libvirt daemon has '
+        + 'been restarted.',
+    );
   if (changedDisks.length > 0)
     output.warning(
       `the guest's disks are not what they were when its memory was saved: `
@@ -122,6 +127,21 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
       `${formatCount(lost)} expendable pages are not in it; the guest reads what it needs of them from `
         + `its disks.`,
     );
+}
+
+/** Exactly one place for the image, and options that belong to it. */
+function refuseUnclear({ to, define, asManagedSave, setDisk }: Options): void {
+  const places = [to !== undefined, define ?? false, asManagedSave ?? false].filter((given) => given);
+  if (places.length !== 1)
+    throw new ParsError('usage', 'say where the image goes', {
+      hint: 'give --to FILE, --define or --as-managed-save, one of them',
+    });
+  if (define || setDisk.size === 0) return;
+  throw new ParsError(
+    'usage',
+    '--set-disk changes the guest that --define defines; without that its image stays as it was',
+    { hint: 'leave --set-disk out, or give --define' },
+  );
 }
 
 function setDisk(text: string, earlier: Map<string, string>): Map<string, string> {

@@ -68,7 +68,7 @@ export async function restoreDefined(
 }
 
 /** libvirt makes the path of a managed save of the name. */
-function refuseName(name: string): void {
+export function refuseName(name: string): void {
   if (name !== '' && !name.includes('/') && name !== '.' && name !== '..') return;
   throw new ParsError('refused', `a guest called ${JSON.stringify(name)} can have no managed save`, {
     hint: 'write its image to a file: pars restore --to FILE',
@@ -81,8 +81,8 @@ async function refuseKnown({ uuid, name }: Manifest['domain']): Promise<void> {
     if (state === null) continue;
     throw new ParsError('refused', `libvirt knows the guest ${what} here already (${state})`, {
       hint:
-        'to resume it from this snapshot, "virsh undefine" it first if it does not run, or write '
-        + 'the image to a file: pars restore --to FILE',
+        'if it does not run, give it this memory back with "pars restore SNAPSHOT --as-managed-save", or '
+        + 'write the image to a file: pars restore --to FILE',
     });
   }
 }
