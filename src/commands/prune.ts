@@ -12,11 +12,12 @@ import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
   yes?: boolean;
+  orphans?: boolean;
 }
 
 const WHY: Record<Verdict['reason'], string> = {
   consumed: 'its guest was started from it',
-  orphan: 'its stub is gone',
+  orphan: 'its stub is gone, its guest was not started',
   fragment: 'an upload that nobody finished',
   retention: 'beyond keep_last and max_age',
 };
@@ -25,14 +26,20 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       "Remove this host's snapshots that no guest needs any more: consumed ones after "
-        + 'retention.consumed, orphans and fragments after retention.orphan_grace, stored copies beyond '
-        + 'retention.keep_last and retention.max_age. Says what it would do; does it with --yes.',
+        + 'retention.consumed, fragments after retention.orphan_grace, stored copies beyond '
+        + 'retention.keep_last and retention.max_age. An orphan, whose stub is gone although its guest was '
+        + 'not started, holds the only copy of its memory: it is shown, and goes after '
+        + 'retention.orphan_grace with --orphans, or when the guest has a later stub. Says what it would '
+        + 'do; does it with --yes.',
     )
     .option('--yes', 'do it')
-    .action((options: Options) => cli.run(options, (context) => pruneStore(context, options.yes ?? false)));
+    .option('--orphans', 'orphans too; one can be put back with: pars restore SNAPSHOT --as-managed-save')
+    .action((options: Options) =>
+      cli.run(options, (context) => pruneStore(context, options.yes ?? false, options.orphans ?? false)),
+    );
 }
 
-async function pruneStore(context: Context, yes: boolean): Promise<void> {
+async function pruneStore(context: Context, yes: boolean, orphans: boolean): Promise<void> {
   const { retention, stateDir } = await context.config();
   const place = {
     store: await context.store(),
@@ -42,7 +49,7 @@ async function pruneStore(context: Context, yes: boolean): Promise<void> {
     stateDir,
   };
   await settleStarts(place.store, place.registry, place.host);
-  const result = await prune(place, { yes });
+  const result = await prune(place, { yes, orphans });
   context.output.json({ dryRun: !yes, ...result });
   context.output.text(render(context, result, yes));
 }
@@ -70,6 +77,7 @@ function render({ output }: Context, { verdicts, removed, leftovers }: Pruning, 
 }
 
 function whenDue({ dueInMs }: Verdict, yes: boolean): string {
+  if (dueInMs === null) return 'with --orphans';
   if (dueInMs === 0) return yes ? 'removed' : 'now';
   return `in ${formatDuration(dueInMs / 1000)}`;
 }

@@ -31,12 +31,15 @@ import type { StubRegistry } from '../image/stub-registry.js';
 
 export type PruneReason = 'consumed' | 'orphan' | 'fragment' | 'retention';
 
-/** What is to become of one snapshot. `dueInMs`: how long until it may go; 0 when it may go now. */
+/**
+ * What is to become of one snapshot. `dueInMs`: how long until it may go; 0 when it may go now; null when no
+ * age makes it go.
+ */
 export interface Verdict {
   snapshot: string;
   domain: string | null;
   reason: PruneReason;
-  dueInMs: number;
+  dueInMs: number | null;
   storedBytes: number;
 }
 
@@ -61,22 +64,31 @@ export interface PrunePlace {
 
 type Whole = SnapshotEntry & { condition: 'whole' };
 
+export interface Pruned {
+  /** Do it. */
+  yes: boolean;
+  /**
+   * Orphans too. Age alone says nothing: a stub that vanished without a start may be missed any day (R30).
+   */
+  orphans?: boolean;
+}
+
 /**
  * Looks at every snapshot; with `yes` removes those that are due, and begins the grace of orphans seen for
  * the first time.
  */
-export async function prune(place: PrunePlace, { yes }: { yes: boolean }): Promise<Pruning> {
+export async function prune(place: PrunePlace, { yes, orphans = false }: Pruned): Promise<Pruning> {
   await refusePartialStore(place.store);
   const entries = await listSnapshots(place.store);
   const judged: Verdict[] = [];
   for (const entry of entries) {
-    const verdict = await judge(place, entry, entries, yes);
+    const verdict = await judge(place, entry, entries, { yes, orphans });
     if (verdict !== null) judged.push(verdict);
   }
   const verdicts: Verdict[] = [];
   const removed: string[] = [];
   for (const first of judged) {
-    const verdict = yes && first.dueInMs === 0 ? await judgeAnew(place, first.snapshot) : first;
+    const verdict = yes && first.dueInMs === 0 ? await judgeAnew(place, first.snapshot, orphans) : first;
     if (verdict !== null) verdicts.push(verdict);
     if (!yes || verdict?.dueInMs !== 0) continue;
     await removeSnapshot(place.store, verdict.snapshot);
@@ -98,11 +110,11 @@ export async function prune(place: PrunePlace, { yes }: { yes: boolean }): Promi
  * Right before a removal: since the store was listed a host may have taken the snapshot over, an upload
  * committed, a place gone missing.
  */
-async function judgeAnew(place: PrunePlace, snapshot: string): Promise<Verdict | null> {
+async function judgeAnew(place: PrunePlace, snapshot: string, orphans: boolean): Promise<Verdict | null> {
   await refusePartialStore(place.store);
   const now = await listSnapshots(place.store, guestOf(snapshot));
   const entry = now.find((one) => one.snapshot === snapshot);
-  return entry === undefined ? null : judge(place, entry, now, true);
+  return entry === undefined ? null : judge(place, entry, now, { yes: true, orphans });
 }
 
 /**
@@ -137,16 +149,16 @@ async function judge(
   place: PrunePlace,
   entry: SnapshotEntry,
   all: readonly SnapshotEntry[],
-  yes: boolean,
+  { yes, orphans }: Required<Pruned>,
 ): Promise<Verdict | null> {
   if (entry.condition === 'unreadable') return null; // may become readable again; rm --force removes it
   if (entry.condition === 'incomplete') return fragment(place, entry.snapshot);
   if (ownerOf(entry).machineId !== place.host.machineId) return null;
-  const verdict = (reason: PruneReason, dueInMs: number): Verdict => ({
+  const verdict = (reason: PruneReason, dueInMs: number | null): Verdict => ({
     snapshot: entry.snapshot,
     domain: entry.manifest.domain.name,
     reason,
-    dueInMs: Math.max(0, dueInMs),
+    dueInMs: dueInMs === null ? null : Math.max(0, dueInMs),
     storedBytes: entry.manifest.storedBytes,
   });
   const need = await needOf(place, entry);
@@ -161,9 +173,24 @@ async function judge(
     );
   if (entry.state === 'committed')
     return (await isRetained(place, entry, all)) ? null : verdict('retention', 0);
-  return need === 'orphan'
-    ? verdict('orphan', place.retention.orphanGraceMs - (await orphanAge(place, entry, yes)))
-    : null;
+  if (need !== 'orphan') return null;
+  const graceMs = place.retention.orphanGraceMs - (await orphanAge(place, entry, yes));
+  const { memoryOf } = entry.manifest.image;
+  // The memory of a snapshot that libvirt has deleted: that was asked for.
+  const isMissed = memoryOf === undefined && !isSuperseded(entry, all);
+  return verdict('orphan', orphans || !isMissed ? graceMs : null);
+}
+
+/** A later managed save became a stub, so the guest was started since, even if no hook noted it. */
+function isSuperseded({ manifest }: Whole, all: readonly SnapshotEntry[]): boolean {
+  return all.some(
+    (other) =>
+      other.condition === 'whole'
+      && other.state !== 'committed'
+      && other.manifest.image.managedSave
+      && other.manifest.domain.uuid === manifest.domain.uuid
+      && other.manifest.sequence > manifest.sequence,
+  );
 }
 
 /**

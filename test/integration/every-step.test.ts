@@ -295,7 +295,7 @@ it('a prune, of a consumed snapshot, an orphan, a fragment and temporary files',
   };
   const count = await stopAtEach(
     prepare,
-    () => prune(place(), { yes: true }),
+    () => prune(place(), { yes: true, orphans: true }),
     async () => {
       expect(await stateOf(image, original)).toBe('stub');
       expect(await expectSnapshotsWhole()).toBeGreaterThanOrEqual(1);

@@ -210,7 +210,7 @@ describe('prune (R28)', () => {
     await markState(fixture.store, manifest, 'stubbed', A);
     backdate(objectPath(manifest.snapshot, MANIFEST_NAME), 99 * DAY);
     expect(await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place())).toBe(true);
-    expect((await prune(place(), { yes: true })).verdicts).toMatchObject([
+    expect((await prune(place(), { yes: true, orphans: true })).verdicts).toMatchObject([
       { reason: 'orphan', dueInMs: expect.closeTo(7 * DAY, -5) as number },
     ]);
     backdate(objectPath(manifest.snapshot, 'state-orphan'), 8 * DAY);
@@ -219,7 +219,22 @@ describe('prune (R28)', () => {
     rmSync(manifest.image.path);
     expect((await prune(place(), { yes: true })).removed, 'the grace begins anew').toEqual([]);
     backdate(objectPath(manifest.snapshot, 'state-orphan'), 8 * DAY);
-    expect((await prune(place(), { yes: true })).removed).toEqual([manifest.snapshot]);
+    expect((await prune(place(), { yes: true })).removed, 'age alone is no reason (R30)').toEqual([]);
+    expect((await prune(place(), { yes: true, orphans: true })).removed).toEqual([manifest.snapshot]);
+  });
+
+  it('takes an orphan by its age once a later managed save of the guest became a stub', async () => {
+    const manifest = await commit();
+    await markState(fixture.store, manifest, 'stubbed', A);
+    const later = await commit({ sequence: 2, token: '9'.repeat(32) }, { path: join(saves, 'renamed.save') });
+    const judged = async (): Promise<unknown> =>
+      (await prune(place({ orphanGraceMs: 0 }), { yes: false })).verdicts;
+    expect(await judged(), 'that one was stored and never became a stub').toMatchObject([
+      { reason: 'orphan', dueInMs: null },
+    ]);
+    writeStub(later);
+    await markState(fixture.store, later, 'stubbed', A);
+    expect(await judged()).toMatchObject([{ snapshot: manifest.snapshot, reason: 'orphan', dueInMs: 0 }]);
   });
 
   it(
