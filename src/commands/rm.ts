@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { thisHost } from '../system/host.js';
+import { forgetLost } from '../image/lost-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { guardRemoval, type RemovalConsent } from '../lifecycle/removal.js';
 
@@ -36,6 +37,7 @@ async function remove(context: Context, typed: string, options: Options): Promis
   const place = { host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
   await guardRemoval(await findSnapshot(store, snapshot), place, consent);
   await removeSnapshot(store, snapshot);
+  await forgetLost(place.registry, snapshot);
   context.output.json({ removed: snapshot });
   context.output.text(`Removed ${snapshot}.`);
 }

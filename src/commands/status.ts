@@ -11,6 +11,7 @@ import { hostStatus, type HostStatus } from '../status/host-status.js';
 import type { KnownStub } from '../image/stub-registry.js';
 import type { Failure } from '../journal/failures.js';
 import type { Job } from '../journal/jobs.js';
+import type { RefusedStart } from '../journal/refused-starts.js';
 import { lossInWords, type NotedLoss } from '../journal/losses.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
@@ -27,11 +28,12 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Show what this host has to do and does: images waiting to be offloaded, work under way, work '
-        + 'that failed and why, stubs, the last failures, and starts that lost expendable pages. Changes '
-        + 'nothing; needs no store, but warns when the memory of a snapshot is in one that does not answer. '
-        + 'For monitoring: exits with 0 when all is well, with the code of the '
-        + "latest failure's kind while something has failed and is unresolved, with 8 when work was "
-        + 'interrupted or an image waits longer than queue.overdue.',
+        + 'that failed and why, starts that were refused, stubs, stubs that were lost, the last failures, '
+        + 'and starts that lost expendable pages. Changes nothing; needs no store, but warns when the memory '
+        + 'of a snapshot is in one that does not answer. For monitoring: exits with 0 when all is well, with '
+        + "the code of the latest failure's kind while something has failed and is unresolved, with 4 "
+        + 'while a stub is gone although its guest was not started, with 8 when work was interrupted or an '
+        + 'image waits longer than queue.overdue.',
     )
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .action((options: Options) => cli.run(options, (context) => status(context, options)));
@@ -66,13 +68,16 @@ async function warningsOf(context: Context, { stubs }: HostStatus): Promise<stri
   return checks.filter(({ verdict }) => verdict === 'warning').map(({ found, todo }) => `${found}; ${todo}`);
 }
 
-function exitCodeFor({ failed }: HostStatus, overdue: number): number {
+function exitCodeFor({ failed, lost, refused }: HostStatus, overdue: number): number {
+  if (lost.length > 0) return EXIT_CODES.missing;
   const error = failed.find(({ state }) => state === 'failed')?.error;
   if (error) return EXIT_CODES[error.kind];
+  const code = refused[0]?.exitCode;
+  if (code !== undefined) return isOurs(code) ? code : EXIT_CODES.internal;
   return failed.length > 0 || overdue > 0 ? EXIT_CODES.busy : 0;
 }
 
-function render({ due, running, failed, stubs, failures, losses }: HostStatus): string {
+function render({ due, running, failed, refused, lost, stubs, failures, losses }: HostStatus): string {
   const sections = [
     section(
       'Running',
@@ -86,7 +91,9 @@ function render({ due, running, failed, stubs, failures, losses }: HostStatus): 
           + `${formatDuration((Date.now() - Date.parse(since)) / 1000)} old): ${plain(reason)}`,
       ),
     ),
+    section('Lost', lost.map(describeLost)),
     section('Failed', failed.map(describeFailed)),
+    section('Refused starts', refused.filter((start) => !explains(failed, start)).map(describeRefused)),
     section('Stubs', stubs.map(describeStub)),
     section('Last failures', failures.slice(0, SHOWN).map(describeFailure)),
     section('Refilled with losses', losses.slice(0, SHOWN).map(describeLoss)),
@@ -112,6 +119,30 @@ function describeFailed({ kind, image, state, began, error }: Job): string {
     state === 'interrupted' ? 'was interrupted' : `failed: ${plain(error?.message ?? 'unknown reason')}`;
   const hint = error?.hint ? `\n    ${plain(error.hint)}` : '';
   return `${kind} ${plain(image)}, begun ${began}, ${why}${hint}`;
+}
+
+function describeLost({ image, snapshot }: KnownStub): string {
+  const name = plain(snapshot);
+  return (
+    `${plain(image)} is gone, and no start of its guest consumed it\n`
+    + `    put it back before the guest is started: pars restore ${name} --as-managed-save; `
+    + `or give it up: pars rm ${name}`
+  );
+}
+
+function describeRefused({ domainUuid, time, message }: RefusedStart): string {
+  const lines = message.replace(/^pars: /, '').split('\n');
+  return `${time} guest ${domainUuid}: ${lines.map((line) => plain(line.trim())).join('\n    ')}`;
+}
+
+/** A hydration that failed says the same, and names the image. */
+function explains(failed: readonly Job[], { message }: RefusedStart): boolean {
+  return failed.some(({ error }) => error !== null && message.includes(error.message));
+}
+
+/** A shell's code tells that the program could not be run, or was killed. */
+function isOurs(code: number): boolean {
+  return Object.values(EXIT_CODES).includes(code);
 }
 
 function describeFailure({ time, work, subject, message }: Failure): string {

@@ -10,7 +10,9 @@ import { ImageFile } from '../image/image-file.js';
 import { readFailures, type Failure } from '../journal/failures.js';
 import { readJobs, type Job } from '../journal/jobs.js';
 import { readLosses, type NotedLoss } from '../journal/losses.js';
+import { readRefusedStarts, type RefusedStart } from '../journal/refused-starts.js';
 import { liveStubs } from '../image/live-stubs.js';
+import { lostStubs } from '../image/lost-stubs.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
@@ -44,6 +46,10 @@ export interface HostStatus {
   /** Failed or interrupted, and neither made good since nor beside the point: the image is still there. */
   failed: Job[];
   stubs: KnownStub[];
+  /** Stubs that are gone although no start of their guests consumed them: the memory is in the store only. */
+  lost: KnownStub[];
+  /** Starts that the hook refused, while the stub is still there to be started, the latest first. */
+  refused: RefusedStart[];
   /** The last things that went wrong, whether or not they were made good, the latest first. */
   failures: Failure[];
   /** Images refilled without expendable pages that should have been there, the latest first. */
@@ -61,14 +67,38 @@ export async function hostStatus(
   const failed = jobs.filter(
     ({ state, image }) => (state === 'failed' || state === 'interrupted') && existsSync(image),
   );
+  const registry = new StubRegistry(stateDir);
+  const stubs = await liveStubs(registry);
   return {
     due: await dueIn({ stateDir, saveDir, watch }, jobs),
     running,
     failed,
-    stubs: await liveStubs(new StubRegistry(stateDir)),
+    stubs,
+    lost: await lostStubs(registry),
+    refused: await stillRefused(stateDir, stubs, registry),
     failures: await readFailures(stateDir),
     losses: await readLosses(stateDir),
   };
+}
+
+const UNKNOWN_GUEST_MS = 86_400_000;
+
+/**
+ * Beside the point once the guest's stub was refilled by hand or is gone. Of a guest that has no stub of this
+ * host nobody knows, so what was said counts for a day.
+ */
+async function stillRefused(
+  stateDir: string,
+  stubs: readonly KnownStub[],
+  registry: StubRegistry,
+): Promise<RefusedStart[]> {
+  const known = new Set((await registry.all()).map(({ domainUuid }) => domainUuid));
+  const live = new Set(stubs.map(({ domainUuid }) => domainUuid));
+  const isYoung = ({ time }: RefusedStart): boolean => Date.now() - Date.parse(time) < UNKNOWN_GUEST_MS;
+  const refused = await readRefusedStarts(stateDir);
+  return refused.filter(
+    (start) => live.has(start.domainUuid) || (!known.has(start.domainUuid) && isYoung(start)),
+  );
 }
 
 export async function dueIn(places: SavePlaces, jobs: readonly Job[]): Promise<DueImage[]> {

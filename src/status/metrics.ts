@@ -48,7 +48,7 @@ export async function collectMetrics(place: MetricsPlace): Promise<Metric[]> {
 }
 
 async function queueMetrics({ stateDir, saveDir, watch }: MetricsPlace): Promise<Metric[]> {
-  const { due, running, failed, stubs } = await hostStatus(stateDir, saveDir, watch);
+  const { due, running, failed, stubs, lost, refused } = await hostStatus(stateDir, saveDir, watch);
   const oldest = Math.min(...due.map(({ since }) => Date.parse(since)));
   const byWork = (jobs: readonly { kind: string }[]): Sample[] =>
     ['offload', 'hydrate'].map((work) => ({
@@ -78,6 +78,16 @@ async function queueMetrics({ stateDir, saveDir, watch }: MetricsPlace): Promise
       byWork(failed),
     ),
     gauge('pars_stubs', 'Stubs on this host.', one(stubs.length)),
+    gauge(
+      'pars_stubs_lost',
+      'Stubs that are gone although no start of their guests consumed them.',
+      one(lost.length),
+    ),
+    gauge(
+      'pars_starts_refused',
+      'Guests whose last start was refused, and whose stub is still there.',
+      one(refused.length),
+    ),
   ];
 }
 

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Managed saves that were stubs of this host and are gone, although no start of their guests consumed them
+ * (R30): thrown away by hand, or by a libvirt that took a refused start for a resumed guest. The memory is in
+ * the store only.
+ */
+import { lstat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { liveStub } from './live-stubs.js';
+import type { KnownStub, StubRegistry } from './stub-registry.js';
+
+/**
+ * Of the stubs this host remembers. A start that the hook noted is none of them, whether or not it was
+ * settled since.
+ */
+export async function lostStubs(registry: StubRegistry): Promise<KnownStub[]> {
+  const known = (await registry.all()).filter(({ managedSave }) => managedSave);
+  const lost = await Promise.all(known.map((stub) => isLost(registry, stub)));
+  return known.filter((_, i) => lost[i]);
+}
+
+/**
+ * Of a snapshot that was removed on purpose: nobody misses its stub. One that is there all the same stays
+ * known.
+ */
+export async function forgetLost(registry: StubRegistry, snapshot: string): Promise<void> {
+  for (const stub of await registry.all())
+    if (stub.snapshot === snapshot && !(await liveStub(stub))) await registry.remove(stub);
+}
+
+/** A directory that is not there may be a disk that is not mounted. What may not be looked at is an error. */
+async function isLost(registry: StubRegistry, { image, domainUuid }: KnownStub): Promise<boolean> {
+  return (
+    (await isMissing(image)) && !(await isMissing(dirname(image))) && !(await registry.startNoted(domainUuid))
+  );
+}
+
+async function isMissing(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => false,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return true;
+      throw error;
+    },
+  );
+}
