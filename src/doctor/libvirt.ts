@@ -9,6 +9,13 @@ import { type Check, failure, ok, warning } from './check.js';
 /** The oldest that hooks and images were tried with. */
 const OLDEST = { libvirt: [7, 0], qemu: [5, 2] } as const;
 
+/**
+ * A refused start was seen to leave the stub in peace, in every way it can be refused (scripts/refusals;
+ * docs/safety.md, R30). libvirt 11.3 takes a failing hook for a resumed guest, so another version may have a
+ * way of its own.
+ */
+const REFUSALS_PROVEN = ['9.0', '11.3', '12.8'];
+
 export async function checkVersions(): Promise<Check[]> {
   const output = await runVirsh(['version'], { timeoutMs: 60_000 }).catch((error: Error) => error);
   if (output instanceof Error) {
@@ -22,11 +29,10 @@ export async function checkVersions(): Promise<Check[]> {
       ),
     ];
   }
+  const libvirt = /Using API: \S+ ([\d.]+)/.exec(output) ?? /Using library: libvirt ([\d.]+)/.exec(output);
   return [
-    versionOf(
-      'libvirt',
-      /Using API: \S+ ([\d.]+)/.exec(output) ?? /Using library: libvirt ([\d.]+)/.exec(output),
-    ),
+    versionOf('libvirt', libvirt),
+    refusalsOn(libvirt),
     versionOf('qemu', /hypervisor: QEMU ([\d.]+)/.exec(output)),
   ];
 }
@@ -44,6 +50,17 @@ function versionOf(name: keyof typeof OLDEST, match: RegExpExecArray | null): Ch
         'try one guest with "pars offload --keep-local" before you rely on it',
       )
     : ok(name, match[1]);
+}
+
+function refusalsOn(match: RegExpExecArray | null): Check {
+  const version = match?.[1]?.split('.').slice(0, 2).join('.') ?? 'of unknown version';
+  if (REFUSALS_PROVEN.includes(version))
+    return ok('refused starts', `leave their stubs alone on libvirt ${version}`);
+  return warning(
+    'refused starts',
+    `were tried on libvirt ${REFUSALS_PROVEN.join(', ')}, not on ${version}`,
+    'before you rely on it, save a guest, take the store away, and see "virsh start" fail and the stub stay',
+  );
 }
 
 export async function checkSaveFormat(confFile: string): Promise<Check> {

@@ -3,10 +3,10 @@
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import pc from 'picocolors';
 import { type Check, checked, failure, ok, verdictOf, warning } from '../../src/doctor/check.js';
-import { checkConfinement, checkSaveFormat } from '../../src/doctor/libvirt.js';
+import { checkConfinement, checkSaveFormat, checkVersions } from '../../src/doctor/libvirt.js';
 import { checkHook } from '../../src/doctor/hook.js';
 import { checkStore } from '../../src/doctor/store.js';
 import { ParsError } from '../../src/errors.js';
@@ -47,6 +47,26 @@ describe('the format of saves', () => {
 
   it('a host without qemu.conf saves raw', async () => {
     expect(await checkSaveFormat(join(root, 'none'))).toMatchObject({ verdict: 'ok' });
+  });
+});
+
+describe('a libvirt on which refused starts', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it.each([
+    ['9.0.0', 'ok', /libvirt 9\.0/],
+    ['11.3.0', 'ok', /libvirt 11\.3/],
+    ['10.2.0', 'warning', /not on 10\.2/],
+    ['11.30.0', 'warning', /not on 11\.30/],
+  ])('were tried or not: %s', async (version, verdict, found) => {
+    await file(
+      'virsh',
+      `#!/bin/sh\necho 'Using API: QEMU ${version}'\necho 'Running hypervisor: QEMU 7.2.0'\n`,
+      0o755,
+    );
+    vi.stubEnv('PATH', `${root}:${process.env['PATH'] ?? ''}`);
+    const check = (await checkVersions()).find(({ name }) => name === 'refused starts');
+    expect(check).toMatchObject({ verdict, found: expect.stringMatching(found) as string });
   });
 });
 
