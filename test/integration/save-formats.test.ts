@@ -22,7 +22,7 @@ const MEMORY_MIB = 256;
 
 /**
  * One by default, the others with PARS_SAVE_FORMATS=all: test/unit/compressed.test.ts has all five. zstd came
- * with libvirt 10.4: scripts/trixie has that.
+ * with libvirt 10.4: Debian 13 has that (scripts/suite).
  */
 const OTHERS = process.env['PARS_SAVE_FORMATS'] === 'all' ? (['lzop', 'xz', 'bzip2'] as const) : [];
 const FORMATS = ['gzip' as const, ...(libvirtVersion() >= 10_004 ? ['zstd' as const] : []), ...OTHERS];
