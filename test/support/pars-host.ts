@@ -80,9 +80,15 @@ export class ParsHost {
     return writeFile(this.lab.hostPath('etc/pars/pars.yaml'), text);
   }
 
+  /** The words that run the program. */
+  command(...args: string[]): [string, ...string[]] {
+    return [process.execPath, PROGRAM, ...args];
+  }
+
   /** Runs the program inside the lab; a non-zero exit is an answer. */
   try(...args: string[]): Promise<Outcome> {
-    return this.lab.exec(process.execPath, [PROGRAM, ...args]);
+    const [command, ...words] = this.command(...args);
+    return this.lab.exec(command, words);
   }
 
   /** The same, but a failure throws what the program said. */

@@ -245,7 +245,7 @@ describe('the hook and a start that is refused (R30)', () => {
     expect(run('guest', 'restore begin', { exit: 6, says })).toEqual(SAID);
   }
 
-  it('succeeds at "restore begin", where failing would cost the managed save, and fails once at "prepare begin"', () => {
+  it('succeeds at "restore begin", where failing may cost the save, and fails once at "prepare begin"', () => {
     refuse();
     expect(run('guest', 'prepare begin')).toEqual({
       code: 1,
