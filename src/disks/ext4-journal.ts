@@ -25,6 +25,7 @@ const DEFAULT_FAST_BLOCKS = 256;
 const MAX_EXTENTS = 4096;
 /** Blocks with a header that are followed: a journal of 1 GiB that is full of the smallest transactions has more. */
 const MAX_HEADERS = 32_768;
+const MAX_FAST_BLOCKS = 4096;
 
 export interface JournalEnd {
   /** Hash of the journal's super block, of its end, and of the last commit. */
@@ -99,7 +100,7 @@ async function followLog(journal: DiskBytes): Promise<JournalEnd | null> {
     if (type === COMMIT) sequence = (sequence + 1) >>> 0;
     at = after(at, type === DESCRIPTOR ? 1 + tagsIn(header, log.features) : 1, log);
   }
-  for (let n = 0; n < log.fastBlocks; n++)
+  for (let n = 0; n < Math.min(log.fastBlocks, MAX_FAST_BLOCKS); n++)
     hash.update(await journal.read((log.end + n) * log.block, log.block));
   return { sha256: hash.update(`${at} ${sequence}`).digest('hex') };
 }

@@ -8,8 +8,9 @@ import type { DiskBytes, Extent } from './disk-bytes.js';
 const SECTOR = 512;
 const LABEL = 'LABELONE';
 const METADATA_MAGIC = ' LVM2 x[5A%r0N*>';
-const MAX_TEXT = 16 << 20;
+const MAX_TEXT = 4 << 20;
 const MAX_VOLUMES = 1024;
+const MAX_SEGMENTS = 4096;
 const MAX_NODES = 200_000;
 
 export interface PhysicalVolume {
@@ -68,16 +69,39 @@ interface Tree {
   [name: string]: Value;
 }
 
-const TOKEN = /#[^\n]*|"((?:[^"\\]|\\.)*)"|[A-Za-z0-9_.+-]+|[{}[\]=,]/g;
+const SIGNS = '{}[]=,';
+
+/**
+ * Words, quoted texts with their quote in front, and signs. In one pass: the text lies on a disk that a guest
+ * writes.
+ */
+function tokensOf(text: string): string[] {
+  const tokens: string[] = [];
+  for (let at = 0; at < text.length && tokens.length < MAX_NODES;) {
+    const from = at;
+    const first = text.charAt(at++);
+    if (first === '#') while (at < text.length && text.charAt(at) !== '\n') at++;
+    else if (first === '"') {
+      while (at < text.length && text.charAt(at) !== '"') at += text.charAt(at) === '\\' ? 2 : 1;
+      tokens.push(text.slice(from, at++));
+    } else if (SIGNS.includes(first)) tokens.push(first);
+    else if (isWord(first)) {
+      while (at < text.length && isWord(text.charAt(at))) at++;
+      tokens.push(text.slice(from, at));
+    }
+  }
+  return tokens;
+}
+
+function isWord(character: string): boolean {
+  return /[A-Za-z0-9_.+-]/.test(character);
+}
 
 /** As far as it makes sense. */
 function parse(text: string): Tree {
-  const tokens = [...text.matchAll(TOKEN)]
-    .map(([token]) => token)
-    .filter((token) => !token.startsWith('#'))
-    .slice(0, MAX_NODES);
+  const tokens = tokensOf(text);
   let at = 0;
-  const scalar = (token: string): Value => (token.startsWith('"') ? token.slice(1, -1) : Number(token));
+  const scalar = (token: string): Value => (token.startsWith('"') ? token.slice(1) : Number(token));
   const list = (): Value[] => {
     const values: Value[] = [];
     at++;
@@ -122,7 +146,7 @@ function extentsOf(volume: Tree, name: string, start: number, extent: number): E
   const segments = Object.entries(volume)
     .filter(([key]) => /^segment\d+$/.test(key))
     .map(([, one]) => treeOf(one));
-  return segments.flatMap((segment) => {
+  return segments.slice(0, MAX_SEGMENTS).flatMap((segment) => {
     const stripes = segment['stripes'];
     if (
       segment['type'] !== 'striped'
@@ -131,13 +155,12 @@ function extentsOf(volume: Tree, name: string, start: number, extent: number): E
       || stripes[0] !== name
     )
       return [];
-    return [
-      {
-        logical: numberOf(segment['start_extent']) * extent,
-        bytes: numberOf(segment['extent_count']) * extent,
-        physical: start + numberOf(stripes[1]) * extent,
-      },
-    ];
+    const piece = {
+      logical: numberOf(segment['start_extent']) * extent,
+      bytes: numberOf(segment['extent_count']) * extent,
+      physical: start + numberOf(stripes[1]) * extent,
+    };
+    return Object.values(piece).every((number) => Number.isSafeInteger(number) && number >= 0) ? [piece] : [];
   });
 }
 

@@ -183,6 +183,7 @@ describe.skipIf(labMissing() !== undefined)('a guest with disks of every kind', 
   test('what cannot be compared is said beforehand, keeps its cache, and is refused unless that is accepted', async () => {
     await host.configure('minimal');
     server?.kill('SIGKILL');
+    await copyFile(await labScript('disk', '--fs', 'ext4', '--generate', '64'), at('exported.img'));
     const elements = `<devices>${disk('vda', 'file', `<source file='${at('root.squashfs')}'/>`, '<readonly/>')}${disk('vdb', 'network', `<source protocol='nbd' name='disk'><host transport='unix' socket='${at('nbd.sock')}'/></source>`)}</devices>`;
     await serve();
     guest = await host.boot({ disks: [], elements, cmdline: 'pars.fill=40' });

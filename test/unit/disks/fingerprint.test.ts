@@ -9,9 +9,11 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   truncateSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -178,5 +180,42 @@ describe('what else differs', () => {
     expect((await partitionsOf(disk).finally(() => disk.close())).map(({ start }) => start / MiB)).toEqual([
       5, 8,
     ]);
+  });
+});
+
+describe('a disk that its guest has written to deceive', () => {
+  it('costs little: quotes without an end, endless lists, volumes that lie nowhere, a journal without an end', async () => {
+    const inner = join(root, 'inner');
+    closeSync(openSync(inner, 'w'));
+    truncateSync(inner, 8 * MiB);
+    const { bytes } = physicalVolumeImage(inner);
+    for (const text of [
+      '"\\"'.repeat(100_000),
+      '{='.repeat(200_000),
+      'a{'.repeat(200_000),
+      'a = [ '.repeat(100_000),
+    ]) {
+      const area = Buffer.from(bytes);
+      area.writeBigUInt64LE(512n, 4096 + 40);
+      area.writeBigUInt64LE(BigInt(text.length), 4096 + 48);
+      area.write(text, 4096 + 512, 'latin1');
+      writeFileSync(image, area);
+      const began = process.cpuUsage();
+      expect((await look()).marks.length).toBeGreaterThan(2);
+      expect(process.cpuUsage(began).user).toBeLessThan(5e6);
+    }
+  });
+
+  it.each([7, 11, 13, 17])('is looked at to its end whatever its bytes are (seed %i)', async (seed) => {
+    newDisk(24);
+    run('mke2fs', '-q', '-F', '-t', 'ext4', image, '16M');
+    const data = readFileSync(image);
+    let state = seed;
+    for (let n = 0; n < 4000; n++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      data[n < 2000 ? 1024 + ((state >>> 8) % 1024) : (state >>> 8) % data.length] = state & 0xff;
+    }
+    writeFileSync(image, data);
+    expect((await look()).bytes).toBe(24 * MiB);
   });
 });
