@@ -61,6 +61,16 @@ Witnessed witness(Guest& g, uint64_t first, uint64_t pages) {
 
 }  // namespace
 
+TEST_CASE("a file is named where dentries are linked without a union of a name, as since Linux 7.2") {
+  KernelTypes types = named_kernel();
+  types.drop("dentry", "d_u").add("dentry", {"d_alias", 160, {0, "dentry_union"}});
+  Guest g({.types = types});
+  call_it(g, g.ext4, 77, add_dentry(g, "data.bin", add_dentry(g, "/", 0)));
+  const Witnessed w = witness(g, g.small[0], 1);
+  REQUIRE(w.pages[0].file.has_value());
+  CHECK(w.pages[0].file->path == "/data.bin");
+}
+
 TEST_CASE("a page of the cache is explained with its flags, its folio and its file's path") {
   Guest g({.types = named_kernel()});
   const uint64_t root = add_dentry(g, "/", 0), directory = add_dentry(g, "srv", root);

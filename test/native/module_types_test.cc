@@ -121,3 +121,24 @@ TEST_CASE("R3: a kernel whose BTF lacks what leads to its modules' has a critica
     CHECK(g.look().why(folio.pfn) == Reason::file_system_types);
   }
 }
+
+TEST_CASE("R3: a kernel built without modules has the types of its file systems in its own BTF") {
+  for (const auto& [release, types] : kKernels)
+    for (const bool owned : {false, true}) {
+      const std::string& kernel = release;
+      CAPTURE(kernel);
+      CAPTURE(owned);
+      KernelTypes less = types;
+      for (const char* name : {"module", "module_kobject", "btf", "bin_attribute"}) less.structs.erase(name);
+      PrivateGuest g(less);
+      const File btrfs = g.make_private_file("btrfs", 12), xfs = g.make_private_file("xfs", 12);
+      if (owned)  // then it is a module's, whose types nothing leads to
+        for (const File& file : {btrfs, xfs})
+          g.set("file_system_type", g.get("super_block", file.super_block, "s_type"), "owner", g.page_va(1));
+      const uint64_t marked = g.add_marked(btrfs, 64, 0).pfn, plain = g.add_folio(xfs, 64);
+      const Seen seen = g.look();
+      REQUIRE(seen.reason == "");
+      CHECK(seen.why(marked) == (owned ? Reason::file_system_types : Reason::btrfs_mark));
+      CHECK(seen.why(plain) == (owned ? Reason::file_system_types : Reason::plain));
+    }
+}

@@ -22,7 +22,6 @@ std::optional<ModuleTypesLayout> resolve(const Btf& btf) {
   };
   const char* parent = btf.member("kernfs_node", "__parent") ? "__parent" : "parent";  // commit 633488947ef6
   ModuleTypesLayout l{};
-  l.owner = at("file_system_type", "owner");
   l.module_name = at("module", "name"), l.module_self = at("module", "mkobj.mod"),
   l.module_node = at("module", "mkobj.kobj.sd");
   l.name = at("kernfs_node", "name"), l.parent = at("kernfs_node", parent),
@@ -40,12 +39,17 @@ std::optional<ModuleTypesLayout> resolve(const Btf& btf) {
 }  // namespace
 
 ModuleTypes::ModuleTypes(const KernelMemory& memory, KernelBtf kernel)
-    : memory_(memory), kernel_(std::move(kernel)), layout_(resolve(*kernel_.types)) {}
+    : memory_(memory), kernel_(std::move(kernel)), layout_(resolve(*kernel_.types)) {
+  if (const auto owner = kernel_.types->member("file_system_type", "owner")) owner_ = owner->offset;
+}
 
+/// A file system that is built in has no owner, and needs nothing of what leads to a module: a kernel may be
+/// built without any.
 const Btf* ModuleTypes::of(uint64_t file_system_type) {
-  const auto module = layout_ ? memory_.u64(file_system_type + layout_->owner) : std::nullopt;
+  const auto module = owner_ ? memory_.u64(file_system_type + *owner_) : std::nullopt;
   if (!module) return nullptr;
   if (*module == 0) return kernel_.types.get();
+  if (!layout_) return nullptr;
   if (!modules_.contains(*module) && modules_.size() == kMaxModules) return nullptr;
   auto [entry, fresh] = modules_.try_emplace(*module);
   if (fresh) entry->second = read(*module);

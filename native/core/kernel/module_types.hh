@@ -23,7 +23,6 @@ struct KernelBtf {
 };
 
 struct ModuleTypesLayout {
-  uint32_t owner;                                  ///< file_system_type
   uint32_t module_name, module_self, module_node;  ///< module.name, mkobj.mod, mkobj.kobj.sd
   uint32_t name, parent, priv, link, children;     ///< kernfs_node
   uint32_t left, right;                            ///< rb_node
@@ -49,6 +48,7 @@ class ModuleTypes {
 
   const KernelMemory& memory_;
   KernelBtf kernel_;
+  std::optional<uint32_t> owner_;            // file_system_type.owner
   std::optional<ModuleTypesLayout> layout_;  // nothing when this kernel's BTF lacks any of it
   std::unordered_map<uint64_t, std::optional<Btf>> modules_;
 };

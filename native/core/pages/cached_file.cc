@@ -41,9 +41,11 @@ std::optional<NameLayout> resolve_names(const Btf& btf) {
     whole = whole && m;
     return m ? m->offset : 0u;
   };
-  const NameLayout n{at("inode", "i_ino"),        at("inode", "i_size"),      at("inode", "i_dentry.first"),
-                     at("dentry", "d_u.d_alias"), at("dentry", "d_parent"),   at("dentry", "d_name.name"),
-                     at("super_block", "s_id"),   at("super_block", "s_root")};
+  const char* alias =
+      btf.member("dentry", "d_u.d_alias") ? "d_u.d_alias" : "d_alias";  // in an anonymous union since 7.2
+  const NameLayout n{at("inode", "i_ino"),      at("inode", "i_size"),      at("inode", "i_dentry.first"),
+                     at("dentry", alias),       at("dentry", "d_parent"),   at("dentry", "d_name.name"),
+                     at("super_block", "s_id"), at("super_block", "s_root")};
   return whole ? std::optional(n) : std::nullopt;
 }
 
