@@ -30,7 +30,9 @@ constexpr const char* kFull = R"(<domain type='kvm'>
       </source><target dev='vdc'/></disk>
     <disk type='file' device='cdrom'><source file='/c.iso'/><target dev='sda'/></disk>
     <disk type='volume'><source pool='p' volume='v'/><target dev='vdd'/></disk>
-    <memory model='dimm'/>
+    <memory model='dimm'><target><size unit='MiB'>256</size><node>0</node></target><address type='dimm' slot='3' base='0x140000000'/></memory>
+    <memory model='virtio-mem'><target><size unit='GiB'>1</size><requested unit='MiB'>512</requested><address base='0x180000000'/></target><address type='pci'/></memory>
+    <memory model='virtio-mem'><target><size unit='GiB'>1</size></target><alias name='ua-mine'/></memory>
   </devices>
 </domain>)";
 
@@ -50,7 +52,14 @@ TEST_CASE("domain XML: everything asked of it") {
   CHECK(parsed->machine == "pc-q35-10.0");
   CHECK(parsed->memory_bytes == 3ull << 30);
   CHECK(parsed->memory_backed);
-  CHECK(parsed->memory_devices);
+  REQUIRE(parsed->memory_devices.size() == 3);
+  CHECK(parsed->memory_devices[0].block == "memdimm3");
+  CHECK(parsed->memory_devices[0].bytes == 256ull << 20);
+  CHECK(parsed->memory_devices[0].base == 0x140000000u);
+  CHECK(parsed->memory_devices[1].block == "memvirtiomem0");
+  CHECK(parsed->memory_devices[1].base == 0x180000000u);
+  CHECK(parsed->memory_devices[2].block == "memua-mine");
+  CHECK_FALSE(parsed->memory_devices[2].base.has_value());
   REQUIRE(parsed->numa_cells.size() == 2);
   CHECK(parsed->numa_cells[0].id == 0);
   CHECK(parsed->numa_cells[0].bytes == 2ull << 30);

@@ -158,7 +158,7 @@ TEST_CASE("hostile BTF: offsets outside, counts without end, sizes that divide b
     const auto& name = key;  // a lambda of clang 14 cannot take a structured binding
     CAPTURE(name);
     Guest g;
-    for (uint64_t i = 0; i < 20; i++) g.add_free(1800 + 2 * i, 0);
+    for (uint64_t i = 0; i < 11; i++) g.add_free(1344 + 64 * i, 0);
     write_btf(g, types);
     const Seen seen = look_in_time(g);
     CHECK(seen.pages(PageClass::clean_cache) == 0);
@@ -267,7 +267,7 @@ TEST_CASE("hostile files: address spaces, inodes and super blocks that point at 
 TEST_CASE(
     "hostile files: thousands on a file system of one device, beside a list of as many devices as can be") {
   Guest g({.types = linux_5_10(), .cells = {32 * kMiB}});
-  for (uint64_t i = 0; i < 20; i++) g.add_free(3000 + 2 * i, 0);
+  for (uint64_t i = 0; i < 20; i++) g.add_free(2112 + 64 * i, 0);
   const File file = g.make_file("xfs", "vdc");
   constexpr uint64_t kFiles = 4000, kDevices = 65000;
   const uint64_t list = g.take(128) * kPage, inodes = g.take(1024) * kPage, pages = g.take(4096);

@@ -84,12 +84,44 @@ TEST_CASE("R6: no layout is guessed") {
   const auto stream = stream_with({{"pc.ram", 512 * kMiB}});
   CHECK(lay_out_ram(domain("microvm", 512 * kMiB), stream).segments.empty());
   CHECK(lay_out_ram(domain("pc-i440fx-7.2", 513 * kMiB), stream).segments.empty());
-  auto dimm = domain("pc-i440fx-7.2", 512 * kMiB);
-  dimm.memory_devices = true;
-  CHECK_FALSE(lay_out_ram(dimm, stream).problem.empty());
   auto arm = domain("pc-i440fx-7.2", 512 * kMiB);
   arm.architecture = "aarch64";
   CHECK_FALSE(lay_out_ram(arm, stream).problem.empty());
+}
+
+TEST_CASE("R6: a memory device is placed where the XML says, or left out") {
+  auto xml = domain("pc-q35-7.2", 1280 * kMiB);  // <memory> counts it
+  xml.numa_cells = {{0, 1024 * kMiB}};
+  xml.memory_devices = {{"dimm", "memdimm0", 256 * kMiB, 4ull << 30}};
+  const auto stream = stream_with({{"ram-node0", 1024 * kMiB}, {"memdimm0", 256 * kMiB}});
+  const RamLayout layout = lay_out_ram(xml, stream);
+  REQUIRE(layout.segments.size() == 2);
+  CHECK(layout.segments[0].bytes == 1024 * kMiB);
+  CHECK(layout.segments[1].gpa == 4ull << 30);
+  CHECK(layout.segments[1].block == 1);
+  CHECK(layout.segments[1].plugged);
+  const auto left_out = [&](auto change) {
+    DomainXml other = xml;
+    change(other.memory_devices[0]);
+    const RamLayout got = lay_out_ram(other, stream);
+    return got.segments.size() == 1 && got.problem.empty();
+  };
+  CHECK(left_out([](MemoryDevice& d) { d.base.reset(); }));
+  CHECK(left_out([](MemoryDevice& d) { d.model = "nvdimm"; }));
+  CHECK(left_out([](MemoryDevice& d) { d.block = "memdimm1"; }));
+  CHECK(left_out([](MemoryDevice& d) { d.block = "ram-node0"; }));
+  CHECK(left_out([](MemoryDevice& d) { d.base = 1ull << 30; }));
+  CHECK(left_out([](MemoryDevice& d) { d.base = (4ull << 30) + 1; }));
+  CHECK(left_out([](MemoryDevice& d) { d.base = 1ull << 45; }));
+}
+
+TEST_CASE("R6: old machine types call a block by its backend's path") {
+  auto xml = domain("pc-i440fx-3.1", 768 * kMiB);
+  xml.numa_cells = {{0, 256 * kMiB}, {1, 512 * kMiB}};
+  const RamLayout layout =
+      lay_out_ram(xml, stream_with({{"/objects/ram-node0", 256 * kMiB}, {"/objects/ram-node1", 512 * kMiB}}));
+  REQUIRE(layout.segments.size() == 2);
+  CHECK(layout.segments[1].gpa == 256 * kMiB);
 }
 
 TEST_CASE("page tables: four levels, large pages, and what is not mapped") {

@@ -64,6 +64,14 @@ TEST_CASE("R8: a recovery into a page that could be lost itself is none") {
   CHECK(p.plan(g.small[0]) == Reason::recovery_target);
 }
 
+TEST_CASE("R6: a recovery into a page whose place in guest memory is not proven is none") {
+  Guest g;
+  Planning p(g);
+  p.verdicts[p.home(g.small[0])] = {PageClass::kernel, Reason::segment_unproven};
+  CHECK(p.plan(g.small[0]) == Reason::recovery_target);
+  CHECK(p.writes.empty());
+}
+
 TEST_CASE("R8: a recovery into the image's head, or into a page that is stored as one word, is none") {
   Guest g;
   const uint64_t at = g.memory.location(Planning(g).home(g.small[0]));

@@ -12,6 +12,7 @@ constexpr std::string_view kNamespace = "https://pars.dev/xmlns/guest/1";
 constexpr size_t kMaxDisks = 4096;
 constexpr size_t kMaxCells = 1024;
 constexpr size_t kMaxHosts = 64;
+constexpr size_t kMaxMemoryDevices = 1024;
 
 /// The length of the UTF-8 character at the front of `text`, or 0 if none is.
 size_t utf8_character(std::string_view text) {
@@ -95,10 +96,39 @@ void read_numa(pugi::xml_node domain, DomainXml& out) {
   std::ranges::stable_sort(out.numa_cells, {}, &NumaCell::id);
 }
 
+/// libvirt calls backends after the device's alias, which an image's XML may lack: "dimm" and the slot,
+/// "virtiomem" and its number. A wrong name is found out, for a block proves its place by what is in it.
+std::string backend_name(pugi::xml_node device, const MemoryDevice& memory, size_t of_model) {
+  if (const pugi::xml_attribute alias = device.child("alias").attribute("name"))
+    return std::string("mem") + alias.value();
+  if (memory.model == "virtio-mem") return "memvirtiomem" + std::to_string(of_model);
+  return "mem" + memory.model + device.child("address").attribute("slot").as_string("0");
+}
+
+/// A DIMM's place is its address, virtio-mem's is told with its size.
+std::optional<uint64_t> base_address(pugi::xml_node device) {
+  for (pugi::xml_node node : {device.child("target").child("address"), device.child("address")})
+    if (const pugi::xml_attribute base = node.attribute("base")) return base.as_ullong();
+  return std::nullopt;
+}
+
+void read_memory_devices(pugi::xml_node domain, DomainXml& out) {
+  for (pugi::xml_node device : domain.child("devices").children("memory")) {
+    MemoryDevice memory;
+    memory.model = device.attribute("model").value();
+    const pugi::xml_node size = device.child("target").child("size");
+    memory.bytes = amount(size.text().as_ullong(), size.attribute("unit").value());
+    const auto same = [&](const MemoryDevice& other) { return other.model == memory.model; };
+    memory.block = backend_name(device, memory, size_t(std::ranges::count_if(out.memory_devices, same)));
+    memory.base = base_address(device);
+    out.memory_devices.push_back(std::move(memory));
+  }
+}
+
 void read_memory(pugi::xml_node domain, DomainXml& out) {
   const pugi::xml_node memory = domain.child("memory");
   out.memory_bytes = amount(memory.text().as_ullong(), memory.attribute("unit").value());
-  out.memory_devices = bool(domain.child("devices").child("memory"));
+  read_memory_devices(domain, out);
   const pugi::xml_node backing = domain.child("memoryBacking");
   for (const char* named : {"hugepages", "source", "access", "allocation"})
     out.memory_backed |= bool(backing.child(named));
@@ -179,7 +209,8 @@ bool all_utf8(const DomainXml& domain) {
 bool too_many(pugi::xml_node domain) {
   const auto count = [](auto nodes) { return size_t(std::distance(nodes.begin(), nodes.end())); };
   return count(domain.child("cpu").child("numa").children("cell")) > kMaxCells ||
-         count(domain.child("devices").children("disk")) > kMaxDisks;
+         count(domain.child("devices").children("disk")) > kMaxDisks ||
+         count(domain.child("devices").children("memory")) > kMaxMemoryDevices;
 }
 
 Error bad_text(uint64_t offset, std::string what) { return {ErrorCode::bad_text, offset, std::move(what)}; }
@@ -195,7 +226,8 @@ Result<DomainXml> parse_domain_xml(std::string_view xml) {
     return bad_text(uint64_t(std::max<ptrdiff_t>(parsed.offset, 0)),
                     "domain XML: " + std::string(parsed.description()));
   const pugi::xml_node domain = document.child("domain");
-  if (too_many(domain)) return Error{ErrorCode::limit, 0, "more than 4096 disks or 1024 NUMA cells"};
+  if (too_many(domain))
+    return Error{ErrorCode::limit, 0, "more than 4096 disks, 1024 NUMA cells or 1024 memory devices"};
   DomainXml out;
   out.name = domain.child("name").text().get();
   out.uuid = canonical_uuid(domain.child("uuid").text().get());

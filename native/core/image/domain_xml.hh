@@ -38,6 +38,14 @@ struct NetworkSource {
   std::string query;
 };
 
+/// Memory beside what the machine has from the start.
+struct MemoryDevice {
+  std::string model;             ///< dimm, virtio-mem, nvdimm, ...
+  std::string block;             ///< the RAM block's name, as libvirt names backends: "memdimm0"
+  uint64_t bytes = 0;            ///< the region it takes, of which virtio-mem may use a part
+  std::optional<uint64_t> base;  ///< guest-physical address; none when the XML does not say
+};
+
 struct Disk {
   std::string target;  ///< vda
   std::string type;    ///< file, block, volume, network, dir, nvme, vhostuser, ...
@@ -57,8 +65,7 @@ struct DomainXml {
   std::string machine;       ///< pc-i440fx-7.2, pc-q35-10.0, ...
   uint64_t memory_bytes = 0;
   std::vector<NumaCell> numa_cells;  ///< in order of their ids
-  bool memory_devices =
-      false;  ///< has <memory model=...> devices (DIMMs, virtio-mem): layout not provable yet
+  std::vector<MemoryDevice> memory_devices;
   bool memory_backed = false;  ///< has <memoryBacking> that makes QEMU name RAM blocks after backends
   std::vector<Disk> disks;
   std::optional<std::string>

@@ -9,6 +9,8 @@ namespace {
 
 constexpr uint64_t kGiB = 1ull << 30;
 constexpr uint64_t kFourGiB = 4 * kGiB;
+constexpr uint64_t kMaxGap =
+    64 * kGiB;  // before a memory device: QEMU places the first behind RAM and each behind the last, aligned
 alignas(4096) constexpr uint8_t kZeros[kPageSize] = {};
 
 bool starts_with(const std::string& text, const char* prefix) { return text.rfind(prefix, 0) == 0; }
@@ -31,18 +33,32 @@ struct Backing {
   uint64_t bytes;
 };
 
+/// Machine types before 4.0 name the blocks of memory backends by the backends' whole paths.
+bool is_named(const RamBlock& block, const std::string& name) {
+  return block.name == name || block.name == "/objects/" + name;
+}
+
 std::optional<uint32_t> find_block(const MigrationStream& stream, const std::string& name, uint64_t bytes) {
   for (uint32_t i = 0; i < stream.blocks.size(); i++)
-    if (stream.blocks[i].name == name && stream.blocks[i].bytes == bytes) return i;
+    if (is_named(stream.blocks[i], name) && stream.blocks[i].bytes == bytes) return i;
   return std::nullopt;
+}
+
+/// What <memory> counts beside the machine's own RAM.
+uint64_t plugged_bytes(const DomainXml& domain) {
+  uint64_t total = 0;
+  for (const MemoryDevice& device : domain.memory_devices)
+    total += std::min(device.bytes, UINT64_MAX - total);
+  return total;
 }
 
 /// The blocks that back guest RAM, in guest-physical order: pc.ram, or one a NUMA cell (libvirt names them by
 /// cell id).
-std::optional<std::vector<Backing>> backings(const DomainXml& domain, const MigrationStream& stream) {
+std::optional<std::vector<Backing>> backings(const DomainXml& domain, const MigrationStream& stream,
+                                             uint64_t ram) {
   std::vector<Backing> out;
-  if (auto whole = find_block(stream, "pc.ram", domain.memory_bytes)) {
-    out.push_back({*whole, domain.memory_bytes});
+  if (auto whole = find_block(stream, "pc.ram", ram)) {
+    out.push_back({*whole, ram});
     return out;
   }
   if (domain.numa_cells.empty()) return std::nullopt;
@@ -53,7 +69,7 @@ std::optional<std::vector<Backing>> backings(const DomainXml& domain, const Migr
     out.push_back({*block, cell.bytes});
     total += cell.bytes;
   }
-  if (total != domain.memory_bytes) return std::nullopt;
+  if (total != ram) return std::nullopt;
   return out;
 }
 
@@ -62,11 +78,31 @@ void place(const Backing& backing, uint64_t ram_offset, uint64_t low, std::vecto
   uint64_t done = 0;
   if (ram_offset < low) {
     done = std::min(backing.bytes, low - ram_offset);
-    out.push_back({ram_offset, done, backing.block, 0});
+    out.push_back({ram_offset, done, backing.block, 0, false});
   }
   if (done == backing.bytes) return;
   const uint64_t above = ram_offset + done - low;
-  out.push_back({kFourGiB + above, backing.bytes - done, backing.block, done / kPageSize});
+  out.push_back({kFourGiB + above, backing.bytes - done, backing.block, done / kPageSize, false});
+}
+
+/// `segments` end where the last one ends: devices are placed in ascending order. Persistent memory is left
+/// out, for its pages are not the kernel's to allocate.
+void place_device(const MemoryDevice& device, const MigrationStream& stream, std::vector<Segment>& segments) {
+  if ((device.model != "dimm" && device.model != "virtio-mem") || !device.base || *device.base % kPageSize)
+    return;
+  const auto block = find_block(stream, device.block, device.bytes);
+  const uint64_t end = segments.back().gpa + segments.back().bytes, begin = *device.base;
+  if (!block || begin < std::max(end, kFourGiB) || begin - std::max(end, kFourGiB) > kMaxGap) return;
+  const auto backs = [&](const Segment& s) { return s.block == *block; };
+  if (std::none_of(segments.begin(), segments.end(), backs))
+    segments.push_back({begin, device.bytes, *block, 0, true});
+}
+
+void place_devices(const DomainXml& domain, const MigrationStream& stream, std::vector<Segment>& segments) {
+  std::vector<MemoryDevice> devices = domain.memory_devices;
+  std::stable_sort(devices.begin(), devices.end(),
+                   [](const auto& a, const auto& b) { return a.base < b.base; });
+  for (const MemoryDevice& device : devices) place_device(device, stream, segments);
 }
 
 RamLayout no_layout(std::string why) { return {{}, std::move(why)}; }
@@ -76,11 +112,11 @@ RamLayout no_layout(std::string why) { return {{}, std::move(why)}; }
 RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream) {
   if (domain.architecture != "x86_64")
     return no_layout("the guest is " + domain.architecture + ", not x86_64");
-  if (domain.memory_devices)
-    return no_layout("the guest has memory devices (DIMM, virtio-mem), whose place is not proven");
-  const uint64_t low = low_memory(domain.machine, domain.memory_bytes);
+  const uint64_t plugged = plugged_bytes(domain),
+                 ram = domain.memory_bytes - std::min(plugged, domain.memory_bytes);
+  const uint64_t low = low_memory(domain.machine, ram);
   if (low == 0) return no_layout("the memory layout of machine type " + domain.machine + " is not known");
-  auto blocks = backings(domain, stream);
+  auto blocks = backings(domain, stream, ram);
   if (!blocks) return no_layout("the RAM blocks do not add up to the memory in the domain XML");
   RamLayout layout;
   uint64_t ram_offset = 0;
@@ -90,6 +126,7 @@ RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream) {
   }
   std::sort(layout.segments.begin(), layout.segments.end(),
             [](const Segment& a, const Segment& b) { return a.gpa < b.gpa; });
+  place_devices(domain, stream, layout.segments);
   return layout;
 }
 

@@ -18,6 +18,7 @@ struct Segment {
   uint64_t bytes = 0;
   uint32_t block = 0;
   uint64_t block_page = 0;  ///< page frame within the block of the segment's first byte
+  bool plugged = false;  ///< a DIMM or virtio-mem: the kernel may have been given all, a part or none of it
 };
 
 struct RamLayout {
@@ -25,7 +26,8 @@ struct RamLayout {
   std::string problem;            ///< why there is no layout; segments are empty then
 };
 
-/// The layout of x86 machines: i440fx and q35, RAM below and above the PCI hole. Source: QEMU
+/// The layout of x86 machines: i440fx and q35, RAM below and above the PCI hole, and memory devices where the
+/// XML says. A device that cannot be placed is left out: its pages are critical then. Source: QEMU
 /// hw/i386/pc_piix.c, pc_q35.c, pc.c.
 RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream);
 

@@ -14,6 +14,9 @@ constexpr uint64_t kSectionFlags = 0xfff;
 constexpr uint64_t kSectionPresent = 1, kSectionHasMap = 2;
 constexpr int64_t kMinSectionBits = 24;  // x86-64 has 27
 
+constexpr uint64_t kMaxRoots = 1ull << 18;  // 5-level kernels have 2^17
+constexpr size_t kMaxStretches = 1 << 12;
+
 struct SectionTable {
   uint64_t root;
   uint64_t per_root;
@@ -50,6 +53,35 @@ std::optional<SectionTable> section_table(const Vmcoreinfo& info, const KernelLa
 }
 
 }  // namespace
+
+namespace {
+
+/// Joins a section that follows the last one to it; false when there are too many apart.
+bool add_section(uint64_t section, PresentSections& out) {
+  const uint64_t begin = section * out.section_bytes;
+  if (out.stretches.empty() || out.stretches.back().end != begin) out.stretches.push_back({begin, begin});
+  out.stretches.back().end = begin + out.section_bytes;
+  return out.stretches.size() <= kMaxStretches;
+}
+
+}  // namespace
+
+PresentSections present_sections(const KernelMemory& memory, const Vmcoreinfo& info,
+                                 const KernelLayout& layout) {
+  std::string problem;
+  const auto table = section_table(info, layout, problem);
+  if (!table || table->roots > kMaxRoots) return {};
+  PresentSections out{true, table->pages * kPageSize, {}};
+  for (uint64_t r = 0; r < table->roots; r++) {
+    const uint64_t row = memory.u64(table->root + 8 * r).value_or(0);
+    for (uint64_t i = 0; row != 0 && i < table->per_root; i++) {
+      const auto map = memory.u64(row + i * table->section_bytes + table->map_at);
+      if (!map) return {};
+      if ((*map & kSectionPresent) && !add_section(r * table->per_root + i, out)) return {};
+    }
+  }
+  return out;
+}
 
 std::optional<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcoreinfo& info,
                                         const KernelLayout& layout, std::string& problem) {

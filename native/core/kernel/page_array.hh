@@ -13,6 +13,21 @@ namespace pars {
 
 inline constexpr uint32_t kStructPageBytes = 64;
 
+/// Guest-physical addresses from `begin` up to `end`.
+struct Stretch {
+  uint64_t begin = 0, end = 0;
+  bool operator==(const Stretch&) const = default;
+};
+
+/// The memory that the kernel has sections for, as mem_section tells.
+struct PresentSections {
+  bool known = false;  ///< false: mem_section does not make sense
+  uint64_t section_bytes = 0;
+  std::vector<Stretch> stretches;  ///< ascending, none touches the next
+};
+PresentSections present_sections(const KernelMemory& memory, const Vmcoreinfo& info,
+                                 const KernelLayout& layout);
+
 /// A view of one struct page. Fields by name; all reads are inside its 64 bytes.
 class StructPage {
  public:

@@ -16,16 +16,9 @@ constexpr int32_t kUnmapped = -1;
 
 }  // namespace
 
-Classified Classifier::run() {
+void Classifier::judge() {
   out_.verdicts.assign(array_.end(), {PageClass::kernel, Reason::no_struct_page});
   assign_free();
-  judge_all();
-  plan_losses();
-  sort_folios();
-  return std::move(out_);
-}
-
-void Classifier::judge_all() {
   for (uint64_t pfn = 0; pfn < array_.end();) {
     if (out_.verdicts[pfn].page_class == PageClass::free_page || !array_.at(pfn)) {
       pfn++;
@@ -42,10 +35,37 @@ void Classifier::judge_all() {
   }
 }
 
+Classified Classifier::plan(const std::vector<bool>& proven_segments) {
+  condemn(proven_segments);
+  plan_losses();
+  sort_folios();
+  return std::move(out_);
+}
+
+void Classifier::condemn(const std::vector<bool>& proven_segments) {
+  for (size_t i = 0; i < ram_.segments().size(); i++) {
+    const Segment& s = ram_.segments()[i];
+    const uint64_t first = s.gpa / kPageSize, pages = s.bytes / kPageSize;
+    if (!proven_segments[i] && first < array_.end())
+      assign(first, pages, {PageClass::kernel, Reason::segment_unproven});
+  }
+}
+
+/// A folio can reach over the end of a segment where two of them meet.
+bool Classifier::may_lose(uint64_t pfn, uint32_t order) const {
+  const auto first = out_.verdicts.begin() + pfn,
+             last = out_.verdicts.begin() + std::min(pfn + (uint64_t{1} << order), array_.end());
+  return std::all_of(first, last, [](const Verdict& v) { return v.page_class == PageClass::clean_cache; });
+}
+
 /// Only now, for a recovery may write into critical pages alone. A folio that has none turns critical, which
 /// takes nothing from the others.
 void Classifier::plan_losses() {
   for (const auto& [pfn, order] : losable_) {
+    if (!may_lose(pfn, order)) {
+      assign(pfn, 1ull << order, {PageClass::kernel, Reason::segment_unproven});
+      continue;
+    }
     const Reason reason = plan_loss(pfn, order);
     assign(pfn, 1ull << order, {is_recipe(reason) ? PageClass::clean_cache : PageClass::other_cache, reason});
   }

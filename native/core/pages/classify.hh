@@ -30,9 +30,15 @@ class Classifier {
         cache_(cache),
         planner_(planner) {}
 
-  Classified run();
+  /// The class of every page. What could be lost is left to `plan`.
+  void judge();
+  /// Turns the frames of segments that are not proven critical (R6), then works out the recoveries: none is
+  /// for a page of theirs, none writes into one.
+  Classified plan(const std::vector<bool>& proven_segments);
 
  private:
+  void condemn(const std::vector<bool>& proven_segments);
+  bool may_lose(uint64_t pfn, uint32_t order) const;
   Verdict judge_folio(uint64_t pfn, uint32_t order);
   Verdict judge_file_cache(uint64_t pfn, uint32_t order);
   std::optional<Reason> doubt(uint64_t pfn, uint32_t order);
@@ -40,7 +46,6 @@ class Classifier {
   bool tails_unused(uint64_t pfn, uint32_t order) const;
   bool proven_large(uint64_t pfn, uint32_t order, const CachedFile& file) const;
   uint32_t whole_folio(uint64_t pfn) const;
-  void judge_all();
   void plan_losses();
   Reason plan_loss(uint64_t pfn, uint32_t order);
   void assign(uint64_t pfn, uint64_t pages, Verdict verdict);

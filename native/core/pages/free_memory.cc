@@ -2,7 +2,6 @@
 #include "core/pages/free_memory.hh"
 
 #include <algorithm>
-#include <map>
 
 namespace pars {
 
@@ -77,62 +76,61 @@ std::optional<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, 
   return blocks;
 }
 
-using Counts = std::map<std::pair<size_t, uint32_t>, int64_t>;  // (zone, order) -> blocks
-
-/// The zones of blocks that are asked for in ascending order. Zones that overlap (movable beside normal)
-/// would make the sum ambiguous, so a block in two of them is in none.
-class ZoneFinder {
+/// The zones' free lists against the blocks that the page array marks. Which zone a block is of, its list
+/// says: zones may overlap, as movable memory and nodes do.
+class Lists {
  public:
-  /// `zones`: ascending by start.
-  explicit ZoneFinder(const std::vector<Zone>& zones) : zones_(zones) {}
-  std::optional<size_t> find(const FreeBlock& block) {
-    while (next_ < zones_.size() && zones_[next_].start <= block.pfn) begun_.push_back(next_++);
-    std::erase_if(begun_, [&](size_t i) { return zones_[i].end <= block.pfn; });
-    std::optional<size_t> found;
-    for (size_t i : begun_) {
-      if (block.pfn + (1ull << block.order) > zones_[i].end) continue;
-      if (found) return std::nullopt;
-      found = i;
-    }
-    return found;
-  }
+  Lists(const KernelMemory& memory, const KernelLayout& layout, const PageArray& array,
+        const std::vector<FreeBlock>& blocks, uint64_t slack)
+      : memory_(memory),
+        layout_(layout),
+        array_(array),
+        blocks_(blocks),
+        listed_(blocks.size(), false),
+        steps_left_(2 * (blocks.size() + slack)) {}
 
- private:
-  const std::vector<Zone>& zones_;
-  std::vector<size_t> begun_;  // and not yet ended
-  size_t next_ = 0;
-};
-
-/// Frames met on the free lists of one zone and order: each must be a marked block of that order inside the
-/// zone.
-struct Lists {
-  const KernelMemory& memory;
-  const KernelLayout& layout;
-  const PageArray& array;
-  uint64_t steps_left;  ///< over all lists: a block is on one
-
-  /// Marks listed blocks; false when a list leads out of the page array or does not end.
-  bool walk(uint64_t list_head, uint32_t order, const Zone& zone, std::vector<bool>& listed,
-            const std::vector<FreeBlock>& blocks) {
-    for (uint64_t node = memory.u64(list_head).value_or(0); node != list_head;) {
-      auto pfn = array.frame(node - layout.page.list);
-      if (!pfn || *pfn < zone.start || *pfn >= zone.end || steps_left-- == 0) return false;
-      auto at = std::lower_bound(blocks.begin(), blocks.end(), *pfn,
-                                 [](const FreeBlock& b, uint64_t p) { return b.pfn < p; });
-      if (at != blocks.end() && at->pfn == *pfn && at->order == order) listed[at - blocks.begin()] = true;
-      node = array.at(*pfn)->list_next();
+  /// Follows the lists of a zone; false when one leads out of the zone or does not end.
+  bool walk(const Zone& zone) {
+    for (uint32_t order = 0; order < layout_.zone.orders; order++) {
+      const uint64_t area = zone.va + layout_.zone.free_area + uint64_t{order} * layout_.zone.free_area_bytes;
+      const uint64_t before = found_;
+      for (uint32_t type = 0; type < layout_.zone.lists; type++)
+        if (!walk_list(area + 16 * type, order, zone)) return false;
+      const uint64_t counted = std::min(memory_.u64(area + layout_.zone.nr_free).value_or(0), kMaxFree),
+                     met = found_ - before;
+      apart_ += counted > met ? counted - met : met - counted;
     }
     return true;
   }
-};
+  /// Blocks by which the counters and the lists differ, over all zones and orders.
+  uint64_t apart() const { return apart_; }
+  bool is_listed(size_t block) const { return listed_[block]; }
 
-uint64_t distance(const Counts& a, const Counts& b) {
-  uint64_t apart = 0;
-  Counts difference = a;
-  for (const auto& [key, count] : b) difference[key] -= count;
-  for (const auto& [key, count] : difference) apart += count < 0 ? -count : count;
-  return apart;
-}
+ private:
+  /// Counts the marked blocks of that order that are met for the first time.
+  bool walk_list(uint64_t head, uint32_t order, const Zone& zone) {
+    for (uint64_t node = memory_.u64(head).value_or(0); node != head;) {
+      const auto pfn = array_.frame(node - layout_.page.list);
+      if (!pfn || *pfn < zone.start || *pfn >= zone.end || steps_left_-- == 0) return false;
+      const auto at = std::lower_bound(blocks_.begin(), blocks_.end(), *pfn,
+                                       [](const FreeBlock& b, uint64_t p) { return b.pfn < p; });
+      const bool marked =
+          at != blocks_.end() && at->pfn == *pfn && at->order == order && *pfn + (1ull << order) <= zone.end;
+      if (marked && listed_[at - blocks_.begin()]) return false;
+      if (marked) listed_[at - blocks_.begin()] = true, found_++;
+      node = array_.at(*pfn)->list_next();
+    }
+    return true;
+  }
+
+  const KernelMemory& memory_;
+  const KernelLayout& layout_;
+  const PageArray& array_;
+  const std::vector<FreeBlock>& blocks_;
+  std::vector<bool> listed_;
+  uint64_t found_ = 0, apart_ = 0;
+  uint64_t steps_left_;  // over all lists: a block is on one
+};
 
 FreeMemory refuse(std::string why) { return {{}, 0, std::move(why)}; }
 
@@ -143,42 +141,21 @@ FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, 
   std::string problem;
   auto blocks = marked_blocks(layout, array, slack, problem);
   if (!blocks) return refuse(problem);
-  std::vector<Zone> zones = read_zones(memory, info, layout.zone);
+  const std::vector<Zone> zones = read_zones(memory, info, layout.zone);
   if (zones.empty()) return refuse("the node data leads to no memory zone");
-  std::sort(zones.begin(), zones.end(), [](const Zone& a, const Zone& b) { return a.start < b.start; });
-  ZoneFinder finder(zones);
-  Counts marked, counted;
-  for (const FreeBlock& block : *blocks) {
-    auto zone = finder.find(block);
-    if (!zone)
-      return refuse("the free block at frame " + std::to_string(block.pfn) + " lies in no zone, or in two");
-    marked[{*zone, block.order}]++;
-  }
-  std::vector<bool> listed(blocks->size(), false);
-  Lists lists{memory, layout, array, 2 * (blocks->size() + slack)};
-  for (size_t i = 0; i < zones.size(); i++) {
-    for (uint32_t order = 0; order < layout.zone.orders; order++) {
-      const uint64_t area =
-          zones[i].va + layout.zone.free_area + uint64_t{order} * layout.zone.free_area_bytes;
-      if (auto n = memory.u64(area + layout.zone.nr_free).value_or(0))
-        counted[{i, order}] = std::min(n, kMaxFree);
-      for (uint32_t type = 0; type < layout.zone.lists; type++)
-        if (!lists.walk(area + 16 * type, order, zones[i], listed, *blocks))
-          return refuse("a kernel free list is corrupt");
-    }
-  }
-  if (const uint64_t apart = distance(marked, counted); apart > slack)
-    return refuse("free blocks and the zones' counters are " + std::to_string(apart) + " apart");
+  Lists lists(memory, layout, array, *blocks, slack);
+  for (const Zone& zone : zones)
+    if (!lists.walk(zone)) return refuse("a kernel free list is corrupt");
+  if (lists.apart() > slack)
+    return refuse("free lists and the zones' counters are " + std::to_string(lists.apart()) +
+                  " blocks apart");
   FreeMemory out;
-  uint64_t unlisted = 0;
   for (size_t i = 0; i < blocks->size(); i++) {
-    if (!listed[i]) {
-      unlisted++;
-      continue;
-    }
+    if (!lists.is_listed(i)) continue;
     out.blocks.push_back((*blocks)[i]);
     out.pages += 1ull << (*blocks)[i].order;
   }
+  const uint64_t unlisted = blocks->size() - out.blocks.size();
   if (unlisted > slack) return refuse(std::to_string(unlisted) + " free blocks are on no free list");
   return out;
 }

@@ -10,21 +10,20 @@
 #include "core/pages/classify.hh"
 #include "core/pages/free_memory.hh"
 #include "core/pages/page_cache.hh"
+#include "core/pages/segment_proofs.hh"
 
 namespace pars {
 
 namespace {
 
-constexpr uint64_t kProofsPerSegment = 16;  // R6
-constexpr uint64_t kUnprovenPerMille = 1;   // R5: 0.1 %
+constexpr uint64_t kUnprovenPerMille = 1;  // R5: 0.1 %
 
 /// What one believed reading of the guest's memory yields.
 struct Reading {
   std::string release;
   std::string cache_problem;
   Classified classified;
-  std::vector<uint64_t> proofs;  // by segment
-  std::string problem;           // why it is not believed
+  std::string problem;  // why it is not believed
 };
 
 Reading disbelieve(std::string why) {
@@ -43,12 +42,9 @@ bool any_is_kernel_page(const PageArray& array, const std::vector<uint64_t>& gpa
   return std::any_of(gpas.begin(), gpas.end(), [&](uint64_t gpa) { return is_kernel_page(array, gpa); });
 }
 
-void add_free_list_proofs(const GuestRam& ram, const PageArray& array, const FreeMemory& free,
-                          std::vector<uint64_t>& proofs) {
-  for (const FreeBlock& block : free.blocks) {
-    const Segment* s = ram.segment(array.home(block.pfn));
-    if (s) proofs[s - ram.segments().data()]++;
-  }
+/// A struct page whose block is on its zone's list.
+void add_free_list_proofs(const PageArray& array, const FreeMemory& free, SegmentProofs& proofs) {
+  for (const FreeBlock& block : free.blocks) proofs.add(array.home(block.pfn));
 }
 
 /// The entries that recovery writes into must themselves be critical.
@@ -70,21 +66,24 @@ Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpu
   const FreeMemory free = read_free_memory(*kernel.memory, kernel.info, kernel.layout, *array, vcpus);
   if (!free.problem.empty()) return disbelieve(free.problem + " (R4)");
   ModuleTypes modules(*kernel.memory, kernel.btf);
+  SegmentProofs proofs(ram);
   std::optional<PageCache> cache;
-  if (kernel.layout.cache) cache.emplace(*kernel.memory, *kernel.layout.cache, *array, modules);
+  if (kernel.layout.cache) cache.emplace(*kernel.memory, *kernel.layout.cache, *array, modules, proofs);
   Reading reading;
   reading.release = kernel.release;
   reading.cache_problem = kernel.layout.cache_problem;
   const RecoveryPlanner planner(*kernel.memory, *array, kernel.layout.private_state, head_end);
-  reading.classified = Classifier(*kernel.memory, *array, free, cache ? &*cache : nullptr, planner).run();
+  Classifier classifier(*kernel.memory, *array, free, cache ? &*cache : nullptr, planner);
+  classifier.judge();
+  add_free_list_proofs(*array, free, proofs);
+  const PresentSections present = present_sections(*kernel.memory, kernel.info, kernel.layout);
+  reading.classified = classifier.plan(proven_segments(ram, proofs, present));
   const Classified& c = reading.classified;
   if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
     return disbelieve(std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
                       " cache folios are not in their mapping's tree (R5)");
   if (!struct_pages_are_critical(*array, c.verdicts))
     return disbelieve("the struct page array lies in memory it calls expendable");
-  reading.proofs = cache ? cache->proofs() : std::vector<uint64_t>(ram.segments().size(), 0);
-  add_free_list_proofs(ram, *array, free, reading.proofs);
   if (witness) witness({*kernel.memory, kernel.layout, *array, reading.classified.verdicts});
   return reading;
 }
@@ -99,10 +98,9 @@ void classes_from_reading(const GuestRam& ram, const Reading& reading, Inspectio
   for (size_t i = 0; i < ram.segments().size(); i++) {
     const Segment& s = ram.segments()[i];
     const uint64_t first = s.gpa / kPageSize, pages = s.bytes / kPageSize;
-    const bool proven = reading.proofs[i] >= kProofsPerSegment;
     for (uint64_t p = 0; p < pages; p++) {
-      Verdict verdict{PageClass::kernel, proven ? Reason::no_struct_page : Reason::segment_unproven};
-      if (proven && first + p < verdicts.size()) verdict = verdicts[first + p];
+      Verdict verdict{PageClass::kernel, Reason::no_struct_page};
+      if (first + p < verdicts.size()) verdict = verdicts[first + p];
       take(out, s.block, s.block_page + p, verdict);
     }
   }

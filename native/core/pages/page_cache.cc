@@ -48,13 +48,13 @@ CachedFile doubtful(Reason why) {
 }  // namespace
 
 PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array,
-                     ModuleTypes& modules)
+                     ModuleTypes& modules, SegmentProofs& proofs)
     : memory_(memory),
       layout_(layout),
       array_(array),
       modules_(modules),
       in_tree_(array.end(), false),
-      proofs_(memory.ram().segments().size(), 0),
+      proofs_(proofs),
       nodes_left_(array.end() * kNodesPerPage) {}
 
 const CachedFile& PageCache::file(uint64_t mapping) {
@@ -266,7 +266,8 @@ void PageCache::walk_node(uint64_t mapping, uint64_t node, uint64_t base, int sh
       proven = take_entry(mapping, entry, index) || proven;
     }
   }
-  if (proven) prove(node);
+  const auto gpa = proven ? memory_.translate(node) : std::nullopt;
+  if (gpa) proofs_.add(*gpa);
 }
 
 bool PageCache::take_entry(uint64_t mapping, uint64_t entry, uint64_t index) {
@@ -276,14 +277,8 @@ bool PageCache::take_entry(uint64_t mapping, uint64_t entry, uint64_t index) {
   const StructPage page = *array_.at(*pfn);
   if (page.mapping() != mapping || page.index() != index) return false;
   in_tree_[*pfn] = true;
+  proofs_.add(array_.home(*pfn));
   return true;
-}
-
-void PageCache::prove(uint64_t va) {
-  auto gpa = memory_.translate(va);
-  const auto& segments = memory_.ram().segments();
-  for (size_t i = 0; gpa && i < segments.size(); i++)
-    if (*gpa >= segments[i].gpa && *gpa - segments[i].gpa < segments[i].bytes) proofs_[i]++;
 }
 
 }  // namespace pars

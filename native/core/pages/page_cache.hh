@@ -14,6 +14,7 @@
 #include "core/kernel/module_types.hh"
 #include "core/kernel/page_array.hh"
 #include "core/pages/reason.hh"
+#include "core/pages/segment_proofs.hh"
 
 namespace pars {
 
@@ -33,14 +34,12 @@ struct CachedFile {
 class PageCache {
  public:
   PageCache(const KernelMemory& memory, const CacheLayout& layout, const PageArray& array,
-            ModuleTypes& modules);
+            ModuleTypes& modules, SegmentProofs& proofs);
 
   /// What is known of the file behind an address_space. The first question walks its tree once.
   const CachedFile& file(uint64_t mapping);
   /// The mapping's tree holds this head's struct page at its index.
   bool in_tree(uint64_t pfn) const { return in_tree_[pfn]; }
-  /// Verified structures read through each segment of guest RAM (R6).
-  const std::vector<uint64_t>& proofs() const { return proofs_; }
 
  private:
   /// Of one holder: its first device, and why what lies on any of its disks is not expendable.
@@ -72,7 +71,6 @@ class PageCache {
   void walk_tree(uint64_t mapping);
   void walk_node(uint64_t mapping, uint64_t node, uint64_t base, int shift_limit);
   bool take_entry(uint64_t mapping, uint64_t entry, uint64_t index);
-  void prove(uint64_t va);
 
   const KernelMemory& memory_;
   const CacheLayout& layout_;
@@ -83,7 +81,7 @@ class PageCache {
   std::optional<HeldDevices>
       devices_;  ///< read when first asked for, and once: a kernel has one list of them
   std::vector<bool> in_tree_;
-  std::vector<uint64_t> proofs_;
+  SegmentProofs& proofs_;
   uint64_t nodes_left_;
 };
 

@@ -16,8 +16,7 @@ struct ReadingView {
   const KernelMemory& memory;
   const KernelLayout& layout;
   const PageArray& array;
-  const std::vector<Verdict>&
-      verdicts;  ///< by page frame number; a segment that is not proven is critical whatever they say
+  const std::vector<Verdict>& verdicts;  ///< by page frame number
 };
 
 /// Called at most once for each kernel that is tried, with the reading that proved itself.

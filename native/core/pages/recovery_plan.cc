@@ -23,12 +23,14 @@ Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& fil
   return recipe;
 }
 
-/// The bits are set now, in a page that will come back as it is: critical, with payload of its own in the
-/// image, beyond its head.
+/// The bits are set now, in a page that will come back as it is: critical, where the layout says (R6), with
+/// payload of its own in the image, beyond its head.
 bool RecoveryPlanner::clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Verdict>& verdicts,
                                  std::vector<RecoveryWrite>& writes) {
   const uint64_t pfn = gpa / kPageSize;
-  if (pfn >= verdicts.size() || expendable(verdicts[pfn].page_class)) return false;
+  if (pfn >= verdicts.size() || expendable(verdicts[pfn].page_class) ||
+      verdicts[pfn].reason == Reason::segment_unproven)
+    return false;
   const PageLocation page = memory_.ram().location(pfn * kPageSize);
   if (!holds_payload(page)) return false;
   const uint64_t offset = page + gpa % kPageSize;

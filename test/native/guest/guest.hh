@@ -11,7 +11,7 @@ struct File {
 
 class Guest : public Kernel {
  public:
-  explicit Guest(GuestOptions asked = {}) : Kernel(std::move(asked)) {
+  explicit Guest(GuestOptions asked = {}) : Kernel(std::move(asked)), spreading_(options.spread) {
     ext4 = make_file("ext4", "vda");
     for (uint64_t i = 0; i < 40; i++) small.push_back(add_folio(ext4, i / 4 * 64 + i % 4));
     xfs = make_file("xfs", "vdb");
@@ -19,6 +19,7 @@ class Guest : public Kernel {
       allow_large(xfs, 9);
       for (uint32_t order : {2, 4, 6, 7}) large[order] = add_folio(xfs, 1ull << (order + 2), order);
     }
+    spreading_ = false;
     add_others();
     if (options.cells.size() == 1 && options.cells[0] == 16 * kMiB)
       for (uint32_t order = 0; order < kOrders; order++) add_free(free_block(order), order);
@@ -165,6 +166,8 @@ class Guest : public Kernel {
   }
 
  private:
+  bool spreading_;  // R6: structures in sixteen pages prove a segment
+
   uint64_t make_inode(const std::string& file_system) {
     const std::string own = own_inode(file_system);
     if (!types.structs.contains(own)) return make("inode");
@@ -172,6 +175,7 @@ class Guest : public Kernel {
   }
   uint64_t child(uint64_t slot, uint32_t shift) {
     if (word(slot) == 0) {
+      if (spreading_) begin_page();
       const uint64_t node = make("xa_node");
       set("xa_node", node, "shift", shift);
       set_word(slot, node | 2);

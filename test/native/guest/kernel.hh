@@ -30,6 +30,8 @@ struct GuestOptions {
   bool user_half = false;  ///< PTI: the vCPU was saved on the table without the kernel
   uint32_t vcpus = 1;
   size_t btf_bytes = kKernelBtfBytes;
+  bool spread = true;  ///< what the cache is held by lies in many pages, enough to prove where they are
+  uint64_t dimm = 0;   ///< bytes of a memory device that begins at 4 GiB; none
 };
 
 /// What was seen of the guest, with a class for each guest-physical frame.
@@ -102,6 +104,8 @@ class Kernel {
     memory.page(at / kPage);
     return kDirectMap + at;
   }
+  /// The next object begins a page of its own.
+  void begin_page() { heap_ = (heap_ + kPage - 1) & ~(kPage - 1); }
   uint64_t text(std::string_view words) {
     const uint64_t va = allocate(words.size() + 1);
     memory.write(gpa(va), words.data(), words.size());
@@ -245,11 +249,15 @@ class Kernel {
     for (uint32_t i = 0; i < o.cells.size(); i++) d.memory_bytes += o.cells[i];
     for (uint32_t i = 0; o.cells.size() > 1 && i < o.cells.size(); i++)
       d.numa_cells.push_back({i, o.cells[i]});
+    if (o.dimm != 0)
+      d.memory_bytes += o.dimm, d.memory_devices.push_back({"dimm", "memdimm0", o.dimm, 4 * kGiB});
     return d;
   }
   static std::vector<std::pair<std::string, uint64_t>> make_blocks(const GuestOptions& o) {
-    if (o.cells.size() == 1) return {{"pc.ram", o.cells[0]}, {"vga.vram", kMiB}};
     std::vector<std::pair<std::string, uint64_t>> blocks;
+    if (o.cells.size() == 1) blocks = {{"pc.ram", o.cells[0]}, {"vga.vram", kMiB}};
+    if (o.dimm != 0) blocks.push_back({"memdimm0", o.dimm});
+    if (o.cells.size() == 1) return blocks;
     for (uint32_t i = 0; i < o.cells.size(); i++)
       blocks.push_back({"ram-node" + std::to_string(i), o.cells[i]});
     return blocks;

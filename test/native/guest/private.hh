@@ -15,7 +15,8 @@ struct PrivateFolio {
 
 class PrivateGuest : public Guest {
  public:
-  explicit PrivateGuest(KernelTypes types) : Guest({.types = std::move(types)}) {}
+  explicit PrivateGuest(KernelTypes types, const std::vector<uint64_t>& cells = {16 * kMiB})
+      : Guest({.types = std::move(types), .cells = cells, .local_struct_pages = cells.size() > 1}) {}
 
   /// A file of a file system with blocks of that size, which may have large folios where the kernel has any.
   /// btrfs holds its disk without its super block naming it.

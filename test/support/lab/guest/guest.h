@@ -54,6 +54,7 @@ int cache_files(unsigned percent_of_ram);
 uint64_t disk_reads(uint64_t *requests);
 
 /* memory.c */
+int use_and_free(uint64_t bytes);
 int hold_anonymous(uint64_t bytes);
 int hold_shared(uint64_t bytes);
 int hold_tmpfs(uint64_t bytes);

@@ -228,8 +228,8 @@ static int set_up(void)
 
 	if (load_modules("base") || mount_disks())
 		return -1;
-	if (hold_anonymous(MIB(option_number("anon", 16))) || hold_shared(MIB(option_number("shared", 4))) ||
-	    hold_tmpfs(MIB(option_number("tmpfs", 8))))
+	if (use_and_free(MIB(option_number("used", 0))) || hold_anonymous(MIB(option_number("anon", 16))) ||
+	    hold_shared(MIB(option_number("shared", 4))) || hold_tmpfs(MIB(option_number("tmpfs", 8))))
 		return -1;
 	if (cache_files(all ? 1000 : option_number("fill", 40)) || hold_maps(option_number("maps", 4)))
 		return -1;

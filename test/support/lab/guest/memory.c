@@ -54,6 +54,19 @@ static int check_region(const struct region *region, const char *what)
 	return 0;
 }
 
+/* What a machine that was in use has in its free memory: anything. */
+int use_and_free(uint64_t bytes)
+{
+	struct region region;
+
+	if (bytes == 0)
+		return 0;
+	if (hold(&region, bytes, MAP_PRIVATE, ANON_SEED))
+		return -1;
+	munmap(region.bytes, region.length);
+	return 0;
+}
+
 int hold_anonymous(uint64_t bytes)
 {
 	return hold(&anonymous, bytes, MAP_PRIVATE, ANON_SEED);
