@@ -91,6 +91,36 @@ TEST_CASE("R2: vCPUs on other page tables, or none, make a guest not introspecte
   }
 }
 
+TEST_CASE(
+    "R2: a vCPU whose tables have one entry that the kernel gives some processes needs another that proves "
+    "the kernel") {
+  for (bool five_levels : {false, true})
+    for (int entry : {272, 400, 511, 300}) {
+      CAPTURE(five_levels);
+      CAPTURE(entry);
+      Guest g({.five_levels = five_levels, .vcpus = 2});
+      const std::vector<uint8_t> table(g.memory.page(frame::kProcess),
+                                       g.memory.page(frame::kProcess) + kPage);
+      g.memory.write(frame::kForgery * kPage, table.data(), kPage);
+      g.memory.put(frame::kForgery * kPage + 8 * entry, frame::kHeap * kPage | 3, 8);
+      g.cpus[1].cr3 = frame::kForgery * kPage;
+      const bool own = entry == 511 || entry == (five_levels ? 400 : 272);
+      if (own) check_believed(g);
+      else check_refused(g, "page tables of something else");
+      g.cpus[0].cr3 = frame::kForgery * kPage;
+      check_refused(g, own ? "no other proves it" : "page tables of something else");
+    }
+}
+
+TEST_CASE("R2: two entries of a vCPU's own are not explained") {
+  Guest g({.vcpus = 2});
+  const std::vector<uint8_t> table(g.memory.page(frame::kProcess), g.memory.page(frame::kProcess) + kPage);
+  g.memory.write(frame::kForgery * kPage, table.data(), kPage);
+  for (int entry : {272, 511}) g.memory.put(frame::kForgery * kPage + 8 * entry, frame::kHeap * kPage | 3, 8);
+  g.cpus[1].cr3 = frame::kForgery * kPage;
+  check_refused(g, "page tables of something else");
+}
+
 TEST_CASE("R2: five levels of page tables, and a vCPU on its user half, are followed") {
   for (bool user_half : {false, true}) {
     Guest five({.five_levels = true, .user_half = user_half});

@@ -63,25 +63,47 @@ std::optional<std::vector<Candidate>> current_candidates(const GuestRam& ram) {
   return found;
 }
 
-bool same_kernel_half(const uint8_t* a, const uint8_t* b) {
-  for (int i = 256; i < 512; i++) {
-    const uint64_t x = load_le<uint64_t>(a + 8 * i), y = load_le<uint64_t>(b + 8 * i);
-    if ((x ^ y) & ~kAccessedDirty) return false;
+/// How a top-level table compares with the kernel's own, in its kernel half.
+enum class Likeness : uint8_t {
+  same,
+  but_for_one,  ///< which the kernel gives some tables of its own
+  other
+};
+
+// Entries that not all tables of one kernel share (Linux arch/x86/include/asm/pgtable_64_types.h): a
+// process's own descriptors, with page-table isolation, where swapper_pg_dir has none; and, while the
+// firmware runs, its services beside the kernel's image (arch/x86/platform/efi/efi_64.c,
+// efi_sync_low_kernel_mappings).
+constexpr int kLdtEntry = 512 - 240, kLdtEntryOfFive = 512 - 112, kFirmwareEntry = 511;
+
+Likeness likeness(const uint8_t* table, const uint8_t* swapper, bool five_levels) {
+  int differing = 0, at = 0;
+  for (int i = 256; i < 512 && differing < 2; i++) {
+    const uint64_t x = load_le<uint64_t>(table + 8 * i), y = load_le<uint64_t>(swapper + 8 * i);
+    if ((x ^ y) & ~kAccessedDirty) differing++, at = i;
   }
-  return true;
+  if (differing == 0) return Likeness::same;
+  const bool descriptors =
+      at == (five_levels ? kLdtEntryOfFive : kLdtEntry) && load_le<uint64_t>(swapper + 8 * at) == 0;
+  return differing == 1 && (descriptors || at == kFirmwareEntry) ? Likeness::but_for_one : Likeness::other;
 }
 
-/// The top-level table of this vCPU that shares its kernel half with `swapper`: the page at CR3, or the page
-/// below when PTI has switched to the user half (Linux arch/x86/mm/pti.c: the user table is the kernel's, bit
-/// 12 set).
-std::optional<uint64_t> matching_table(const GuestRam& ram, const Vcpu& vcpu, const uint8_t* swapper) {
+struct VcpuTable {
+  uint64_t gpa = 0;
+  Likeness likeness = Likeness::other;
+};
+
+/// The top-level table of this vCPU that is most like `swapper`: the page at CR3, or the page below when PTI
+/// has switched to the user half (Linux arch/x86/mm/pti.c: the user table is the kernel's, bit 12 set).
+VcpuTable table_of(const GuestRam& ram, const Vcpu& vcpu, const uint8_t* swapper, bool five_levels) {
+  VcpuTable best;
   const uint64_t table = vcpu.cr3 & kTableAddress;
-  const uint8_t* page = ram.page(table);
-  if (page && same_kernel_half(page, swapper)) return table;
-  if (!(table & kPageSize)) return std::nullopt;
-  page = ram.page(table & ~kPageSize);
-  if (page && same_kernel_half(page, swapper)) return table & ~kPageSize;
-  return std::nullopt;
+  for (uint64_t gpa : {table, table & ~kPageSize}) {
+    const uint8_t* page = ram.page(gpa);
+    const Likeness found = page ? likeness(page, swapper, five_levels) : Likeness::other;
+    if (found < best.likeness) best = {gpa, found};
+  }
+  return best;
 }
 
 bool in_image(uint64_t va, uint64_t image_bytes) { return va >= kImageMap && va - kImageMap < image_bytes; }
@@ -99,18 +121,25 @@ struct Tables {
   std::string problem;
 };
 
+/// A vCPU whose table has an entry of its own is one of this kernel's, but proves nothing: another one must.
 Tables live_tables(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const uint8_t* swapper,
                    bool five_levels) {
   Tables out;
+  const Vcpu* unproving = nullptr;
+  const auto fails = [](const Vcpu& vcpu, const char* how) {
+    return Tables{0, "vCPU " + std::to_string(vcpu.instance) + how};
+  };
   for (const Vcpu& vcpu : vcpus) {
     if (!vcpu.paging()) continue;
-    auto table = matching_table(ram, vcpu, swapper);
-    if (!table)
-      return {0, "vCPU " + std::to_string(vcpu.instance) + " runs on page tables of something else"};
+    const VcpuTable table = table_of(ram, vcpu, swapper, five_levels);
+    if (table.likeness == Likeness::other) return fails(vcpu, " runs on page tables of something else");
     if (bool(vcpu.cr4 & kLa57) != five_levels)
-      return {0, "vCPU " + std::to_string(vcpu.instance) + " and VMCOREINFO disagree on 5-level paging"};
-    out.top = *table;
+      return fails(vcpu, " and VMCOREINFO disagree on 5-level paging");
+    if (table.likeness == Likeness::same) out.top = table.gpa;
+    else unproving = &vcpu;
   }
+  if (out.top == 0 && unproving)
+    return fails(*unproving, " runs on page tables that differ from the kernel's, and no other proves it");
   if (out.top == 0) out.problem = "no vCPU has paging on";
   return out;
 }
