@@ -50,6 +50,13 @@
           "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
         },
         {
+          "target_name": "layout-probe",
+          "type": "executable",
+          "dependencies": ["core"],
+          "sources": ["<!@(ls test/native/layout/*.cc)"],
+          "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
+        },
+        {
           "target_name": "jail-test",
           "type": "executable",
           "sources": ["native/reader/jail.cc", "<!@(ls test/native/jail/*.cc)"],

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/file_system_types.hh"
 
+#include "core/kernel/known_members.hh"
+
 namespace pars {
 
 namespace {
@@ -44,6 +46,7 @@ std::optional<BtrfsLayout> btrfs_layout(const Btf& btf) {
   BtrfsLayout layout{f.start("btrfs_inode", "vfs_inode"),
                      f.at("btrfs_inode", "root", 8),
                      f.at("btrfs_root", "root_key.objectid", 8),
+                     {},
                      {}};
   if (!f.whole) return std::nullopt;
   // Before Linux 6.1 the extent state remembers what is up to date, and a page that is not is not read again
@@ -51,6 +54,7 @@ std::optional<BtrfsLayout> btrfs_layout(const Btf& btf) {
   if (!btf.struct_size("extent_io_tree") || !btf.member("extent_io_tree", "track_uptodate").is_absent())
     return std::nullopt;
   layout.state = btrfs_state(btf);
+  layout.unknown_member = unknown_btrfs_member(btf).value_or("");
   return layout;
 }
 

@@ -3,6 +3,7 @@
 // (core/module_types.hh).
 #pragma once
 #include <optional>
+#include <string>
 
 #include "core/kernel/btf.hh"
 
@@ -20,6 +21,7 @@ struct BtrfsLayout {
   uint32_t inode;          ///< btrfs_inode.vfs_inode
   uint32_t root, root_id;  ///< btrfs_inode.root, btrfs_root.root_key.objectid
   std::optional<BtrfsStateLayout> state;
+  std::string unknown_member;  ///< of its folio states, one never met; or empty
 };
 
 struct XfsLayout {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/kernel_layout.hh"
 
+#include "core/kernel/known_members.hh"
+
 namespace pars {
 
 namespace {
@@ -298,6 +300,7 @@ LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
   Finder cache(btf, info);
   k.cache = cache_layout(cache);
   k.cache->devices = all_or_none<BlockDevicesLayout>(btf, info, block_devices_layout);
+  k.cache->unknown_member = unknown_member(btf).value_or("");
   if (!cache.missing().empty()) {
     k.cache.reset();
     k.cache_problem = "the kernel's BTF lacks " + cache.missing();

@@ -55,6 +55,7 @@ struct CacheLayout {
   uint32_t mapping_flags, mapping_host, mapping_pages, mapping_wb_err;
   std::optional<uint32_t> mapping_nr_thps;
   bool folios = false;                           ///< the kernel has struct folio (since 5.16)
+  std::string unknown_member;                    ///< one never met, beside those that prove a page; or empty
   bool delete_seqcnt = false;                    ///< address_space has i_pages_delete_seqcnt (R14)
   uint32_t node_shift, node_slots, node_fanout;  ///< xa_node
   uint32_t inode_mode, inode_flags, inode_sb, inode_data, inode_block_bits;

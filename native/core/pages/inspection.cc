@@ -21,7 +21,7 @@ constexpr uint64_t kUnprovenPerMille = 1;  // R5: 0.1 %
 /// What one believed reading of the guest's memory yields.
 struct Reading {
   std::string release;
-  std::string cache_problem;
+  std::string cache_problem, unknown_member;
   Classified classified;
   std::string problem;  // why it is not believed
 };
@@ -78,6 +78,7 @@ Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpu
   add_free_list_proofs(*array, free, proofs);
   const PresentSections present = present_sections(*kernel.memory, kernel.info, kernel.layout);
   reading.classified = classifier.plan(proven_segments(ram, proofs, present));
+  if (cache) reading.unknown_member = cache->unknown_member();
   const Classified& c = reading.classified;
   if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
     return disbelieve(std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
@@ -155,6 +156,7 @@ void note_doubts(Inspection& out) {
     const ReasonFacts& why = facts_of(static_cast<Reason>(i));
     std::string text = std::string("other-cache: ") + why.text;
     if (static_cast<Reason>(i) == Reason::layout_unknown) text += ": " + out.cache_problem;
+    if (static_cast<Reason>(i) == Reason::unknown_member) text += ": " + out.unknown_member;
     if (*why.rule) text += std::string(" (") + why.rule + ")";
     out.notes.push_back({text, cache[i]});
   }
@@ -182,6 +184,7 @@ void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& st
   out.kernel_release = reading.release;
   classes_from_reading(ram, reading, out);
   out.cache_problem = reading.cache_problem;
+  out.unknown_member = reading.unknown_member;
   out.recovery = std::move(reading.classified.recovery);
 }
 

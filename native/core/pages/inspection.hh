@@ -28,6 +28,7 @@ struct Inspection {
   std::string reason;          ///< why not, in one sentence; empty when introspected
   std::string kernel_release;  ///< "6.1.0-56-amd64", or empty
   std::string cache_problem;   ///< what its BTF lacks for any page cache to be expendable; empty when nothing
+  std::string unknown_member;  ///< of its cache structures, one never met: "address_space.i_new"; or empty
   std::vector<std::vector<PageClass>> classes;  ///< [block][page frame]
   std::vector<std::vector<Reason>> reasons;     ///< and why, likewise
   std::array<ClassCount, kPageClasses> counts{};

@@ -53,6 +53,7 @@ PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, cons
       layout_(layout),
       array_(array),
       modules_(modules),
+      unknown_member_(layout.unknown_member),
       in_tree_(array.end(), false),
       proofs_(proofs),
       nodes_left_(array.end() * kNodesPerPage) {}
@@ -69,6 +70,7 @@ const CachedFile& PageCache::file(uint64_t mapping) {
 
 CachedFile PageCache::judge(uint64_t mapping) {
   if (layout_.delete_seqcnt) return doubtful(Reason::delete_seqcnt);
+  if (!layout_.unknown_member.empty()) return doubtful(Reason::unknown_member);
   auto flags = memory_.u64(mapping + layout_.mapping_flags);
   auto host = memory_.u64(mapping + layout_.mapping_host);
   auto wb_err = memory_.u32(mapping + layout_.mapping_wb_err);
@@ -120,8 +122,12 @@ std::optional<Reason> PageCache::judge_kind(uint64_t host, uint64_t sb, CachedFi
 
 /// The caches of free space and what is being relocated are regular files too, in trees of btrfs's own.
 std::optional<Reason> PageCache::judge_btrfs_inode(uint64_t host, const FileSystemTypes& own,
-                                                   CachedFile& file) const {
+                                                   CachedFile& file) {
   if (!own.btrfs) return Reason::file_system_types;
+  if (!own.btrfs->unknown_member.empty()) {
+    unknown_member_ = own.btrfs->unknown_member;
+    return Reason::unknown_member;
+  }
   const auto root = memory_.u64(host - own.btrfs->inode + own.btrfs->root);
   const auto tree = root ? memory_.u64(*root + own.btrfs->root_id) : std::nullopt;
   if (!tree) return Reason::file_unreadable;

@@ -38,6 +38,8 @@ class PageCache {
 
   /// What is known of the file behind an address_space. The first question walks its tree once.
   const CachedFile& file(uint64_t mapping);
+  /// The member for which files are Reason::unknown_member; empty when there is none.
+  const std::string& unknown_member() const { return unknown_member_; }
   /// The mapping's tree holds this head's struct page at its index.
   bool in_tree(uint64_t pfn) const { return in_tree_[pfn]; }
 
@@ -61,7 +63,7 @@ class PageCache {
   std::optional<Reason> judge_disk(uint64_t block_device) const;
   std::optional<Reason> judge_btrfs(uint64_t sb, uint64_t type);
   std::optional<Reason> judge_kind(uint64_t host, uint64_t sb, CachedFile& file);
-  std::optional<Reason> judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file) const;
+  std::optional<Reason> judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file);
   std::optional<Reason> judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own);
   std::optional<Reason> judge_one_device(uint64_t sb);
   const FileSystemTypes& own_types(uint64_t type);
@@ -80,6 +82,7 @@ class PageCache {
   std::unordered_map<uint64_t, FileSystemTypes> own_types_;  ///< by file_system_type
   std::optional<HeldDevices>
       devices_;  ///< read when first asked for, and once: a kernel has one list of them
+  std::string unknown_member_;
   std::vector<bool> in_tree_;
   SegmentProofs& proofs_;
   uint64_t nodes_left_;

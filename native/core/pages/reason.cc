@@ -27,6 +27,8 @@ constexpr ReasonFacts kFacts[] = {
     {"btrfs-mark", "R8", "clean, with the mark of a btrfs data page"},
     {"btrfs-blocks", "R8", "clean, with all its btrfs blocks up to date"},
     {"layout-unknown", "R7", "cache of a kernel whose cache structures are not fully known"},
+    {"unknown-member", "R14",
+     "cache of a kernel with a member that was never met in the structures that prove a page"},
     {"busy-flags", "R8", "cache with page flags that are not those of an idle clean page"},
     {"references", "R9", "held by somebody besides the cache"},
     {"private-unknown", "R8", "cache with private state of a kind without a proven recovery"},

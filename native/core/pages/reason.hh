@@ -37,6 +37,7 @@ enum class Reason : uint8_t {
   btrfs_blocks,
   // Clean cache that is not proven.
   layout_unknown,
+  unknown_member,
   busy_flags,
   references,
   private_unknown,
