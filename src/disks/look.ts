@@ -86,7 +86,9 @@ async function fingerprintWithin(
     try {
       return await orAborted(fingerprintOf(disk), within);
     } finally {
-      await disk.close();
+      // A read that hangs would hold up its close as well.
+      const closed = disk.close().catch(() => {});
+      if (!within.aborted) await closed;
     }
   } catch (error) {
     signal?.throwIfAborted();

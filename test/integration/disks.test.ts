@@ -92,16 +92,15 @@ describe.skipIf(labMissing() !== undefined)('a guest with disks of every kind', 
   const disk = (target: string, type: string, source: string, inside = ''): string =>
     `<disk type='${type}' device='disk'><driver name='qemu' type='raw' error_policy='report'/>${source}<target dev='${target}' bus='virtio'/>${inside}</disk>`;
 
+  const nbdSource = (): string =>
+    `<source protocol='nbd' name='disk'><host transport='unix' socket='${at('nbd.sock')}'/></source>`;
+
   /** Saved, and a stub. */
   async function offloaded(policy: string, metadata = ''): Promise<void> {
     await host.configure(policy);
     const disks = [
       disk('vda', 'volume', `<source pool='${POOL}' volume='volume.img'/>`),
-      disk(
-        'vdb',
-        'network',
-        `<source protocol='nbd' name='disk'><host transport='unix' socket='${at('nbd.sock')}'/></source>`,
-      ),
+      disk('vdb', 'network', nbdSource()),
       disk('vdc', 'block', `<source dev='${device}'/>`),
       disk('vdd', 'file', `<source file='${at('root.squashfs')}'/>`, '<readonly/>'),
     ];
@@ -184,13 +183,16 @@ describe.skipIf(labMissing() !== undefined)('a guest with disks of every kind', 
     await host.configure('minimal');
     server?.kill('SIGKILL');
     await copyFile(await labScript('disk', '--fs', 'ext4', '--generate', '64'), at('exported.img'));
-    const elements = `<devices>${disk('vda', 'file', `<source file='${at('root.squashfs')}'/>`, '<readonly/>')}${disk('vdb', 'network', `<source protocol='nbd' name='disk'><host transport='unix' socket='${at('nbd.sock')}'/></source>`)}</devices>`;
+    const elements = `<devices>${disk('vda', 'file', `<source file='${at('root.squashfs')}'/>`, '<readonly/>')}${disk('vdb', 'network', nbdSource())}</devices>`;
     await serve();
     guest = await host.boot({ disks: [], elements, cmdline: 'pars.fill=40' });
-    // The server goes away with the guest: nobody can look at the disk when its memory is stored.
-    server?.kill('SIGKILL');
+    // Without the hook nothing is offloaded before the server is gone.
+    await host.uninstallHook();
     await guest.managedSave();
-    await host.untilStub(guest.hostImagePath);
+    server?.kill('SIGKILL');
+    const said = await host.pars('offload', guest.imagePath);
+    expect(said).toMatch(/vdb \(nbd:.*cannot be compared: .*a start is refused unless that is accepted/);
+    await host.installHook();
     const { disks, policy } = await shown();
     expect(disks.map(({ uncompared }) => uncompared)).toEqual([
       undefined,
@@ -203,5 +205,46 @@ describe.skipIf(labMissing() !== undefined)('a guest with disks of every kind', 
     await host.pars('hydrate', '--accept-changed-disks', guest.imagePath);
     await guest.start();
     await expectSound(guest);
+  });
+
+  test('come to another host as files: a network disk and a volume', async () => {
+    await host.configure('minimal');
+    server?.kill('SIGKILL');
+    const ext4 = await labScript('disk', '--fs', 'ext4', '--generate', '64');
+    for (const path of [volume(), at('exported.img')]) await copyFile(ext4, path);
+    await serve();
+    const disks = [
+      disk('vda', 'volume', `<source pool='${POOL}' volume='volume.img'/>`),
+      disk('vdb', 'network', nbdSource()),
+    ];
+    guest = await host.boot({
+      disks: [],
+      elements: `<devices>${disks.join('')}</devices>`,
+      cmdline: 'pars.fill=40',
+    });
+    await guest.managedSave();
+    await host.untilStub(guest.hostImagePath);
+    const snapshot = await host.snapshotOf(guest);
+    const other = await ParsHost.start({ beside: host });
+    try {
+      await other.installHook();
+      const define = (...options: string[]): ReturnType<ParsHost['try']> =>
+        other.try('restore', snapshot, '--define', ...options);
+      const [a, b] = [at('a.img'), at('b.img')];
+      expect(await define('--set-disk', `vdx=${volume()}`)).toMatchObject({ code: 2 });
+      expect((await define('--set-disk', `vdb=${b}`)).stderr).toContain(`vdb (${b}) is not there`);
+      await copyFile(volume(), a);
+      await copyFile(ext4, b);
+      const moves = ['--set-disk', `vda=${a}`, '--set-disk', `vdb=${b}`];
+      expect((await define(...moves)).stderr).toMatch(/vdb \(.*b\.img\) has other contents/);
+      await overwrite(at('exported.img'), b);
+      expect(await define(...moves)).toMatchObject({ code: 0 });
+      guest.console.disconnect();
+      await other.lab.virsh('start', guest.uuid);
+      await expectSound(guest);
+      expect(await other.lab.virsh('domblklist', guest.uuid)).toMatch(/vda +.*a\.img\s+vdb +.*b\.img/);
+    } finally {
+      await other.stop();
+    }
   });
 });
