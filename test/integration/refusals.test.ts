@@ -5,7 +5,7 @@
  * scripts/refusals tries every way under every libvirt.
  */
 import { appendFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { HostStatus } from '../../src/status/host-status.js';
 import { fingerprint } from '../support/guest-judge.js';
 import { labMissing, libvirtVersion, type Guest } from '../support/lab.js';
@@ -53,7 +53,7 @@ async function note(row: Record<string, unknown>): Promise<void> {
 /** Who refused it, by what libvirt said. */
 function refusedBy(said: string): string {
   if (/prepare begin -\)/.test(said)) return 'the hook';
-  return /hook/i.test(said) ? 'libvirt, for the hook' : 'QEMU';
+  return /hook/i.test(said) ? 'libvirt, for the hook' : /QEMU|monitor|qemu/.test(said) ? 'QEMU' : 'not said';
 }
 
 describe.skipIf(labMissing() !== undefined).each(FORMATS)('a refused start of a %s stub', (format) => {
@@ -67,6 +67,10 @@ describe.skipIf(labMissing() !== undefined).each(FORMATS)('a refused start of a 
     guest = await host.boot({ memoryMiB: 192, cmdline: 'pars.fill=30', disks });
   });
   afterAll(() => host?.stop());
+  // A row that failed leaves the next a guest that runs.
+  beforeEach(async () => {
+    if ((await guest.state()) !== 'running') await guest.start();
+  });
 
   async function resume(way: Way, image: string): Promise<void> {
     // Of a compressed stub a helper has read too much by then, and QEMU 10 dies in the next save of a guest
@@ -89,7 +93,8 @@ describe.skipIf(labMissing() !== undefined).each(FORMATS)('a refused start of a 
     const { code, said } = await attempt(host, guest, way, image);
     await mend();
     expect(code, 'virsh must not call a refused start a success').not.toBe(0);
-    expect(said).toMatch(refusal.said);
+    // libvirt tells of its helper that was ended, not why.
+    if (way !== 'start --bypass-cache') expect(said).toMatch(refusal.said);
     expect(await guest.state()).toBe('shut off');
     if (!refusal.begun) expect(await fingerprint(image)).toEqual(before);
     const status = await statusOf();
