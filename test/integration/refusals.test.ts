@@ -53,7 +53,7 @@ async function note(row: Record<string, unknown>): Promise<void> {
 /** Who refused it, by what libvirt said. */
 function refusedBy(said: string): string {
   if (/prepare begin -\)/.test(said)) return 'the hook';
-  return /hook/i.test(said) ? 'libvirt, for the hook' : /QEMU|monitor|qemu/.test(said) ? 'QEMU' : 'not said';
+  return /iohelper/.test(said) ? 'not said' : /hook/i.test(said) ? 'libvirt, for the hook' : 'QEMU';
 }
 
 describe.skipIf(labMissing() !== undefined).each(FORMATS)('a refused start of a %s stub', (format) => {

@@ -78,7 +78,7 @@ export const KILLED_HALF_WAY: Refusal = {
 };
 
 export const NOT_NOTED: Refusal = {
-  reason: 'nothing can be noted: QEMU refuses',
+  reason: 'nothing can be noted',
   said: /start|restore/i,
   break: async (host) => {
     const mend = await away(host);
