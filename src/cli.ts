@@ -3,11 +3,12 @@
 /** The entry point: answers --version before anything is loaded, hands the rest to the program. */
 import { version } from './version.js';
 
-const argv = process.argv.slice(2);
-
-if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
-  process.stdout.write(`${version()}\n`);
-} else {
+/** Runs a command line, and leaves its exit code with the process. */
+async function main(argv: readonly string[]): Promise<void> {
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    process.stdout.write(`${version()}\n`);
+    return;
+  }
   const [{ run }, { ignoreClosedPipe }] = await Promise.all([
     import('./cli/program.js'),
     import('./ui/output.js'),
@@ -15,3 +16,6 @@ if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
   ignoreClosedPipe();
   process.exitCode = await run(argv);
 }
+
+// No await out here: a package brings this as a script of the older kind, which starts in half the time.
+void main(process.argv.slice(2));

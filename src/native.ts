@@ -6,7 +6,8 @@
  */
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { PACKAGE_ROOT } from './version.js';
 
 /** One frame of a stripe as restore has it: compressed bytes, or why there are none. */
 export interface StripeFrame {
@@ -82,7 +83,7 @@ export interface Native {
 
 /** Where the native build leaves what it makes. */
 export function builtBinary(name: string): string {
-  return fileURLToPath(new URL(`../build/Release/${name}`, import.meta.url));
+  return join(PACKAGE_ROOT, 'build/Release', name);
 }
 
 function load(): Native {

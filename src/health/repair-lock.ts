@@ -4,7 +4,7 @@
  * (docs/format.md). Two would each write an index and a manifest, and the later one would name objects that
  * the earlier one has removed.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import { processStart } from '../system/process-start.js';

@@ -7,7 +7,7 @@
  */
 import { readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { writeAtomically } from '../system/atomic-file.js';
 import type { ImageFile } from './image-file.js';
 

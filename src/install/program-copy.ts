@@ -8,14 +8,11 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { syncPath, writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
+import { PACKAGE_ROOT } from '../version.js';
 
 export const DEFAULT_PREFIX = '/usr/local/lib/pars';
-
-/** Where this program lies: the directory of its package.json. */
-export const PACKAGE_ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 
 const BINARIES = ['build/Release/pars.node', 'build/Release/pars-reader'];
 /** For `pars watch`; the hook does without. */
@@ -154,7 +151,7 @@ async function programName(root: string): Promise<string> {
   const { version } = await packageJson(root);
   const hash = createHash('sha256');
   const files = (await readdir(join(root, 'dist'), { recursive: true }).catch(() => []))
-    .filter((name) => name.endsWith('.js'))
+    .filter((name) => /\.c?js$/.test(name))
     .sort();
   for (const path of [
     ...files.map((name) => `dist/${name}`),

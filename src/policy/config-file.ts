@@ -11,7 +11,7 @@ import {
   parseDocument,
   visit,
 } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ParsError } from '../errors.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { isCoding, MAX_COPIES, PRESETS } from './policy.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The disks in a manifest (docs/format.md), every field checked. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_MARKS } from '../disks/fingerprint.js';
 
 const MAX_DISKS = 4096;

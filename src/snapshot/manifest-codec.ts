@@ -2,7 +2,7 @@
 /**
  * Manifests as bytes, and back with every field checked: what is read from a store is not believed before.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ParsError } from '../errors.js';
 import { diskList } from './disk-schema.js';
 import { MANIFEST_FORMAT, type Manifest } from './manifest.js';

@@ -3,7 +3,7 @@
  * What a state object in the store says: which host brought a snapshot into that state, and when
  * (docs/format.md, "State objects").
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Host } from '../system/host.js';
 import type { Store } from '../stores/store.js';
 

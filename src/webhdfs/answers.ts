@@ -3,7 +3,7 @@
  * The answers' shapes, checked: what does not have the shape is a `protocol` error, not an undefined
  * somewhere later.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { WebHdfsError } from './errors.js';
 
 const fileStatus = z.object({

@@ -19,7 +19,8 @@ step() { echo "$*"; }
 
 inside dpkg -i /tmp/old.deb >/dev/null 2>&1
 step installed "$(inside pars --version)"
-inside sh -c 'cd /usr/lib/pars && node --input-type=module -e "await import(\"./dist/webhdfs/checksum.js\")"' && step complete
+inside /usr/lib/pars/bin/node -e 'require("/usr/lib/pars/node_modules/@node-rs/crc32").crc32c("a")'
+step complete
 inside sh -c 'printf "store: local:/srv/d1,/srv/d2,/srv/d3\n" >>/etc/pars/pars.yaml'
 inside pars store init --allow-same-device >/dev/null
 inside pars hooks install >/dev/null

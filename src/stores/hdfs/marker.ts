@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The marker of a store in HDFS: what tells its directory from another cluster's of the same name (R22). */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ParsError } from '../../errors.js';
 import type { HdfsFiles } from './files.js';
 import { ObjectReader, SilentNodes } from './object-reader.js';

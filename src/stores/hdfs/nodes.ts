@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How many DataNodes a cluster has, and how much room: what the NameNode shows of itself beside WebHDFS. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { HdfsFiles } from './files.js';
 
 export interface Nodes {
