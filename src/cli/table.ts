@@ -81,6 +81,24 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('../commands/watch.js'),
   },
   {
+    words: ['checkpoint'],
+    summary: 'make a live snapshot of a guest, with its memory in the store',
+    shared: ALL,
+    load: () => import('../commands/checkpoint.js'),
+  },
+  {
+    words: ['checkpoints'],
+    summary: 'list the checkpoints of a guest',
+    shared: OUTPUT,
+    load: async () => ({ register: (await import('../commands/checkpoint.js')).registerList }),
+  },
+  {
+    words: ['rollback'],
+    summary: 'bring a guest back to a checkpoint',
+    shared: STORE,
+    load: async () => ({ register: (await import('../commands/checkpoint.js')).registerRollback }),
+  },
+  {
     words: ['drain'],
     summary: 'offload all remaining managed saves before shutdown; list what is left',
     shared: ALL,

@@ -2,7 +2,7 @@
 /** Learns of finished saves from the kernel, by the program pars-watch: whole file systems, no polling. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, constants, readFile } from 'node:fs/promises';
+import { access, constants, readFile, readlink } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { ParsError } from '../errors.js';
 import { builtBinary } from '../native.js';
@@ -69,10 +69,12 @@ async function saveIn(message: string): Promise<FinishedSave | null> {
 }
 
 /**
- * libvirtd, virtqemud, libvirt_iohelper. One that has ended since was a helper: the daemon itself finishes a
- * save.
+ * libvirtd, virtqemud, libvirt_iohelper, of this host: a libvirt in another mount namespace (a container's) has
+ * guests and hooks of its own. A process that has ended since was a helper: the daemon itself finishes a save.
  */
 async function isLibvirts(pid: string): Promise<boolean> {
   const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-  return /^(libvirt|virtqemud)/.test(name);
+  if (!/^(libvirt|virtqemud)/.test(name)) return false;
+  const ours = await readlink('/proc/self/ns/mnt');
+  return (await readlink(`/proc/${pid}/ns/mnt`).catch(() => '')) === ours;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Finished saves that `pars watch` has met outside the watched directories, one small file each: what is
- * noted is offloaded by any worker, also after a reboot. A note lasts as long as its image is whole.
+ * noted is offloaded by any worker, also after a reboot. A note lasts until its image is a stub, or gone.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, unlink } from 'node:fs/promises';

@@ -54,3 +54,9 @@ function child(parent: Element, name: string): Element | null {
 function elements(parent: Element, name: string): Element[] {
   return Array.from(parent.childNodes).filter((node): node is Element => node.nodeName === name);
 }
+
+/** The text of an element right below the root; null when there is none. */
+export function textOf(xml: string, name: string): string | null {
+  const root = new DOMParser({ onError: refuse }).parseFromString(xml, 'text/xml').documentElement;
+  return (root && child(root, name)?.textContent) ?? null;
+}

@@ -32,8 +32,11 @@ export async function guestState(uuidOrName: string): Promise<string | null> {
 
 /** The name of a guest, which libvirt calls its managed save by. */
 export async function guestName(uuidOrName: string): Promise<string> {
-  const uuid = (await virsh('domuuid', '--domain', uuidOrName)).trim();
-  return (await virsh('domname', '--domain', uuid)).trimEnd();
+  const facts = await virsh('dominfo', '--domain', uuidOrName);
+  const name = /^Name: +(.*)$/m.exec(facts)?.[1];
+  if (name === undefined || name === '')
+    throw new ParsError('internal', `libvirt does not name ${uuidOrName}`);
+  return name;
 }
 
 export async function saveGuest(guest: string, file: string, words: readonly string[]): Promise<void> {

@@ -126,6 +126,16 @@ const file = z.strictObject({
       overdue: duration.optional(),
     })
     .optional(),
+  checkpoints: z
+    .strictObject({
+      directory: z.string().startsWith('/', { error: 'expected an absolute path' }).optional(),
+      keep_last: z
+        .int({ error: 'expected a number of checkpoints' })
+        .min(1, { error: 'expected at least 1' })
+        .optional(),
+      max_age: duration.optional(),
+    })
+    .optional(),
   watch: z.array(watchable, { error: 'expected a list of directories' }).optional(),
   metrics: z
     .strictObject({
@@ -228,6 +238,7 @@ function invalid(problems: string[]): ParsError {
     hint:
       'keys: store, policy, hook.deadline, hook.wait_for_store, disks.accept_uncompared, '
       + 'retention.keep_last, retention.max_age, retention.consumed, retention.orphan_grace, queue.concurrency, '
-      + 'queue.bandwidth, queue.free_space_floor, queue.overdue, watch, metrics.file, state_dir',
+      + 'queue.bandwidth, queue.free_space_floor, queue.overdue, checkpoints.directory, '
+      + 'checkpoints.keep_last, checkpoints.max_age, watch, metrics.file, state_dir',
   });
 }

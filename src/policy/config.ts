@@ -7,6 +7,8 @@ import { customPolicy, DEFAULT_PRESET, policyByName, presetPolicy, type Policy }
 export const DEFAULT_CONFIG_FILE = '/etc/pars/pars.yaml';
 export const DEFAULT_STATE_DIR = '/var/lib/pars';
 
+/** Where libvirt, however it is confined, may write. */
+const DEFAULT_CHECKPOINT_DIR = '/var/lib/libvirt/pars-checkpoints';
 const WEEK_MS = 7 * 86_400_000;
 
 export interface Config {
@@ -24,6 +26,7 @@ export interface Config {
   retention: Retention;
   /** Disks that nobody can compare are taken for unchanged when their guest is resumed (R26). */
   acceptUncomparedDisks: boolean;
+  checkpoints: CheckpointLimits;
   queue: QueueLimits;
   /** Directories, and patterns of them, whose finished saves are offloaded beside libvirt's managed saves. */
   watch: string[];
@@ -43,6 +46,15 @@ export interface QueueLimits {
   freeSpaceFloor: { bytes: number } | { share: number };
   /** An image that waits longer than this is a matter for monitoring. */
   overdueMs: number;
+}
+
+/** Where `pars checkpoint` keeps memory files, and which checkpoints of a guest stay. */
+export interface CheckpointLimits {
+  directory: string;
+  /** The newest so many; null: all. */
+  keepLast: number | null;
+  /** Those younger than this; null: no matter how old. */
+  maxAgeMs: number | null;
 }
 
 /** What `pars prune` may remove (R28). */
@@ -92,6 +104,7 @@ function defaults(): Config {
     retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
     acceptUncomparedDisks: false,
     queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+    checkpoints: { directory: DEFAULT_CHECKPOINT_DIR, keepLast: null, maxAgeMs: null },
     watch: [],
     metricsFile: null,
     stateDir: DEFAULT_STATE_DIR,
@@ -134,6 +147,11 @@ async function parse(text: string, file: string): Promise<Config> {
       bandwidth: parsed.values.queue?.bandwidth ?? config.queue.bandwidth,
       freeSpaceFloor: parsed.values.queue?.free_space_floor ?? config.queue.freeSpaceFloor,
       overdueMs: parsed.values.queue?.overdue ?? config.queue.overdueMs,
+    },
+    checkpoints: {
+      directory: parsed.values.checkpoints?.directory ?? config.checkpoints.directory,
+      keepLast: parsed.values.checkpoints?.keep_last ?? config.checkpoints.keepLast,
+      maxAgeMs: parsed.values.checkpoints?.max_age ?? config.checkpoints.maxAgeMs,
     },
     watch: parsed.values.watch ?? config.watch,
     metricsFile: parsed.values.metrics?.file ?? config.metricsFile,

@@ -4,6 +4,7 @@ import { statfs } from 'node:fs/promises';
 import { settleStarts } from '../lifecycle/claims.js';
 import type { OffloadPlace } from '../lifecycle/offload-request.js';
 import type { QueueLimits } from '../policy/config.js';
+import { forgetFinishedSave } from '../journal/finished-saves.js';
 import { isManagedSave, tellHook } from '../status/save-places.js';
 import { type ImageJob, offloadAsJob } from './image-job.js';
 import { Pace } from './pace.js';
@@ -60,6 +61,8 @@ async function offloadNext(
   const request = { ...job, managedSave, keepLocal: false, force: false, signal, pace };
   try {
     const { stub, domain } = await offloadAsJob(image, place, request);
+    // What a watch had noted is done: when it is resumed from, it is the guest's again.
+    if (stub) await forgetFinishedSave(job.stateDir, image);
     listener.offloaded(image, domain);
     return stub;
   } catch (error) {
