@@ -126,6 +126,7 @@ int main(int count, char** arguments) {
                                    O_RDONLY | O_LARGEFILE);
   if (notify < 0) return fail("for finished saves", std::strerror(errno));
   pars::watch::Marks marks(notify);
+  marks.reach_by("/");
   for (int i = 1; i < count; ++i)
     if (const std::string why = marks.add(arguments[i]); !why.empty()) return fail(arguments[i], why);
   return watch(notify, marks);

@@ -42,27 +42,31 @@ Marks::~Marks() {
 std::string Marks::add(const char* path) {
   const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return std::strerror(errno);
+  std::string why;
+  if (fanotify_mark(notify_, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE, fd, nullptr) != 0)
+    why = std::strerror(errno);
+  close(fd);
+  if (why.empty()) reach_by(path);
+  return why;
+}
+
+void Marks::reach_by(const char* path) {
+  const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   struct statfs facts;
-  const bool known = fstatfs(fd, &facts) == 0;
-  const int marked =
-      !known ? -1 : fanotify_mark(notify_, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE, fd, nullptr);
-  if (marked != 0) {
-    const std::string why = std::strerror(errno);
-    close(fd);
-    return why;
-  }
-  if (!directories_.emplace(id_of(&facts.f_fsid), fd).second) close(fd);
-  return "";
+  if (fd >= 0 && fstatfs(fd, &facts) == 0) directories_.emplace(id_of(&facts.f_fsid), fd);
+  else if (fd >= 0) close(fd);
 }
 
 std::string Marks::directory_of(const void* fsid, file_handle* handle) const {
-  const auto found = directories_.find(id_of(fsid));
-  if (found == directories_.end()) return "";
-  const int fd = open_by_handle_at(found->second, handle, O_PATH | O_CLOEXEC);
-  if (fd < 0) return "";
-  std::string name = name_of(fd);
-  close(fd);
-  return name;
+  const auto [first, last] = directories_.equal_range(id_of(fsid));
+  for (auto one = first; one != last; ++one) {
+    const int fd = open_by_handle_at(one->second, handle, O_PATH | O_CLOEXEC);
+    if (fd < 0) continue;
+    std::string name = name_of(fd);
+    close(fd);
+    if (!name.empty()) return name;
+  }
+  return "";
 }
 
 }  // namespace pars::watch
