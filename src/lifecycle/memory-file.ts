@@ -6,6 +6,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
+import { filesBelow } from '../disks/backing-files.js';
 import { examine } from '../health/snapshot-health.js';
 import type { ImageIdentity } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
@@ -67,11 +68,10 @@ export function withSources(disks: Disks, sources: readonly DiskSource[]): Disks
 }
 
 /**
- * What must still hold of the recorded disks when libvirt gives a guest the disks `now` by a revert. A disk
- * that is where it was recorded must be as it was. One that is elsewhere was merged into what it stood on
- * when its snapshot was deleted: libvirt corrects its own metadata then, and the file it merged into was
- * written by that; so it must be one that the disk stood on, and the disk itself be gone. Throws 'refused'
- * for any other.
+ * What must still hold of the recorded disks when libvirt gives a guest the disks `now` by a revert. A disk that
+ * reads through the files that were recorded must be as it was. Deleting another snapshot merges a file of it into
+ * the one below, and rewrites the header of the one above: then those two say nothing by their times, and the rest
+ * of the files must be as they were. Throws 'refused' for any other disk.
  */
 export async function disksAtRevert(
   recorded: Manifest['disks'],
@@ -81,18 +81,47 @@ export async function disksAtRevert(
   const kept: Manifest['disks'] = [];
   for (const disk of recorded) {
     const source = byTarget.get(disk.target) ?? '';
-    if (source === '' || source === disk.source) kept.push(disk);
-    else if (!(await wasMerged(disk, source))) throw elsewhere(disk, source);
+    const merged = source === '' ? null : await mergedFiles(disk, source);
+    if (merged === null) kept.push(disk);
+    else await refuseTouched(disk, merged);
   }
   return kept;
 }
 
-async function wasMerged(disk: Manifest['disks'][number], into: string): Promise<boolean> {
-  return (
-    (disk.below ?? []).some(({ source }) => source === into)
-    && (await isFile(into))
-    && !(await isFile(disk.source))
-  );
+/** The recorded files that are gone, merged into others; null when the disk reads through all that were recorded. */
+async function mergedFiles(disk: Manifest['disks'][number], source: string): Promise<string[] | null> {
+  const before = [disk.source, ...(disk.below ?? []).map((file) => file.source)];
+  const after = [source, ...(await filesBelow(source)).files.map(({ path }) => path)];
+  if (after.join('\0') === before.join('\0') || (source === disk.source && !(await isFile(source))))
+    return null;
+  const merged = before.filter((path) => !after.includes(path));
+  const rest = before.filter((path) => after.includes(path));
+  const isMerge = merged.length > 0 && rest.join('\0') === after.join('\0');
+  if (isMerge && !(await anyIsThere(merged))) return merged;
+  if (source === disk.source) return null; // compared as it was recorded, which says what differs
+  throw elsewhere(disk, source);
+}
+
+async function anyIsThere(paths: readonly string[]): Promise<boolean> {
+  for (const path of paths) if (await isFile(path)) return true;
+  return false;
+}
+
+/** Of the files that stay, each must be the very file that it was, and those that no merge has touched as they were. */
+async function refuseTouched(disk: Manifest['disks'][number], merged: readonly string[]): Promise<void> {
+  const files = [disk, ...(disk.below ?? [])];
+  for (const [i, { source, bytes, mtimeNs, identity }] of files.entries()) {
+    if (merged.includes(source)) continue;
+    const beside = [files[i - 1], files[i + 1]].some((file) => file && merged.includes(file.source));
+    const now = await stat(source, { bigint: true }).catch(() => null);
+    const same = now !== null && (identity?.endsWith(`:${now.ino}`) ?? true);
+    if (same && (beside || (Number(now.size) === bytes && String(now.mtimeNs) === mtimeNs))) continue;
+    throw new ParsError(
+      'refused',
+      `${source}, below ${disk.target}, has changed since the guest's memory was saved`,
+      { hint: ACCEPT },
+    );
+  }
 }
 
 async function isFile(path: string): Promise<boolean> {
@@ -105,16 +134,13 @@ async function isFile(path: string): Promise<boolean> {
   );
 }
 
+const ACCEPT =
+  'resuming old memory on another disk damages its file systems; to do it all the same: '
+  + 'pars hydrate --accept-changed-disks IMAGE';
+
 function elsewhere({ target, source }: Manifest['disks'][number], now: string): ParsError {
-  return new ParsError(
-    'refused',
-    `${target} was ${source} when the guest's memory was saved, and would be ${now} now`,
-    {
-      hint:
-        'resuming old memory on another disk damages its file systems; to do it all the same: '
-        + 'pars hydrate --accept-changed-disks IMAGE',
-    },
-  );
+  const message = `${target} was ${source} when the guest's memory was saved, and would be another disk now: ${now}`;
+  return new ParsError('refused', message, { hint: ACCEPT });
 }
 
 /**

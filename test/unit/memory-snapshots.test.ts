@@ -11,8 +11,11 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
+  statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -191,37 +194,78 @@ it('is refused while libvirt has it open for writing, as it has a sparse one', a
 }, 60_000);
 
 describe('the disks of a revert', () => {
-  const recorded = (): Manifest['disks'] => [
-    {
-      target: 'vda',
-      readOnly: false,
-      source: join(root, 's5.disk'),
-      bytes: 1,
-      mtimeNs: '1',
-      identity: 'file 1:1',
-      below: [{ source: join(root, 'base.raw'), bytes: 4, mtimeNs: '1', identity: 'file 1:2' }],
-    },
-  ];
+  /** A qcow2 image of a MiB, over another. */
+  function image(name: string, below?: string): void {
+    const backing = below === undefined ? [] : ['-b', join(root, below), '-F', 'qcow2'];
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...backing, join(root, name), '1M']);
+  }
+
+  function fileNow(name: string): Omit<Manifest['disks'][number], 'target' | 'readOnly' | 'below'> {
+    const { dev, ino, size, mtimeNs } = statSync(join(root, name), { bigint: true });
+    const identity = `file ${dev}:${ino}`;
+    return { source: join(root, name), bytes: Number(size), mtimeNs: String(mtimeNs), identity };
+  }
+
+  /** vda as it is now, with what it stands on. */
+  function record(name: string, ...below: string[]): Manifest['disks'] {
+    return [{ target: 'vda', readOnly: false, ...fileNow(name), below: below.map(fileNow) }];
+  }
+
   const now = (name: string): DiskSource[] => [
-    { target: 'vda', source: join(root, name), format: 'raw', blockDevice: false },
+    { target: 'vda', source: join(root, name), format: 'qcow2', blockDevice: false },
   ];
 
-  it('must be what they were where they are as before', async () => {
-    expect(await disksAtRevert(recorded(), now('s5.disk'))).toEqual(recorded());
+  /** As libvirt deletes the snapshot that made `name`: into what is below it, and what is above stands on that. */
+  function merge(name: string, into: string, above?: string): void {
+    execFileSync('qemu-img', ['commit', '-q', '-d', join(root, name)]);
+    rmSync(join(root, name));
+    const rebase = ['rebase', '-q', '-u', '-b', join(root, into), '-F', 'qcow2'];
+    if (above !== undefined) execFileSync('qemu-img', [...rebase, join(root, above)]);
+    utimesSync(join(root, into), 1, 1);
+  }
+
+  beforeEach(() => {
+    image('base');
+    image('s1', 'base');
+    image('s2', 's1');
+    image('s3', 's2');
+  });
+
+  it('must be what they were while they read through the same files', async () => {
+    const recorded = record('s3', 's2', 's1', 'base');
+    expect(await disksAtRevert(recorded, now('s3'))).toEqual(recorded);
+    rmSync(join(root, 's3'));
+    expect(await disksAtRevert(recorded, now('s3')), 'to be missed where all is compared').toEqual(recorded);
   });
 
   it('may be what they stood on when they were merged into that', async () => {
-    writeFileSync(join(root, 'base.raw'), 'merged');
-    expect(await disksAtRevert(recorded(), now('base.raw'))).toEqual([]);
+    const recorded = record('s3', 's2', 's1', 'base');
+    merge('s3', 's2');
+    expect(await disksAtRevert(recorded, now('s2'))).toEqual([]);
+  });
+
+  it('may have lost a file below, with what that touches, and nothing else may have changed', async () => {
+    const recorded = record('s3', 's2', 's1', 'base');
+    merge('s2', 's1', 's3');
+    expect(await disksAtRevert(recorded, now('s3'))).toEqual([]);
+    utimesSync(join(root, 'base'), 2, 2);
+    const error = await failure(disksAtRevert(recorded, now('s3')), 'refused');
+    expect(error.message).toContain(`${join(root, 'base')}, below vda, has changed`);
+  });
+
+  it('may not be other files of the same names', async () => {
+    const recorded = record('s3', 's2', 's1', 'base');
+    merge('s2', 's1', 's3');
+    copyFileSync(join(root, 's3'), join(root, 'copy'));
+    renameSync(join(root, 'copy'), join(root, 's3'));
+    await failure(disksAtRevert(recorded, now('s3')), 'refused');
   });
 
   it('may not be anything else, nor what they stood on while they are still there', async () => {
-    writeFileSync(join(root, 'other.raw'), 'x');
-    await failure(disksAtRevert(recorded(), now('other.raw')), 'refused');
-    await failure(disksAtRevert(recorded(), now('base.raw')), 'refused');
-    writeFileSync(join(root, 'base.raw'), 'not merged');
-    writeFileSync(join(root, 's5.disk'), '');
-    await failure(disksAtRevert(recorded(), now('base.raw')), 'refused');
+    const recorded = record('s3', 's2', 's1', 'base');
+    image('other');
+    await failure(disksAtRevert(recorded, now('other')), 'refused');
+    await failure(disksAtRevert(recorded, now('s2')), 'refused');
   });
 });
 
