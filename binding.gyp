@@ -23,7 +23,7 @@
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_DISABLE_CPP_EXCEPTIONS"],
       "sources": ["<!@(ls native/addon/*.cc)"],
-      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lisal"]
+      "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lisal", "-lcrypto"]
     },
     {
       "target_name": "pars-reader",

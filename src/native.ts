@@ -11,9 +11,9 @@ import { PACKAGE_ROOT } from './version.js';
 
 /** One frame of a stripe as restore has it: compressed bytes, or why there are none. */
 export interface StripeFrame {
-  /** Frame kind: 0..11 a page class, 12 fill, 13 skeleton. */
+  /** Frame kind: 0..11 a page class, 12 fill, 13 skeleton, 15 pages from a disk. */
   kind: number;
-  /** Compressed bytes; null when the frame is lost. */
+  /** Compressed bytes (of kind 15 the pages as they are); null when the frame is lost. */
   data: Buffer | null;
   /** Bytes when decompressed, from the index. */
   rawBytes: number;
@@ -21,6 +21,19 @@ export interface StripeFrame {
    * For lost frames: 'packed' turns the records into zero records, 'in-place' keeps them with zero payloads.
    */
   lost: 'packed' | 'in-place' | null;
+}
+
+/** References whose bytes are not on their disk any more. */
+export interface LostReference {
+  /** Number of the disk in the manifest. */
+  disk: number;
+  /** In bytes. */
+  offset: number;
+  pages: number;
+  /** Number of their page class. */
+  pageClass: number;
+  /** The disk did not answer, or ends before; else what it holds is something else. */
+  unreadable: boolean;
 }
 
 /** A change to one byte of the original image: byte = (byte & ~mask) | value. */
@@ -41,6 +54,16 @@ export interface Native {
   decompress(data: Buffer, rawBytes: number): Promise<Buffer>;
   /** Compresses one frame (content size recorded). */
   compress(data: Buffer, level: number): Promise<Buffer>;
+
+  /**
+   * Reads the pages that a decompressed table of references stands for. `disks`: descriptors by the numbers of
+   * disks, -1 for one that is not there. What is lost is zeros in `data`.
+   */
+  readReferences(
+    table: Buffer,
+    pages: number,
+    disks: readonly number[],
+  ): Promise<{ data: Buffer; lost: LostReference[] }>;
 
   /**
    * Reads a whole file from the disk, past the page cache where the file system allows it; 128-bit XXH3 in

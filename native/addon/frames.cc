@@ -140,10 +140,12 @@ class AssembleWork final : public Work {
   /// Puts the decompressed bytes in place of the compressed ones, all in one scratch buffer.
   std::optional<Failure> decompress_parts() {
     size_t total = 0, used = 0;
-    for (const StripePart& part : stripe_.parts) total += stored(part) ? part.raw_bytes : 0;
+    for (size_t kind = 0; kind < kFrameKinds; kind++)
+      total += packed(kind) ? stripe_.parts[kind].raw_bytes : 0;
     uint8_t* scratch = scratch_.take(total);
-    for (StripePart& part : stripe_.parts) {
-      if (!stored(part)) continue;
+    for (size_t kind = 0; kind < kFrameKinds; kind++) {
+      if (!packed(kind)) continue;
+      StripePart& part = stripe_.parts[kind];
       std::span<uint8_t> raw(scratch + used, part.raw_bytes);
       if (auto status = decompress(part.bytes, raw); !status) return core_failure(status.error());
       part.bytes = raw;
@@ -152,7 +154,11 @@ class AssembleWork final : public Work {
     return std::nullopt;
   }
 
-  static bool stored(const StripePart& part) { return part.present && part.loss == Loss::none; }
+  /// The pages of references come as they are.
+  bool packed(size_t kind) const {
+    const StripePart& part = stripe_.parts[kind];
+    return kind != kDiskFrame && part.present && part.loss == Loss::none;
+  }
   Napi::Value answer(Napi::Env env) override { return out_.answer(env); }
 
   StripeParts stripe_;

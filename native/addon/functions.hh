@@ -14,6 +14,8 @@ Napi::Value hash_file_uncached(const Napi::CallbackInfo& info);
 Napi::Value new_hash(const Napi::CallbackInfo& info);
 // chunk_sums.cc
 Napi::Value new_chunk_sums(const Napi::CallbackInfo& info);
+// references.cc
+Napi::Value read_references(const Napi::CallbackInfo& info);
 // files.cc
 Napi::Value take_write_lease(const Napi::CallbackInfo& info);
 Napi::Value lease_held(const Napi::CallbackInfo& info);

@@ -22,7 +22,8 @@ enum class Message : uint32_t {
   end = 8,
   map = 9,
   query = 10,
-  explanation = 11
+  explanation = 11,
+  references = 12
 };
 
 /// Writes one message to the parent; a parent that is gone ends the process.

@@ -127,6 +127,7 @@ json domain_facts(const DomainXml& domain) {
           {"disks", disks},
           {"policy", domain.metadata_policy ? json(*domain.metadata_policy) : json(nullptr)},
           {"optOut", domain.metadata_opt_out},
+          {"diskReferences", !domain.metadata_no_disk_references},
           {"acceptChangedDisks", domain.metadata_accept_changed_disks},
           {"acceptUncomparedDisks", domain.metadata_accept_uncompared_disks}};
 }
@@ -158,6 +159,15 @@ json inspection_facts(Bytes image, const MigrationStream& stream, const Inspecti
             {"mappedBlocks", mapped_facts(stream)}}},
           {"recovery",
            {{"folios", inspection.recovery.folios.size()}, {"writes", inspection.recovery.writes.size()}}}};
+}
+
+json reference_facts(const Comparison& found) {
+  json classes = json::object();
+  for (size_t c = 0; c < kPageClasses; c++) classes[kPageClassNames[c]] = found.equal_pages[c];
+  return {{"cached", found.cached},
+          {"placed", found.placed},
+          {"outOfTime", found.out_of_time},
+          {"equal", classes}};
 }
 
 }  // namespace pars::reader

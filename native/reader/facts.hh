@@ -6,6 +6,7 @@
 #include "core/image/domain_xml.hh"
 #include "core/image/save_image.hh"
 #include "core/pages/inspection.hh"
+#include "reader/disks.hh"
 
 namespace pars::reader {
 
@@ -13,5 +14,7 @@ nlohmann::json domain_facts(const DomainXml& domain);
 /// Counts by class, with a compressed sample of each class when `sampled`.
 nlohmann::json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection,
                                 bool sampled);
+/// What the disks hold of the cache: pages, and of each class.
+nlohmann::json reference_facts(const Comparison& found);
 
 }  // namespace pars::reader

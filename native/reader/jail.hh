@@ -8,8 +8,10 @@
 namespace pars::reader {
 
 inline constexpr int kRequestFd = 0, kImageFd = 3, kAnswerFd = 4;
+/// And so many more as there are disks, each a file or block device opened read-only.
+inline constexpr int kFirstDiskFd = 5, kMaxDisks = 64;
 
 /// Gives everything up but the descriptors above. Empty when it worked, else what could not be given up.
-std::string enter_jail(uint64_t image_bytes);
+std::string enter_jail(uint64_t image_bytes, int disks = 0);
 
 }  // namespace pars::reader

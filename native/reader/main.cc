@@ -5,14 +5,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <string>
 
 #include "core/image/mapped_ram.hh"
 #include "core/image/save_image.hh"
 #include "core/pages/inspection.hh"
 #include "reader/channel.hh"
+#include "reader/disks.hh"
 #include "reader/facts.hh"
 #include "reader/head.hh"
 #include "reader/jail.hh"
@@ -83,10 +86,12 @@ int fail(const Error& error) {
   return 1;
 }
 
-int pack(Bytes image, const MigrationStream* stream, const Inspection* inspection, uint64_t head_end) {
+int pack(Bytes image, const MigrationStream* stream, const Inspection* inspection, uint64_t head_end,
+         std::vector<PageReference> references = {}) {
   auto request = receive(Message::pack);
   if (!request) return 2;
-  if (Status sent = send_stripes(image, stream, inspection, head_end, request_from(*request)); !sent)
+  const PackRequest wanted = request_from(*request);
+  if (Status sent = send_stripes(image, stream, inspection, head_end, wanted, std::move(references)); !sent)
     return fail(sent.error());
   send(Message::end, json::object());
   return 0;
@@ -124,6 +129,26 @@ struct MapMaker {
   }
 };
 
+/// Finds where the cache should lie on the disks while the reading is at hand, and compares afterwards.
+class DiskSearch {
+ public:
+  explicit DiskSearch(std::vector<uint16_t> numbers) : disks_(std::move(numbers)) {}
+  bool wanted() const { return disks_.count() > 0; }
+  void place(const ReadingView& view) { placed_ = place_pages(view, disks_.access()); }
+  /// What it found goes to the parent.
+  std::vector<PageReference> compare(Bytes image, uint64_t head_end, const Inspection& inspection) {
+    if (!wanted()) return {};
+    Comparison found;
+    if (head_end) found = compare_with_disks(image, head_end, std::move(placed_), inspection, disks_);
+    send(Message::references, reference_facts(found));
+    return std::move(found.references);
+  }
+
+ private:
+  Disks disks_;
+  PlacedPages placed_;
+};
+
 /// Opens an image that can be looked into; what it is goes to the parent also when it cannot.
 Result<Opened> open_plain(Bytes image) {
   auto opened = open_image(image);
@@ -138,17 +163,24 @@ uint64_t first_stripe(const MigrationStream& stream) {
   return stream.stripes.empty() ? 0 : stream.stripes.front().image_offset;
 }
 
-int look(Bytes image, Then then) {
+int look(Bytes image, Then then, DiskSearch disks) {
   auto opened = open_plain(image);
   if (!opened) return fail(opened.error());
   auto stream = parse_stream(image, opened->header);
   if (!stream) return fail(stream.error());
   const uint64_t head_end = first_stripe(*stream);
   MapMaker maker;
-  const Inspection inspection = inspect(image, opened->domain, *stream, head_end ? head_end : image.size(),
-                                        then == Then::map ? maker.options() : InspectOptions{});
+  InspectOptions options = then == Then::map ? maker.options() : InspectOptions{};
+  if (disks.wanted())
+    options.witness = [&disks, more = options.witness](const ReadingView& view) {
+      disks.place(view);
+      if (more) more(view);
+    };
+  const Inspection inspection =
+      inspect(image, opened->domain, *stream, head_end ? head_end : image.size(), options);
   send(Message::inspection, inspection_facts(image, *stream, inspection, then != Then::pack));
-  if (then == Then::pack) return pack(image, &*stream, &inspection, head_end);
+  std::vector<PageReference> references = disks.compare(image, head_end, inspection);
+  if (then == Then::pack) return pack(image, &*stream, &inspection, head_end, std::move(references));
   if (then == Then::map) maker.send_map(opened->domain, *stream, inspection);
   send(Message::end, json::object());
   return 0;
@@ -202,22 +234,22 @@ int probe(Bytes image) {
   return 0;
 }
 
-int run(const std::string& mode, Bytes image) {
+int run(const std::string& mode, Bytes image, std::vector<uint16_t> disks) {
   if (mode == "probe") return probe(image);
-  if (mode == "report") return look(image, Then::nothing);
-  if (mode == "pack") return look(image, Then::pack);
-  if (mode == "map") return look(image, Then::map);
+  if (mode == "report") return look(image, Then::nothing, DiskSearch(std::move(disks)));
+  if (mode == "pack") return look(image, Then::pack, DiskSearch(std::move(disks)));
+  if (mode == "map") return look(image, Then::map, DiskSearch(std::move(disks)));
   if (mode == "explain") return explain(image);
   if (mode == "whole") return whole(image);
   return 2;
 }
 
-int start(const char* mode) {
+int start(const char* mode, std::vector<uint16_t> disks) {
   struct stat st {};
   if (fstat(kImageFd, &st) != 0) return 2;
   signal(SIGPIPE, SIG_IGN);
   signal(SIGBUS, on_bus_error);
-  if (const std::string problem = enter_jail(st.st_size); !problem.empty()) {
+  if (const std::string problem = enter_jail(st.st_size, static_cast<int>(disks.size())); !problem.empty()) {
     std::fprintf(stderr, "pars-reader: %s\n", problem.c_str());
     return 4;
   }
@@ -225,7 +257,20 @@ int start(const char* mode) {
   if (st.st_size == 0) return fail({ErrorCode::truncated, 0, "the file is empty"});
   void* map = mmap(nullptr, st.st_size, PROT_READ, MAP_SHARED, kImageFd, 0);
   if (map == MAP_FAILED) return fail({ErrorCode::io, 0, "the image cannot be mapped"});
-  return run(mode, {static_cast<const uint8_t*>(map), static_cast<size_t>(st.st_size)});
+  return run(mode, {static_cast<const uint8_t*>(map), static_cast<size_t>(st.st_size)}, std::move(disks));
+}
+
+/// Numbers of the disks behind the descriptors from kFirstDiskFd on.
+std::optional<std::vector<uint16_t>> numbers_from(int count, char** texts) {
+  std::vector<uint16_t> numbers;
+  for (int i = 0; i < count; i++) {
+    uint16_t number = 0;
+    const char* end = texts[i] + std::strlen(texts[i]);
+    const auto parsed = std::from_chars(texts[i], end, number);
+    if (parsed.ec != std::errc{} || parsed.ptr != end) return std::nullopt;
+    numbers.push_back(number);
+  }
+  return numbers;
 }
 
 }  // namespace
@@ -233,9 +278,11 @@ int start(const char* mode) {
 }  // namespace pars::reader
 
 int main(int argc, char** argv) {
-  if (argc == 2) return pars::reader::start(argv[1]);
+  if (argc >= 2 && argc - 2 <= pars::reader::kMaxDisks)
+    if (auto disks = pars::reader::numbers_from(argc - 2, argv + 2))
+      return pars::reader::start(argv[1], std::move(*disks));
   std::fprintf(stderr,
                "usage: pars-reader probe|report|map|explain|pack|whole, with the image as descriptor 3, or "
-               "live, with a QEMU's memory\n");
+               "live, with a QEMU's memory; after it, numbers of the disks that are descriptors 5 and on\n");
   return 2;
 }

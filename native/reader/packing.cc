@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reader/packing.hh"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -55,7 +56,7 @@ class Packer {
       }
       for (const RawFrame& frame : cut_stripe(image_, map))
         if (Status done = add(frame, stripe); !done) return done.error();
-      if (Status done = add_recovery(stripe); !done) return done.error();
+      if (Status done = add_recovery(map, stripe); !done) return done.error();
       unit.push_back(std::move(stripe));
     }
     return unit;
@@ -71,14 +72,24 @@ class Packer {
     return Done{};
   }
 
-  Status add_recovery(PackedStripe& stripe) {
-    bool cache = false;
-    for (const PackedFrame& f : stripe.frames)
-      cache = cache || f.kind == static_cast<uint8_t>(PageClass::clean_cache);
-    if (!cache || !recovery_) return Done{};
-    return add({kRecoveryFrame, 0,
-                encode_recovery(recovery_->writes_within(stripe.extent.offset, stripe.extent.end()))},
-               stripe);
+  /// Clean cache may be lost, in the store and on the disks: what then becomes due is kept apart, so that
+  /// what is lost of the one makes the guest read nothing of the other again.
+  Status add_recovery(const StripeMap& map, PackedStripe& stripe) {
+    if (Status done =
+            add_recovery_of(static_cast<uint8_t>(PageClass::clean_cache), kRecoveryFrame, map, stripe);
+        !done)
+      return done;
+    return add_recovery_of(kDiskFrame, kDiskRecoveryFrame, map, stripe);
+  }
+  Status add_recovery_of(uint8_t source, uint8_t kind, const StripeMap& map, PackedStripe& stripe) {
+    std::vector<uint64_t> payloads;
+    for (const StripeMap::Payload& p : map.payloads)
+      if (p.source == source && p.page_class == PageClass::clean_cache) payloads.push_back(p.offset);
+    if (payloads.empty() || !recovery_) return Done{};
+    return add(
+        {kind, 0,
+         encode_recovery(recovery_->writes_within(stripe.extent.offset, stripe.extent.end(), &payloads))},
+        stripe);
   }
 
   Bytes image_;
@@ -178,7 +189,7 @@ std::vector<StripeMap> blind_map(uint64_t unit, uint64_t image_bytes) {
 }  // namespace
 
 Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection* inspection,
-                    uint64_t head_end, const PackRequest& request) {
+                    uint64_t head_end, const PackRequest& request, std::vector<PageReference> references) {
   const bool blind = !stream || !inspection || head_end == 0;
   std::optional<RecoveryIndex> recovery;
   std::vector<uint64_t> targets;
@@ -193,7 +204,7 @@ Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection
     if (stripe.hole) return {StripeMap{{stripe.image_offset, stripe.length}, {}, true}};
     const auto records = stripe_records(image, *stream, stripe);
     return split_stripe(
-        map_stripe(image, {stripe.image_offset, stripe.length}, records, inspection->classes));
+        map_stripe(image, {stripe.image_offset, stripe.length}, records, inspection->classes, references));
   };
   const auto packer = [&] { return Packer(image, recovery ? &*recovery : nullptr, targets, request); };
   const size_t units =

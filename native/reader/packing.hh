@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 
+#include "core/frames/disk_reference.hh"
 #include "core/frames/frame.hh"
 #include "core/pages/inspection.hh"
 
@@ -15,8 +16,10 @@ struct PackRequest {
 };
 
 /// Sends stripe and frame messages for the whole image. `stream` null: nothing is looked into, all is
-/// skeleton. `head_end` 0: there is no head, the image is cut blindly.
+/// skeleton. `head_end` 0: there is no head, the image is cut blindly. `references`, ascending by payload:
+/// what is not sent since a disk holds it.
 Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection* inspection,
-                    uint64_t head_end, const PackRequest& request);
+                    uint64_t head_end, const PackRequest& request,
+                    std::vector<PageReference> references = {});
 
 }  // namespace pars::reader

@@ -22,7 +22,7 @@ export interface QueueRun {
 /** Failures of single images are printed, and the images stay in the queue. */
 export async function runQueue(context: Context, run: QueueRun): Promise<PendingOutcome> {
   const store = await openOrPublish(context);
-  const { stateDir, queue, policy, watch } = await context.config();
+  const { stateDir, queue, policy, diskReferences, watch } = await context.config();
   const { output } = context;
   const saveDir = resolve(run.saveDir);
   const { policyIsFixed, signal, hurry } = run;
@@ -32,7 +32,7 @@ export async function runQueue(context: Context, run: QueueRun): Promise<Pending
       watch,
       limits: queue,
       place: { store, host: thisHost(), registry: new StubRegistry(stateDir) },
-      job: { stateDir, policy, policyIsFixed, signal, onProgress: await context.progress() },
+      job: { stateDir, policy, policyIsFixed, diskReferences, signal, onProgress: await context.progress() },
       hurry,
       signal,
       listener: {

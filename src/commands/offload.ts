@@ -127,10 +127,11 @@ async function offloadAll(context: Context, images: string[], options: Options):
 }
 
 async function jobOf(context: Context, image: string, options: Options): Promise<ImageJob> {
-  const { policy, stateDir } = await context.config();
+  const { policy, diskReferences, stateDir } = await context.config();
   return {
     stateDir,
     policy,
+    diskReferences,
     policyIsFixed: options.policy !== undefined,
     keepLocal: options.keepLocal ?? false,
     force: options.force ?? false,

@@ -110,6 +110,8 @@ export async function hydrate(
   const { losses, bytes } = await refill(image, facts, source, record, {
     ...options,
     changes: place.registry.changes,
+    // The stub's own word: its XML may have been edited since the image was offloaded.
+    movedDisks: placesOf(facts),
   });
   options.onStep?.('done');
   return {
@@ -120,6 +122,12 @@ export async function hydrate(
     bytes,
     losses,
   };
+}
+
+/** Of disks that are files or devices, by their targets. */
+function placesOf({ domain }: ImageFacts): Map<string, string> {
+  const local = domain.disks.filter(({ source }) => source.startsWith('/'));
+  return new Map(local.map(({ target, source }) => [target, source]));
 }
 
 /** The snapshot a record names, after record, manifest and file were found to agree. */

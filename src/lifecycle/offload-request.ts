@@ -35,6 +35,8 @@ export interface OffloadOptions {
   force: boolean;
   /** libvirt's own managed save: a successful start of the guest consumes it. */
   managedSave: boolean;
+  /** What the guest's disks hold may stay there alone, where the policy says so. */
+  diskReferences?: boolean;
   leaseWaitMs: number;
   level: number;
   /** Waits until so many more bytes, over all copies, may be stored. */

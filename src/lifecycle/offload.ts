@@ -11,14 +11,13 @@ import { ParsError } from '../errors.js';
 import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
-import { unpackImage } from '../image/unpacked.js';
-import { LEAD_BYTES, leadDigest, leadOf } from '../image/stub-preamble.js';
+import { leadDigest, leadOf } from '../image/stub-preamble.js';
 import { finishStub, makeStub, type MakeStubOptions, type StubOutcome } from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
-import { ImageError, PackSession, probeImage } from '../reader/reader.js';
+import { probeImage } from '../reader/reader.js';
 import { type MemorySnapshot, memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { proveCritical, refuseUnrevertable } from './memory-file.js';
 import { markState, settleStarts } from './claims.js';
@@ -34,6 +33,7 @@ import { agreeWithStub, openStub } from './stub-check.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
 import { knownStub, type KnownStub, type StubRegistry } from '../image/stub-registry.js';
 import { refuseThinStore, upload } from '../snapshot/upload.js';
+import { lookForOffload } from './offload-look.js';
 import type { Offloaded, OffloadOptions, OffloadPlace } from './offload-request.js';
 
 /** Offloads the image at `path`. */
@@ -124,6 +124,18 @@ class Offload {
     });
   }
 
+  /**
+   * Only of managed saves, which libvirt removes when the guest starts: whose disk is as it was. Any other image
+   * may be older than its disk is, a copy beside the image outlives it, and some guests' disks are expected to
+   * change: those must stand by themselves.
+   */
+  #usesDisks({ domain }: ImageFacts, policy: Policy): boolean {
+    const { diskReferences, managedSave, keepLocal } = this.#options;
+    const isWanted = policy.disk === true && diskReferences === true && domain.diskReferences;
+    const isAtRest = managedSave && this.#memory === null && !keepLocal && !domain.acceptChangedDisks;
+    return isWanted && isAtRest;
+  }
+
   /** Stores and proves the whole image. */
   async #store(
     facts: ImageFacts,
@@ -132,7 +144,9 @@ class Offload {
     snapshot: string,
     token: string,
   ): Promise<Manifest> {
-    const { session, image } = await this.#look(facts);
+    const compare = this.#usesDisks(facts, policy) ? disks : [];
+    const look = { keepLocal: this.#options.keepLocal, compare, reader: this.#readerOptions() };
+    const { session, image } = await lookForOffload(this.#image, facts, look);
     try {
       this.#options.onStep?.('inspected');
       return await upload(session, this.#place.store, {
@@ -153,31 +167,6 @@ class Offload {
       });
     } finally {
       await session.close();
-    }
-  }
-
-  /** What cannot be looked into is stored as it is, but only beside the image, never instead of it. */
-  async #look(facts: ImageFacts): Promise<Look> {
-    try {
-      if (isCompressed(facts.format)) return await this.#lookUnpacked(facts);
-      return { session: await PackSession.look(this.#image.fd, this.#readerOptions()), image: facts };
-    } catch (error) {
-      if (!this.#options.keepLocal || !isBeyondUs(error)) throw error;
-    }
-    return { session: PackSession.whole(this.#image.fd, facts, this.#readerOptions()), image: facts };
-  }
-
-  /** All that is stored of a compressed image is of the raw one it stands for. */
-  async #lookUnpacked(facts: ImageFacts): Promise<Look> {
-    const raw = await unpackImage(this.#image, facts, this.#readerOptions());
-    try {
-      const session = await PackSession.look(raw.fd, this.#readerOptions());
-      return {
-        session,
-        image: { ...facts, rawBytes: (await raw.stat()).size, headEnd: facts.streamOffset + LEAD_BYTES },
-      };
-    } finally {
-      await raw.close(); // the reader has a descriptor of its own
     }
   }
 
@@ -363,24 +352,6 @@ function onlyNotNoted(error: unknown, path: string, snapshot: string): unknown {
         + `${JSON.stringify(path)}`,
       cause: error,
     },
-  );
-}
-
-interface Look {
-  session: PackSession;
-  /** As the manifest is to tell it. */
-  image: ImageFacts;
-}
-
-/**
- * Damaged, of a kind we do not know, or too large for the room there is: not what passes, and not a defect of
- * ours.
- */
-function isBeyondUs(error: unknown): boolean {
-  return (
-    error instanceof ImageError
-    || (error instanceof ParsError
-      && (error.kind === 'refused' || error.kind === 'corrupt' || error.kind === 'no-space'))
   );
 }
 

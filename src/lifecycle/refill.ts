@@ -22,6 +22,8 @@ export type RefillStep = 'reserved' | 'assembled' | 'shortened' | 'synced' | 're
 export interface RefillOptions {
   /** Where the last change is noted while it is being made. */
   changes: RecordChanges;
+  /** Where disks of the guest are now, by their targets. */
+  movedDisks?: ReadonlyMap<string, string>;
   signal?: AbortSignal;
   onProgress?: OnProgress;
   onStep?: (step: RefillStep) => void;

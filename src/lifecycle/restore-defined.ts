@@ -53,7 +53,7 @@ export async function restoreDefined(
   if (!options.force) await refuseConsumed(store, manifest);
   await (options.force ? claimByForce : claimWaking)(store, manifest, host);
   const image = join(saveDir, `${domain.name}.save`);
-  const restored = await restore(store, snapshot, image, options);
+  const restored = await restore(store, snapshot, image, { ...options, movedDisks: options.moved });
   try {
     const xml = moveDisks(await savedXml(image), moved, devices);
     if (moved.size > 0) await setSavedXml(image, xml);

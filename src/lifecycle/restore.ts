@@ -22,6 +22,8 @@ import type { Store } from '../stores/store.js';
 export interface RestoreOptions {
   /** Write over a file that is there; restore from a snapshot whose guest has run on since. */
   force: boolean;
+  /** Where disks of the guest are on this host, by their targets. */
+  movedDisks?: ReadonlyMap<string, string>;
   signal?: AbortSignal;
   onProgress?: OnProgress;
 }

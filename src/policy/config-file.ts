@@ -99,6 +99,7 @@ const watchable = z
 const file = z.strictObject({
   store: z.string({ error: 'expected a URL like local:/srv/d1,/srv/d2,/srv/d3' }).optional(),
   policy: policy.optional(),
+  disk_references: z.enum(['auto', 'off'], { error: 'expected auto or off' }).optional(),
   hook: z.strictObject({ deadline: duration.optional(), wait_for_store: duration.optional() }).optional(),
   disks: z
     .strictObject({ accept_uncompared: z.boolean({ error: 'expected true or false' }).optional() })
@@ -236,7 +237,8 @@ function place(name: string, lines: LineCounter, offset: number): string {
 function invalid(problems: string[]): ParsError {
   return new ParsError('usage', problems.join('\n'), {
     hint:
-      'keys: store, policy, hook.deadline, hook.wait_for_store, disks.accept_uncompared, '
+      'keys: store, policy, disk_references, hook.deadline, hook.wait_for_store, '
+      + 'disks.accept_uncompared, '
       + 'retention.keep_last, retention.max_age, retention.consumed, retention.orphan_grace, queue.concurrency, '
       + 'queue.bandwidth, queue.free_space_floor, queue.overdue, checkpoints.directory, '
       + 'checkpoints.keep_last, checkpoints.max_age, watch, metrics.file, state_dir',

@@ -17,6 +17,8 @@ export interface Config {
   /** URL of the store; null when none is configured. */
   store: string | null;
   policy: Policy;
+  /** What the guests' own disks hold may stay there alone, where the policy says so. */
+  diskReferences: boolean;
   hook: {
     /** How long the hook may hold a start or a save. */
     deadlineMs: number;
@@ -100,6 +102,7 @@ function defaults(): Config {
     file: null,
     store: null,
     policy: presetPolicy(DEFAULT_PRESET),
+    diskReferences: true,
     hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
     retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
     acceptUncomparedDisks: false,
@@ -131,6 +134,7 @@ async function parse(text: string, file: string): Promise<Config> {
     file,
     store: parsed.values.store ?? config.store,
     policy: filePolicy(parsed.values.policy, parsed.at) ?? config.policy,
+    diskReferences: parsed.values.disk_references !== 'off',
     hook: {
       deadlineMs: parsed.values.hook?.deadline ?? config.hook.deadlineMs,
       waitForStoreMs: parsed.values.hook?.wait_for_store ?? config.hook.waitForStoreMs,

@@ -27,6 +27,8 @@ export interface Policy {
    * Only some stores can.
    */
   coding?: string | undefined;
+  /** Pages that the guest's own disks hold stay there alone: references are stored in their place. */
+  disk?: boolean | undefined;
 }
 
 /** A policy as the configuration writes it: a preset, or a preset with changes. */
@@ -46,6 +48,9 @@ const PRESET_COPIES: Record<PresetName, { critical: number; free: number; cleanC
   minimal: { critical: 3, free: 0, cleanCache: 0 },
 };
 
+/** Those that leave to the guest's own disks what these hold. */
+const USES_DISKS: ReadonlySet<PresetName> = new Set(['lean', 'minimal']);
+
 export function isPreset(name: string): name is PresetName {
   return (PRESETS as readonly string[]).includes(name);
 }
@@ -55,7 +60,7 @@ export function presetPolicy(name: PresetName): Policy {
   const { critical, free, cleanCache } = PRESET_COPIES[name];
   const copyCount = (pageClass: PageClass): number =>
     pageClass === 'free' ? free : pageClass === 'clean-cache' ? cleanCache : critical;
-  return policyOf(name, copiesBy(copyCount));
+  return policyOf(name, copiesBy(copyCount), USES_DISKS.has(name));
 }
 
 /** A policy by name, as on the command line or in a guest's metadata. */
@@ -70,6 +75,7 @@ export function customPolicy(spec: PolicySpec): Policy {
   const policy = policyOf(
     'custom',
     copiesBy((pageClass) => spec.classes[pageClass] ?? base.copies[pageClass]),
+    USES_DISKS.has(spec.base),
   );
   if (!spec.force) refuseThinCritical(policy);
   if (spec.critical === undefined) return policy;
@@ -122,9 +128,10 @@ function copiesBy(count: (pageClass: PageClass) => number): Copies {
   return Object.fromEntries(PAGE_CLASSES.map((pageClass) => [pageClass, count(pageClass)])) as Copies;
 }
 
-function policyOf(name: string, copies: Copies): Policy {
+function policyOf(name: string, copies: Copies, disk: boolean): Policy {
   const critical = PAGE_CLASSES.filter((pageClass) => !EXPENDABLE.has(pageClass));
-  return { name, copies, criticalCopies: Math.max(...critical.map((pageClass) => copies[pageClass])) };
+  const criticalCopies = Math.max(...critical.map((pageClass) => copies[pageClass]));
+  return { name, copies, criticalCopies, ...(disk && { disk }) };
 }
 
 function refuseThinCritical(policy: Policy): void {

@@ -15,6 +15,8 @@ export interface DomainFacts {
   acceptChangedDisks: boolean;
   /** Disks that nobody can compare are taken for unchanged. */
   acceptUncomparedDisks: boolean;
+  /** What its disks hold may stay there alone. */
+  diskReferences: boolean;
 }
 
 export interface ImageFacts {
@@ -65,6 +67,17 @@ export interface MappedBlock {
   bitmapOffset: number;
   pagesOffset: number;
   bytes: number;
+}
+
+/** What the guest's disks hold of its page cache, byte for byte. */
+export interface ReferenceFacts {
+  /** Pages of the cache that have contents, and those of which the guest's memory tells a place. */
+  cached: number;
+  placed: number;
+  /** Pages that were found on a disk, by class. */
+  equal: Record<PageClass, number>;
+  /** The disks were too slow: what had not been compared then is stored. */
+  outOfTime: boolean;
 }
 
 export interface InspectionFacts {

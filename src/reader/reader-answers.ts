@@ -13,6 +13,7 @@ import type {
   InspectionFacts,
   MappedBlock,
   ReasonFacts,
+  ReferenceFacts,
 } from './inspection.js';
 import { faultOfBlocks } from './mapped-blocks.js';
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
@@ -121,6 +122,7 @@ export function domainFacts(value: unknown): DomainFacts {
     optOut: flag(from, 'optOut'),
     acceptChangedDisks: flag(from, 'acceptChangedDisks'),
     acceptUncomparedDisks: flag(from, 'acceptUncomparedDisks'),
+    diskReferences: flag(from, 'diskReferences'),
   };
 }
 
@@ -187,6 +189,24 @@ function mappedBlocks(from: Fields, imageBytes: number): MappedBlock[] {
   const fault = faultOfBlocks(blocks, imageBytes);
   if (fault !== null) throw badAnswer(fault);
   return blocks;
+}
+
+/** No class can have more pages on disks than it has pages. */
+export function referenceFacts(value: unknown, { classes }: InspectionFacts): ReferenceFacts {
+  const from = fields(value, 'the references'),
+    equal = fields(from['equal'], 'the pages on disks');
+  const facts: ReferenceFacts = {
+    cached: count(from, 'cached'),
+    placed: count(from, 'placed'),
+    equal: Object.fromEntries(PAGE_CLASSES.map((name) => [name, count(equal, name)])) as Record<
+      PageClass,
+      number
+    >,
+    outOfTime: flag(from, 'outOfTime'),
+  };
+  if (PAGE_CLASSES.some((name) => facts.equal[name] > classes[name].payloadPages))
+    throw badAnswer('more pages on disks than there are');
+  return facts;
 }
 
 /** `imageBytes`: length of the image that was looked into. */

@@ -5,20 +5,13 @@
  */
 import { existsSync, fstatSync } from 'node:fs';
 import { ParsError } from '../errors.js';
-import type { ImageFacts, InspectionFacts } from './inspection.js';
+import { checkFrames, checkStored } from './frame-checks.js';
+import type { ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
 import { builtBinary } from '../native.js';
-import {
-  EXPENDABLE,
-  FRAME_FILL,
-  FRAME_RECOVERY,
-  FRAME_SKELETON,
-  PAGE_BYTES,
-  PAGE_CLASSES,
-  type PageClass,
-} from '../page-classes.js';
+import { EXPENDABLE, LAST_FRAME, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
-import { badAnswer, imageFacts, inspectionFacts } from './reader-answers.js';
+import { badAnswer, imageFacts, inspectionFacts, referenceFacts } from './reader-answers.js';
 import { StripeMemory, type StripeBlock } from './stripe-memory.js';
 
 export const MESSAGE = {
@@ -33,6 +26,7 @@ export const MESSAGE = {
   map: 9,
   query: 10,
   explanation: 11,
+  references: 12,
 } as const;
 const MAX_MESSAGE = 64 << 20;
 const MAX_STRIPE = 64 << 20;
@@ -63,6 +57,13 @@ const HINTS: Record<string, string> = {
     'it took more processor time than an image of its size needs: nothing was changed, and the image '
     + 'may be hostile',
 };
+
+/** A disk of the guest's, opened for reading, that the image is compared with. */
+export interface ComparedDisk {
+  /** In the domain's list of disks, and the manifest's. */
+  number: number;
+  fd: number;
+}
 
 export interface ReaderOptions {
   signal?: AbortSignal;
@@ -107,10 +108,15 @@ export class Reader {
   readonly #child: PipedChild;
   readonly #onProgress: OnProgress | undefined;
 
-  constructor(mode: ReaderMode, imageFd: number, { signal, onProgress }: ReaderOptions) {
+  constructor(
+    mode: ReaderMode,
+    imageFd: number,
+    { signal, onProgress }: ReaderOptions,
+    disks: readonly ComparedDisk[] = [],
+  ) {
     this.#child = new PipedChild(
-      [readerPath(), mode],
-      (writeFd) => ['pipe', 'ignore', 'pipe', imageFd, writeFd],
+      [readerPath(), mode, ...disks.map(({ number }) => String(number))],
+      (writeFd) => ['pipe', 'ignore', 'pipe', imageFd, writeFd, ...disks.map(({ fd }) => fd)],
       {},
       signal,
     );
@@ -226,6 +232,8 @@ export class PackSession {
   readonly image: ImageFacts | null;
   /** Null when the image is stored whole, without a look inside. */
   readonly inspection: InspectionFacts | null;
+  /** What the disks hold of the cache; null when there was none to compare with. */
+  readonly references: ReferenceFacts | null;
   readonly #reader: Reader;
   readonly #bytes: number;
   readonly #memory = new StripeMemory();
@@ -235,25 +243,34 @@ export class PackSession {
     bytes: number,
     image: ImageFacts | null,
     inspection: InspectionFacts | null,
+    references: ReferenceFacts | null = null,
   ) {
     this.#reader = reader;
     this.#bytes = bytes;
     this.image = image;
     this.inspection = inspection;
+    this.references = references;
   }
 
-  /** Looks inside and waits. Throws ImageError when the image does not parse. */
-  static async look(imageFd: number, options: ReaderOptions = {}): Promise<PackSession> {
-    const reader = new Reader('pack', imageFd, options);
+  /**
+   * Looks inside, compares with `disks`, and waits: what they hold will come as references. Throws ImageError
+   * when the image does not parse.
+   */
+  static async look(
+    imageFd: number,
+    options: ReaderOptions = {},
+    disks: readonly ComparedDisk[] = [],
+  ): Promise<PackSession> {
+    const reader = new Reader('pack', imageFd, options, disks);
     try {
       const bytes = fstatSync(imageFd).size;
       const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), bytes);
-      return new PackSession(
-        reader,
-        bytes,
-        image,
-        inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes),
-      );
+      const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes);
+      const references =
+        disks.length === 0
+          ? null
+          : referenceFacts(parseJson(await reader.expect(MESSAGE.references)), inspection);
+      return new PackSession(reader, bytes, image, inspection, references);
     } catch (error) {
       await reader.close();
       throw error;
@@ -310,14 +327,14 @@ export class PackSession {
     const frameCount = header.readUInt32LE(16);
     if (frameCount === 0 && imageBytes > 0 && this.#mayHaveHoles())
       return { imageOffset, imageBytes, frames: [] };
-    if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > FRAME_RECOVERY + 1)
+    if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > LAST_FRAME + 1)
       throw badAnswer('a stripe of an impossible size');
     const frames: ReaderFrame[] = [];
     const block = this.#memory.begin();
     for (let i = 0; i < frameCount; i++)
       frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, (bytes) => block.take(bytes)), block));
     block.release();
-    checkFrames(frames, imageBytes);
+    checkFrames(frames, imageBytes, this.references !== null);
     return { imageOffset, imageBytes, frames };
   }
 }
@@ -331,40 +348,4 @@ function parseFrame(payload: Buffer, block: StripeBlock): ReaderFrame {
     data: payload.subarray(12),
     release: () => block.release(),
   };
-}
-
-/**
- * A class comes with data exactly when it is to be stored: a frame left empty would pass for one that the
- * policy does not keep.
- */
-function checkStored(frames: ReaderFrame[], stored: readonly PageClass[]): void {
-  for (const frame of frames) {
-    const name = PAGE_CLASSES[frame.kind];
-    if (name !== undefined && stored.includes(name) !== frame.data.length > 0)
-      throw badAnswer(`a ${name} frame that is ${frame.data.length > 0 ? 'not wanted' : 'empty'}`);
-  }
-}
-
-/** Each kind at most once, a skeleton always, and all sizes consistent with the stripe's. */
-function checkFrames(frames: ReaderFrame[], imageBytes: number): void {
-  const kinds = new Set<number>();
-  let payload = 0,
-    skeleton = -1;
-  for (const frame of frames) {
-    if (frame.kind > FRAME_RECOVERY || kinds.has(frame.kind)) throw badAnswer(`frame kind ${frame.kind}`);
-    kinds.add(frame.kind);
-    if (frame.kind === FRAME_SKELETON) skeleton = frame.rawBytes;
-    if (frame.kind < FRAME_FILL && frame.rawBytes !== frame.pages * PAGE_BYTES)
-      throw badAnswer('a class frame whose pages do not add up');
-    if (frame.kind === FRAME_FILL && frame.rawBytes !== frame.pages * 8)
-      throw badAnswer('a fill frame whose pages do not add up');
-    if (frame.kind >= FRAME_FILL && frame.data.length === 0)
-      throw badAnswer('a frame of critical bytes without data');
-    if (frame.kind <= FRAME_FILL) payload += frame.pages * PAGE_BYTES;
-  }
-  if (kinds.has(PAGE_CLASSES.indexOf('clean-cache')) && !kinds.has(FRAME_RECOVERY))
-    throw badAnswer('clean cache without its recovery');
-  // The skeleton frame holds its run table beside the stripe's other bytes.
-  if (skeleton < imageBytes - payload + 4 || payload > imageBytes)
-    throw badAnswer('frames that do not add up to their stripe');
 }

@@ -57,6 +57,7 @@ export function factsFrom(manifest: Manifest, path: string): ReportFacts {
         optOut: false,
         acceptChangedDisks: false,
         acceptUncomparedDisks: false,
+        diskReferences: true,
       },
     },
     inspection: inspectionFrom(manifest, guest),

@@ -6,11 +6,12 @@
  */
 import { assemble, type AssembleOptions, type Losses, type Sink } from './assemble.js';
 import { ParsError } from '../errors.js';
-import { isStored, type IndexFrame } from './index-table.js';
-import { isExpendableKind } from '../page-classes.js';
+import { isStored, type IndexFrame, type IndexStripe } from './index-table.js';
+import { FRAME_DISK, isExpendableKind } from '../page-classes.js';
+import { ReferencedPages } from './referenced-pages.js';
 import { isLoss, type SnapshotSource } from './snapshot-source.js';
 
-export interface InOrderOptions extends Pick<AssembleOptions, 'signal' | 'onProgress'> {
+export interface InOrderOptions extends Pick<AssembleOptions, 'signal' | 'onProgress' | 'movedDisks'> {
   /** The first byte to give out. */
   from: number;
 }
@@ -50,24 +51,47 @@ export async function assembleInOrder<T>(
           { hint: 'look at the store: pars verify' },
         );
     }
-    await findLosses(source, lost, options.signal);
+    await findLosses(source, lost, options);
   }
 }
 
-/** Reads everything expendable, to know what is lost before anything is given out. */
+/**
+ * Reads everything that may be lost, in the store and on the guest's disks, to know what is lost before
+ * anything is given out.
+ */
 async function findLosses(
   source: SnapshotSource,
   lost: Set<IndexFrame>,
-  signal?: AbortSignal,
+  { signal, movedDisks = new Map() }: InOrderOptions,
 ): Promise<void> {
-  for (const frame of source.stripes.flatMap(({ frames }) => frames)) {
-    if (!isExpendableKind(frame.kind) || !isStored(frame) || lost.has(frame)) continue;
-    signal?.throwIfAborted();
-    await source.read(frame).catch((error: unknown) => {
-      if (!isLoss(error)) throw error;
-      lost.add(frame);
-    });
+  const disks = await ReferencedPages.open(source, movedDisks);
+  try {
+    for (const stripe of source.stripes) {
+      for (const frame of stripe.frames.filter((candidate) => !lost.has(candidate))) {
+        signal?.throwIfAborted();
+        if (await isGone(source, disks, frame, stripe)) lost.add(frame);
+      }
+    }
+  } finally {
+    await disks.close();
   }
+}
+
+async function isGone(
+  source: SnapshotSource,
+  disks: ReferencedPages,
+  frame: IndexFrame,
+  stripe: IndexStripe,
+): Promise<boolean> {
+  if (frame.kind === FRAME_DISK) return (await disks.read(frame, stripe)).lostPages > 0;
+  if (!isExpendableKind(frame.kind) || !isStored(frame)) return false;
+  return source.read(frame).then(
+    () => false,
+    (error: unknown) => {
+      if (!isLoss(error)) throw error;
+      return true;
+    },
+  );
 }
 
 class TooLate extends Error {}

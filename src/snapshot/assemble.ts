@@ -7,9 +7,18 @@
 import { ParsError } from '../errors.js';
 import { isStored, type IndexFrame, type IndexStripe } from './index-table.js';
 import { native, type StripeFrame } from '../native.js';
-import { FRAME_FILL, FRAME_RECOVERY, isExpendableKind, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
+import {
+  FRAME_DISK,
+  FRAME_DISK_RECOVERY,
+  FRAME_FILL,
+  FRAME_RECOVERY,
+  PAGE_BYTES,
+  PAGE_CLASSES,
+  isExpendableKind,
+} from '../page-classes.js';
 import type { OnProgress } from '../progress.js';
 import { RecoveryWrites } from './recovery-writes.js';
+import { ReferencedPages } from './referenced-pages.js';
 import { describeFrame, isLoss, lossOf, type SnapshotSource } from './snapshot-source.js';
 
 /**
@@ -32,6 +41,8 @@ export interface AssembleOptions {
   firstStripe: number;
   /** Frames whose every copy is known to be bad; those found meanwhile join them. */
   lost?: Set<IndexFrame>;
+  /** Where disks of the guest are on this host, by their targets, if not where they were. */
+  movedDisks?: ReadonlyMap<string, string>;
   signal?: AbortSignal;
   onProgress?: OnProgress;
 }
@@ -53,6 +64,7 @@ export interface Losses {
 const PACKED_SAVES = 4095;
 /** Two cores at work, one stripe being read or written meanwhile. */
 const IN_FLIGHT = 3;
+const RECOVERIES: ReadonlySet<number> = new Set([FRAME_RECOVERY, FRAME_DISK_RECOVERY]);
 
 /** Length of the rebuilt image. */
 export function outputBytes(stripes: readonly IndexStripe[], layout: Layout): number {
@@ -76,32 +88,41 @@ export async function assemble(
   sink: Sink,
   options: AssembleOptions,
 ): Promise<Losses> {
-  return new Assembly(source, sink, options).run();
+  const disks = await ReferencedPages.open(source, options.movedDisks ?? new Map());
+  try {
+    return await new Assembly(source, disks, sink, options).run();
+  } finally {
+    await disks.close();
+  }
 }
 
 class Assembly {
   readonly #source: SnapshotSource;
+  readonly #disks: ReferencedPages;
   readonly #sink: Sink;
   readonly #options: AssembleOptions;
   readonly #stripes: readonly IndexStripe[];
   readonly #offsets: number[];
   readonly #writes: RecoveryWrites;
-  /** Frames whose every copy turned out bad. */
+  /** Frames whose every copy turned out bad, and references to what a disk does not hold any more. */
   readonly #lost: Set<IndexFrame>;
+  /** Of such references, how many pages. */
+  readonly #lostOnDisk = new Map<IndexFrame, number>();
   /**
    * Memory for a stripe, one for each that is under way; fresh memory for every stripe would cost more than
    * filling it.
    */
   readonly #room: Buffer[] = [];
-  /** Stripes whose recovery writes are known. */
-  readonly #recovered = new Set<number>();
+  /** Recovery frames whose writes are known. */
+  readonly #recovered = new Set<IndexFrame>();
   /** Stripes whose recovery writes were taken: writes that come later mean the stripe is rebuilt. */
   readonly #taken = new Set<number>();
   readonly #again = new Set<number>();
   #done = 0;
 
-  constructor(source: SnapshotSource, sink: Sink, options: AssembleOptions) {
+  constructor(source: SnapshotSource, disks: ReferencedPages, sink: Sink, options: AssembleOptions) {
     this.#source = source;
+    this.#disks = disks;
     this.#sink = sink;
     this.#options = options;
     this.#stripes = source.stripes;
@@ -112,8 +133,7 @@ class Assembly {
 
   async run(): Promise<Losses> {
     const numbers = this.#stripes.map((_, i) => i);
-    const lostByPolicy = numbers.filter((i) => this.#cleanCacheLost(i));
-    await this.#forEach(lostByPolicy, (i) => this.#recover(i));
+    await this.#forEach(numbers, (i) => this.#recoverLost(i));
     let todo = numbers.slice(this.#options.firstStripe);
     while (todo.length > 0) {
       this.#again.clear();
@@ -122,7 +142,7 @@ class Assembly {
     }
     return {
       byPolicy: this.#pagesLostByPolicy(),
-      unexpected: pagesOf([...this.#lost]),
+      unexpected: [...this.#lost].reduce((sum, frame) => sum + this.#pagesLostOf(frame), 0),
       recovered: this.#pagesRecovered(),
     };
   }
@@ -131,7 +151,7 @@ class Assembly {
     const stripe = this.#stripes[i]!;
     if (stripe.frames.length === 0) return this.#report(stripe.imageBytes);
     const frames = await this.#fetch(stripe);
-    if (this.#cleanCacheLost(i)) await this.#recover(i);
+    await this.#recoverLost(i);
     this.#taken.add(i);
     this.#again.delete(i);
     const into = this.#roomFor(stripe.imageBytes);
@@ -159,12 +179,13 @@ class Assembly {
   }
 
   #fetch(stripe: IndexStripe): Promise<StripeFrame[]> {
-    const needed = stripe.frames.filter((frame) => frame.kind !== FRAME_RECOVERY);
+    const needed = stripe.frames.filter(({ kind }) => !RECOVERIES.has(kind));
     return Promise.all(needed.map((frame) => this.#frame(frame, stripe)));
   }
 
   async #frame(frame: IndexFrame, stripe: IndexStripe): Promise<StripeFrame> {
     const { kind, rawBytes } = frame;
+    if (kind === FRAME_DISK) return this.#fromDisk(frame, stripe);
     if (!isStored(frame)) {
       if (!isExpendableKind(kind))
         throw new ParsError(
@@ -175,6 +196,13 @@ class Assembly {
     }
     const data = this.#lost.has(frame) ? null : await this.#read(frame, stripe);
     return { kind, rawBytes, data, lost: data === null ? 'in-place' : null };
+  }
+
+  async #fromDisk(frame: IndexFrame, stripe: IndexStripe): Promise<StripeFrame> {
+    const { data, lostPages } = await this.#disks.read(frame, stripe);
+    if (lostPages > 0) this.#lost.add(frame);
+    this.#lostOnDisk.set(frame, lostPages);
+    return { kind: frame.kind, rawBytes: data.length, data, lost: null };
   }
 
   /** The bytes of a frame; null for an expendable one whose every copy is gone. */
@@ -189,31 +217,42 @@ class Assembly {
     }
   }
 
-  /** Reads the recovery of a stripe, once; stripes already rebuilt that it changes are rebuilt again. */
-  async #recover(i: number): Promise<void> {
-    if (this.#recovered.has(i)) return;
+  /** What must be told to the guest when some of the stripe's clean cache is lost, in the store or on its disks. */
+  async #recoverLost(i: number): Promise<void> {
+    for (const frame of this.#stripes[i]!.frames) {
+      if (PAGE_CLASSES[frame.kind] === 'clean-cache' && this.#isLost(frame))
+        await this.#recover(i, FRAME_RECOVERY);
+      if (frame.kind === FRAME_DISK && this.#isLost(frame)) await this.#recover(i, FRAME_DISK_RECOVERY);
+    }
+  }
+
+  /** Reads a recovery of a stripe, once; stripes already rebuilt that it changes are rebuilt again. */
+  async #recover(i: number, kind: number): Promise<void> {
     const stripe = this.#stripes[i]!;
-    const frame = stripe.frames.find((candidate) => candidate.kind === FRAME_RECOVERY);
+    const frame = stripe.frames.find((candidate) => candidate.kind === kind);
     if (!frame)
       throw new ParsError(
         'corrupt',
         `stripe ${i} of ${this.#source.manifest.snapshot} has lost pages and no recovery for them`,
       );
+    if (this.#recovered.has(frame)) return;
     const data = await this.#source.read(frame).catch((error: unknown) => {
       throw lossOf(error, `the recovery of ${describeFrame(frame, stripe)}`);
     });
     const raw = await native().decompress(data, frame.rawBytes);
-    if (this.#recovered.has(i)) return;
-    this.#recovered.add(i);
+    if (this.#recovered.has(frame)) return;
+    this.#recovered.add(frame);
     for (const target of this.#writes.add(raw)) {
       if (this.#taken.has(target)) this.#again.add(target);
     }
   }
 
-  #cleanCacheLost(i: number): boolean {
-    return this.#stripes[i]!.frames.some(
-      (frame) => PAGE_CLASSES[frame.kind] === 'clean-cache' && (!isStored(frame) || this.#lost.has(frame)),
-    );
+  #isLost(frame: IndexFrame): boolean {
+    return !isStored(frame) || this.#lost.has(frame);
+  }
+
+  #pagesLostOf(frame: IndexFrame): number {
+    return frame.kind === FRAME_DISK ? (this.#lostOnDisk.get(frame) ?? 0) : frame.pages;
   }
 
   #pagesLostByPolicy(): number {
@@ -226,9 +265,11 @@ class Assembly {
 
   #pagesRecovered(): number {
     const cached = this.#stripes.flatMap((stripe) =>
-      stripe.frames.filter((frame) => PAGE_CLASSES[frame.kind] === 'clean-cache'),
+      stripe.frames.filter(({ kind }) => kind === FRAME_DISK || PAGE_CLASSES[kind] === 'clean-cache'),
     );
-    return pagesOf(cached.filter((frame) => !isStored(frame) || this.#lost.has(frame)));
+    return cached
+      .filter((frame) => this.#isLost(frame))
+      .reduce((sum, frame) => sum + this.#pagesLostOf(frame), 0);
   }
 
   /** Runs `work` over `numbers`, a few at a time; the first failure stops the rest. */

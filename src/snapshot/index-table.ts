@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The index of a snapshot: which frames rebuild which stretch of the image (docs/format.md, "Index"). */
 import { ParsError } from '../errors.js';
-import { FRAME_FILL, FRAME_RECOVERY, FRAME_SKELETON, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
+import {
+  FRAME_DISK,
+  FRAME_FILL,
+  FRAME_RECOVERY,
+  FRAME_SKELETON,
+  LAST_FRAME,
+  PAGE_BYTES,
+  PAGE_CLASSES,
+  isPayloadKind,
+  isReferenceTable,
+} from '../page-classes.js';
 
 export interface IndexFrame {
-  /** 0..11 a page class, 12 fill, 13 skeleton, 14 recovery. */
+  /** 0..11 a page class, 12 fill, 13 skeleton, 14 recovery, 15 and 16 of what disks hold. */
   kind: number;
   /** Number of the pack that holds it. */
   pack: number;
@@ -71,6 +81,8 @@ export interface IndexBounds {
   imageBytes: number;
   /** Length of the pack of that name; undefined when the snapshot has none. */
   packBytes(name: string): number | undefined;
+  /** Pages may be on the guest's disks. */
+  references?: boolean;
   /** Of a sparse image: pages have no records, and a stripe without frames is a hole. */
   mapped: boolean;
 }
@@ -133,7 +145,7 @@ function readFrame(data: Buffer, at: number, stripe: number, bounds: IndexBounds
     pages: data.readUInt32LE(at + 20),
     sha256: data.toString('hex', at + 24, at + 56),
   };
-  if (data.readUInt8(at + 1) !== 0 || frame.kind > FRAME_RECOVERY)
+  if (data.readUInt8(at + 1) !== 0 || frame.kind > (bounds.references ? LAST_FRAME : FRAME_RECOVERY))
     throw damaged(`stripe ${stripe} has a frame of unknown kind ${frame.kind}`);
   checkSize(frame, stripe);
   checkPlace(frame, stripe, bounds);
@@ -142,15 +154,16 @@ function readFrame(data: Buffer, at: number, stripe: number, bounds: IndexBounds
 
 /** A frame's length follows from its pages, where it holds pages. */
 function checkSize(frame: IndexFrame, stripe: number): void {
-  const unit = frame.kind < FRAME_FILL ? PAGE_BYTES : frame.kind === FRAME_FILL ? 8 : 0;
-  const fits =
-    unit === 0
-      ? frame.rawBytes <= MAX_STRIPE_BYTES + (MAX_STRIPE_BYTES >> 2)
-      : frame.pages > 0 && frame.rawBytes === frame.pages * unit;
-  if (!fits)
+  if (!isSizeOf(frame))
     throw damaged(
       `frame ${frame.kind} of stripe ${stripe} has ${frame.pages} pages in ${frame.rawBytes} bytes`,
     );
+}
+
+function isSizeOf({ kind, pages, rawBytes }: IndexFrame): boolean {
+  if (kind === FRAME_DISK) return isReferenceTable(rawBytes, pages);
+  if (kind > FRAME_FILL) return rawBytes <= MAX_STRIPE_BYTES + (MAX_STRIPE_BYTES >> 2);
+  return pages > 0 && rawBytes === pages * (kind < FRAME_FILL ? PAGE_BYTES : 8);
 }
 
 function checkPlace(frame: IndexFrame, stripe: number, bounds: IndexBounds): void {
@@ -180,7 +193,7 @@ function checkPayload(
   stripe: number,
   recordBytes: number,
 ): void {
-  const pages = frames.reduce((sum, frame) => sum + (frame.kind <= FRAME_FILL ? frame.pages : 0), 0);
+  const pages = frames.reduce((sum, frame) => sum + (isPayloadKind(frame.kind) ? frame.pages : 0), 0);
   if (pages * (PAGE_BYTES + recordBytes) > imageBytes)
     throw damaged(`stripe ${stripe} has ${pages} pages in ${imageBytes} bytes`);
 }

@@ -25,7 +25,7 @@ function perClass<T extends z.ZodType>(schema: T): z.ZodObject<Record<PageClass,
 }
 
 const manifest = z.object({
-  format: z.union([z.literal(1), z.literal(2), z.literal(3)]),
+  format: z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4)]),
   snapshot: text,
   storeId: text,
   sequence: size,
@@ -59,6 +59,7 @@ const manifest = z.object({
     coding: coding.optional(),
   }),
   classes: perClass(z.object({ pages: size, payloadPages: size, storedBytes: size })),
+  references: z.object({ pages: size, classes: perClass(size) }).optional(),
   index: z.object({ name: text, bytes: size, sha256: hex(64) }),
   objects: z
     .array(z.object({ name: text, bytes: size, xxh3: hex(32), copies, coding: coding.optional() }))
@@ -95,6 +96,8 @@ export function decodeManifest(data: Buffer, snapshot: string): Manifest {
   const { bytes, mappedBlocks = [] } = result.data.image;
   const fault = faultOfBlocks(mappedBlocks, bytes);
   if (fault !== null) throw new ParsError('corrupt', `${what} is damaged: ${fault}`);
+  if ((result.data.format === 4) !== (result.data.references !== undefined))
+    throw new ParsError('corrupt', `${what} is damaged: its format does not agree with its references`);
   if (result.data.snapshot !== snapshot)
     throw new ParsError('corrupt', `${what} belongs to ${result.data.snapshot}`);
   return result.data;

@@ -6,8 +6,11 @@ import type { RecordedDisk } from '../disks/record.js';
 import type { PageClass } from '../page-classes.js';
 import type { MappedBlock } from '../reader/inspection.js';
 
-/** 3 for sparse images that were looked into, 2 for compressed ones that were unpacked, else 1. */
-export const MANIFEST_FORMAT = 3;
+/**
+ * 4 for those whose guest's disks hold some of it, 3 for sparse images that were looked into, 2 for compressed
+ * ones that were unpacked, else 1.
+ */
+export const MANIFEST_FORMAT = 4;
 
 export interface ManifestObject {
   name: string;
@@ -19,7 +22,7 @@ export interface ManifestObject {
 }
 
 export interface Manifest {
-  format: 1 | 2 | 3;
+  format: 1 | 2 | 3 | 4;
   /** UUID/TIME-RANDOM */
   snapshot: string;
   storeId: string;
@@ -59,6 +62,8 @@ export interface Manifest {
     coding?: string | undefined;
   };
   classes: Record<PageClass, { pages: number; payloadPages: number; storedBytes: number }>;
+  /** Pages that are on the guest's disks and not in the store: all of them, and by class. */
+  references?: { pages: number; classes: Record<PageClass, number> } | undefined;
   index: { name: string; bytes: number; sha256: string };
   objects: ManifestObject[];
   /** Bytes over all copies. */

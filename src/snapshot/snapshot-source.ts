@@ -40,6 +40,7 @@ export class SnapshotSource {
       imageBytes: storedImageBytes(manifest),
       packBytes: (pack) => packs.get(pack),
       mapped: manifest.image.mappedBlocks !== undefined,
+      references: manifest.references !== undefined,
     });
     return new SnapshotSource(store, manifest, stripes);
   }

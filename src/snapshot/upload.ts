@@ -4,6 +4,8 @@
  * last.
  */
 import { createHash } from 'node:crypto';
+import { changesOfDisks } from '../disks/compare.js';
+import { isComparable } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
@@ -11,7 +13,7 @@ import { encodeIndex, type IndexStripe } from './index-table.js';
 import type { ImageFacts, InspectionFacts } from '../reader/inspection.js';
 import type { Manifest, ManifestObject } from './manifest.js';
 import { PackSet, type FinishedPack } from './pack-set.js';
-import { FRAME_FILL, isExpendableKind, PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { FRAME_FILL, isExpendableKind, PAGE_CLASSES, type PageClass, FRAME_DISK } from '../page-classes.js';
 import { storedClasses, type Policy } from '../policy/policy.js';
 import type { PackSession, ReaderStripe } from '../reader/reader.js';
 import { encodeManifest, MANIFEST_NAME, nextSequence, objectPath } from './snapshots.js';
@@ -28,7 +30,7 @@ export interface UploadPlan {
   host: Host;
   policy: Policy;
   image: ImageFacts;
-  /** What the guest's disks are. */
+  /** What the guest's disks were before the image was compared with them. */
   disks: RecordedDisk[];
   imagePath: string;
   /** Hex; '' for an image that can have no stub. */
@@ -52,12 +54,14 @@ export async function upload(session: PackSession, store: Store, plan: UploadPla
   const { storeId } = await store.status();
   const sequence = await nextSequence(store, plan.image.domain.uuid);
   const { stripes, packs } = await storePacks(session, store, plan);
+  const references = referencesIn(stripes, session);
+  if (references !== undefined) await refuseChanges(plan);
   plan.onStep?.('packed');
   const index = await storeIndex(store, plan, stripes);
   plan.onStep?.('indexed');
   const objects = [...packs.map(packEntry), entryOf(INDEX_NAME, index.object)];
   const manifest: Manifest = {
-    format: formatOf(plan.image, session.inspection),
+    format: references === undefined ? formatOf(plan.image, session.inspection) : 4,
     snapshot: plan.snapshot,
     storeId,
     sequence,
@@ -70,6 +74,7 @@ export async function upload(session: PackSession, store: Store, plan: UploadPla
     disks: plan.disks,
     policy: plan.policy,
     classes: classesOf(session.inspection, stripes, plan.policy),
+    ...(references && { references }),
     index: { name: INDEX_NAME, bytes: index.object.bytes, sha256: index.sha256 },
     objects,
     storedBytes: objects.reduce((sum, object) => sum + bytesKept(object), 0),
@@ -158,6 +163,24 @@ async function storeSmall(store: Store, plan: UploadPlan, name: string, data: Bu
     await writer.abort();
     throw error;
   }
+}
+
+/** What is on disks in place of the store; undefined when nothing is. */
+function referencesIn(stripes: readonly IndexStripe[], { references }: PackSession): Manifest['references'] {
+  const frames = stripes.flatMap((stripe) => stripe.frames.filter(({ kind }) => kind === FRAME_DISK));
+  if (frames.length === 0 || references === null) return undefined;
+  return { pages: frames.reduce((sum, { pages }) => sum + pages, 0), classes: references.equal };
+}
+
+/** What was compared must still be what the guest will find. */
+async function refuseChanges({ disks, signal }: UploadPlan): Promise<void> {
+  const changes = await changesOfDisks(disks.filter(isComparable), { askLibvirt: true, signal });
+  if (changes.length === 0) return;
+  throw new ParsError(
+    'busy',
+    `a disk of the guest changed while its image was stored: ${changes.join('; ')}`,
+    { hint: 'has the guest been started, or its disk mounted? The image is as it was; offload it again' },
+  );
 }
 
 function formatOf({ rawBytes }: ImageFacts, inspection: InspectionFacts | null): Manifest['format'] {

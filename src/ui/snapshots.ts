@@ -117,14 +117,28 @@ function pairsOf(entry: WholeEntry, host: Host | null): [string, string][] {
     ['image', `${plain(image.path)}, ${formatBytes(image.bytes)}`],
     ['policy', `${plain(policy.name)}, critical data ${policy.criticalCopies} times`],
     ['stored', `${formatBytes(manifest.storedBytes)}, all copies together`],
+    ...onDisks(manifest),
   ];
 }
 
-function classTable({ classes, policy }: Manifest, colours: Colours): string {
+/** What only the guest's own disks hold. */
+function onDisks({ references, disks }: Manifest): [string, string][] {
+  if (references === undefined) return [];
+  const names = disks.filter(({ source }) => source.startsWith('/')).map(({ target }) => plain(target));
+  return [
+    [
+      'on its disks',
+      `${formatBytes(references.pages * PAGE_BYTES)} of page cache, in no store (${names.join(', ')})`,
+    ],
+  ];
+}
+
+function classTable({ classes, policy, references }: Manifest, colours: Colours): string {
   const columns: Column[] = [
     { heading: 'CLASS' },
     { heading: 'PAGES', align: 'right' },
     { heading: 'IN IMAGE', align: 'right' },
+    ...(references ? [{ heading: 'ON DISK', align: 'right' as const }] : []),
     { heading: 'COPIES', align: 'right' },
     { heading: 'STORED', align: 'right' },
     { heading: '' },
@@ -135,6 +149,7 @@ function classTable({ classes, policy }: Manifest, colours: Colours): string {
       name,
       formatCount(pages),
       formatBytes(payloadPages * PAGE_BYTES),
+      ...(references ? [formatBytes(references.classes[name] * PAGE_BYTES)] : []),
       String(policy.copies[name]),
       formatBytes(storedBytes),
       EXPENDABLE.has(name) ? 'expendable' : 'critical',

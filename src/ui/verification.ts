@@ -44,6 +44,7 @@ export function verificationJson(verification: Verification): Record<string, unk
     error: error && { kind: error.kind, message: error.message, hint: error.hint ?? null },
     domain: health?.manifest.domain ?? null,
     droppedPages: health?.manifest.droppedPages ?? null,
+    ...(health?.manifest.references && { pagesOnDisks: health.manifest.references.pages }),
     classes: health ? rowsOf(health) : null,
     faults: health ? health.findings.filter(isFaulty).map(faultJson) : null,
     storedAnew,
@@ -62,6 +63,11 @@ export function renderVerification(verification: Verification, colours: Colours)
     `${snapshot}  ${plain(health.manifest.domain.name)}  `
       + `${verdict === null ? colours.green('sound') : colours.red(verdict)}`,
   ];
+  const { references } = health.manifest;
+  if (references !== undefined)
+    lines.push(
+      `  ${formatCount(references.pages)} pages are on the guest's own disks only, and were not read`,
+    );
   if (repair) lines.push(...repairLines(repair));
   if (storedAnew !== null)
     lines.push(

@@ -121,9 +121,12 @@ TEST_CASE("domain XML: metadata counts only in our namespace") {
   CHECK(parsed->metadata_opt_out);
   CHECK(parsed->metadata_accept_changed_disks);
   CHECK(parsed->metadata_accept_uncompared_disks);
-  const auto inherited = parse_domain_xml(
-      with("<metadata xmlns='https://pars.dev/xmlns/guest/1'><guest policy='a'/></metadata>"));
+  CHECK(!parsed->metadata_no_disk_references);
+  const auto inherited =
+      parse_domain_xml(with("<metadata xmlns='https://pars.dev/xmlns/guest/1'><guest policy='a' "
+                            "disk-references='off'/></metadata>"));
   REQUIRE(inherited);
+  CHECK(inherited->metadata_no_disk_references);
   CHECK(inherited->metadata_policy == "a");
   const auto foreign = parse_domain_xml(with("<metadata><pars:guest policy='a'/></metadata>"));
   REQUIRE(foreign);

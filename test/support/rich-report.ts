@@ -50,6 +50,7 @@ export function richFacts(): ReportFacts & { map: MemoryMap } {
     optOut: false,
     acceptChangedDisks: false,
     acceptUncomparedDisks: false,
+    diskReferences: true,
   };
   return {
     path: '/var/lib/libvirt/qemu/save/web.save',

@@ -33,6 +33,7 @@ describe('the configuration', () => {
       file: null,
       store: null,
       policy: presetPolicy('lean'),
+      diskReferences: true,
       hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
@@ -59,6 +60,7 @@ describe('the configuration', () => {
       file,
       store: 'local:/a,/b',
       policy: presetPolicy('minimal'),
+      diskReferences: true,
       hook: { deadlineMs: 300_000, waitForStoreMs: 90_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
@@ -75,6 +77,12 @@ describe('the configuration', () => {
     await expect(load('disks:\n  accept_uncompared: maybe\n')).rejects.toThrow(
       /disks.accept_uncompared: expected true/,
     );
+  });
+
+  it('says whether what the disks hold may stay there alone', async () => {
+    expect((await load('disk_references: off\n')).diskReferences).toBe(false);
+    expect((await load('disk_references: auto\n')).diskReferences).toBe(true);
+    expect((await complaint('disk_references: no\n')).message).toContain('expected auto or off');
   });
 
   it('says how the queue is worked off', async () => {

@@ -235,7 +235,7 @@ describe('stripes', () => {
       { ...good, imageOffset: -1 },
       { ...good, frames: {} },
       { ...good, frames: [...frames, first] },
-      { ...good, frames: [{ ...first, kind: 15 }] },
+      { ...good, frames: [{ ...first, kind: 17 }] },
       { ...good, frames: [{ ...first, rawBytes: 2 ** 50 }] },
       { ...good, frames: [{ ...first, lost: 'maybe' }] },
       { ...good, frames: [{ ...first, data: null }] },

@@ -56,6 +56,7 @@ const DOMAIN = {
   optOut: false,
   acceptChangedDisks: false,
   acceptUncomparedDisks: false,
+  diskReferences: true,
 };
 const IMAGE = {
   bytes: BYTES,

@@ -140,6 +140,7 @@ describe('probe', () => {
       optOut: true,
       acceptChangedDisks: false,
       acceptUncomparedDisks: false,
+      diskReferences: true,
     });
     expect(facts.headDigest).toMatch(/^[0-9a-f]{64}$/);
   });

@@ -37,6 +37,7 @@ function facts(guest: InspectionFacts['guest'] = KERNEL): ReportFacts {
     optOut: false,
     acceptChangedDisks: false,
     acceptUncomparedDisks: false,
+    diskReferences: true,
   };
   return {
     path: '/save/web.save',

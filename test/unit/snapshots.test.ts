@@ -71,10 +71,10 @@ describe('manifests', () => {
   });
 
   it('of a newer format are refused by name', () => {
-    expect(() => decodeManifest(encode({ format: 4, anything: 'else' }), manifest.snapshot)).toThrow(
+    expect(() => decodeManifest(encode({ format: 5, anything: 'else' }), manifest.snapshot)).toThrow(
       expect.objectContaining({
         kind: 'refused',
-        message: expect.stringContaining('format 4') as string,
+        message: expect.stringContaining('format 5') as string,
       }) as Error,
     );
   });

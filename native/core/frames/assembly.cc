@@ -18,7 +18,10 @@ constexpr size_t kZeroPayloadBytes = 1;
 
 std::string kind_name(size_t kind) {
   if (kind < kPageClasses) return kPageClassNames[kind];
-  return kind == kFillFrame ? "fill" : kind == kSkeletonFrame ? "skeleton" : "recovery";
+  return kind == kFillFrame       ? "fill"
+         : kind == kSkeletonFrame ? "skeleton"
+         : kind == kDiskFrame     ? "disk"
+                                  : "recovery";
 }
 
 Error corrupt(uint64_t offset, std::string what) { return {ErrorCode::corrupt, offset, std::move(what)}; }
@@ -28,7 +31,8 @@ uint64_t unit_of(size_t kind) { return kind == kFillFrame ? sizeof(uint64_t) : k
 Status check_part(const StripeParts& stripe, size_t kind) {
   const StripePart& part = stripe.parts[kind];
   if (!part.present) return Done{};
-  if (kind == kRecoveryFrame) return corrupt(stripe.image_offset, "a recovery frame is no part of a stripe");
+  if (kind == kRecoveryFrame || kind == kDiskRecoveryFrame)
+    return corrupt(stripe.image_offset, "a recovery frame is no part of a stripe");
   if (part.raw_bytes > kMaxFrameBytes) return corrupt(stripe.image_offset, "a frame larger than any stripe");
   if (part.loss != Loss::none && !expendable_kind(static_cast<uint8_t>(kind)))
     return corrupt(stripe.image_offset,
@@ -59,7 +63,8 @@ PageCounts count_pages(const RunTable& table) {
 }
 
 Status check_counts(const StripeParts& stripe, const PageCounts& pages) {
-  for (size_t kind = 0; kind < kSkeletonFrame; kind++) {
+  for (size_t kind = 0; kind < kFrameKinds; kind++) {
+    if (!payload_kind(static_cast<uint8_t>(kind))) continue;
     uint64_t bytes = stripe.parts[kind].present ? stripe.parts[kind].raw_bytes : 0;
     if (bytes != pages[kind] * unit_of(kind))
       return corrupt(stripe.image_offset, "the skeleton counts " + std::to_string(pages[kind]) +
@@ -105,7 +110,8 @@ class Writer {
     const StripePart& part = stripe_.parts[source];
     if (part.loss == Loss::packed) return pack(header_bytes);
     payload(part, source);
-    auto status = expendable_kind(source) ? Status(Done{}) : recover();
+    // Nothing is written into what a disk holds: it may be lost as expendable payload may.
+    auto status = expendable_kind(source) || source == kDiskFrame ? Status(Done{}) : recover();
     out_ += kPageSize, offset_ += kPageSize;
     return status;
   }
@@ -169,7 +175,7 @@ Result<Assembly> Assembly::plan(const StripeParts& stripe) {
   PageCounts pages = count_pages(*table);
   if (auto status = check_counts(stripe, pages); !status) return status.error();
   uint64_t total = table->rest.size(), saved = 0;
-  for (size_t kind = 0; kind < kSkeletonFrame; kind++) {
+  for (size_t kind = 0; kind < kFrameKinds; kind++) {
     total += pages[kind] * kPageSize;
     if (stripe.parts[kind].loss == Loss::packed) saved += pages[kind] * (kPageSize - kZeroPayloadBytes);
   }

@@ -18,12 +18,19 @@ namespace pars {
 inline constexpr uint8_t kFillFrame = 12;
 inline constexpr uint8_t kSkeletonFrame = 13;
 inline constexpr uint8_t kRecoveryFrame = 14;
-inline constexpr size_t kFrameKinds = 15;
+/// References to one of the guest's disks (disk_reference.hh); when a stripe is put together, the pages they
+/// stand for.
+inline constexpr uint8_t kDiskFrame = 15;
+/// The recovery of clean cache that is referenced.
+inline constexpr uint8_t kDiskRecoveryFrame = 16;
+inline constexpr size_t kFrameKinds = 17;
 
 /// No frame decompresses to more: a stripe is at most kMaxStripeBytes (stripe.hh) long.
 inline constexpr uint64_t kMaxFrameBytes = 64ull << 20;
 
-inline constexpr bool payload_kind(uint8_t kind) { return kind < kPageClasses || kind == kFillFrame; }
+inline constexpr bool payload_kind(uint8_t kind) {
+  return kind < kPageClasses || kind == kFillFrame || kind == kDiskFrame;
+}
 /// Only payload of these may be lost; all else is critical.
 inline constexpr bool expendable_kind(uint8_t kind) {
   return kind < kPageClasses && expendable(static_cast<PageClass>(kind));

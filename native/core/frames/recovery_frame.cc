@@ -22,13 +22,19 @@ RecoveryIndex::RecoveryIndex(const Recovery& recovery) : recovery_(recovery) {
     reach_.push_back(reach = std::max(reach, folio.last_payload));
 }
 
-std::vector<RecoveryWrite> RecoveryIndex::writes_within(uint64_t begin, uint64_t end) const {
+std::vector<RecoveryWrite> RecoveryIndex::writes_within(uint64_t begin, uint64_t end,
+                                                        const std::vector<uint64_t>* payloads) const {
+  const auto is_met = [&](const FolioRecovery& folio) {
+    if (!payloads) return true;
+    const auto at = std::lower_bound(payloads->begin(), payloads->end(), folio.first_payload);
+    return at != payloads->end() && *at <= folio.last_payload;
+  };
   std::vector<RecoveryWrite> writes;
   size_t i = std::lower_bound(reach_.begin(), reach_.end(), begin) - reach_.begin();
   for (; i < recovery_.folios.size(); i++) {
     const FolioRecovery& folio = recovery_.folios[i];
     if (folio.first_payload >= end && sorted_) break;
-    if (folio.first_payload >= end || folio.last_payload < begin) continue;
+    if (folio.first_payload >= end || folio.last_payload < begin || !is_met(folio)) continue;
     auto first = recovery_.writes.begin() + folio.first_write;
     writes.insert(writes.end(), first, first + folio.writes);
   }

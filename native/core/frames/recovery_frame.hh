@@ -21,8 +21,9 @@ class RecoveryIndex {
 
   /// The writes of every folio with payload in [begin, end). A folio's pages may lie apart, so some may be of
   /// a folio that only reaches past the stretch: its pages are then read from disk again for nothing, no
-  /// more.
-  std::vector<RecoveryWrite> writes_within(uint64_t begin, uint64_t end) const;
+  /// more. `payloads`, ascending: folios that can have none of them are left out.
+  std::vector<RecoveryWrite> writes_within(uint64_t begin, uint64_t end,
+                                           const std::vector<uint64_t>* payloads = nullptr) const;
 
   /// Every image offset written to, sorted.
   std::vector<uint64_t> targets() const;

@@ -66,7 +66,40 @@ class SkeletonBuilder {
 
 constexpr std::array<uint8_t, sizeof(uint64_t)> kZeroWord{};
 
-size_t bytes_kept(uint8_t source) { return source == kFillFrame ? sizeof(uint64_t) : kPageSize; }
+size_t bytes_kept(uint8_t source) {
+  return source == kFillFrame ? sizeof(uint64_t) : source == kDiskFrame ? 0 : kPageSize;
+}
+
+/// Joins the references of a stripe into runs while its payloads go by.
+class RunBuilder {
+ public:
+  void add(const StripeMap::Payload& payload, Bytes page) {
+    if (!continues(payload)) {
+      finish_run();
+      runs_.push_back({payload.place, 0, payload.page_class, {}});
+    }
+    runs_.back().pages++;
+    pages_.insert(pages_.end(), page.begin(), page.end());
+  }
+  std::vector<uint8_t> finish() {
+    finish_run();
+    return encode_references(runs_);
+  }
+
+ private:
+  bool continues(const StripeMap::Payload& payload) const {
+    if (runs_.empty() || runs_.back().pages == kMaxRunPages) return false;
+    const DiskRun& run = runs_.back();
+    return run.page_class == payload.page_class && run.place.disk == payload.place.disk &&
+           run.place.offset + run.pages * kPageSize == payload.place.offset;
+  }
+  void finish_run() {
+    if (!runs_.empty()) runs_.back().digest = digest_of(pages_);
+    pages_.clear();
+  }
+  std::vector<DiskRun> runs_;
+  std::vector<uint8_t> pages_;  // of the last run
+};
 
 using FrameTable = std::array<RawFrame, kFrameKinds>;
 
@@ -96,15 +129,21 @@ bool repeats_one_word(const uint8_t* page) {
 }
 
 StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records,
-                     const PageClasses& classes) {
+                     const PageClasses& classes, std::span<const PageReference> references) {
   StripeMap map{extent, {}};
   map.payloads.reserve(records.size());
+  const auto before = [](const PageReference& r, uint64_t payload) { return r.payload < payload; };
+  auto reference = std::lower_bound(references.begin(), references.end(), extent.offset, before);
   uint64_t position = extent.offset;
   for (const PageRecord& record : records) {
     if (!record_fits(record, position, extent.end())) continue;
     const bool fill = record.zero || repeats_one_word(&image[record.payload]);
-    const uint8_t source = fill ? kFillFrame : static_cast<uint8_t>(class_of(classes, record));
-    map.payloads.push_back({record.payload, static_cast<uint16_t>(record.header_bytes), source, record.zero});
+    const PageClass page_class = class_of(classes, record);
+    while (reference != references.end() && reference->payload < record.payload) ++reference;
+    const bool on_disk = !fill && reference != references.end() && reference->payload == record.payload;
+    const uint8_t source = fill ? kFillFrame : on_disk ? kDiskFrame : static_cast<uint8_t>(page_class);
+    map.payloads.push_back({record.payload, static_cast<uint16_t>(record.header_bytes), source, record.zero,
+                            page_class, on_disk ? reference->place : DiskPlace{}});
     position = record.payload + kPageSize;
   }
   return map;
@@ -129,14 +168,17 @@ std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds w
   FrameTable payloads;
   plan_frames(payloads, map, wanted);
   SkeletonBuilder skeleton(image, map.extent);
+  RunBuilder references;
   for (const auto& payload : map.payloads) {
     skeleton.add(payload);
+    if (payload.source == kDiskFrame) references.add(payload, image.subspan(payload.offset, kPageSize));
     if (!wanted[payload.source]) continue;
     Bytes kept = payload.zero ? Bytes(kZeroWord) : image.subspan(payload.offset, bytes_kept(payload.source));
     payloads[payload.source].bytes.insert(payloads[payload.source].bytes.end(), kept.begin(), kept.end());
   }
   std::vector<RawFrame> frames;
   frames.push_back(skeleton.finish());
+  if (payloads[kDiskFrame].pages > 0) payloads[kDiskFrame].bytes = references.finish();
   for (RawFrame& frame : payloads)
     if (frame.pages > 0) frames.push_back(std::move(frame));
   return frames;
@@ -147,8 +189,8 @@ bool targets_are_critical(const StripeMap& map, std::span<const uint64_t> target
   auto payload = map.payloads.begin();
   for (; target != targets.end() && *target < map.extent.end(); ++target) {
     while (payload != map.payloads.end() && payload->offset + kPageSize <= *target) ++payload;
-    if (payload == map.payloads.end() || *target < payload->offset || expendable_kind(payload->source))
-      return false;
+    if (payload == map.payloads.end() || *target < payload->offset) return false;
+    if (expendable_kind(payload->source) || payload->source == kDiskFrame) return false;
   }
   return true;
 }

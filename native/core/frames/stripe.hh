@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "core/frames/disk_reference.hh"
 #include "core/frames/frame.hh"
 #include "core/image/migration_stream.hh"
 #include "core/pages/page_class.hh"
@@ -38,6 +39,8 @@ struct StripeMap {
     uint16_t header_bytes;
     uint8_t source;
     bool zero = false;  ///< mapped-ram: a zero page, whatever bytes lie there
+    PageClass page_class = PageClass::kernel;
+    DiskPlace place = {};  ///< of a payload whose source is kDiskFrame
   };
   Extent extent;
   std::vector<Payload> payloads;
@@ -45,9 +48,10 @@ struct StripeMap {
 };
 
 /// Maps one stripe. A record that does not lie whole within it, or not behind the one before, is left to the
-/// skeleton: kept, whatever it is.
+/// skeleton: kept, whatever it is. `references`, ascending by payload: what a disk holds, too, and need not
+/// be stored.
 StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> records,
-                     const PageClasses& classes);
+                     const PageClasses& classes, std::span<const PageReference> references = {});
 
 /// Cuts a map that is too long into maps of at most kMaxStripeBytes, never within a record.
 std::vector<StripeMap> split_stripe(StripeMap map);

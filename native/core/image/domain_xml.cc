@@ -178,6 +178,7 @@ void read_metadata(pugi::xml_node domain, DomainXml& out) {
     if (local_name(node) != "guest" || namespace_of(node) != kNamespace) continue;
     if (const pugi::xml_attribute policy = node.attribute("policy")) out.metadata_policy = policy.value();
     out.metadata_opt_out = std::strcmp(node.attribute("offload").value(), "no") == 0;
+    out.metadata_no_disk_references = std::strcmp(node.attribute("disk-references").value(), "off") == 0;
     out.metadata_accept_changed_disks =
         std::strcmp(node.attribute("accept-changed-disks").value(), "yes") == 0;
     out.metadata_accept_uncompared_disks =

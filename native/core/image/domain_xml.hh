@@ -73,6 +73,7 @@ struct DomainXml {
   bool metadata_opt_out = false;  ///< <pars:guest offload="no">
   bool metadata_accept_changed_disks = false;     ///< <pars:guest accept-changed-disks="yes">
   bool metadata_accept_uncompared_disks = false;  ///< <pars:guest accept-uncompared-disks="yes">
+  bool metadata_no_disk_references = false;       ///< <pars:guest disk-references="off">
 };
 
 /// No libvirt client can send a longer one (REMOTE_STRING_MAX).

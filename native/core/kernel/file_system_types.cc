@@ -64,8 +64,16 @@ std::optional<XfsLayout> xfs_layout(const Btf& btf) {
   return f.whole ? std::optional(layout) : std::nullopt;
 }
 
+std::optional<Ext4Layout> ext4_layout(const Btf& btf) {
+  Fields f(btf);
+  const Ext4Layout layout{f.start("ext4_inode_info", "vfs_inode"), f.start("ext4_inode_info", "i_data")};
+  return f.whole ? std::optional(layout) : std::nullopt;
+}
+
 }  // namespace
 
-FileSystemTypes resolve_file_system(const Btf& btf) { return {btrfs_layout(btf), xfs_layout(btf)}; }
+FileSystemTypes resolve_file_system(const Btf& btf) {
+  return {btrfs_layout(btf), xfs_layout(btf), ext4_layout(btf)};
+}
 
 }  // namespace pars

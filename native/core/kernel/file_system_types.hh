@@ -29,10 +29,16 @@ struct XfsLayout {
   uint32_t flags;  ///< xfs_inode.i_diflags
 };
 
-/// Either is nothing when the BTF lacks any of it.
+struct Ext4Layout {
+  uint32_t inode;  ///< ext4_inode_info.vfs_inode
+  uint32_t data;   ///< ext4_inode_info.i_data, the root of its extents
+};
+
+/// Each is nothing when the BTF lacks any of it.
 struct FileSystemTypes {
   std::optional<BtrfsLayout> btrfs;
   std::optional<XfsLayout> xfs;
+  std::optional<Ext4Layout> ext4;
 };
 
 FileSystemTypes resolve_file_system(const Btf& btf);

@@ -222,6 +222,7 @@ CacheLayout cache_layout(Finder& f) {
   c.sb_type = f.offset("super_block", "s_type"), c.sb_bdev = f.offset("super_block", "s_bdev");
   c.fs_name = f.offset("file_system_type", "name");
   c.bdev_disk = f.offset("block_device", "bd_disk"), c.disk_name = f.offset("gendisk", "disk_name");
+  c.bdev_start = f.maybe_offset("block_device", "bd_start_sect");
   c.as_eio = f.bit("mapping_flags", "AS_EIO"), c.as_enospc = f.bit("mapping_flags", "AS_ENOSPC");
   c.as_unevictable = f.bit("mapping_flags", "AS_UNEVICTABLE");
   c.as_inaccessible = f.maybe_bit("mapping_flags", "AS_INACCESSIBLE");

@@ -65,6 +65,7 @@ struct CacheLayout {
   uint64_t as_large_folios = 0;                ///< declares large folios, 5.18 to 6.11
   std::optional<uint32_t> as_order_max_shift;  ///< or how large, since 6.12 (5 bits)
   std::optional<BlockDevicesLayout> devices;
+  std::optional<uint32_t> bdev_start;  ///< block_device.bd_start_sect (since 5.11)
 };
 
 /// struct buffer_head, the private state of ext4's folios.

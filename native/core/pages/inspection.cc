@@ -85,7 +85,7 @@ Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpu
                       " cache folios are not in their mapping's tree (R5)");
   if (!struct_pages_are_critical(*array, c.verdicts))
     return disbelieve("the struct page array lies in memory it calls expendable");
-  if (witness) witness({*kernel.memory, kernel.layout, *array, reading.classified.verdicts});
+  if (witness) witness({*kernel.memory, kernel.layout, *array, reading.classified.verdicts, modules});
   return reading;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/image/device_state.hh"
+#include "core/kernel/module_types.hh"
 #include "core/kernel/page_array.hh"
 #include "core/pages/reason.hh"
 
@@ -17,6 +18,7 @@ struct ReadingView {
   const KernelLayout& layout;
   const PageArray& array;
   const std::vector<Verdict>& verdicts;  ///< by page frame number
+  ModuleTypes& modules;
 };
 
 /// Called at most once for each kernel that is tried, with the reading that proved itself.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The pages of a snapshot that the guest's disks hold: read from there, and believed by their digests only. */
+import { ParsError } from '../errors.js';
+import { native, type LostReference } from '../native.js';
+import { FRAME_DISK, isExpendableKind, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
+import { GuestDisks } from '../disks/guest-disks.js';
+import type { RecordedDisk } from '../disks/record.js';
+import type { IndexFrame, IndexStripe } from './index-table.js';
+import { describeFrame, lossOf, type SnapshotSource } from './snapshot-source.js';
+
+/** Of one stripe. */
+export interface DiskPages {
+  /** What is lost is zeros. */
+  data: Buffer;
+  /** Pages that the guest can be made to read again. */
+  lostPages: number;
+}
+
+export class ReferencedPages {
+  readonly #source: SnapshotSource;
+  readonly #recorded: readonly RecordedDisk[];
+  readonly #disks: GuestDisks;
+  readonly #descriptors: readonly number[];
+
+  private constructor(source: SnapshotSource, recorded: readonly RecordedDisk[], disks: GuestDisks) {
+    this.#source = source;
+    this.#recorded = recorded;
+    this.#disks = disks;
+    this.#descriptors = disks.descriptors();
+  }
+
+  /** `moved`: where disks are on this host, by their targets. Opens nothing when nothing is on disks. */
+  static async open(source: SnapshotSource, moved: ReadonlyMap<string, string>): Promise<ReferencedPages> {
+    const recorded = source.manifest.disks.map((disk) => ({
+      ...disk,
+      source: moved.get(disk.target) ?? disk.source,
+    }));
+    const needed = source.stripes.some(hasReferences);
+    return new ReferencedPages(source, recorded, await GuestDisks.toRead(needed ? recorded : []));
+  }
+
+  /**
+   * What the references of a stripe stand for. Throws 'lost' when a disk holds something else where the guest
+   * cannot do without, and 'unreachable' when it does not answer.
+   */
+  async read(frame: IndexFrame, stripe: IndexStripe): Promise<DiskPages> {
+    const packed = await this.#source.read(frame).catch((error: unknown) => {
+      throw lossOf(error, describeFrame(frame, stripe));
+    });
+    const table = await native().decompress(packed, frame.rawBytes);
+    const { data, lost } = await native().readReferences(table, frame.pages, this.#descriptors);
+    for (const reference of lost) this.#refuseFatal(reference);
+    return { data, lostPages: lost.reduce((sum, { pages }) => sum + pages, 0) };
+  }
+
+  close(): Promise<void> {
+    return this.#disks.close();
+  }
+
+  #refuseFatal(reference: LostReference): void {
+    const isThere = (this.#descriptors[reference.disk] ?? -1) >= 0;
+    if (!isThere) throw diskMissing(this.#describe(reference.disk));
+    if (isExpendableKind(reference.pageClass)) return;
+    const { disk, offset, pages, pageClass, unreadable } = reference;
+    const what = `${pages} pages (${pages * PAGE_BYTES} bytes) of ${PAGE_CLASSES[pageClass] ?? 'unknown'} data`;
+    const where = `at byte ${offset} of the disk ${this.#describe(disk)}`;
+    if (unreadable)
+      throw new ParsError('unreachable', `${what} cannot be read ${where}`, { hint: DISK_HINT });
+    throw new ParsError(
+      'lost',
+      `${what} are only on the guest's disk, and ${where} there is something else now`,
+      { hint: 'the disk was changed after the guest was saved: put back the disk as it was, then try again' },
+    );
+  }
+
+  #describe(disk: number): string {
+    const recorded = this.#recorded[disk];
+    return recorded === undefined ? `number ${disk}` : `${recorded.target} (${recorded.source})`;
+  }
+}
+
+const DISK_HINT = 'the guest cannot do without it: see that the disk can be read, then try again';
+
+/** Whether some of a stripe's pages are on disks. */
+export function hasReferences({ frames }: IndexStripe): boolean {
+  return frames.some(({ kind }) => kind === FRAME_DISK);
+}
+
+function diskMissing(disk: string): ParsError {
+  return new ParsError('unreachable', `pages of the guest are only on its disk ${disk}, which is not there`, {
+    hint: 'bring the disk to that place, then try again',
+  });
+}

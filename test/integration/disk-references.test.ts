@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What the guest's own disk holds is not stored again: real guests on a raw disk, whose memory must come back
+ * byte for byte, and whose disk is changed under them.
+ */
+import { execFile } from 'node:child_process';
+import { copyFile, open, readdir, rm, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Manifest } from '../../src/snapshot/manifest.js';
+import type { PageClass } from '../../src/page-classes.js';
+import { expectSound } from '../support/guest-judge.js';
+import { labMissing, type Guest } from '../support/lab.js';
+import { ParsHost } from '../support/pars-host.js';
+import { referencesOf } from '../support/snapshot-references.js';
+
+const run = promisify(execFile);
+const PAGE = 4096;
+const MEMORY_MIB = 320;
+/** Everything that is no reference is stored, free memory too: what comes back must be the very image. */
+const LEAN_AND_FREE = '{base: lean, classes: {free: 1}}';
+/** ext4 reads its block bitmaps ahead in the background. */
+const BITMAPS_BYTES = 64 << 10;
+
+describe.skipIf(labMissing() !== undefined)('a guest whose disk is a raw file', () => {
+  let host: ParsHost;
+  let guest: Guest;
+
+  beforeAll(async () => {
+    host = await ParsHost.start();
+  });
+  afterAll(() => host?.stop());
+  afterEach(async () => {
+    await guest.destroy().catch(() => undefined);
+    await host.lab.virsh('undefine', guest.uuid, '--managed-save').catch(() => undefined);
+  });
+
+  async function saved(policy: string): Promise<string> {
+    await host.configure(policy);
+    guest = await host.boot({
+      kernel: 'trixie',
+      memoryMiB: MEMORY_MIB,
+      disks: [{ fs: 'ext4', generate: 200, format: 'raw' }],
+    });
+    await guest.managedSave();
+    const whole = join(host.lab.dir, `${guest.name}.whole`);
+    await copyFile(guest.hostImagePath, whole);
+    return whole;
+  }
+
+  async function offloaded(): Promise<Manifest> {
+    await host.pars('offload', guest.imagePath);
+    return (await host.json<{ manifest: Manifest }>('show', await host.snapshotOf(guest))).manifest;
+  }
+
+  async function expectSame(a: string, b: string): Promise<void> {
+    await run('cmp', [a, b]);
+  }
+
+  async function diskPath(): Promise<string> {
+    const [name = ''] = (await readdir(join(host.lab.dir, 'disks'))).slice(-1);
+    return join(host.lab.dir, 'disks', name);
+  }
+
+  /** One byte within a run of that class, and the disk's time as it was. */
+  async function changeBlock(pageClass: PageClass): Promise<void> {
+    const runs = await referencesOf(host.store, await host.snapshotOf(guest));
+    const changed = runs.find((reference) => reference.pageClass === pageClass);
+    if (changed === undefined) throw new Error(`no reference to ${pageClass}`);
+    const path = await diskPath();
+    const { atime, mtime } = await stat(path);
+    const file = await open(path, 'r+');
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, changed.offset + 100);
+    await file.write(Buffer.from([buffer[0]! ^ 0xff]), 0, 1, changed.offset + 100);
+    await file.sync();
+    await file.close();
+    await utimes(path, atime, mtime);
+  }
+
+  test('comes back byte for byte, from what is on its disk and what is in the store', async () => {
+    const whole = await saved(LEAN_AND_FREE);
+    const manifest = await offloaded();
+    const cached =
+      manifest.classes['clean-cache'].payloadPages + manifest.classes['mapped-cache'].payloadPages;
+    expect(manifest.format).toBe(4);
+    expect(manifest.references?.pages).toBeGreaterThan(0.95 * cached);
+    expect(manifest.classes['clean-cache'].storedBytes).toBeLessThan(0.05 * cached * PAGE);
+    const copy = join(host.lab.dir, 'copy');
+    await host.pars('restore', manifest.snapshot, '--to', copy);
+    await expectSame(copy, whole);
+    await host.pars('hydrate', guest.imagePath);
+    await expectSame(guest.hostImagePath, whole);
+    await rm(copy);
+    await guest.start();
+    const { line, reads } = await expectSound(guest);
+    expect(reads * 512, line).toBeLessThan(BITMAPS_BYTES);
+  });
+
+  test('reads a clean page again whose block was changed, and does not start without a mapped one', async () => {
+    await saved('minimal');
+    await offloaded();
+    await changeBlock('mapped-cache');
+    const { code, stderr } = await host.try('hydrate', '--accept-changed-disks', guest.imagePath);
+    expect(code, stderr).toBe(9);
+    expect(stderr).toMatch(/mapped-cache data .* at byte \d+ of the disk vda/s);
+    await changeBlock('mapped-cache'); // back to what it was
+    await changeBlock('clean-cache');
+    const hydrated = await host.json<{ pagesLostUnexpectedly: number }[]>(
+      'hydrate',
+      '--accept-changed-disks',
+      guest.imagePath,
+    );
+    expect(JSON.stringify(hydrated)).toMatch(/"pagesLostUnexpectedly":[1-9]/);
+  });
+
+  test('keeps everything in the store where references are forbidden', async () => {
+    await saved('lean\ndisk_references: off');
+    const manifest = await offloaded();
+    expect(manifest.format).toBe(1);
+    expect(manifest.references).toBeUndefined();
+  });
+});
