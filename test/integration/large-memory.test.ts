@@ -4,6 +4,8 @@
  * zero: both sides are proven (safety rule R6), all that is free and clean is lost, and the guest lives on.
  * PARS_LARGE_MEMORY=all runs every size and machine, not only the one that stands for the others.
  */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { labMissing, type GuestOptions } from '../support/lab.js';
 import { ParsHost } from '../support/pars-host.js';
@@ -48,7 +50,6 @@ describe.skipIf(labMissing() !== undefined)('memory on both sides of the PCI hol
   let host: ParsHost;
   beforeAll(async () => {
     host = await ParsHost.start();
-    await host.installHook();
   });
   afterAll(() => host?.stop());
 
@@ -62,17 +63,20 @@ describe.skipIf(labMissing() !== undefined)('memory on both sides of the PCI hol
         memoryMiB,
         cmdline: `pars.used=${used} pars.fill=8`,
       });
-      await guest.managedSave();
-      const { guest: seen, classes, notes } = await host.json<Report>('report', guest.hostImagePath);
+      const image = join(host.lab.dir, `${guest.name}.save`);
+      await guest.save(image);
+      const { guest: seen, classes, notes } = await host.json<Report>('report', image);
       expect(seen).toMatchObject({ introspected: true, reason: null });
       expect(notes.filter(({ text }) => text.includes('(R6)'))).toEqual([]);
       const losable = (classes['free']?.payloadPages ?? 0) + (classes['clean-cache']?.payloadPages ?? 0);
       expect(losable).toBeGreaterThan(0.9 * used * PAGES_PER_MIB);
-      await host.pars('offload', '--policy', 'minimal', guest.hostImagePath);
-      await guest.start();
+      await host.pars('offload', '--policy', 'minimal', image);
+      await host.pars('hydrate', image);
+      await guest.restore(image);
       expect(await guest.check()).toMatchObject({ ok: true });
       expect(await guest.deep()).toMatchObject({ ok: true });
       await guest.destroy();
+      await rm(image);
     },
   );
 });

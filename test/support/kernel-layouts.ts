@@ -15,6 +15,8 @@ export interface KernelLayouts {
   cacheProblem: string;
   /** A member never met in the types that carry the proof; empty when all are known. */
   unknownMember: string;
+  /** The types of its modules could be had: not where the mirror has lost a package's other half. */
+  modules: boolean;
   folios: boolean;
   bufferHeads: boolean;
   iomap: boolean;
@@ -54,8 +56,14 @@ export async function layoutsOf({ name }: KernelPackage): Promise<KernelLayouts>
   return JSON.parse(stdout) as KernelLayouts;
 }
 
-/** What must be resolved on a kernel: before folios neither private state nor btrfs is proven. */
-export function expectedLayouts({ name, series }: KernelPackage): Partial<KernelLayouts> {
+/**
+ * What must be resolved on a kernel. Before folios neither private state nor btrfs is proven; where spinlocks can
+ * sleep (rt) those of private state are longer than the rules know.
+ */
+export function expectedLayouts(
+  { name, series, flavour }: KernelPackage,
+  modules: boolean,
+): Partial<KernelLayouts> {
   const [major = 0, minor = 0] = series.split('.').map(Number);
   const folios = major > 5 || minor >= 16;
   const own = major > 6 || (major === 6 && minor >= 1);
@@ -67,5 +75,6 @@ export function expectedLayouts({ name, series }: KernelPackage): Partial<Kernel
     names: true,
     devices: true,
   };
-  return { ...known, folios, bufferHeads: folios, iomap: folios, btrfs: own, xfs: own };
+  const state = folios && flavour !== 'rt-amd64';
+  return { ...known, folios, bufferHeads: state, iomap: state, ...(modules && { btrfs: own, xfs: own }) };
 }

@@ -83,6 +83,7 @@ constexpr std::string_view kMappingFlags[] = {
     "AS_KERNEL_FILE",
     "AS_LARGE_FOLIO_SUPPORT",
     "AS_MM_ALL_LOCKS",
+    "AS_NO_DATA_INTEGRITY",
     "AS_NO_WRITEBACK_TAGS",
     "AS_RELEASE_ALWAYS",
     "AS_STABLE_WRITES",

@@ -79,6 +79,7 @@ json probe(const std::filesystem::path& directory) {
   out["cacheProblem"] = layout.cache_problem;
   out["unknownMember"] = layout.cache ? layout.cache->unknown_member : "";
   if (btrfs.btrfs && !btrfs.btrfs->unknown_member.empty()) out["unknownMember"] = btrfs.btrfs->unknown_member;
+  out["modules"] = std::filesystem::exists(directory / "btrfs.btf");
   out["folios"] = layout.private_state.folios;
   out["bufferHeads"] = layout.private_state.buffer_head.has_value();
   out["iomap"] = layout.private_state.iomap.has_value();
