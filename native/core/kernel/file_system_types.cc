@@ -1,31 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/file_system_types.hh"
 
+#include "core/kernel/fields.hh"
 #include "core/kernel/known_members.hh"
 
 namespace pars {
 
 namespace {
 
-/// Offsets of fields that must have these sizes; `whole` turns false when one is missing or has another.
-class Fields {
- public:
-  explicit Fields(const Btf& btf) : btf_(btf) {}
-  uint32_t at(const char* type, const char* path, uint32_t bytes) {
-    const auto m = btf_.member(type, path);
-    whole = whole && m && m->bytes == bytes;
-    return m ? m->offset : 0;
-  }
-  uint32_t start(const char* type, const char* path) {
-    const auto m = btf_.member(type, path);
-    whole = whole && m.has_value();
-    return m ? m->offset : 0;
-  }
-  bool whole = true;
-
- private:
-  const Btf& btf_;
-};
+// Linux fs/xfs/xfs_mount.h: XFS_OPSTATE_SHUTDOWN is bit 2 from 5.15 to 7.0; XFS_MOUNT_FS_SHUTDOWN was bit 4.
+constexpr uint64_t kXfsShutDown = 1 << 2, kXfsMountShutDown = 1 << 4;
 
 /// The four bitmaps of Linux 7.2. Those before had others, and are not proven.
 std::optional<BtrfsStateLayout> btrfs_state(const Btf& btf) {
@@ -60,7 +44,17 @@ std::optional<BtrfsLayout> btrfs_layout(const Btf& btf) {
 
 std::optional<XfsLayout> xfs_layout(const Btf& btf) {
   Fields f(btf);
-  const XfsLayout layout{f.start("xfs_inode", "i_vnode"), f.at("xfs_inode", "i_diflags", 2)};
+  const bool states = f.has("xfs_mount", "m_opstate");
+  const XfsLayout layout{
+      f.start("xfs_inode", "i_vnode"), f.at("xfs_inode", "i_diflags", 2), f.pointer("xfs_mount", "m_super"),
+      f.at("xfs_mount", states ? "m_opstate" : "m_flags", 8), states ? kXfsShutDown : kXfsMountShutDown};
+  return f.whole ? std::optional(layout) : std::nullopt;
+}
+
+std::optional<Ext4Health> ext4_health(const Btf& btf) {
+  Fields f(btf);
+  const Ext4Health layout{f.pointer("ext4_sb_info", "s_sb"), f.at("ext4_sb_info", "s_ext4_flags", 8),
+                          f.at("ext4_sb_info", "s_mount_state", 2)};
   return f.whole ? std::optional(layout) : std::nullopt;
 }
 
@@ -73,7 +67,7 @@ std::optional<Ext4Layout> ext4_layout(const Btf& btf) {
 }  // namespace
 
 FileSystemTypes resolve_file_system(const Btf& btf) {
-  return {btrfs_layout(btf), xfs_layout(btf), ext4_layout(btf)};
+  return {btrfs_layout(btf), xfs_layout(btf), ext4_layout(btf), ext4_health(btf)};
 }
 
 }  // namespace pars

@@ -25,8 +25,11 @@ struct BtrfsLayout {
 };
 
 struct XfsLayout {
-  uint32_t inode;  ///< xfs_inode.i_vnode
-  uint32_t flags;  ///< xfs_inode.i_diflags
+  uint32_t inode;      ///< xfs_inode.i_vnode
+  uint32_t flags;      ///< xfs_inode.i_diflags
+  uint32_t super;      ///< xfs_mount.m_super
+  uint32_t state;      ///< xfs_mount.m_opstate, or .m_flags as it was before 5.15
+  uint64_t shut_down;  ///< bit of it
 };
 
 struct Ext4Layout {
@@ -34,11 +37,19 @@ struct Ext4Layout {
   uint32_t data;   ///< ext4_inode_info.i_data, the root of its extents
 };
 
+/// Whether an ext4 has failed.
+struct Ext4Health {
+  uint32_t super;  ///< ext4_sb_info.s_sb
+  uint32_t flags;  ///< ext4_sb_info.s_ext4_flags
+  uint32_t state;  ///< ext4_sb_info.s_mount_state
+};
+
 /// Each is nothing when the BTF lacks any of it.
 struct FileSystemTypes {
   std::optional<BtrfsLayout> btrfs;
   std::optional<XfsLayout> xfs;
   std::optional<Ext4Layout> ext4;
+  std::optional<Ext4Health> ext4_health;
 };
 
 FileSystemTypes resolve_file_system(const Btf& btf);

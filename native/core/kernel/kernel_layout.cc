@@ -85,6 +85,7 @@ PageFlags page_flags(Finder& f) {
   p.swapcache = may("PG_swapcache"), p.mlocked = may("PG_mlocked"), p.hwpoison = may("PG_hwpoison");
   p.private_2 = may("PG_private_2"), p.error = may("PG_error"), p.checked = may("PG_checked"),
   p.slab = may("PG_slab");
+  p.has_hwpoisoned = may("PG_has_hwpoisoned");
   return p;
 }
 
@@ -199,7 +200,7 @@ BlockDevicesLayout block_devices_layout(Finder& f) {
   BlockDevicesLayout d{};
   d.holder = f.offset("block_device", "bd_holder");
   d.sb_inodes = f.offset("super_block", "s_inodes"), d.inode_link = f.offset("inode", "i_sb_list");
-  d.sb_info = f.offset("super_block", "s_fs_info");
+  d.sb_list = f.offset("super_block", "s_list");
   d.device_in_pair = f.offset("bdev_inode", "bdev"), d.inode_in_pair = f.offset("bdev_inode", "vfs_inode");
   return d;
 }
@@ -220,6 +221,7 @@ CacheLayout cache_layout(Finder& f) {
   c.inode_sb = f.offset("inode", "i_sb"), c.inode_data = f.offset("inode", "i_data");
   c.inode_block_bits = f.offset("inode", "i_blkbits");
   c.sb_type = f.offset("super_block", "s_type"), c.sb_bdev = f.offset("super_block", "s_bdev");
+  c.sb_info = f.offset("super_block", "s_fs_info"), c.sb_wb_err = sized(f, "super_block", "s_wb_err", 4);
   c.fs_name = f.offset("file_system_type", "name");
   c.bdev_disk = f.offset("block_device", "bd_disk"), c.disk_name = f.offset("gendisk", "disk_name");
   c.bdev_start = f.maybe_offset("block_device", "bd_start_sect");
@@ -265,9 +267,9 @@ IomapLayout iomap_layout(Finder& f) {
 
 PrivateLayout private_layout(const Btf& btf, const Vmcoreinfo& info) {
   PrivateLayout p;
+  p.buffer_head = all_or_none<BufferHeadLayout>(btf, info, buffer_head_layout);
   p.folios = btf.struct_size("folio").has_value();
   if (!p.folios) return p;
-  p.buffer_head = all_or_none<BufferHeadLayout>(btf, info, buffer_head_layout);
   p.iomap = all_or_none<IomapLayout>(btf, info, iomap_layout);
   return p;
 }
@@ -302,6 +304,8 @@ LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
   k.cache = cache_layout(cache);
   k.cache->devices = all_or_none<BlockDevicesLayout>(btf, info, block_devices_layout);
   k.cache->unknown_member = unknown_member(btf).value_or("");
+  k.cache->disks = resolve_disks(btf);
+  k.cache->file_mapping = cache.maybe_offset("file", "f_mapping");
   if (!cache.missing().empty()) {
     k.cache.reset();
     k.cache_problem = "the kernel's BTF lacks " + cache.missing();

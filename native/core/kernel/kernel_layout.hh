@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/kernel/btf.hh"
+#include "core/kernel/device_layout.hh"
 #include "core/kernel/vmcoreinfo.hh"
 
 namespace pars {
@@ -23,6 +24,7 @@ struct TypeMark {
 struct PageFlags {
   uint64_t locked, uptodate, dirty, lru, head, writeback, reserved, private_data, swapbacked, unevictable;
   uint64_t swapcache = 0, mlocked = 0, hwpoison = 0, private_2 = 0, error = 0, checked = 0, slab = 0;
+  uint64_t has_hwpoisoned = 0;  ///< of a large folio's second struct page
 };
 
 struct PageLayout {
@@ -46,7 +48,7 @@ struct ZoneLayout {
 struct BlockDevicesLayout {
   uint32_t holder;                         ///< block_device.bd_holder
   uint32_t sb_inodes, inode_link;          ///< the list of a super block's inodes
-  uint32_t sb_info;                        ///< super_block.s_fs_info
+  uint32_t sb_list;                        ///< super_block.s_list: all of them
   uint32_t device_in_pair, inode_in_pair;  ///< bdev_inode: a block device and its inode lie together
 };
 
@@ -59,13 +61,16 @@ struct CacheLayout {
   bool delete_seqcnt = false;                    ///< address_space has i_pages_delete_seqcnt (R14)
   uint32_t node_shift, node_slots, node_fanout;  ///< xa_node
   uint32_t inode_mode, inode_flags, inode_sb, inode_data, inode_block_bits;
-  uint32_t sb_type, sb_bdev, fs_name, bdev_disk, disk_name;
+  uint32_t sb_type, sb_bdev, sb_info, sb_wb_err;  ///< super_block.s_type, s_bdev, s_fs_info, s_wb_err
+  uint32_t fs_name, bdev_disk, disk_name;
   uint64_t as_eio, as_enospc, as_unevictable;
   uint64_t as_inaccessible = 0;
   uint64_t as_large_folios = 0;                ///< declares large folios, 5.18 to 6.11
   std::optional<uint32_t> as_order_max_shift;  ///< or how large, since 6.12 (5 bits)
   std::optional<BlockDevicesLayout> devices;
   std::optional<uint32_t> bdev_start;  ///< block_device.bd_start_sect (since 5.11)
+  std::optional<DiskLayout> disks;
+  std::optional<uint32_t> file_mapping;  ///< file.f_mapping
 };
 
 /// struct buffer_head, the private state of ext4's folios.
@@ -82,7 +87,7 @@ struct IomapLayout {
   bool dirty_bits;  ///< after those, a bit a block: dirty
 };
 
-/// What `folio->private` can point to. Nothing on a kernel without folios: its private states are not proven.
+/// What `folio->private` can point to. On a kernel without folios buffer heads alone are proven.
 struct PrivateLayout {
   bool folios = false;
   std::optional<BufferHeadLayout> buffer_head;

@@ -10,7 +10,7 @@ namespace {
 constexpr uint64_t kModuleName = 64 - sizeof(uint64_t);  // MODULE_NAME_LEN
 constexpr uint64_t kMaxNodeName = 256;                   // NAME_MAX + 1
 constexpr int kMaxEntries = 1 << 14;                     // of one directory of /sys
-constexpr size_t kMaxModules = 8;                        // there are fewer proven file systems than that
+constexpr size_t kMaxModules = 24;  // there are fewer proven file systems and drivers than that
 constexpr uint32_t kHeaderBytes = 24;
 
 std::optional<ModuleTypesLayout> resolve(const Btf& btf) {
@@ -46,7 +46,11 @@ ModuleTypes::ModuleTypes(const KernelMemory& memory, KernelBtf kernel)
 /// A file system that is built in has no owner, and needs nothing of what leads to a module: a kernel may be
 /// built without any.
 const Btf* ModuleTypes::of(uint64_t file_system_type) {
-  const auto module = owner_ ? memory_.u64(file_system_type + *owner_) : std::nullopt;
+  return owner_ ? owned_by(file_system_type + *owner_) : nullptr;
+}
+
+const Btf* ModuleTypes::owned_by(uint64_t owner) {
+  const auto module = memory_.u64(owner);
   if (!module) return nullptr;
   if (*module == 0) return kernel_.types.get();
   if (!layout_) return nullptr;

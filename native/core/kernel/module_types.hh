@@ -37,6 +37,8 @@ class ModuleTypes {
   /// The BTF that has a file system's own structures: its module's, or the kernel's when it is built in;
   /// nullptr when none is proven.
   const Btf* of(uint64_t file_system_type);
+  /// The same of a driver, by where its `owner` stands.
+  const Btf* owned_by(uint64_t owner);
 
  private:
   std::optional<Btf> read(uint64_t module) const;

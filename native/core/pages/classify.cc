@@ -168,6 +168,14 @@ bool Classifier::tails_unused(uint64_t pfn, uint32_t order) const {
   return true;
 }
 
+/// A page of it that the hardware has lost is marked in its own struct page, and in the first tail.
+bool Classifier::tails_poisoned(uint64_t pfn, uint32_t order) const {
+  if (order > 0 && array_.at(pfn + 1)->has(page_.flag.has_hwpoisoned)) return true;
+  for (uint64_t tail = pfn + 1; tail < pfn + (1ull << order); tail++)
+    if (array_.at(tail)->has(page_.flag.hwpoison)) return true;
+  return false;
+}
+
 bool Classifier::proven_large(uint64_t pfn, uint32_t order, const CachedFile& file) const {
   return order == 0 || (order <= file.max_order && array_.at(pfn)->has(page_.flag.head));
 }
@@ -186,6 +194,7 @@ std::optional<Reason> Classifier::doubt(uint64_t pfn, uint32_t order) {
     return cache_->file(page.mapping()).doubt == Reason::not_regular ? Reason::not_regular
                                                                      : Reason::busy_flags;
   }
+  if (tails_poisoned(pfn, order)) return Reason::busy_flags;
   const bool has_private = page.has(f.private_data);
   if (page.refcount() != (1 << order) + (has_private ? 1 : 0) || !tails_unused(pfn, order))
     return Reason::references;

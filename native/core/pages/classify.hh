@@ -44,6 +44,7 @@ class Classifier {
   std::optional<Reason> doubt(uint64_t pfn, uint32_t order);
   bool unmapped(uint64_t pfn, uint32_t order) const;
   bool tails_unused(uint64_t pfn, uint32_t order) const;
+  bool tails_poisoned(uint64_t pfn, uint32_t order) const;
   bool proven_large(uint64_t pfn, uint32_t order, const CachedFile& file) const;
   uint32_t whole_folio(uint64_t pfn) const;
   void plan_losses();

@@ -9,7 +9,7 @@ namespace pars {
 namespace {
 
 // Linux include/uapi/linux/stat.h, include/linux/fs.h: these values are ABI or have not moved since 4.x.
-constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000, kBlockDevice = 0x6000;
+constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000;
 constexpr uint32_t kSwapFile = 1 << 8, kDax = 1 << 13, kEncrypted = 1 << 14, kVerity = 1 << 16;
 
 /// File systems whose clean pages a running guest was seen to re-read, and what they keep behind
@@ -19,9 +19,8 @@ constexpr std::pair<std::string_view, PrivateKind> kProvenFileSystems[] = {
     {"xfs", PrivateKind::iomap},
     {"squashfs", PrivateKind::none},
     {"btrfs", PrivateKind::btrfs}};
-constexpr uint64_t kDiskName = 32;  // DISK_NAME_LEN
-/// Disks that keep their data outside this host's and this guest's memory.
-constexpr std::string_view kProvenDisks[] = {"vd", "sd", "hd", "xvd", "nvme", "mmcblk"};
+/// What ext4's driver mounts under the names of its forerunners.
+constexpr std::string_view kForerunners[] = {"ext2", "ext3"};
 
 // xarray entries (Linux include/linux/xarray.h): low bits 10 are internal (small ones siblings, others
 // nodes), bit 0 values.
@@ -30,13 +29,17 @@ constexpr uint64_t kInternal = 2, kEntryBits = 3, kLastSmallInternal = 4096;
 /// No tree of a guest can have more nodes than fit into its memory.
 constexpr uint64_t kNodesPerPage = 8;
 
-constexpr uint64_t kMaxBlockDevices = 1 << 16;
+constexpr uint64_t kMaxBlockDevices = 1 << 16, kMaxSuperBlocks = 1 << 14;
+constexpr uint32_t kErrorNumber = 0xfff, kNoSpace = 28;  // Linux lib/errseq.c: above lie a counter and a mark
 constexpr size_t kMaxFileSystemTypes = 1 << 8;
 
 // On disk: Linux include/uapi/linux/btrfs_tree.h (BTRFS_FS_TREE_OBJECTID, BTRFS_FIRST_FREE_OBJECTID,
 // BTRFS_LAST_FREE_OBJECTID), fs/xfs/libxfs/xfs_format.h (XFS_DIFLAG_REALTIME).
 constexpr uint64_t kBtrfsFileTree = 5, kBtrfsFirstSubvolume = 256, kBtrfsLastSubvolume = -256ull;
 constexpr uint16_t kXfsRealtime = 1;
+// Linux fs/ext4/ext4.h: EXT4_FLAGS_SHUTDOWN is bit 1 since 4.11; EXT4_ERROR_FS is on the disk.
+constexpr uint64_t kExt4ShutDown = 1 << 1;
+constexpr uint16_t kExt4Error = 1 << 1;
 constexpr uint64_t kMappingBits = 3;  // of page.mapping: not a file
 
 CachedFile doubtful(Reason why) {
@@ -53,6 +56,7 @@ PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, cons
       layout_(layout),
       array_(array),
       modules_(modules),
+      disks_(memory, layout, modules, [this](uint64_t mapping) { return judge_backing(mapping); }),
       unknown_member_(layout.unknown_member),
       in_tree_(array.end(), false),
       proofs_(proofs),
@@ -103,20 +107,74 @@ std::optional<Reason> PageCache::judge_inode(uint64_t mapping, uint64_t host, Ca
 std::optional<Reason> PageCache::judge_super_block(uint64_t host, uint64_t sb, CachedFile& file) {
   const auto name = file_system_name(sb);
   if (!name) return Reason::file_unreadable;
-  const auto proven = std::find_if(std::begin(kProvenFileSystems), std::end(kProvenFileSystems),
-                                   [&](const auto& fs) { return *name == fs.first; });
-  if (proven == std::end(kProvenFileSystems)) return Reason::file_system;
-  file.private_kind = proven->second;
-  const bool btrfs = file.private_kind == PrivateKind::btrfs;
-  const auto doubt = btrfs ? judge_btrfs(sb, *memory_.u64(sb + layout_.sb_type)) : judge_block_device(sb);
+  const auto kind = proven_kind(sb, *name);
+  if (!kind) return Reason::file_system;
+  file.private_kind = *kind;
+  const auto doubt = judge_store(sb, *kind);
   return doubt ? doubt : judge_kind(host, sb, file);
+}
+
+std::optional<PrivateKind> PageCache::proven_kind(uint64_t sb, std::string_view name) {
+  for (const auto& [proven, kind] : kProvenFileSystems)
+    if (name == proven) return kind;
+  if (std::find(std::begin(kForerunners), std::end(kForerunners), name) == std::end(kForerunners))
+    return std::nullopt;
+  const auto& ext4 = own_types(sb).ext4_health;
+  const auto own = ext4 ? memory_.u64(sb + layout_.sb_info) : std::nullopt;
+  return own && memory_.u64(*own + ext4->super) == sb ? std::optional(PrivateKind::buffer_heads)
+                                                      : std::nullopt;
+}
+
+/// Whether a file system of a proven kind can read again what it has read: its disks are there, and it has
+/// not failed.
+std::optional<Reason> PageCache::judge_store(uint64_t sb, PrivateKind kind) {
+  const bool btrfs = kind == PrivateKind::btrfs;
+  const auto doubt = btrfs ? judge_btrfs(sb, *memory_.u64(sb + layout_.sb_type)) : judge_block_device(sb);
+  return doubt ? doubt : judge_health(sb);
+}
+
+/// A file that a loop device reads: on any proven file system, or in memory that is critical itself (Linux
+/// mm/shmem.c).
+std::optional<Reason> PageCache::judge_backing(uint64_t mapping) {
+  const auto host = memory_.u64(mapping + layout_.mapping_host);
+  const auto sb = host ? memory_.u64(*host + layout_.inode_sb) : std::nullopt;
+  const auto name = sb ? file_system_name(*sb) : std::nullopt;
+  if (!name || memory_.u32(mapping + layout_.mapping_wb_err) != 0u || *host + layout_.inode_data != mapping)
+    return Reason::disk_stack;
+  if ((memory_.u16(*host + layout_.inode_mode).value_or(0) & kFileTypeMask) != kRegularFile)
+    return Reason::disk_stack;
+  if (*name == "tmpfs") return std::nullopt;
+  const auto kind = proven_kind(*sb, *name);
+  return kind && !judge_store(*sb, *kind) ? std::nullopt : std::optional(Reason::disk_stack);
+}
+
+/// After an error what is clean may be newer than the disk, and after a shutdown nothing is read any more.
+/// What a file could not write for want of space is told by its own mapping.
+std::optional<Reason> PageCache::judge_health(uint64_t sb) {
+  const auto error = memory_.u32(sb + layout_.sb_wb_err);
+  const auto info = memory_.u64(sb + layout_.sb_info);
+  if (!error || !info) return Reason::file_unreadable;
+  if ((*error & kErrorNumber) != 0 && (*error & kErrorNumber) != kNoSpace) return Reason::file_system_failed;
+  const FileSystemTypes& own = own_types(sb);
+  const auto name = file_system_name(sb);
+  if (own.xfs && name == "xfs") {
+    const auto state = memory_.u64(*info + own.xfs->state);
+    if (!state || memory_.u64(*info + own.xfs->super) != sb) return Reason::file_unreadable;
+    if (*state & own.xfs->shut_down) return Reason::file_system_failed;
+  }
+  if (own.ext4_health && name && name->starts_with("ext")) {
+    const auto flags = memory_.u64(*info + own.ext4_health->flags);
+    const auto state = memory_.u16(*info + own.ext4_health->state);
+    if (!flags || !state || memory_.u64(*info + own.ext4_health->super) != sb) return Reason::file_unreadable;
+    if ((*flags & kExt4ShutDown) || (*state & kExt4Error)) return Reason::file_system_failed;
+  }
+  return std::nullopt;
 }
 
 /// Whether the file is one that people made, and where all such are: what VFS alone cannot tell.
 std::optional<Reason> PageCache::judge_kind(uint64_t host, uint64_t sb, CachedFile& file) {
-  const auto own = [&]() -> const FileSystemTypes& { return own_types(*memory_.u64(sb + layout_.sb_type)); };
-  if (file.private_kind == PrivateKind::btrfs) return judge_btrfs_inode(host, own(), file);
-  if (file.private_kind == PrivateKind::iomap) return judge_xfs_inode(host, sb, own());
+  if (file.private_kind == PrivateKind::btrfs) return judge_btrfs_inode(host, own_types(sb), file);
+  if (file.private_kind == PrivateKind::iomap) return judge_xfs_inode(host, sb, own_types(sb));
   return std::nullopt;
 }
 
@@ -147,7 +205,7 @@ std::optional<Reason> PageCache::judge_xfs_inode(uint64_t host, uint64_t sb, con
 
 std::optional<Reason> PageCache::judge_one_device(uint64_t sb) {
   if (!layout_.devices) return Reason::file_system_types;
-  const auto device = memory_.u64(sb + layout_.sb_bdev), info = memory_.u64(sb + layout_.devices->sb_info);
+  const auto device = memory_.u64(sb + layout_.sb_bdev), info = memory_.u64(sb + layout_.sb_info);
   if (!device || !info) return Reason::file_unreadable;
   const auto device_sb = memory_.u64(*device - layout_.devices->device_in_pair +
                                      layout_.devices->inode_in_pair + layout_.inode_sb);
@@ -155,14 +213,14 @@ std::optional<Reason> PageCache::judge_one_device(uint64_t sb) {
   if (devices_->file_system != device_sb || !devices_->devices.contains(*device)) return Reason::inode_kind;
   for (uint64_t holder : {sb, *info}) {
     const auto held = devices_->holdings.find(holder);
-    if (held != devices_->holdings.end() && (held->second.several || held->second.device != *device))
-      return Reason::inode_kind;
+    if (held != devices_->holdings.end() && held->second != std::vector{*device}) return Reason::inode_kind;
   }
   return std::nullopt;
 }
 
-const FileSystemTypes& PageCache::own_types(uint64_t type) {
+const FileSystemTypes& PageCache::own_types(uint64_t sb) {
   static const FileSystemTypes kUnknown;
+  const uint64_t type = memory_.u64(sb + layout_.sb_type).value_or(0);
   const auto known = own_types_.find(type);
   if (known != own_types_.end()) return known->second;
   if (own_types_.size() == kMaxFileSystemTypes) return kUnknown;
@@ -170,31 +228,23 @@ const FileSystemTypes& PageCache::own_types(uint64_t type) {
   return own_types_[type] = btf ? resolve_file_system(*btf) : kUnknown;
 }
 
-std::optional<Reason> PageCache::judge_block_device(uint64_t sb) const {
+std::optional<Reason> PageCache::judge_block_device(uint64_t sb) {
   auto bdev = memory_.u64(sb + layout_.sb_bdev);
   if (!bdev) return Reason::file_unreadable;
   if (*bdev == 0) return Reason::no_block_device;
-  return judge_disk(*bdev);
-}
-
-std::optional<Reason> PageCache::judge_disk(uint64_t block_device) const {
-  auto disk = memory_.u64(block_device + layout_.bdev_disk);
-  auto name = disk ? memory_.text(*disk + layout_.disk_name, kDiskName) : std::nullopt;
-  if (!name) return Reason::file_unreadable;
-  for (std::string_view prefix : kProvenDisks)
-    if (name->rfind(prefix, 0) == 0) return std::nullopt;
-  return Reason::disk;
+  return disks_.judge(*bdev);
 }
 
 /// btrfs spreads a file over several devices, and its super block names none. Who holds them is the super
 /// block (since 6.16) or the file system's type, and then those of other btrfs are looked at, too.
 std::optional<Reason> PageCache::judge_btrfs(uint64_t sb, uint64_t type) {
-  if (!devices_) devices_ = read_devices(layout_.devices ? block_device_file_system().value_or(0) : 0);
+  if (!devices_) devices_ = read_devices(layout_.devices ? block_device_file_system(sb).value_or(0) : 0);
   bool any = false;
   for (uint64_t holder : {sb, type}) {
     const auto held = devices_->holdings.find(holder);
     if (held == devices_->holdings.end()) continue;
-    if (held->second.doubt) return held->second.doubt;
+    for (uint64_t device : held->second)
+      if (const auto doubt = disks_.judge(device)) return doubt;
     any = true;
   }
   return any ? std::nullopt : std::optional(Reason::no_block_device);
@@ -214,30 +264,20 @@ PageCache::HeldDevices PageCache::read_devices(uint64_t device_sb) const {
     link = *next;
     if (*holder == 0) continue;
     held.devices.insert(device);
-    const auto doubt = judge_disk(device);
-    auto [at, first] = held.holdings.try_emplace(*holder, Holding{device, false, doubt});
-    if (first) continue;
-    at->second.several = true;
-    if (!at->second.doubt) at->second.doubt = doubt;
+    held.holdings[*holder].push_back(device);
   }
   return held;
 }
 
-/// The super block of the kernel's own file system of block devices, found by a page that one of them has in
-/// the cache.
-std::optional<uint64_t> PageCache::block_device_file_system() const {
-  uint64_t last = 0;
-  for (uint64_t pfn = 0; pfn < array_.end(); pfn++) {
-    const auto page = array_.at(pfn);
-    if (!page || !page->has(array_.layout().flag.lru) || page->mapping() == last ||
-        page->mapping() & kMappingBits)
-      continue;
-    last = page->mapping();
-    const auto host = memory_.u64(last + layout_.mapping_host);
-    const auto mode = host ? memory_.u16(*host + layout_.inode_mode) : std::nullopt;
-    if (!mode || (*mode & kFileTypeMask) != kBlockDevice || *host + layout_.inode_data != last) continue;
-    const auto sb = memory_.u64(*host + layout_.inode_sb);
-    if (sb && file_system_name(*sb) == "bdev") return sb;
+/// The super block of the kernel's own file system of block devices: on the list of all, as any other's is
+/// (Linux fs/super.c, sget_fc). The list's head, met once on the way round, is none.
+std::optional<uint64_t> PageCache::block_device_file_system(uint64_t sb) const {
+  const uint64_t start = sb + layout_.devices->sb_list;
+  auto link = memory_.u64(start);
+  for (uint64_t steps = 0; link && *link != start && steps < kMaxSuperBlocks; steps++) {
+    const uint64_t other = *link - layout_.devices->sb_list;
+    if (file_system_name(other) == "bdev") return other;
+    link = memory_.u64(*link);
   }
   return std::nullopt;
 }

@@ -13,6 +13,7 @@
 #include "core/kernel/kernel_memory.hh"
 #include "core/kernel/module_types.hh"
 #include "core/kernel/page_array.hh"
+#include "core/pages/disks.hh"
 #include "core/pages/reason.hh"
 #include "core/pages/segment_proofs.hh"
 
@@ -44,31 +45,28 @@ class PageCache {
   bool in_tree(uint64_t pfn) const { return in_tree_[pfn]; }
 
  private:
-  /// Of one holder: its first device, and why what lies on any of its disks is not expendable.
-  struct Holding {
-    uint64_t device;
-    bool several;
-    std::optional<Reason> doubt;
-  };
   /// The block devices that somebody holds.
   struct HeldDevices {
     uint64_t file_system;  ///< super block of the kernel's own file system of block devices; 0: not found
     std::unordered_set<uint64_t> devices;
-    std::unordered_map<uint64_t, Holding> holdings;  ///< by holder
+    std::unordered_map<uint64_t, std::vector<uint64_t>> holdings;  ///< by holder
   };
   CachedFile judge(uint64_t mapping);
   std::optional<Reason> judge_inode(uint64_t mapping, uint64_t host, CachedFile& file);
   std::optional<Reason> judge_super_block(uint64_t host, uint64_t sb, CachedFile& file);
-  std::optional<Reason> judge_block_device(uint64_t sb) const;
-  std::optional<Reason> judge_disk(uint64_t block_device) const;
+  std::optional<Reason> judge_backing(uint64_t mapping);
+  std::optional<Reason> judge_store(uint64_t sb, PrivateKind kind);
+  std::optional<Reason> judge_block_device(uint64_t sb);
   std::optional<Reason> judge_btrfs(uint64_t sb, uint64_t type);
+  std::optional<Reason> judge_health(uint64_t sb);
+  std::optional<PrivateKind> proven_kind(uint64_t sb, std::string_view name);
   std::optional<Reason> judge_kind(uint64_t host, uint64_t sb, CachedFile& file);
   std::optional<Reason> judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file);
   std::optional<Reason> judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own);
   std::optional<Reason> judge_one_device(uint64_t sb);
-  const FileSystemTypes& own_types(uint64_t type);
+  const FileSystemTypes& own_types(uint64_t sb);
   HeldDevices read_devices(uint64_t device_sb) const;
-  std::optional<uint64_t> block_device_file_system() const;
+  std::optional<uint64_t> block_device_file_system(uint64_t sb) const;
   std::optional<std::string> file_system_name(uint64_t sb) const;
   void walk_tree(uint64_t mapping);
   void walk_node(uint64_t mapping, uint64_t node, uint64_t base, int shift_limit);
@@ -78,6 +76,7 @@ class PageCache {
   const CacheLayout& layout_;
   const PageArray& array_;
   ModuleTypes& modules_;
+  Disks disks_;
   std::unordered_map<uint64_t, CachedFile> files_;
   std::unordered_map<uint64_t, FileSystemTypes> own_types_;  ///< by file_system_type
   std::optional<HeldDevices>

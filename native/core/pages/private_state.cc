@@ -28,7 +28,7 @@ void clear_bitmap(uint64_t va, uint64_t first, uint64_t end, std::vector<StateBi
 
 Reason PrivateState::judge(uint64_t pfn, uint32_t order, const CachedFile& file,
                            std::vector<StateBits>& bits) const {
-  if (!layout_.folios) return Reason::private_unknown;
+  if (!layout_.folios && file.private_kind != PrivateKind::buffer_heads) return Reason::private_unknown;
   if (file.block_bits < kMinBlockBits || file.block_bits > kMaxBlockBits) return Reason::private_unknown;
   const Folio folio{pfn, array_.at(pfn)->private_data(), file.block_bits,
                     kPageSize << order >> file.block_bits};

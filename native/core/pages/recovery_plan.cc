@@ -10,8 +10,9 @@ Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& fil
   const StructPage head = *array_.at(pfn);
   const PageLayout& layout = array_.layout();
   bits_.clear();
-  const Reason recipe =
-      head.has(layout.flag.private_data) ? private_.judge(pfn, order, file, bits_) : Reason::plain;
+  const Reason recipe = head.has(layout.flag.private_data) ? private_.judge(pfn, order, file, bits_)
+                        : head.private_data() == 0         ? Reason::plain
+                                                           : Reason::private_unknown;
   if (!is_recipe(recipe)) return recipe;
   const int bit = std::countr_zero(layout.flag.uptodate);
   const uint64_t flags = array_.home(pfn) + pfn * kStructPageBytes % kPageSize + layout.flags;

@@ -50,13 +50,9 @@ class Guest : public Kernel {
     File f;
     const uint64_t type = make("file_system_type");
     set("file_system_type", type, "name", text(file_system));
-    f.super_block = make("super_block");
-    set("super_block", f.super_block, "s_type", type);
+    f.super_block = make_super_block(file_system, type);
     if (!disk.empty()) {
-      const uint64_t gendisk = make("gendisk");
-      memory.write(gpa(gendisk) + types.offset("gendisk", "disk_name"), disk.data(), disk.size());
-      f.block_device = make_device(type);
-      set("block_device", f.block_device, "bd_disk", gendisk);
+      f.block_device = make_disk(disk, type);
       set("super_block", f.super_block, "s_bdev", f.block_device);
     }
     f.inode = make_inode(file_system);
@@ -68,6 +64,71 @@ class Guest : public Kernel {
     if (file_system == "btrfs" && types.structs.contains("btrfs_inode")) set_tree(f, 5);
     return f;
   }
+
+  /// One on the list of all, with what its file system keeps of it where the kernel's BTF tells.
+  uint64_t make_super_block(const std::string& file_system, uint64_t type) {
+    const uint64_t sb = make("super_block"), link = sb + types.offset("super_block", "s_list");
+    set("super_block", sb, "s_type", type);
+    if (super_blocks == 0)
+      super_blocks = allocate(16), set_word(super_blocks, super_blocks),
+      set_word(super_blocks + 8, super_blocks);
+    push(super_blocks, link);
+    const bool xfs = file_system == "xfs";
+    if (!types.structs.contains(xfs ? "xfs_mount" : "ext4_sb_info") ||
+        (!xfs && !file_system.starts_with("ext")))
+      return sb;
+    const uint64_t own = make(xfs ? "xfs_mount" : "ext4_sb_info");
+    set(xfs ? "xfs_mount" : "ext4_sb_info", own, xfs ? "m_super" : "s_sb", sb);
+    set("super_block", sb, "s_fs_info", own);
+    return sb;
+  }
+  uint64_t super_blocks = 0;
+
+  /// A disk of the machine, and its block device as a whole.
+  uint64_t make_disk(const std::string& name, uint64_t holder) {
+    const uint64_t whole = make_whole(name, holder);
+    hang(whole, {"virtio", "pci"});
+    return whole;
+  }
+  /// A disk that hangs from nothing, with a block device for all of it.
+  uint64_t make_whole(const std::string& name, uint64_t holder) {
+    const uint64_t disk = make("gendisk"), device = make_device(holder);
+    memory.write(gpa(disk) + types.offset("gendisk", "disk_name"), name.data(), name.size());
+    set("block_device", device, "bd_disk", disk);
+    const bool embedded = types.structs.contains("hd_struct");
+    if (embedded) set("block_device", device, "bd_part", disk + types.offset("gendisk", "part0"));
+    else set("gendisk", disk, "part0", device), set("block_device", device, "bd_holder_dir", make("kobject"));
+    set("gendisk", disk, "fops", make("block_device_operations"));
+    set_part(device, 0, kDiskSectors);
+    return device;
+  }
+  /// Where a block device's place on its disk is kept.
+  uint64_t part_of(uint64_t device) {
+    return types.structs.contains("hd_struct") ? get("block_device", device, "bd_part") : device;
+  }
+  void set_part(uint64_t device, uint64_t start, uint64_t sectors) {
+    const bool embedded = types.structs.contains("hd_struct");
+    const char* type = embedded ? "hd_struct" : "block_device";
+    set(type, part_of(device), embedded ? "start_sect" : "bd_start_sect", start);
+    set(type, part_of(device), embedded ? "nr_sects" : "bd_nr_sectors", sectors);
+  }
+  /// Puts a whole disk below devices of these buses, the nearest first; "" is one without a bus, "=NAME" one
+  /// of that name without a bus.
+  void hang(uint64_t whole, const std::vector<std::string>& buses) {
+    uint64_t below =
+        part_of(whole) + (types.structs.contains("hd_struct") ? types.offset("hd_struct", "__dev")
+                                                              : types.offset("block_device", "bd_device"));
+    for (const std::string& name : buses) {
+      const uint64_t device = make("device"), bus = make("bus_type");
+      set("kobject", device, "name", text(name.starts_with("=") ? name.substr(1) : "0000:00:04.0"));
+      set("bus_type", bus, "name", text(name));
+      if (!name.empty() && !name.starts_with("=")) set("device", device, "bus", bus);
+      set("device", below, "parent", device);
+      below = device;
+    }
+    set("device", below, "parent", 0);
+  }
+  static constexpr uint64_t kDiskSectors = 1 << 20;
 
   /// A block device on the kernel's list of them.
   uint64_t make_device(uint64_t holder) {

@@ -3,70 +3,9 @@
 // fields. Offsets resemble the real kernels', but nothing may depend on that: the core learns them from BTF
 // alone.
 #pragma once
-#include <cstdint>
-#include <map>
-#include <stdexcept>
-#include <string>
-#include <vector>
+#include "guest/disk_types.hh"
 
 namespace pars::test {
-
-struct FieldType {
-  uint32_t bytes = 8;  ///< of one element; ignored when `structure` names a struct
-  std::string structure = {};
-  uint32_t elements = 1;  ///< more than one: an array
-};
-
-struct Field {
-  std::string name;
-  uint32_t offset = 0;
-  FieldType type = {};
-};
-
-struct Structure {
-  uint32_t bytes = 0;
-  std::vector<Field> fields;
-};
-
-class KernelTypes {
- public:
-  std::map<std::string, Structure> structs;
-  std::map<std::string, std::map<std::string, int32_t>> enums;
-  /// Told of in BTF beside those, by names that are there already; the guest knows nothing of them.
-  std::vector<std::pair<std::string, Structure>> copies;
-  std::vector<std::pair<std::string, std::map<std::string, int32_t>>> enum_copies;
-
-  const Field& field(const std::string& type, const std::string& name) const {
-    for (const Field& f : structs.at(type).fields)
-      if (f.name == name) return f;
-    throw std::out_of_range(type + "." + name);
-  }
-  bool has(const std::string& type, const std::string& name) const {
-    auto found = structs.find(type);
-    if (found == structs.end()) return false;
-    for (const Field& f : found->second.fields)
-      if (f.name == name) return true;
-    return false;
-  }
-  uint32_t offset(const std::string& type, const std::string& name) const { return field(type, name).offset; }
-  uint32_t bytes(const std::string& type) const { return structs.at(type).bytes; }
-  uint64_t bit(const std::string& type, const std::string& name) const {
-    return 1ull << enums.at(type).at(name);
-  }
-
-  KernelTypes& drop(const std::string& type, const std::string& name) {
-    std::erase_if(structs.at(type).fields, [&](const Field& f) { return f.name == name; });
-    return *this;
-  }
-  KernelTypes& add(const std::string& type, Field field) {
-    return structs.at(type).fields.push_back(std::move(field)), *this;
-  }
-  /// A second definition of a struct, as it stands now: alike, until the first one or this one is changed.
-  KernelTypes& copy(const std::string& type) { return copies.push_back({type, structs.at(type)}), *this; }
-  KernelTypes& drop_bit(const std::string& type, const std::string& name) {
-    return enums.at(type).erase(name), *this;
-  }
-};
 
 inline constexpr uint32_t kOrders = 11, kMigrateTypes = 4, kZones = 3, kFanout = 64;
 
@@ -91,15 +30,14 @@ inline void add_page_cache_types(KernelTypes& k) {
                          {"i_sb_list", 272, {0, "list_head"}},
                          {"i_data", 368, {0, "address_space"}}}};
   k.structs["super_block"] = {1024,
-                              {{"s_blocksize_bits", 20, {1}},
+                              {{"s_list", 0, {0, "list_head"}},
+                               {"s_blocksize_bits", 20, {1}},
                                {"s_type", 40},
                                {"s_bdev", 216},
                                {"s_fs_info", 224},
+                               {"s_wb_err", 400, {4}},
                                {"s_inodes", 512, {0, "list_head"}}}};
   k.structs["file_system_type"] = {72, {{"name", 0}, {"fs_flags", 8, {4}}, {"owner", 48}}};
-  k.structs["block_device"] = {256, {{"bd_disk", 16}, {"bd_holder", 80}}};
-  k.structs["bdev_inode"] = {896, {{"bdev", 0, {0, "block_device"}}, {"vfs_inode", 256, {0, "inode"}}}};
-  k.structs["gendisk"] = {512, {{"major", 0, {4}}, {"disk_name", 12, {1, "", 32}}}};
   k.enums["mapping_flags"] = {
       {"AS_EIO", 0}, {"AS_ENOSPC", 1}, {"AS_MM_ALL_LOCKS", 2}, {"AS_UNEVICTABLE", 3}, {"AS_EXITING", 4}};
 }
@@ -107,6 +45,8 @@ inline void add_page_cache_types(KernelTypes& k) {
 /// XFS and btrfs are built in, but in the tests of modules.
 inline void add_file_systems(KernelTypes& k) {
   k.structs["xfs_inode"] = {992, {{"i_ino", 0}, {"i_diflags", 272, {2}}, {"i_vnode", 304, {0, "inode"}}}};
+  k.structs["xfs_mount"] = {3584, {{"m_super", 264}, {"m_opstate", 1144}}};
+  k.structs["ext4_sb_info"] = {2240, {{"s_mount_state", 168, {2}}, {"s_sb", 568}, {"s_ext4_flags", 592}}};
   k.structs["btrfs_key"] = {17, {{"objectid", 0}, {"type", 8, {1}}, {"offset", 9}}};
   k.structs["btrfs_root"] = {1024, {{"node", 0}, {"root_key", 503, {0, "btrfs_key"}}}};
   k.structs["extent_io_tree"] = {24, {{"state", 0}, {"inode", 8}, {"owner", 16, {1}}}};
@@ -246,6 +186,7 @@ inline KernelTypes linux_6_1() {
   add_buffer_head(k, "b_page", "b_assoc_map");
   add_iomap_page(k);
   add_file_systems(k);
+  add_stacked_disks(k, "bdev", false);
   add_modules(k, "parent");
   return k;
 }
@@ -260,6 +201,7 @@ inline KernelTypes linux_5_10() {
   k.enums["pageflags"]["PG_slab"] = 9;
   add_buffer_head(k, "b_page", "b_assoc_map");
   add_iomap_page(k);
+  add_old_disks(k);
   return k;
 }
 
@@ -286,6 +228,7 @@ inline KernelTypes linux_6_12() {
   add_buffer_head(k, "b_folio", "b_assoc_map");
   add_iomap_folio_state(k);
   add_file_systems(k);
+  add_stacked_disks(k, "holder_dir", false);
   add_modules(k, "parent");
   return k;
 }
@@ -297,6 +240,7 @@ inline KernelTypes linux_7_1() {
   add_buffer_head(k, "b_folio", "b_mmb");
   k.enums["bh_state_bits"]["BH_Migrate"] = 16, k.enums["bh_state_bits"]["BH_PrivateStart"] = 17;
   add_btrfs_folio_state(k);
+  add_stacked_disks(k, "holder_dir", true);
   add_modules(k, "__parent");
   return k;
 }

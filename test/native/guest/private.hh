@@ -66,9 +66,7 @@ class PrivateGuest : public Guest {
   /// A page of the first device's own cache, by which all are found.
   uint64_t device_page() const { return device_page_; }
   uint64_t add_device(const std::string& disk, uint64_t holder) {
-    const uint64_t device = make_device(holder), gendisk = make("gendisk"), inode = inode_of_device(device);
-    memory.write(gpa(gendisk) + types.offset("gendisk", "disk_name"), disk.data(), disk.size());
-    set("block_device", device, "bd_disk", gendisk);
+    const uint64_t device = make_disk(disk, holder), inode = inode_of_device(device);
     if (device_page_ == 0)
       device_page_ =
           add_folio({inode, inode + types.offset("inode", "i_data"), devices.super_block, device}, 0);
