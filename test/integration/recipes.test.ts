@@ -8,6 +8,7 @@ import { copyFile, rm } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { keptDisks } from '../support/kept-disks.js';
 import { labMissing, type DiskSpec, type Guest, type Suite } from '../support/lab.js';
 import { leaveOut, type LeftOut } from '../support/leave-out.js';
 import { ParsHost } from '../support/pars-host.js';
@@ -34,6 +35,7 @@ const PROOFS: Proof[] = [
     disk: { fs: 'xfs', mkfs: '-b size=1024' },
     leftOut: 'private-state',
   },
+  { recipe: 'buffer-heads', kernel: 'bullseye', disk: KIB_BLOCKS, leftOut: 'private-state' },
   { recipe: 'buffer-heads', kernel: 'bookworm', disk: KIB_BLOCKS, leftOut: 'private-state', always: true },
   { recipe: 'buffer-heads', kernel: 'trixie', disk: KIB_BLOCKS, leftOut: 'private-state' },
   { recipe: 'buffer-heads', kernel: 'sid', disk: KIB_BLOCKS, leftOut: 'private-state' },
@@ -74,7 +76,7 @@ describe.skipIf(labMissing() !== undefined)('a folio is forgotten by the recipe'
       join(host.lab.dir, name),
     ) as [string, string, string];
     await guest.save(image);
-    const keepDisk = await keptDisk(guest);
+    const keepDisks = await keptDisks(guest);
     await copyFile(image, original, constants.COPYFILE_FICLONE);
     const report = await host.json<Report>('report', image);
     const pages = report.reasons
@@ -91,22 +93,10 @@ describe.skipIf(labMissing() !== undefined)('a folio is forgotten by the recipe'
     expect((await guest.check()).line, 'the recipe left out').toMatch(/^PARS-CHECK FAIL/);
     await guest.destroy();
 
-    await keepDisk();
+    await keepDisks();
     await guest.restore(image);
     expect((await guest.deep()).line, 'partial writes into lost pages').toMatch(/^PARS-DEEP ok/);
     expect((await guest.check()).line).toMatch(/^PARS-CHECK ok/);
     await Promise.all([image, original, restored].map((path) => rm(path)));
   });
 });
-
-/** Copies the guest's disk, which must not be in use; the answer puts it back. */
-async function keptDisk(guest: Guest): Promise<() => Promise<void>> {
-  const source = (await guest.lab.virsh('domblklist', guest.uuid))
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/)[1])
-    .find((path) => path?.endsWith('.qcow2'));
-  if (source === undefined) throw new Error('the guest has no disk');
-  const kept = `${source}.kept`;
-  await copyFile(source, kept);
-  return () => copyFile(kept, source);
-}

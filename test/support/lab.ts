@@ -38,7 +38,7 @@ export interface LabOptions {
 }
 
 export interface DiskSpec {
-  fs: 'ext4' | 'xfs' | 'btrfs' | 'squashfs';
+  fs: 'ext4' | 'xfs' | 'btrfs' | 'squashfs' | 'blank';
   /** MiB of made-up, reproducible content. */
   generate?: number;
   seed?: number;

@@ -28,9 +28,30 @@ const FILE_SYSTEMS = {
   xfs: { disks: [{ fs: 'xfs', generate: 160 }], vcpus: 2 },
   'ext4, 1 KiB blocks': { disks: [{ fs: 'ext4', generate: 160, mkfs: '-b 1024' }] },
   btrfs: { disks: [{ fs: 'btrfs', generate: 160 }], vcpus: 2 },
+  /** Copied onto disks that stand on vdb: see lab/guest/stack.c. */
+  'ext4 on LVM': stacked('linear', { fs: 'ext4', generate: 120, mkfs: '-b 4096' }),
+  'xfs, striped': stacked('striped', { fs: 'xfs', generate: 120 }),
+  'ext4 on LUKS': stacked('crypt', { fs: 'ext4', generate: 120, mkfs: '-b 4096' }),
+  'ext4 on thin LVM': stacked('thin', { fs: 'ext4', generate: 120, mkfs: '-b 4096' }),
+  'xfs on md raid1': stacked('raid1', { fs: 'xfs', generate: 120 }),
+  'squashfs by loop': stacked('loop', { fs: 'squashfs', generate: 120 }),
 } satisfies Record<string, GuestOptions & { disks: DiskSpec[] }>;
 
 export type FileSystem = keyof typeof FILE_SYSTEMS;
+
+const STACKED = [
+  'ext4 on LVM',
+  'xfs, striped',
+  'ext4 on LUKS',
+  'ext4 on thin LVM',
+  'xfs on md raid1',
+  'squashfs by loop',
+] as const satisfies FileSystem[];
+
+function stacked(kind: string, disk: DiskSpec): GuestOptions & { disks: DiskSpec[] } {
+  const holder: DiskSpec[] = kind === 'loop' ? [{ fs: 'ext4', size: 320, mkfs: '-b 4096' }] : [];
+  return { disks: [disk, { fs: 'blank', size: 800 }, ...holder], cmdline: `pars.fill=55 pars.stack=${kind}` };
+}
 
 const SHAPES: (Omit<MatrixGuest, 'fs'> & { fs?: FileSystem })[] = [
   { kernel: 'trixie', shape: 'q35, 2 vCPUs', options: { machine: 'q35', vcpus: 2 } },
@@ -88,6 +109,10 @@ export const GUESTS: MatrixGuest[] = [
   }),
   ...SUITES.flatMap((kernel) =>
     (['ext4, data=journal', 'xfs, reflinked'] as const).map((fs) => plain(kernel, fs)),
+  ),
+  // Before 5.11 no kernel tells its drivers' types.
+  ...SUITES.filter((kernel) => kernel !== 'bullseye').flatMap((kernel) =>
+    STACKED.map((fs) => plain(kernel, fs)),
   ),
   ...SUITES.flatMap((kernel) =>
     (['xfs', 'ext4, 1 KiB blocks', 'btrfs'] as const).map((fs) => plain(kernel, fs)),

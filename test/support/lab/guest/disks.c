@@ -66,8 +66,9 @@ static const char *probe(const char *device)
 	return fs;
 }
 
-static int mount_disk(struct disk *disk, const char *device)
+static int mount_disk(const char *device)
 {
+	struct disk *disk = &disks[disk_count];
 	char name[32];
 	const char *fs = probe(device);
 
@@ -75,6 +76,7 @@ static int mount_disk(struct disk *disk, const char *device)
 		return fail("%s: no file system known here", device);
 	if (load_modules(fs))
 		return -1;
+	snprintf(disk->device, sizeof disk->device, "%s", device + strlen("/dev/"));
 	snprintf(disk->fs, sizeof disk->fs, "%s", fs);
 	snprintf(disk->root, sizeof disk->root, "/disk%s", device + strlen("/dev"));
 	disk->writable = strcmp(fs, "squashfs") != 0;
@@ -83,7 +85,10 @@ static int mount_disk(struct disk *disk, const char *device)
 	snprintf(name, sizeof name, "mount.%s", disk->device);
 	if (mount(device, disk->root, fs, disk->writable ? 0 : MS_RDONLY, option(name, "")))
 		return fail("mount %s: %s", device, strerror(errno));
-	return read_manifest(disk);
+	if (read_manifest(disk))
+		return -1;
+	disk_count++;
+	return 0;
 }
 
 /* pars.overlay=1: what is on vda is seen through an overlay whose upper layer is on vdb. */
@@ -103,20 +108,33 @@ static int mount_overlay(void)
 	return read_manifest(&disks[0]);
 }
 
+/* pars.stack=linear,crypt: what is on vda is read from disks that stand on others, one of each kind. */
+static int mount_stacks(const char *kinds)
+{
+	char list[128], device[32], *rest = NULL;
+
+	snprintf(list, sizeof list, "%s", kinds);
+	if (!access("/dev/vdc", F_OK) && mount_disk("/dev/vdc"))
+		return -1;
+	for (char *kind = strtok_r(list, ",", &rest); kind; kind = strtok_r(NULL, ",", &rest))
+		if (disk_count == MAX_DISKS || build_stack(kind, device) || mount_disk(device))
+			return -1;
+	return 0;
+}
+
 /* pars.mount.vda=OPTIONS reach mount(2). A disk without a manifest is mounted and left alone. */
 int mount_disks(void)
 {
 	char device[32];
 
+	if (*option("stack", ""))
+		return mount_stacks(option("stack", ""));
 	for (char letter = 'a'; disk_count < MAX_DISKS; letter++) {
-		struct disk *disk = &disks[disk_count];
-		snprintf(disk->device, sizeof disk->device, "vd%c", letter);
 		snprintf(device, sizeof device, "/dev/vd%c", letter);
 		if (access(device, F_OK))
 			break;
-		if (mount_disk(disk, device))
+		if (mount_disk(device))
 			return -1;
-		disk_count++;
 	}
 	return option_number("overlay", 0) ? mount_overlay() : 0;
 }
@@ -152,6 +170,16 @@ int cache_files(unsigned percent_of_ram)
 			left -= room < left ? room : left;
 		}
 	}
+	return 0;
+}
+
+/* Opens every file and never closes it: then its inode stays, whatever becomes of its disk. */
+int keep_open(void)
+{
+	for (size_t d = 0; d < disk_count; d++)
+		for (size_t i = 0; i < disks[d].count; i++)
+			if (open(disks[d].files[i].path, O_RDONLY | O_CLOEXEC) < 0)
+				return fail("open %s: %s", disks[d].files[i].path, strerror(errno));
 	return 0;
 }
 

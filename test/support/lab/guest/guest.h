@@ -10,7 +10,7 @@
 
 #define MANIFEST ".pars-manifest"
 #define PAGE 4096UL
-#define MAX_DISKS 8
+#define MAX_DISKS 12
 #define MAX_MAPS 8
 
 /* One file whose content is known: `sum` is what a correct read must give. */
@@ -51,7 +51,11 @@ int read_manifest(struct disk *disk);
 int load_modules(const char *list);
 int mount_disks(void);
 int cache_files(unsigned percent_of_ram);
+int keep_open(void);
 uint64_t disk_reads(uint64_t *requests);
+
+/* stack.c */
+int build_stack(const char *kind, char device[32]);
 
 /* memory.c */
 int use_and_free(uint64_t bytes);

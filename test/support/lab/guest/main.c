@@ -182,6 +182,8 @@ static void command(const char *name, unsigned number)
 	} else if (!strcmp(name, "sync")) {
 		sync();
 		reply("SYNC", 0);
+	} else if (!strcmp(name, "keep")) {
+		reply("KEEP", keep_open());
 	} else if (!strcmp(name, "mark")) {
 		mark();
 		reply("MARK", 0);
