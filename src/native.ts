@@ -5,7 +5,7 @@
  * It never reads an image: that is the reader's work, in its jail (src/reader/reader.ts).
  */
 import { createRequire } from 'node:module';
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PACKAGE_ROOT } from './version.js';
 
@@ -112,7 +112,7 @@ export function builtBinary(name: string): string {
 function load(): Native {
   const require = createRequire(import.meta.url);
   const path = builtBinary('pars.node');
-  if (existsSync(path)) return require(path) as Native;
+  if (statSync(path, { throwIfNoEntry: false })) return require(path) as Native;
   throw new Error('the native addon is not built: run "npm run build" in the directory of pars');
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a command works with: configuration, store, policy, output, progress, and a signal that says stop. */
+import { bestEffort } from '../system/best-effort.js';
 import type { Config } from '../policy/config.js';
 import { ParsError } from '../errors.js';
 import { Output } from '../ui/output.js';
@@ -60,9 +61,10 @@ export class Context {
   /** Lets go of everything it opened. Safe twice. */
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0)) close();
-    const store = await this.#store?.catch(() => undefined);
+    // Whoever asked for a store that could not be opened has met the error.
+    const [opened] = await Promise.allSettled([this.#store]);
     this.#store = undefined;
-    await store?.close();
+    if (opened.status === 'fulfilled') await opened.value?.close();
   }
 
   async #loadConfig(): Promise<Config> {
@@ -93,7 +95,7 @@ export class Cli {
     try {
       this.exitCode = (await work(context)) ?? 0;
     } catch (error) {
-      await context.close().catch(() => {});
+      await bestEffort(context.close());
       printError(interruption.explain(error), output);
       this.exitCode = interruption.exitCode ?? exitCodeOf(error);
     } finally {

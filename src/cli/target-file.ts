@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A file that an option or the configuration names to be written. */
 import { constants } from 'node:fs';
-import { access, open, realpath, stat } from 'node:fs/promises';
+import { access, open, realpath } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { ParsError } from '../errors.js';
 import { MARKER_FILE } from '../stores/marker.js';
-import { ifThere, isThere } from '../system/absence.js';
+import { ifThere, isThere, statIfThere } from '../system/absence.js';
 
 /** What a command writes, and may therefore write again: told by how a file begins. */
 export interface FileKind {
@@ -33,7 +33,7 @@ export async function targetFile(option: string, path: string): Promise<string> 
     throw new ParsError('usage', `${option} ${path}: there is no directory ${directory}`, {
       hint: 'make it first, or name another',
     });
-  const there = await ifThere(target, stat, null);
+  const there = await statIfThere(target);
   if (there?.isDirectory())
     throw new ParsError('usage', `${option} ${path} is a directory`, {
       hint: `name the file to write in it, e.g. ${option} ${target === '/' ? '' : target}/NAME`,
@@ -54,8 +54,10 @@ export async function targetFile(option: string, path: string): Promise<string> 
 }
 
 /**
- * Throws 'refused' when a file is there that is neither empty nor of that kind: a save image, which may be the
- * guest's only memory, above all. To be called before the work, and once more right before the file is replaced.
+ * Throws 'refused' when a file is there that is neither empty nor of that kind: a save image, which may be
+ * the
+ * guest's only memory, above all. To be called before the work, and once more right before the file is
+ * replaced.
  */
 export async function refuseOtherKind(option: string, target: string, kind: FileKind): Promise<void> {
   const head = await ifThere(target, readHead, '');
@@ -89,5 +91,5 @@ async function readHead(path: string): Promise<string> {
 }
 
 async function isDirectory(path: string): Promise<boolean> {
-  return (await ifThere(path, stat, null))?.isDirectory() ?? false;
+  return (await statIfThere(path))?.isDirectory() ?? false;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
+import { awaitedElsewhere } from '../system/best-effort.js';
+import { isThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import type { Cli, Context } from '../cli/context.js';
 import { describeFailure, exitCodeOf } from '../cli/failure.js';
@@ -150,7 +151,7 @@ async function lookAtOne(
   const inText = single && !context.output.isJson;
   const wants = { map: inText || options.map, files: options.topFiles || options.html !== undefined };
   const facts = factsOf(context, path, options.domain !== undefined, Boolean(wants.map || wants.files));
-  facts.catch(() => {});
+  awaitedElsewhere(facts);
   const policy = await context.policy();
   try {
     const { map, files, ...rest } = await facts;
@@ -171,7 +172,7 @@ async function factsOf(
 ): Promise<ReportFacts> {
   const { signal } = context;
   if (isDomain) return lookAtRunning(path, { signal });
-  if (isStoredName(path) && !existsSync(path)) return storedFacts(await context.store(), path);
+  if (isStoredName(path) && !(await isThere(path))) return storedFacts(await context.store(), path);
   try {
     return await lookInside(path, { signal, pictures });
   } catch (error) {

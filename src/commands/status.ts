@@ -6,7 +6,7 @@ import { EXIT_CODES } from '../errors.js';
 import { deadlineSignal } from '../system/deadline.js';
 import { plain } from '../ui/plain.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
-import { hostStatus, type HostStatus } from '../status/host-status.js';
+import { type BlindSpot, hostStatus, type HostStatus } from '../status/host-status.js';
 
 import type { KnownStub } from '../image/stub-registry.js';
 import type { Failure } from '../journal/failures.js';
@@ -21,6 +21,13 @@ interface Options extends SharedOptions {
 
 /** How long an answer of the store is waited for. */
 const STORE_WAIT_MS = 5000;
+
+const NO_STORE: BlindSpot = {
+  kind: 'usage',
+  message: 'no store is configured, so nothing is offloaded',
+  hint: 'put "store: URL" into /etc/pars/pars.yaml, or give --store or --config',
+};
+
 /** Earlier failures and losses shown to people; --json has all that are kept. */
 const SHOWN = 5;
 
@@ -33,15 +40,17 @@ export function register(command: Command, cli: Cli): void {
         + 'of a snapshot is in one that does not answer. For monitoring: exits with 0 when all is well, with '
         + "the code of the latest failure's kind while something has failed and is unresolved, with 4 "
         + 'while a stub is gone although its guest was not started, with 8 when work was interrupted or an '
-        + 'image waits longer than queue.overdue.',
+        + 'image waits longer than queue.overdue; what cannot be seen (no store in the configuration, no '
+        + 'directory of saves, a save that cannot be read) sets the code by its kind.',
     )
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .action((options: Options) => cli.run(options, (context) => status(context, options)));
 }
 
 async function status(context: Context, { saveDir }: Options): Promise<number> {
-  const { stateDir, queue, watch } = await context.config();
-  const found = await hostStatus(stateDir, saveDir, watch);
+  const { stateDir, queue, store, watch } = await context.config();
+  const seen = await hostStatus(stateDir, saveDir, watch);
+  const found = { ...seen, blindSpots: [...(store === null ? [NO_STORE] : []), ...seen.blindSpots] };
   const overdue = found.due
     .filter(({ since }) => Date.now() - Date.parse(since) > queue.overdueMs)
     .map(({ image }) => image);
@@ -68,17 +77,21 @@ async function warningsOf(context: Context, { stubs }: HostStatus): Promise<stri
   return checks.filter(({ verdict }) => verdict === 'warning').map(({ found, todo }) => `${found}; ${todo}`);
 }
 
-function exitCodeFor({ failed, lost, refused }: HostStatus, overdue: number): number {
+function exitCodeFor({ failed, lost, refused, blindSpots }: HostStatus, overdue: number): number {
   if (lost.length > 0) return EXIT_CODES.missing;
   const error = failed.find(({ state }) => state === 'failed')?.error;
   if (error) return EXIT_CODES[error.kind];
   const code = refused[0]?.exitCode;
   if (code !== undefined) return isOurs(code) ? code : EXIT_CODES.internal;
+  const [blind] = blindSpots;
+  if (blind) return EXIT_CODES[blind.kind];
   return failed.length > 0 || overdue > 0 ? EXIT_CODES.busy : 0;
 }
 
-function render({ due, running, failed, refused, lost, stubs, failures, losses }: HostStatus): string {
+function render(found: HostStatus): string {
+  const { due, running, failed, refused, lost, stubs, failures, losses, blindSpots } = found;
   const sections = [
+    section('Cannot be seen', blindSpots.map(describeBlindSpot)),
     section(
       'Running',
       running.map((job) => `${job.kind} ${plain(job.image)}, since ${job.began}`),
@@ -112,6 +125,10 @@ function describeStub({ image, snapshot, uncomparedDisks = [] }: KnownStub): str
     (disk) => `\n    ${plain(disk)}; a start is refused unless that is accepted`,
   );
   return `${plain(image)}: ${snapshot}${disks.join('')}`;
+}
+
+function describeBlindSpot({ message, hint }: BlindSpot): string {
+  return `${plain(message)}\n    ${plain(hint)}`;
 }
 
 function describeFailed({ kind, image, state, began, error }: Job): string {

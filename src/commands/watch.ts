@@ -2,6 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { bestEffort } from '../system/best-effort.js';
 import type { Cli, Context } from '../cli/context.js';
 import { printError } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
@@ -91,7 +92,7 @@ class Worker {
   async #run(): Promise<void> {
     const { signal } = this.#context;
     while (this.#woken && !signal.aborted) {
-      await sleep(GATHER_MS, undefined, { signal }).catch(() => {});
+      await bestEffort(sleep(GATHER_MS, undefined, { signal }));
       this.#woken = false;
       if (!(await this.#drain()) && !signal.aborted) setTimeout(() => this.wake(), AGAIN_MS).unref();
     }

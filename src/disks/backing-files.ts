@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The files that a qcow2 image reads through to: its backing file, that one's, and so on, and a data file
- * that holds its clusters. From the images' own headers (QEMU, interop/qcow2 in its docs): a guest cannot write
+ * that holds its clusters. From the images' own headers (QEMU, interop/qcow2 in its docs): a guest cannot
+ * write
  * those.
  */
 import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { ifThere } from '../system/absence.js';
 
 const MAGIC = 'QFI\xfb';
 /** Header, its extensions and the backing file's name lie in the first cluster. */
@@ -32,7 +34,10 @@ export interface FileBelow {
 export interface Below {
   /** Local files, nearest first. */
   files: FileBelow[];
-  /** What the last of them reads through to that is no local file ("nbd://host/disk"); null when there is no such thing. */
+  /**
+   * What the last of them reads through to that is no local file ("nbd://host/disk"); null when there is no
+   * such thing.
+   */
   beyond: string | null;
 }
 
@@ -57,10 +62,7 @@ export async function filesBelow(path: string): Promise<Below> {
 }
 
 async function lookBelow(path: string): Promise<Header | null> {
-  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return null;
-    throw error;
-  });
+  const file = await ifThere(path, (at) => open(at), null);
   if (file === null) return null;
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_HEADER), 0, MAX_HEADER, 0);
@@ -98,7 +100,10 @@ function extensionsOf(data: Buffer, from: number): Map<number, string> {
   return found;
 }
 
-/** Null for what is no path: "nbd://host/disk", "json:{...}". A relative one counts from the image that names it. */
+/**
+ * Null for what is no path: "nbd://host/disk", "json:{...}". A relative one counts from the image that names
+ * it.
+ */
 function localPath(name: string | null, image: string): string | null {
   const plain = name?.replace(/^file:(?!\/\/)/, '');
   if (!plain || /^[A-Za-z][A-Za-z0-9+.-]*:/.test(plain)) return null;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a disk, or a file below it, is right now. Only looks. */
-import { open, readFile, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
+import { awaitedElsewhere, bestEffort } from '../system/best-effort.js';
+import { readIfThere } from '../system/absence.js';
 import { type DiskBytes, openFile } from './disk-bytes.js';
 import { blockdevOf, isReason, nbdAddress, type Reason } from './blockdev.js';
 import { type Fingerprint, fingerprintOf } from './fingerprint.js';
@@ -37,7 +39,7 @@ export async function lookAtFile(path: string): Promise<FileNow | null> {
 /** Linux tells a block device's size in 512-byte sectors through sysfs, 0 when it does not. */
 async function lookAtDevice(rdev: bigint): Promise<FileNow> {
   const written = await writeCountOf(rdev);
-  const sectors = await readFile(`/sys/dev/block/${deviceNumber(rdev)}/size`, 'utf8').catch(() => '0');
+  const sectors = (await readIfThere(`/sys/dev/block/${deviceNumber(rdev)}/size`)) ?? '0';
   return { identity: `device ${rdev}`, bytes: Number(sectors.trim()) * 512, mtimeNs: null, written };
 }
 
@@ -87,7 +89,7 @@ async function fingerprintWithin(
       return await orAborted(fingerprintOf(disk), within);
     } finally {
       // A read that hangs would hold up its close as well.
-      const closed = disk.close().catch(() => {});
+      const closed = bestEffort(disk.close());
       if (!within.aborted) await closed;
     }
   } catch (error) {
@@ -106,7 +108,7 @@ async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     stop = () => reject(signal.reason as Error);
     signal.addEventListener('abort', stop);
   });
-  aborted.catch(() => {});
-  work.catch(() => {});
+  awaitedElsewhere(aborted);
+  awaitedElsewhere(work);
   return Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', stop));
 }

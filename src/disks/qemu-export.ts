@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A disk as its guest sees it, for what only QEMU can open: qemu-nbd exports it read-only to a socket of ours. Its format is the one that
- * the domain XML names, never probed. As root it runs under a user of its own that may read every file and do nothing else that root may,
+ * A disk as its guest sees it, for what only QEMU can open: qemu-nbd exports it read-only to a socket of
+ * ours. Its format is the one that
+ * the domain XML names, never probed. As root it runs under a user of its own that may read every file and
+ * do nothing else that root may,
  * and without network unless the disk is on one; it ends with us.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -12,6 +14,7 @@ import { connect, createServer, type Server as SocketServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { isForbidden, isMissing } from '../system/absence.js';
 import type { DiskBytes } from './disk-bytes.js';
 import { openNbd } from './nbd-client.js';
 import { ParsError } from '../errors.js';
@@ -70,7 +73,10 @@ export async function openThroughQemu(
   }
 }
 
-/** UNIX sockets that the disk's servers listen on belong to others: QEMU gets one of its own for each, and we pass on what it says. */
+/**
+ * UNIX sockets that the disk's servers listen on belong to others: QEMU gets one of its own for each, and we
+ * pass on what it says.
+ */
 async function throughRelays(
   graph: Blockdev,
   prefix: string,
@@ -198,7 +204,8 @@ function exists(path: string, mode: number = constants.F_OK): boolean {
   try {
     accessSync(path, mode);
     return true;
-  } catch {
+  } catch (error) {
+    if (!isMissing(error) && !isForbidden(error)) throw error;
     return false;
   }
 }

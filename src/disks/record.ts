@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a guest's disks are when its memory is stored, so that a start can tell whether they still are that (R26). */
+/**
+ * What a guest's disks are when its memory is stored, so that a start can tell whether they still are that
+ * (R26).
+ */
 import { filesBelow } from './backing-files.js';
 import { isReason, type Reason } from './blockdev.js';
 import type { Fingerprint } from './fingerprint.js';
@@ -32,7 +35,10 @@ export interface RecordedDisk extends RecordedFile {
   format?: string | undefined;
   pool?: { name: string; volume: string; path: string | null } | undefined;
   network?: NetworkSource | undefined;
-  /** Of its contents as the guest sees them: network disks, and formats that only QEMU reads where no file tells of a change. */
+  /**
+   * Of its contents as the guest sees them: network disks, and formats that only QEMU reads where no file
+   * tells of a change.
+   */
   contents?: Fingerprint | undefined;
   /** Why it cannot be compared. */
   uncompared?: string | undefined;
@@ -98,7 +104,11 @@ async function recordVolume(
 type PathRecord = RecordedFile & Pick<RecordedDisk, 'below' | 'contents' | 'uncompared'>;
 
 async function recordPath(disk: NamedDisk, path: string, options: LookOptions): Promise<PathRecord> {
-  if (isOptical(disk)) return fileRecord(path, await lookAtFile(path).catch(() => null));
+  if (isOptical(disk)) {
+    // Recorded for people, never compared: a disc that cannot be looked at is recorded as nothing.
+    const [looked] = await Promise.allSettled([lookAtFile(path)]);
+    return fileRecord(path, looked.status === 'fulfilled' ? looked.value : null);
+  }
   const looked = await recordFile(path, isRaw(disk.format), options);
   if (isReason(looked)) return { ...NOTHING, source: path, uncompared: looked.reason };
   const lower = disk.format === 'qcow2' ? await filesBelow(path).catch(whyNot) : { files: [], beyond: null };

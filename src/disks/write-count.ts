@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/** How much has been written to a block device through this host: a number that only grows while the device and the host are up. */
-import { readFile } from 'node:fs/promises';
+/**
+ * How much has been written to a block device through this host: a number that only grows while the device
+ * and the host are up.
+ */
+import { readIfThere } from '../system/absence.js';
 
 export interface WriteCount {
-  /** Of the host's boot, and of the device since: another device under the same number has another one (Linux 5.15). */
+  /**
+   * Of the host's boot, and of the device since: another device under the same number has another one (Linux
+   * 5.15).
+   */
   boot: string;
   diskseq: string;
   /** 512 bytes each, written and discarded. */
@@ -42,8 +48,5 @@ async function sequence(at: string): Promise<string | null> {
 
 /** What sysfs does not have it cannot tell. */
 async function line(path: string): Promise<string | null> {
-  return readFile(path, 'utf8').then(
-    (text) => text.trim(),
-    () => null,
-  );
+  return (await readIfThere(path))?.trim() ?? null;
 }

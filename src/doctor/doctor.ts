@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All the looks, in the order in which they depend on each other. Changes nothing that stays. */
 import { open } from 'node:fs/promises';
+import { ifThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
@@ -37,7 +38,9 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
     ...(await checked('libvirt', checkVersions)),
     ...(await checked('save format', () => checkSaveFormat(places.qemuConf))),
   );
-  const config = await tools.config().catch(() => null);
+  // What is wrong with it is the first of the checks.
+  const [read] = await Promise.allSettled([tools.config()]);
+  const config = read.status === 'fulfilled' ? read.value : null;
   if (config !== null) {
     checks.push(...(await checked('hook', () => checkHook(places.hooksDir, config.stateDir))));
     if (config.store !== null)
@@ -111,7 +114,7 @@ async function checkJobs(stateDir: string): Promise<Check> {
 }
 
 async function checkSaveRoom(saveDir: string, formatBytes: (bytes: number) => string): Promise<Check> {
-  const free = await freeBytes(saveDir).catch(() => null);
+  const free = await ifThere(saveDir, freeBytes, null);
   if (free === null)
     return failure(
       'save room',

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Is the hook where libvirt runs it, does it lead to a program that works, and has the daemon seen it? */
-import { access, constants, readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { parseJson } from '../system/json-text.js';
+import { isThere, readIfThere, statIfThere } from '../system/absence.js';
 import { hookPath, isOurs, type Reload, reloadPath } from '../install/install.js';
 import { type Check, failure, ok, warning } from './check.js';
 import { daemonId, runningDaemons } from '../libvirt/daemons.js';
@@ -9,7 +11,7 @@ const INSTALL = 'run: pars hooks install';
 
 export async function checkHook(hooksDir: string, stateDir: string): Promise<Check[]> {
   const path = await hookPath(hooksDir);
-  const text = await readFile(path, 'utf8').catch(() => null);
+  const text = await readIfThere(path);
   if (text === null)
     return [
       failure(
@@ -47,12 +49,7 @@ async function brokenPart(path: string, text: string): Promise<string | null> {
     if (!(await executable(words.get(name) ?? '')))
       return `the hook calls ${words.get(name) ?? 'nothing'}, which is not there or not executable`;
   const program = words.get('program') ?? '';
-  return (await access(program).then(
-    () => true,
-    () => false,
-  ))
-    ? null
-    : `the hook calls ${program}, which is not there`;
+  return (await isThere(program)) ? null : `the hook calls ${program}, which is not there`;
 }
 
 /** A daemon knows of a hook that was there when it started, or when it was last told to look (SIGHUP). */
@@ -64,7 +61,7 @@ async function checkLive(path: string, stateDir: string): Promise<Check> {
   const written = (await stat(path)).mtimeMs;
   for (const { name, pid } of daemons) {
     if (reload?.hook === path && reload.daemons.includes(await daemonId(pid))) continue;
-    const began = (await stat(`/proc/${pid}`).catch(() => null))?.ctimeMs ?? Infinity;
+    const began = (await statIfThere(`/proc/${pid}`))?.ctimeMs ?? Infinity;
     if (began < written)
       return warning(
         'hook live',
@@ -76,17 +73,12 @@ async function checkLive(path: string, stateDir: string): Promise<Check> {
 }
 
 async function lastReload(stateDir: string): Promise<Reload | null> {
-  return readFile(reloadPath(stateDir), 'utf8')
-    .then(
-      (text) => JSON.parse(text) as Reload,
-      () => null,
-    )
-    .catch(() => null);
+  const text = await readIfThere(reloadPath(stateDir));
+  return text === null ? null : ((parseJson(text) as Reload | undefined) ?? null);
 }
 
+/** By its mode: whether somebody may run it who is allowed to look. */
 async function executable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
+  const stats = await statIfThere(path);
+  return stats !== null && (stats.mode & 0o111) !== 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** libvirt and QEMU: which versions, which format of images, and who confines them. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readIfThere } from '../system/absence.js';
 import { commandFor, isCompressed } from '../image/save-format.js';
 import { runVirsh } from '../libvirt/virsh.js';
 import { type Check, failure, ok, warning } from './check.js';
@@ -64,7 +64,7 @@ function refusalsOn(match: RegExpExecArray | null): Check {
 }
 
 export async function checkSaveFormat(confFile: string): Promise<Check> {
-  const text = await readFile(confFile, 'utf8').catch(() => '');
+  const text = (await readIfThere(confFile)) ?? '';
   const format = [...text.matchAll(/^\s*save_image_format\s*=\s*"([^"]*)"/gm)].at(-1)?.[1] ?? 'raw';
   if (format === 'raw') return ok('save format', 'raw: images are analysed');
   if (format === 'sparse') return ok('save format', 'sparse: images are analysed');
@@ -85,7 +85,7 @@ export async function checkSaveFormat(confFile: string): Promise<Check> {
 
 /** Our hook runs as a child of libvirtd, within whatever confines that. */
 export async function checkConfinement(root = '/'): Promise<Check> {
-  const read = (path: string): Promise<string> => readFile(join(root, path), 'utf8').catch(() => '');
+  const read = async (path: string): Promise<string> => (await readIfThere(join(root, path))) ?? '';
   if ((await read('sys/fs/selinux/enforce')).trim() === '1')
     return warning(
       'confinement',

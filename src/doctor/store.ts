@@ -4,6 +4,7 @@
  * it warn of.
  */
 import { randomBytes } from 'node:crypto';
+import { bestEffort } from '../system/best-effort.js';
 import type { Policy } from '../policy/policy.js';
 import type { ObjectTerms, Store } from '../stores/store.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
@@ -111,7 +112,9 @@ async function writeAndRead(store: Store, terms: ObjectTerms): Promise<void> {
       await writer.abort();
       throw error;
     }
-  } finally {
-    await store.remove(name).catch(() => {});
+  } catch (error) {
+    await bestEffort(store.remove(name));
+    throw error;
   }
+  await store.remove(name);
 }

@@ -5,6 +5,7 @@
  * the earlier one has removed.
  */
 import * as z from 'zod';
+import { bestEffort } from '../system/best-effort.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import { processStart } from '../system/process-start.js';
@@ -68,7 +69,11 @@ async function refuseHeld(store: Store, snapshot: string, name: string, host: Ho
 async function isHeld(store: Store, object: string, lock: Lock, host: Host | null): Promise<boolean> {
   if (lock.pid === process.pid && lock.processStart === processStart(process.pid)) return false;
   if (lock.machineId === host?.machineId) return processStart(lock.pid) === lock.processStart;
-  const age = await store.age?.(object).catch(() => 0);
+  const age = await store.age?.(object).catch((error: unknown) => {
+    // Let go of just now: whoever asks again finds it free.
+    if (error instanceof ParsError && error.kind === 'missing') return 0;
+    throw error;
+  });
   return age === undefined || age < ABANDONED_MS;
 }
 
@@ -82,13 +87,13 @@ async function read(store: Store, snapshot: string, name: string): Promise<Lock 
       JSON.parse((await store.readWhole(objectPath(snapshot, name), () => true)).toString()),
     );
   } catch (error) {
-    if (error instanceof ParsError && error.kind === 'unreachable') throw error;
+    if (error instanceof ParsError && error.kind !== 'missing' && error.kind !== 'corrupt') throw error;
     return null;
   }
 }
 
 async function remove(store: Store, snapshot: string, name: string): Promise<void> {
-  await store.remove(objectPath(snapshot, name)).catch(() => {});
+  await bestEffort(store.remove(objectPath(snapshot, name)));
 }
 
 function encode(host: Host | null): Buffer {

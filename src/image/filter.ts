@@ -4,6 +4,7 @@
  * under a user of its own, without network, capabilities or new privileges, and may write no file (R1); it
  * ends with us.
  */
+import { bestEffort } from '../system/best-effort.js';
 import { ParsError } from '../errors.js';
 import { PipedChild } from '../system/child-process.js';
 import { PROGRAM_PATH } from './save-format.js';
@@ -39,13 +40,7 @@ export class Filter {
     );
     if (
       !this.#child.ended
-      && (await Promise.race([
-        taken,
-        this.#child.ending().then(
-          () => false,
-          () => false,
-        ),
-      ]))
+      && (await Promise.race([taken, bestEffort(this.#child.ending()).then(() => false)]))
     )
       return;
     await this.finish();

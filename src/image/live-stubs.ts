@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { ParsError } from '../errors.js';
 import { ImageFile } from './image-file.js';
 import { probeImage } from '../reader/reader.js';
 import type { KnownStub, StubRegistry } from './stub-registry.js';
@@ -13,14 +14,22 @@ export async function liveStubs(registry: StubRegistry): Promise<KnownStub[]> {
 
 /** Whether it still is one. A file that cannot be looked at counts as a stub only if it is there. */
 export async function liveStub({ image, token }: KnownStub): Promise<boolean> {
-  const file = await ImageFile.open(image).catch(() => null);
-  if (file === null) return false;
+  const file = await ImageFile.open(image).catch(unseen);
+  if (file === 'none') return false;
+  if (file === 'unseen') return true;
   try {
     const facts = await probeImage(file.fd);
     return facts.stubRecord !== null && decodeStub(facts.stubRecord, facts.headEnd)?.token === token;
-  } catch {
-    return true;
+  } catch (error) {
+    if (error instanceof ParsError) return true;
+    throw error;
   } finally {
     await file.close();
   }
+}
+
+/** Nothing at all, or nothing that ever was an image, is no stub; what may not be opened may be one. */
+function unseen(error: unknown): 'none' | 'unseen' {
+  if (!(error instanceof ParsError)) throw error;
+  return error.kind === 'missing' || error.kind === 'usage' ? 'none' : 'unseen';
 }

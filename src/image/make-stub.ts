@@ -118,7 +118,8 @@ async function putBack(image: ImageFile, before: Buffer, from: number, error: un
     await image.write(before, from);
     await image.sync();
     return { state: 'whole', error: noHoles(image.path, error) };
-  } catch {
+  } catch (second) {
+    if (error instanceof Error) error.cause ??= second;
     return { state: 'stub', freedBytes: 0, error };
   }
 }

@@ -5,10 +5,14 @@
  * for a whole image where the record's magic is not among what was written. By its note it becomes the stub
  * again, whose snapshot is proved.
  */
-import { readFile, unlink } from 'node:fs/promises';
+import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { parseJson } from '../system/json-text.js';
+import { bestEffort } from '../system/best-effort.js';
+import { readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
+import { ParsError } from '../errors.js';
 import type { ImageFile } from './image-file.js';
 
 /** What a disk writes whole or not at all; the least there is. */
@@ -46,7 +50,7 @@ export class RecordChanges {
       path,
       JSON.stringify({ offset, stub: stub.toString('base64'), image: image.toString('base64') }),
     );
-    return () => unlink(path).catch(() => {});
+    return () => bestEffort(unlink(path));
   }
 
   /**
@@ -62,7 +66,7 @@ export class RecordChanges {
       await file.write(change.stub, change.offset);
       await file.sync();
     }
-    await unlink(path).catch(() => {});
+    await bestEffort(unlink(path));
     return mixed;
   }
 
@@ -74,12 +78,15 @@ export class RecordChanges {
 }
 
 async function readChange(path: string): Promise<RecordChange | null> {
-  try {
-    const { offset, stub, image } = noted.parse(JSON.parse(await readFile(path, 'utf8')));
-    return { offset, stub: Buffer.from(stub, 'base64'), image: Buffer.from(image, 'base64') };
-  } catch {
-    return null;
-  }
+  const text = await readIfThere(path);
+  if (text === null) return null;
+  const parsed = noted.safeParse(parseJson(text));
+  if (!parsed.success)
+    throw new ParsError('corrupt', `${path}, the note of a change to this image, is damaged`, {
+      hint: 'it is not known whether the image is whole: write it anew with "pars restore SNAPSHOT --to FILE", then remove the note',
+    });
+  const { offset, stub, image } = parsed.data;
+  return { offset, stub: Buffer.from(stub, 'base64'), image: Buffer.from(image, 'base64') };
 }
 
 /** Some sectors are the stub's, the others the image's. Anything else is another file. */

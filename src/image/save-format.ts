@@ -6,6 +6,7 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
+import { isForbidden, isMissing } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 
 interface Programs {
@@ -46,7 +47,8 @@ function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (isMissing(error) || isForbidden(error)) return false;
+    throw error;
   }
 }

@@ -2,8 +2,9 @@
 /** Learns of finished saves from the kernel, by the program pars-watch: whole file systems, no polling. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, constants, readFile, readlink } from 'node:fs/promises';
+import { access, constants, readlink } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { ifThere, readIfThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import { builtBinary } from '../native.js';
 
@@ -73,8 +74,8 @@ async function saveIn(message: string): Promise<FinishedSave | null> {
  * guests and hooks of its own. A process that has ended since was a helper: the daemon itself finishes a save.
  */
 async function isLibvirts(pid: string): Promise<boolean> {
-  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
+  const name = (await readIfThere(`/proc/${pid}/comm`)) ?? '';
   if (!/^(libvirt|virtqemud)/.test(name)) return false;
   const ours = await readlink('/proc/self/ns/mnt');
-  return (await readlink(`/proc/${pid}/ns/mnt`).catch(() => '')) === ours;
+  return (await ifThere(`/proc/${pid}/ns/mnt`, (path) => readlink(path), null)) === ours;
 }

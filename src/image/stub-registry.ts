@@ -4,8 +4,12 @@
  * alone, without Node, whether a guest that starts is any concern of ours. A stub is still known by its
  * record; this is a list, not the proof.
  */
-import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
+import { rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ParsError } from '../errors.js';
+import { parseJson } from '../system/json-text.js';
+import { bestEffort } from '../system/best-effort.js';
+import { cannotLook, ifThere, isMissing, namesIn, readIfThere, statIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { uncomparedIn } from '../disks/record.js';
 import type { Manifest } from '../snapshot/manifest.js';
@@ -75,30 +79,28 @@ export class StubRegistry {
   }
 
   async remove(stub: Pick<KnownStub, 'domainUuid' | 'token'>): Promise<void> {
-    await unlink(this.#path(stub)).catch(() => {});
+    await bestEffort(unlink(this.#path(stub)));
   }
 
   async all(): Promise<KnownStub[]> {
-    const names = (await readdir(this.#stubs).catch(() => [])).filter((name) => NAME.test(name));
+    const names = (await namesIn(this.#stubs)).filter((name) => NAME.test(name));
     const stubs = await Promise.all(names.map((name) => this.#read(name)));
     return stubs.filter((stub): stub is KnownStub => stub !== null);
   }
 
   /** Milliseconds since a stub was noted last. */
   async ageOf(stub: KnownStub): Promise<number> {
-    return stat(this.#path(stub)).then(
-      ({ mtimeMs }) => Math.max(0, Date.now() - mtimeMs),
-      () => 0,
-    );
+    const stats = await statIfThere(this.#path(stub));
+    return stats === null ? 0 : Math.max(0, Date.now() - stats.mtimeMs);
   }
 
   async knows(domainUuid: string): Promise<boolean> {
-    return (await readdir(this.#stubs).catch(() => [])).some((name) => name.startsWith(`${domainUuid}.`));
+    return (await namesIn(this.#stubs)).some((name) => name.startsWith(`${domainUuid}.`));
   }
 
   /** Whether the hook has noted a start of this guest that nobody has dealt with yet. */
   async startNoted(domainUuid: string): Promise<boolean> {
-    return (await readdir(this.#started).catch(() => [])).some((name) => name.startsWith(domainUuid));
+    return (await namesIn(this.#started)).some((name) => name.startsWith(domainUuid));
   }
 
   /**
@@ -110,7 +112,7 @@ export class StubRegistry {
     only: string | undefined,
     consume: (domainUuid: string) => Promise<void>,
   ): Promise<void> {
-    for (const name of await readdir(this.#started).catch(() => [])) {
+    for (const name of await namesIn(this.#started)) {
       const uuid = STARTED.exec(name)?.[1];
       if (uuid !== undefined && (only ?? uuid) === uuid) await this.#settle(name, uuid, consume);
     }
@@ -120,19 +122,23 @@ export class StubRegistry {
     const aside = join(this.#started, `${uuid}.${process.pid}`);
     try {
       await rename(join(this.#started, name), aside);
-    } catch {
-      return; // another command deals with it
+    } catch (error) {
+      if (isMissing(error)) return; // another command deals with it
+      throw cannotLook(aside, error);
     }
     await consume(uuid);
-    await unlink(aside).catch(() => {});
+    await ifThere(aside, unlink, undefined);
   }
 
   async #read(name: string): Promise<KnownStub | null> {
-    try {
-      return JSON.parse(await readFile(join(this.#stubs, name), 'utf8')) as KnownStub;
-    } catch {
-      return null;
-    }
+    const path = join(this.#stubs, name);
+    const text = await readIfThere(path);
+    if (text === null) return null;
+    const stub = parseJson(text) as KnownStub | undefined;
+    if (typeof stub?.image === 'string') return stub;
+    throw new ParsError('corrupt', `${path}, the note of a stub, is damaged`, {
+      hint: `see "pars list" for snapshots of the guest ${name.slice(0, 36)}; once its stub is found and hydrated, remove the note`,
+    });
   }
 
   #path({ domainUuid, token }: Pick<KnownStub, 'domainUuid' | 'token'>): string {

@@ -7,6 +7,7 @@
 import { constants, readSync } from 'node:fs';
 import { open, realpath, statfs, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { ifThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import type { OnProgress } from '../progress.js';
 import type { ImageFacts } from '../reader/inspection.js';
@@ -45,7 +46,7 @@ export async function unpackImage(
   facts: ImageFacts,
   options: UnpackOptions = {},
 ): Promise<FileHandle> {
-  const file = await openNameless(dirname(await realpath(path).catch(() => path)));
+  const file = await openNameless(dirname(await ifThere(path, (at) => realpath(at), path)));
   try {
     await file.write(rawHeader(await readHead(fd, facts.streamOffset)), 0, facts.streamOffset, 0);
     await unpackStream(fd, path, file, facts, options);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Puts the hook where libvirt runs it, and takes it away. Never over another hook. */
-import { access, mkdir, readFile, rmdir, unlink } from 'node:fs/promises';
+import { mkdir, readFile, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { bestEffort } from '../system/best-effort.js';
+import { isThere, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 import { readJobs } from '../journal/jobs.js';
@@ -47,7 +49,7 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
   const { directory, copied } = await installProgram(resolve(options.prefix));
   if (copied) changes.push(`copied the program to ${directory}`);
   const text = await hookText(directory, options);
-  if ((await readFile(path, 'utf8').catch(() => '')) !== text) {
+  if ((await readIfThere(path)) !== text) {
     await mkdir(dirname(path), { recursive: true, mode: 0o755 });
     await writeAtomically(path, text, 0o755);
     changes.push(`wrote ${path}`);
@@ -69,7 +71,8 @@ export async function uninstallHook(options: UninstallOptions): Promise<string[]
     await unlink(path);
     changes.push(`removed ${path}`);
   }
-  await rmdir(join(options.hooksDir, 'qemu.d')).catch(() => {});
+  // Others' hooks may be in it.
+  await bestEffort(rmdir(join(options.hooksDir, 'qemu.d')));
   changes.push(...(await removePrograms(resolve(options.prefix))).map((directory) => `removed ${directory}`));
   if (changes.length > 0) changes.push(await reloadDaemons());
   return changes;
@@ -116,11 +119,7 @@ export async function hookPath(hooksDir: string): Promise<string> {
 }
 
 async function refuseForeign(path: string): Promise<void> {
-  const present = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (!present || (await isOurs(path))) return;
+  if (!(await isThere(path)) || (await isOurs(path))) return;
   throw new ParsError('refused', `${path} is not the Pars hook (left unchanged)`, {
     hint:
       'with libvirt 6.5 or later several hooks can stand side by side in qemu.d; with an older one, '
@@ -129,7 +128,7 @@ async function refuseForeign(path: string): Promise<void> {
 }
 
 export async function isOurs(path: string): Promise<boolean> {
-  const text = await readFile(path, 'utf8').catch(() => '');
+  const text = (await readIfThere(path)) ?? '';
   return text.split('\n')[1]?.startsWith(SIGNATURE) ?? false;
 }
 

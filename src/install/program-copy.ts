@@ -5,9 +5,11 @@
  * on.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { bestEffort } from '../system/best-effort.js';
+import { ifThere, namesIn } from '../system/absence.js';
 import { syncPath, writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 import { PACKAGE_ROOT } from '../version.js';
@@ -41,7 +43,7 @@ interface PackageJson {
 export async function installProgram(prefix: string): Promise<{ directory: string; copied: boolean }> {
   const name = await programName(PACKAGE_ROOT);
   const directory = join(prefix, name);
-  if ((await namesIn(directory)).includes(MARK) && (await programName(directory).catch(() => null)) === name)
+  if ((await namesIn(directory)).includes(MARK) && (await nameOfCopy(directory)) === name)
     return { directory, copied: false };
   const temporary = `${directory}.${process.pid}.tmp`;
   try {
@@ -69,12 +71,16 @@ export async function removePrograms(prefix: string): Promise<string[]> {
     await rm(directory, { recursive: true });
     removed.push(directory);
   }
-  await rmdir(prefix).catch(() => {});
+  await bestEffort(rmdir(prefix));
   return removed;
 }
 
-async function namesIn(directory: string): Promise<string[]> {
-  return readdir(directory).catch(() => []);
+/** Null for a copy of which something is missing. */
+async function nameOfCopy(directory: string): Promise<string | null> {
+  return programName(directory).catch((error: unknown) => {
+    if (error instanceof ParsError && error.kind === 'missing') return null;
+    throw error;
+  });
 }
 
 async function copyProgram(to: string): Promise<void> {
@@ -111,7 +117,8 @@ async function syncTree(directory: string): Promise<void> {
  * optional ones those that are there.
  */
 async function packages(root = PACKAGE_ROOT): Promise<string[]> {
-  const isThere = (name: string): boolean => existsSync(join(root, 'node_modules', name, 'package.json'));
+  const isThere = (name: string): boolean =>
+    statSync(join(root, 'node_modules', name, 'package.json'), { throwIfNoEntry: false }) !== undefined;
   const found = new Set<string>();
   const queue = [
     ...Object.keys((await packageJson(root)).dependencies ?? {}),
@@ -150,7 +157,7 @@ async function packageJson(directory: string): Promise<PackageJson> {
 async function programName(root: string): Promise<string> {
   const { version } = await packageJson(root);
   const hash = createHash('sha256');
-  const files = (await readdir(join(root, 'dist'), { recursive: true }).catch(() => []))
+  const files = (await ifThere(join(root, 'dist'), (dist) => readdir(dist, { recursive: true }), []))
     .filter((name) => /\.c?js$/.test(name))
     .sort();
   for (const path of [
@@ -166,7 +173,9 @@ async function programName(root: string): Promise<string> {
 }
 
 function binariesIn(root: string): string[] {
-  return existsSync(join(root, WATCHER)) ? [...BINARIES, WATCHER] : BINARIES;
+  return statSync(join(root, WATCHER), { throwIfNoEntry: false }) !== undefined
+    ? [...BINARIES, WATCHER]
+    : BINARIES;
 }
 
 async function programFile(path: string): Promise<Buffer> {

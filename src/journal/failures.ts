@@ -4,6 +4,7 @@
  * STATE/failures.jsonl, the last hundred or so, and a line in the system's log.
  */
 import { join } from 'node:path';
+import { bestEffort } from '../system/best-effort.js';
 import type { ErrorKind } from '../errors.js';
 import { tellSystem } from '../system/system-log.js';
 import { appendLine, readLines } from './json-lines.js';
@@ -22,10 +23,7 @@ export interface Failure {
 export async function noteFailure(stateDir: string, failure: Failure): Promise<void> {
   const { work, subject, kind, message, hint } = failure;
   const line = `${work} ${subject} failed (${kind}): ${message}${hint === null ? '' : `; ${hint}`}`;
-  await Promise.all([
-    appendLine(pathIn(stateDir), failure).catch(() => {}),
-    tellSystem('err', line).catch(() => {}),
-  ]);
+  await Promise.all([bestEffort(appendLine(pathIn(stateDir), failure)), bestEffort(tellSystem('err', line))]);
 }
 
 /** The last failures, the latest first. */

@@ -5,8 +5,11 @@
  * interrupted.
  */
 import { createHash } from 'node:crypto';
-import { readdir, readFile, unlink } from 'node:fs/promises';
+import { stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { orTellSystem } from '../system/system-log.js';
+import { parseJson } from '../system/json-text.js';
+import { namesIn, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError, type ErrorKind } from '../errors.js';
 import { processStart } from '../system/process-start.js';
@@ -62,7 +65,7 @@ export class JobRecord {
       processStart: processStart(process.pid) ?? '',
     };
     const path = jobPath(stateDir, kind, image);
-    const record = new JobRecord(path, job, await readFile(path, 'utf8').catch(() => null));
+    const record = new JobRecord(path, job, await readIfThere(path));
     await record.#save();
     return record;
   }
@@ -109,16 +112,21 @@ export async function asJob<T>(
   work: (record: JobRecord | null) => Promise<T>,
   { byHand = false } = {},
 ): Promise<T> {
-  const record = await JobRecord.begin(stateDir, kind, image).catch(() => null);
+  const record = await orTellSystem(JobRecord.begin(stateDir, kind, image), notNoted(kind, image));
   try {
     const result = await work(record);
-    await record?.succeed().catch(() => {});
+    await orTellSystem(record?.succeed(), notNoted(kind, image));
     return result;
   } catch (error) {
-    if (byHand && error instanceof ParsError && error.kind === 'usage') await record?.undo().catch(() => {});
+    if (byHand && error instanceof ParsError && error.kind === 'usage')
+      await orTellSystem(record?.undo(), notNoted(kind, image));
     else await noteEnd(record, stateDir, kind, image, error);
     throw error;
   }
+}
+
+function notNoted(kind: JobKind, image: string): string {
+  return `the ${kind} of ${image} could not be noted`;
 }
 
 async function noteEnd(
@@ -128,7 +136,7 @@ async function noteEnd(
   image: string,
   error: unknown,
 ): Promise<void> {
-  await record?.fail(error).catch(() => {});
+  await orTellSystem(record?.fail(error), notNoted(kind, image));
   if (!wasStopped(error)) await remember(stateDir, kind, image, describe(error));
 }
 
@@ -162,27 +170,42 @@ function wasStopped(error: unknown): boolean {
 /** All jobs this host remembers, the latest first. */
 export async function readJobs(stateDir: string): Promise<Job[]> {
   const directory = join(stateDir, 'jobs');
-  const names = await readdir(directory).catch(() => []);
+  const names = await namesIn(directory);
   const jobs = await Promise.all(
     names.filter((name) => /^[a-z0-9-]+\.json$/.test(name)).map((name) => readJob(join(directory, name))),
   );
   return jobs.filter((job): job is Job => job !== null).sort((a, b) => b.began.localeCompare(a.began));
 }
 
-/** Forgets what was noted about an image. */
-export async function forgetJob(stateDir: string, kind: JobKind, image: string): Promise<void> {
-  await unlink(jobPath(stateDir, kind, image)).catch(() => {});
+async function readJob(path: string): Promise<Job | null> {
+  const text = await readIfThere(path);
+  if (text === null) return null;
+  const job = parseJson(text) as Job | undefined;
+  if (typeof job?.image !== 'string') return damaged(path);
+  const gone =
+    job.state === 'running' && (job.processStart === '' || processStart(job.pid) !== job.processStart);
+  return gone ? { ...job, state: 'interrupted' } : job;
 }
 
-async function readJob(path: string): Promise<Job | null> {
-  try {
-    const job = JSON.parse(await readFile(path, 'utf8')) as Job;
-    const gone =
-      job.state === 'running' && (job.processStart === '' || processStart(job.pid) !== job.processStart);
-    return gone ? { ...job, state: 'interrupted' } : job;
-  } catch {
-    return null;
-  }
+/** A note that says nothing may have been one of a failure: it is told of as a failed job about itself. */
+async function damaged(path: string): Promise<Job> {
+  const { mtime } = await stat(path);
+  return {
+    kind: path.includes('hydrate-') ? 'hydrate' : 'offload',
+    image: path,
+    domain: null,
+    snapshot: null,
+    state: 'failed',
+    began: mtime.toISOString(),
+    ended: mtime.toISOString(),
+    error: {
+      kind: 'corrupt',
+      message: 'this note of a job is damaged: what became of the image is not known',
+      hint: 'see what "pars offload --pending" says of the images here, then remove the note',
+    },
+    pid: 0,
+    processStart: '',
+  };
 }
 
 function jobPath(stateDir: string, kind: JobKind, image: string): string {

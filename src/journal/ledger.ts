@@ -3,11 +3,14 @@
  * What this host has done, guest by guest, for monitoring: STATE/ledger.json. Counters only grow. It is a
  * note beside the work, so none of this throws: an image matters more than its statistics.
  */
-import { open, readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseJson } from '../system/json-text.js';
+import { bestEffort } from '../system/best-effort.js';
+import { readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
-import type { ErrorKind } from '../errors.js';
+import { type ErrorKind, ParsError } from '../errors.js';
 import { native } from '../native.js';
 import type { PageClass } from '../page-classes.js';
 
@@ -49,11 +52,14 @@ const POLL_MS = 20;
 
 export async function readLedger(stateDir: string): Promise<Ledger> {
   const empty: Ledger = { guests: {}, failures: { offload: {}, hydrate: {} } };
-  try {
-    return { ...empty, ...(JSON.parse(await readFile(join(stateDir, 'ledger.json'), 'utf8')) as Ledger) };
-  } catch {
-    return empty;
-  }
+  const path = join(stateDir, 'ledger.json');
+  const text = await readIfThere(path);
+  if (text === null) return empty;
+  const ledger = parseJson(text) as Ledger | undefined;
+  if (typeof ledger === 'object' && ledger !== null) return { ...empty, ...ledger };
+  throw new ParsError('corrupt', `${path}, what this host has counted, is damaged`, {
+    hint: 'move it away: the counters begin again at 0',
+  });
 }
 
 export async function countOffload(
@@ -90,10 +96,16 @@ function entryOf(ledger: Ledger, { uuid, name }: { uuid: string; name: string })
   return entry;
 }
 
-/** Several processes count at once: one after the other, or not at all. */
+/**
+ * Several processes count at once: one after the other, or not at all. If it fails the count is lost, not
+ * the work.
+ */
 async function change(stateDir: string, edit: (ledger: Ledger) => void): Promise<void> {
-  const lock = await open(join(stateDir, 'ledger.lock'), 'a', 0o600).catch(() => null);
-  if (lock === null) return;
+  await bestEffort(changeLocked(stateDir, edit));
+}
+
+async function changeLocked(stateDir: string, edit: (ledger: Ledger) => void): Promise<void> {
+  const lock = await open(join(stateDir, 'ledger.lock'), 'a', 0o600);
   try {
     const end = Date.now() + LOCK_MS;
     while (!native().tryLock(lock.fd)) {
@@ -103,8 +115,6 @@ async function change(stateDir: string, edit: (ledger: Ledger) => void): Promise
     const ledger = await readLedger(stateDir);
     edit(ledger);
     await writeAtomically(join(stateDir, 'ledger.json'), `${JSON.stringify(ledger)}\n`);
-  } catch {
-    // The count is lost, not the work.
   } finally {
     await lock.close();
   }

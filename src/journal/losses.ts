@@ -5,6 +5,7 @@
  * that succeeds says is heard by nobody.
  */
 import { join } from 'node:path';
+import { bestEffort } from '../system/best-effort.js';
 import type { Losses } from '../snapshot/assemble.js';
 import { tellSystem } from '../system/system-log.js';
 import { appendLine, readLines } from './json-lines.js';
@@ -25,11 +26,13 @@ export async function noteLosses(stateDir: string, loss: Omit<NotedLoss, 'time'>
   if (loss.losses.unexpected === 0) return;
   const noted: NotedLoss = { time: new Date().toISOString(), ...loss };
   await Promise.all([
-    appendLine(pathIn(stateDir), noted).catch(() => {}),
-    tellSystem(
-      'warning',
-      `hydrate ${loss.image}: ${lossInWords(loss.losses)}; see: pars verify ${loss.snapshot}`,
-    ).catch(() => {}),
+    bestEffort(appendLine(pathIn(stateDir), noted)),
+    bestEffort(
+      tellSystem(
+        'warning',
+        `hydrate ${loss.image}: ${lossInWords(loss.losses)}; see: pars verify ${loss.snapshot}`,
+      ),
+    ),
   ]);
 }
 

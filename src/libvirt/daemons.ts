@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** libvirt's daemons on this host: their version, and which of them run. */
 import { execFile } from 'node:child_process';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { ifThere, isMissing, readIfThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 
 const DAEMONS = ['libvirtd', 'virtqemud'] as const;
@@ -12,7 +13,12 @@ export async function libvirtVersion(): Promise<[major: number, minor: number]> 
   for (const daemon of DAEMONS) {
     const output = await promisify(execFile)(daemon, ['--version'], {
       env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
-    }).catch(() => null);
+    }).catch((error: unknown) => {
+      if (isMissing(error)) return null;
+      throw new ParsError('unreachable', `${daemon} does not say its version: ${(error as Error).message}`, {
+        cause: error,
+      });
+    });
     const match = /(\d+)\.(\d+)\.\d+/.exec(output?.stdout ?? '');
     if (match) return [Number(match[1]), Number(match[2])];
   }
@@ -25,7 +31,7 @@ export async function libvirtVersion(): Promise<[major: number, minor: number]> 
 
 /** A process as nobody else will be it again: its pid and when it began, in clock ticks since the boot. */
 export async function daemonId(pid: number): Promise<string> {
-  const stat = await readFile(join('/proc', String(pid), 'stat'), 'utf8').catch(() => '');
+  const stat = (await readIfThere(join('/proc', String(pid), 'stat'))) ?? '';
   return `${pid}:${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''}`;
 }
 
@@ -34,9 +40,9 @@ export async function runningDaemons(): Promise<{ name: string; pid: number }[]>
   const ours = await readlink('/proc/self/ns/mnt');
   const found: { name: string; pid: number }[] = [];
   for (const name of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
-    const comm = (await readFile(join('/proc', name, 'comm'), 'utf8').catch(() => '')).trim();
+    const comm = ((await readIfThere(join('/proc', name, 'comm'))) ?? '').trim();
     if (!DAEMONS.some((daemon) => daemon === comm)) continue;
-    if ((await readlink(join('/proc', name, 'ns', 'mnt')).catch(() => '')) === ours)
+    if ((await ifThere(join('/proc', name, 'ns', 'mnt'), (link) => readlink(link), null)) === ours)
       found.push({ name: comm, pid: Number(name) });
   }
   return found;

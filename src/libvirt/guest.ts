@@ -21,13 +21,18 @@ async function virsh(...args: string[]): Promise<string> {
   }
 }
 
+/** How virsh, in English, says that libvirt has no guest of that name or UUID. */
+const UNKNOWN_GUEST = /failed to get domain|domain not found|no domain with matching/i;
+
 /** The state of a guest in virsh's words; null when libvirt does not know it. */
 export async function guestState(uuidOrName: string): Promise<string | null> {
   await virsh('version');
-  return virsh('domstate', '--', uuidOrName).then(
-    (text) => text.trim(),
-    () => null,
-  );
+  try {
+    return (await virsh('domstate', '--', uuidOrName)).trim();
+  } catch (error) {
+    if (error instanceof ParsError && UNKNOWN_GUEST.test(error.message)) return null;
+    throw error;
+  }
 }
 
 /** The name of a guest, which libvirt calls its managed save by. */

@@ -4,10 +4,11 @@
  * is snapshot-revert that reads them, and libvirt's own metadata says which disks belong to them: deleting a
  * parent changes those, and the XML inside the memory file stays as it was.
  */
-import { readdir, readFile, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ParsError } from '../errors.js';
+import { ParseError } from '@xmldom/xmldom';
 import { type DiskSource, disksOf, memoryFileOf } from './disk-sources.js';
+import { ifThere, namesIn, readIfThere } from '../system/absence.js';
 import { DEFAULT_SNAPSHOT_DIR } from './paths.js';
 
 export interface MemorySnapshot {
@@ -25,13 +26,13 @@ export async function memorySnapshotOf(
   path: string,
   directory = DEFAULT_SNAPSHOT_DIR,
 ): Promise<MemorySnapshot | null> {
-  const image = await realpath(path).catch(() => path);
+  const image = await ifThere(path, (at) => realpath(at), path);
   for (const domain of await namesIn(directory)) {
     for (const file of (await namesIn(join(directory, domain))).filter((name) => name.endsWith('.xml'))) {
-      const xml = await textOf(join(directory, domain, file));
+      const xml = await readIfThere(join(directory, domain, file));
       const memory = xml === null ? null : memoryOf(xml);
       if (xml === null || memory === null) continue;
-      if ((await realpath(memory).catch(() => memory)) === image)
+      if ((await ifThere(memory, (at) => realpath(at), memory)) === image)
         return { domain, name: file.slice(0, -'.xml'.length), disks: disksOf(xml) };
     }
   }
@@ -45,22 +46,8 @@ export async function memorySnapshotOf(
 function memoryOf(xml: string): string | null {
   try {
     return memoryFileOf(xml);
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof ParseError) return null;
+    throw error;
   }
-}
-
-/** A snapshot may be deleted between the listing and the look. */
-async function textOf(path: string): Promise<string | null> {
-  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => nothingIfGone(error, path, null));
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  return readdir(directory).catch((error: NodeJS.ErrnoException) => nothingIfGone(error, directory, []));
-}
-
-function nothingIfGone<T>(cause: NodeJS.ErrnoException, path: string, nothing: T): T {
-  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return nothing;
-  const message = `cannot see which snapshots libvirt has: ${path}: ${cause.message}`;
-  throw new ParsError('refused', message, { hint: 'run pars as root', cause });
 }

@@ -3,6 +3,8 @@
  * The bytes of an image where its stub record stands: they are written last, so that the file is a stub until
  * then (R17).
  */
+import { tellSystem } from '../system/system-log.js';
+import { bestEffort } from '../system/best-effort.js';
 import type { ImageFile } from '../image/image-file.js';
 import type { RecordChanges } from '../image/record-change.js';
 import { encodeStub, type StubRecord } from '../image/stub.js';
@@ -69,7 +71,7 @@ export class GuardedRange implements Sink {
     ];
     const forget = await changes
       .note(this.#image, { offset: this.#from, stub, image })
-      .catch(() => async () => {});
+      .catch((error: unknown) => unnoted(this.#image.path, error));
     await this.#image.write(image, this.#from);
     await this.#image.sync();
     await forget();
@@ -80,12 +82,20 @@ export class GuardedRange implements Sink {
    * lets us.
    */
   async backToStub(record: StubRecord): Promise<void> {
-    try {
-      await this.#image.write(this.#before, this.#from);
-      await this.emptyBehind(record.imageBytes);
-      await this.#image.sync();
-    } catch {
-      // Still a stub: it only takes more room than it should.
-    }
+    // If this fails it is still a stub: it only takes more room than it should.
+    await bestEffort(this.#putBack(record));
   }
+
+  async #putBack(record: StubRecord): Promise<void> {
+    await this.#image.write(this.#before, this.#from);
+    await this.emptyBehind(record.imageBytes);
+    await this.#image.sync();
+  }
+}
+
+/** The guest wakes all the same; the system's log hears of it. */
+async function unnoted(path: string, error: unknown): Promise<() => Promise<void>> {
+  const why = error instanceof Error ? error.message : String(error);
+  await bestEffort(tellSystem('warning', `the last write to ${path} could not be noted beforehand: ${why}`));
+  return async () => {};
 }

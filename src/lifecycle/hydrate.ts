@@ -4,6 +4,7 @@
  * and synced first, that range last, so at every instant before, the file is a stub that QEMU refuses and we
  * recognise.
  */
+import { orTellSystem } from '../system/system-log.js';
 import type { Losses } from '../snapshot/assemble.js';
 import { checkDisks } from '../disks/compare.js';
 import { ParsError } from '../errors.js';
@@ -105,7 +106,10 @@ export async function hydrate(
   await guardDisks(image.path, source.manifest, facts.domain, place, options);
   await guardLife(store, source.manifest, place.host, options);
   // Known here, wherever it was made: the hook notes the start that consumes it.
-  await place.registry.add(knownStub(image.path, record, source.manifest)).catch(() => {});
+  await orTellSystem(
+    place.registry.add(knownStub(image.path, record, source.manifest)),
+    `the stub ${image.path} could not be noted`,
+  );
   options.onStep?.('claimed');
   const { losses, bytes } = await refill(image, facts, source, record, {
     ...options,

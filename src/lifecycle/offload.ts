@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
 import { type RecordedDisk, uncomparedIn } from '../disks/record.js';
+import { bestEffort } from '../system/best-effort.js';
 import { ParsError } from '../errors.js';
 import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
@@ -98,7 +99,7 @@ class Offload {
       outcome = await this.#becomeStub(manifest, identity);
       if (outcome.state === 'whole') throw outcome.error;
       const result = await this.#stubbed(manifest, outcome);
-      for (const stub of earlier) await this.#dropAbandoned(stub, identity).catch(() => {});
+      for (const stub of earlier) await bestEffort(this.#dropAbandoned(stub, identity));
       return result;
     } catch (error) {
       if (outcome?.state !== 'stub') await this.#withdraw(known, error);
@@ -249,7 +250,7 @@ class Offload {
     const there = await this.#exists(stub.snapshot);
     if (there && (await findSnapshot(this.#place.store, stub.snapshot)).condition !== 'incomplete') return;
     const removal = removeSnapshot(this.#place.store, stub.snapshot);
-    await (there ? removal : removal.catch(() => {}));
+    await (there ? removal : bestEffort(removal));
     await this.#place.registry.remove(stub);
   }
 

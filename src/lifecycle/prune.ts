@@ -5,8 +5,8 @@
  * goes; and nothing at all while a place of the store is missing, for what looks like a fragment then may
  * have its manifest there.
  */
-import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isThere } from '../system/absence.js';
 import type { Retention } from '../policy/config.js';
 import { sweepTemporaries } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
@@ -204,12 +204,20 @@ type Need = 'needed' | 'orphan' | 'unknown';
 async function needOf(place: NeedPlace, entry: Whole): Promise<Need> {
   const { image, token } = entry.manifest;
   const paths = await stubPathsOf(place.registry, entry.manifest);
-  const found = await Promise.all(paths.map((path) => stubTokenAt(path, image.headEnd).catch(() => token)));
+  const found = await Promise.all(paths.map((path) => tokenAt(path, image.headEnd, token)));
   if (found.includes(token) || (entry.state === 'waking' && found.includes('image'))) return 'needed';
   // A later snapshot of libvirt's wrote its memory over the stub, and that is a stub by now.
   const overwritten =
     image.memoryOf !== undefined && found.some((there) => there !== null && there !== 'image');
   return overwritten || (await isGoneForCertain(place, entry)) ? 'orphan' : 'unknown';
+}
+
+/** What cannot be looked at counts as the stub of that token. */
+async function tokenAt(path: string, offset: number, token: string): Promise<string | null> {
+  return stubTokenAt(path, offset).catch((error: unknown) => {
+    if (error instanceof ParsError && error.kind === 'busy') return token;
+    throw error;
+  });
 }
 
 /**
@@ -250,13 +258,6 @@ async function isGoneForCertain(
       (await isThere(libvirtSnapshots)) && (await memorySnapshotOf(image.path, libvirtSnapshots)) === null
     );
   return image.managedSave && (await isThere(dirname(image.path)));
-}
-
-async function isThere(directory: string): Promise<boolean> {
-  return access(directory).then(
-    () => true,
-    () => false,
-  );
 }
 
 function orphanObject(snapshot: string): string {

@@ -3,6 +3,7 @@
  * Fills a stub with what its snapshot holds, in place: room first, then everything but the record's range,
  * synced, then that range (R17). At every instant before its end the file is a stub.
  */
+import { awaitedElsewhere } from '../system/best-effort.js';
 import { Filter } from '../image/filter.js';
 import type { ImageFile } from '../image/image-file.js';
 import { commandFor, isCompressed, type CompressedFormat } from '../image/save-format.js';
@@ -127,8 +128,11 @@ async function writePacked(
   const refilled = await assembleInOrder(source, { from: streamOffset, ...options }, async (produce) => {
     const filter = new Filter(command, 'pipe', options.signal);
     try {
-      const written = writeAll(filter, range, streamOffset);
-      written.catch(() => filter.close());
+      const written = writeAll(filter, range, streamOffset).catch(async (error: unknown) => {
+        await filter.close();
+        throw error;
+      });
+      awaitedElsewhere(written);
       const losses = await produce((data) => filter.write(data)).catch((error: unknown) =>
         failureOf(written, filter, error),
       );

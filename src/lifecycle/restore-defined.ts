@@ -6,6 +6,7 @@
  */
 import { join } from 'node:path';
 import { unlink } from 'node:fs/promises';
+import { bestEffort } from '../system/best-effort.js';
 import { moveDisks } from '../libvirt/domain-xml.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
@@ -90,5 +91,5 @@ async function refuseKnown({ uuid, name }: Manifest['domain']): Promise<void> {
 /** The claim stays: it is this host's to try again, or another's by "pars takeover". */
 async function undo(image: string, registry: StubRegistry, { domain, token }: Manifest): Promise<void> {
   await registry.remove({ domainUuid: domain.uuid, token });
-  await unlink(image).catch(() => {});
+  await bestEffort(unlink(image));
 }

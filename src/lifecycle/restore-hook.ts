@@ -6,6 +6,7 @@
  * answers.
  */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { codeOf, isForbidden, isMissing } from '../system/absence.js';
 import { deadlineSignal } from '../system/deadline.js';
 import { hydrate, type Hydrated, type HydrateOptions } from './hydrate.js';
 import { ParsError } from '../errors.js';
@@ -136,9 +137,9 @@ export async function imagesOfGuest(parentPid: number, domainUuid: string): Prom
 
 /** With --bypass-cache only a helper that libvirt started may hold the image. */
 async function childrenOf(pid: number): Promise<number[]> {
-  const tasks = await readdir(`/proc/${pid}/task`).catch(() => []);
+  const tasks = await seen(readdir(`/proc/${pid}/task`), []);
   const lists = await Promise.all(
-    tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, 'utf8').catch(() => '')),
+    tasks.map((task) => seen(readFile(`/proc/${pid}/task/${task}/children`, 'utf8'), '')),
   );
   return lists
     .flatMap((list) =>
@@ -150,8 +151,21 @@ async function childrenOf(pid: number): Promise<number[]> {
     .filter((child) => child !== process.pid);
 }
 
+/**
+ * A process that has ended has nothing; of one that may not be looked at nothing is found, and restoreBegin
+ * refuses if a stub is known.
+ */
+async function seen<T>(look: Promise<T>, nothing: T): Promise<T> {
+  try {
+    return await look;
+  } catch (error) {
+    if (isMissing(error) || isForbidden(error)) return nothing;
+    throw error;
+  }
+}
+
 async function descriptorsOf(pid: number): Promise<number[]> {
-  return (await readdir(`/proc/${pid}/fd`).catch(() => [])).map(Number);
+  return (await seen(readdir(`/proc/${pid}/fd`), [])).map(Number);
 }
 
 /** The regular file behind a descriptor, if it begins like a save image. */
@@ -162,8 +176,10 @@ async function openImage(pid: number, fd: number): Promise<ImageFile | null> {
     const image = await ImageFile.openDescriptor(pid, fd, await readlink(link));
     if ((await image.read(0, MAGIC.length)).toString('latin1') === MAGIC) return image;
     await image.close();
-  } catch {
-    // Closed meanwhile, or not ours to open: then it is not the image of this start.
+  } catch (error) {
+    // Closed meanwhile, or nothing that can be read: then QEMU, which reads through the same descriptor, has
+    // no image there either.
+    if (!(error instanceof ParsError) && codeOf(error) === undefined) throw error;
   }
   return null;
 }
@@ -171,8 +187,9 @@ async function openImage(pid: number, fd: number): Promise<ImageFile | null> {
 async function isOfGuest(image: ImageFile, domainUuid: string): Promise<boolean> {
   try {
     return (await probeImage(image.fd)).domain.uuid === domainUuid;
-  } catch {
-    return false;
+  } catch (error) {
+    if (error instanceof ParsError) return false;
+    throw error;
   }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `pars restore`: a stored snapshot becomes a new file, whole or not at all. */
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { access, link, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { link, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { bestEffort } from '../system/best-effort.js';
+import { isThere } from '../system/absence.js';
 import { assemble, filledBytes, outputBytes, type Losses, type Sink } from '../snapshot/assemble.js';
 import { syncPath } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
@@ -137,7 +138,7 @@ async function throughTemporary<T>(
     await publish(temporary, target, replace);
     return result;
   } catch (error) {
-    await unlink(temporary).catch(() => {});
+    await bestEffort(unlink(temporary));
     throw diskFull(error, target);
   }
 }
@@ -155,11 +156,7 @@ async function publish(temporary: string, target: string, replace: boolean): Pro
 }
 
 async function refuseExisting(target: string): Promise<void> {
-  const present = await access(target, constants.F_OK).then(
-    () => true,
-    () => false,
-  );
-  if (present) throw exists(target);
+  if (await isThere(target)) throw exists(target);
 }
 
 function exists(target: string): ParsError {

@@ -4,6 +4,7 @@
  * whole on this host again. A new snapshot is made of it. The damaged one stays: an image with the same head
  * need not be of the same save, and a disk may come back.
  */
+import { ParsError } from '../errors.js';
 import { ImageFile } from '../image/image-file.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { offload } from './offload.js';
@@ -45,7 +46,7 @@ export async function storeAnew(
 
 /** A whole image of the same guest with the same head, at the place the snapshot was made from. */
 async function isWhole({ image: { path, headEnd, headDigest }, domain }: Manifest): Promise<boolean> {
-  const file = await ImageFile.open(path).catch(() => null);
+  const file = await ImageFile.open(path).catch(notKnown(null));
   if (file === null) return false;
   try {
     const facts = await probeImage(file.fd);
@@ -57,9 +58,17 @@ async function isWhole({ image: { path, headEnd, headDigest }, domain }: Manifes
     )
       return false;
     return (await file.digest(facts.streamOffset, headEnd)) === headDigest;
-  } catch {
-    return false;
+  } catch (error) {
+    return notKnown(false)(error);
   } finally {
     await file.close();
   }
+}
+
+/** An image that cannot be read is not known to be whole, and nothing is stored of it. */
+function notKnown<T>(answer: T): (error: unknown) => T {
+  return (error) => {
+    if (error instanceof ParsError && error.kind !== 'internal') return answer;
+    throw error;
+  };
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Works off the queue of managed saves, as the worker does after a save and `pars drain` before a shutdown. */
+/**
+ * Works off the queue of managed saves, as the worker does after a save and `pars drain` before a shutdown.
+ */
 import { statfs } from 'node:fs/promises';
+import { ifThere } from '../system/absence.js';
 import { settleStarts } from '../lifecycle/claims.js';
 import type { OffloadPlace } from '../lifecycle/offload-request.js';
 import type { QueueLimits } from '../policy/config.js';
@@ -75,7 +78,7 @@ export async function isShortOfRoom(
   directory: string,
   floor: QueueLimits['freeSpaceFloor'],
 ): Promise<boolean> {
-  const room = await statfs(directory).catch(() => null);
+  const room = await ifThere(directory, (path) => statfs(path), null);
   if (room === null) return false;
   return room.bavail * room.bsize < ('bytes' in floor ? floor.bytes : room.blocks * room.bsize * floor.share);
 }

@@ -7,6 +7,8 @@
 import { mkdir, open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { bestEffort } from '../system/best-effort.js';
+import { codeOf, ifThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import { dueImage, wholeSave, type WholeSave } from '../status/host-status.js';
 import { allSaves, type SavePlaces } from '../status/save-places.js';
@@ -143,7 +145,7 @@ class Queue {
    */
   next(): Promise<string | null> {
     const picked = this.#picking.then(() => this.#pick());
-    this.#picking = picked.catch(() => {});
+    this.#picking = bestEffort(picked);
     return picked;
   }
 
@@ -198,7 +200,7 @@ class Queue {
 }
 
 async function candidate(image: string): Promise<Candidate | null> {
-  const stats = await stat(image, { bigint: true }).catch(() => null);
+  const stats = await ifThere(image, (path) => stat(path, { bigint: true }), null);
   return (
     stats && {
       image,
@@ -211,22 +213,28 @@ async function candidate(image: string): Promise<Candidate | null> {
 
 /** Nobody has it open: else it could not become a stub, and its guest may just be starting from it. */
 async function isFree(path: string): Promise<boolean> {
-  const file = await ImageFile.open(path).catch(() => null);
+  const file = await ImageFile.open(path).catch((error: unknown) => {
+    if (error instanceof ParsError) return null;
+    throw error;
+  });
   if (file === null) return false;
   try {
     const fd = await file.keepOnlyWritable();
     if (!native().takeWriteLease(fd)) return false;
     native().releaseLease(fd);
     return true;
-  } catch {
-    return true; // a file system without leases: the offload will say so
+  } catch (error) {
+    if (!(error instanceof ParsError) && codeOf(error) === undefined) throw error;
+    return true; // a file system without leases, or one that is not written: the offload will say so
   } finally {
     await file.close();
   }
 }
 
 async function pause(signal?: AbortSignal): Promise<void> {
-  await sleep(POLL_MS, undefined, signal && { signal }).catch(() => {});
+  await sleep(POLL_MS, undefined, signal && { signal }).catch((error: unknown) => {
+    if (!signal?.aborted) throw error;
+  });
 }
 
 /** The kernel gives the lock up with the process that holds it. Null when another worker has it. */

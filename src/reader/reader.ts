@@ -3,7 +3,8 @@
  * The parent's side of the reader: starts it in its jail with a read-only descriptor of the image, speaks its
  * protocol, and believes nothing it has not checked (R1).
  */
-import { existsSync, fstatSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
+import { parseJson as jsonOf } from '../system/json-text.js';
 import { ParsError } from '../errors.js';
 import { checkFrames, checkStored } from './frame-checks.js';
 import type { ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
@@ -97,7 +98,7 @@ const newMemory: MessageMemory = (bytes) => Buffer.allocUnsafe(bytes);
 
 function readerPath(): string {
   const path = builtBinary('pars-reader');
-  if (existsSync(path)) return path;
+  if (statSync(path, { throwIfNoEntry: false })) return path;
   throw new ParsError('internal', 'the reader is not built', {
     hint: 'run "npm run build" in the directory of pars',
   });
@@ -194,11 +195,9 @@ export class Reader {
 }
 
 export function parseJson(payload: Buffer): unknown {
-  try {
-    return JSON.parse(payload.toString('utf8'));
-  } catch {
-    throw badAnswer('not JSON');
-  }
+  const value = jsonOf(payload.toString('utf8'));
+  if (value === undefined) throw badAnswer('not JSON');
+  return value;
 }
 
 /** Header, domain and stub record: reads nothing past the head, so it serves stubs too. */

@@ -65,7 +65,10 @@ async function withImage<T>(
   try {
     return await look(handle.fd, null);
   } catch (error) {
-    const facts = await probeImage(handle.fd, options).catch(() => null);
+    const facts = await probeImage(handle.fd, options).catch((second: unknown) => {
+      if (second instanceof ParsError) return null;
+      throw second;
+    });
     if (facts?.stubRecord) throw stubFound(path, facts, facts.stubRecord);
     if (facts === null || !isCompressed(facts.format)) throw error;
     const raw = await unpackImage({ fd: handle.fd, path }, facts, options);

@@ -3,8 +3,9 @@
  * What `pars report` is asked about, as a list of images: files as named, the managed saves of a directory,
  * or those of this host.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { statIfThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 
 export interface ReportSources {
@@ -36,10 +37,7 @@ export async function reportSources(
 }
 
 async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
+  return (await statIfThere(path))?.isDirectory() ?? false;
 }
 
 async function savesIn(directory: string): Promise<string[]> {

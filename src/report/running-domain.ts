@@ -5,9 +5,10 @@
  * /proc/PID/mem, read-only. The guest goes on meanwhile, so every figure is an estimate of a moving picture,
  * and none is input to an offload.
  */
-import { open, readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { foreseeUncompared } from '../disks/foresee.js';
+import { readIfThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import type { ClassFacts, DomainFacts, ImageFacts, InspectionFacts } from '../reader/inspection.js';
@@ -55,7 +56,7 @@ export async function domainUuid(domain: string): Promise<string> {
 }
 
 async function pidOf(name: string, domain: string): Promise<number> {
-  const text = await readFile(join(PID_DIR, `${name}.pid`), 'utf8').catch(() => '');
+  const text = (await readIfThere(join(PID_DIR, `${name}.pid`))) ?? '';
   const pid = Number.parseInt(text, 10);
   if (pid > 0) return pid;
   throw new ParsError(

@@ -196,8 +196,9 @@ function isReadable(data: Buffer, snapshot: string): boolean {
 function revisionOf(data: Buffer, snapshot: string): number {
   try {
     return decodeManifest(data, snapshot).revision;
-  } catch {
-    return Infinity;
+  } catch (error) {
+    if (error instanceof ParsError) return Infinity;
+    throw error;
   }
 }
 

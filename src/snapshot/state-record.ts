@@ -4,6 +4,7 @@
  * (docs/format.md, "State objects").
  */
 import * as z from 'zod';
+import { parseJson } from '../system/json-text.js';
 import type { Host } from '../system/host.js';
 import type { Store } from '../stores/store.js';
 
@@ -33,9 +34,5 @@ export async function readStateRecord(store: Store, object: string): Promise<Sta
 }
 
 function parse(data: Buffer): StateRecord | null {
-  try {
-    return schema.parse(JSON.parse(data.toString()));
-  } catch {
-    return null;
-  }
+  return schema.safeParse(parseJson(data.toString())).data ?? null;
 }

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { changesOfDisks } from '../disks/compare.js';
 import { isComparable } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
+import { awaitedElsewhere } from '../system/best-effort.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import { encodeIndex, type IndexStripe } from './index-table.js';
@@ -112,7 +113,7 @@ async function storePacks(
       };
       stripes.push(entry);
       before = addFrames(packs, stripe, entry);
-      before.catch(() => {});
+      awaitedElsewhere(before);
     }
     await before;
     return { stripes, packs: await packs.finish() };

@@ -3,9 +3,9 @@
  * What `pars status` tells: images waiting to be offloaded, work under way and how it ended, and the stubs of
  * this host.
  */
-import { existsSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
-import { ParsError } from '../errors.js';
+import { type ErrorKind, ParsError } from '../errors.js';
+import { ifThere, isThere } from '../system/absence.js';
 import { ImageFile } from '../image/image-file.js';
 import { readFailures, type Failure } from '../journal/failures.js';
 import { readJobs, type Job } from '../journal/jobs.js';
@@ -16,7 +16,7 @@ import { lostStubs } from '../image/lost-stubs.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
-import { probeImage } from '../reader/reader.js';
+import { ImageError, probeImage } from '../reader/reader.js';
 import { allSaves, type SavePlaces } from './save-places.js';
 import { StubRegistry, type KnownStub } from '../image/stub-registry.js';
 
@@ -38,6 +38,15 @@ export interface WholeSave extends Omit<DueImage, 'domain'> {
    * 'unreadable': damaged, still being written, or nothing that may be opened.
    */
   condition: 'due' | 'opted-out' | 'kept' | 'unreadable';
+  /** Of one that cannot be read: the kind of error. Absent while libvirt is still writing it. */
+  kind?: ErrorKind;
+}
+
+/** What could not be looked at, so that nothing is known of it. */
+export interface BlindSpot {
+  kind: ErrorKind;
+  message: string;
+  hint: string;
 }
 
 export interface HostStatus {
@@ -54,6 +63,8 @@ export interface HostStatus {
   failures: Failure[];
   /** Images refilled without expendable pages that should have been there, the latest first. */
   losses: NotedLoss[];
+  /** All is well only if there are none. */
+  blindSpots: BlindSpot[];
 }
 
 /** Looks at libvirt's directory of saves and at what this host remembers; changes nothing. */
@@ -64,13 +75,12 @@ export async function hostStatus(
 ): Promise<HostStatus> {
   const jobs = await readJobs(stateDir);
   const running = jobs.filter((job) => job.state === 'running');
-  const failed = jobs.filter(
-    ({ state, image }) => (state === 'failed' || state === 'interrupted') && existsSync(image),
-  );
+  const saves = await wholeSavesIn({ stateDir, saveDir, watch }, jobs);
+  const failed = await stillThere(jobs.filter(({ state }) => state === 'failed' || state === 'interrupted'));
   const registry = new StubRegistry(stateDir);
   const stubs = await liveStubs(registry);
   return {
-    due: await dueIn({ stateDir, saveDir, watch }, jobs),
+    due: saves.map(asDue).filter((due) => due !== null),
     running,
     failed,
     stubs,
@@ -78,6 +88,7 @@ export async function hostStatus(
     refused: await stillRefused(stateDir, stubs, registry),
     failures: await readFailures(stateDir),
     losses: await readLosses(stateDir),
+    blindSpots: [...(await noSaves(saveDir)), ...saves.flatMap(blindTo)],
   };
 }
 
@@ -101,9 +112,33 @@ async function stillRefused(
   );
 }
 
-export async function dueIn(places: SavePlaces, jobs: readonly Job[]): Promise<DueImage[]> {
-  const due = await Promise.all((await allSaves(places, jobs)).map((path) => dueImage(path, jobs)));
-  return due.filter((entry) => entry !== null);
+async function stillThere(jobs: readonly Job[]): Promise<Job[]> {
+  const there = await Promise.all(jobs.map(({ image }) => isThere(image)));
+  return jobs.filter((_, i) => there[i]);
+}
+
+async function noSaves(saveDir: string): Promise<BlindSpot[]> {
+  if (await isThere(saveDir)) return [];
+  const hint =
+    'libvirt is not installed here, or keeps its managed saves elsewhere: name that with --save-dir';
+  return [{ kind: 'missing', message: `there is no directory ${saveDir}`, hint }];
+}
+
+function blindTo({ image, kind, reason }: WholeSave): BlindSpot[] {
+  if (kind === undefined) return [];
+  const message = reason.includes(image) ? reason : `${image}: ${reason}`;
+  return [
+    {
+      kind,
+      message,
+      hint: 'see what "pars offload" says of it; as long as it cannot be read it is not stored',
+    },
+  ];
+}
+
+async function wholeSavesIn(places: SavePlaces, jobs: readonly Job[]): Promise<WholeSave[]> {
+  const saves = await Promise.all((await allSaves(places, jobs)).map((path) => wholeSave(path, jobs)));
+  return saves.filter((save) => save !== null);
 }
 
 /**
@@ -112,16 +147,18 @@ export async function dueIn(places: SavePlaces, jobs: readonly Job[]): Promise<D
  */
 export async function dueImage(path: string, jobs: readonly Job[]): Promise<DueImage | null> {
   const save = await wholeSave(path, jobs);
-  if (save === null || save.domain === null || save.condition !== 'due') return null;
-  const { image, domain, bytes, since, reason } = save;
-  return { image, domain, bytes, since, reason };
+  return save && asDue(save);
+}
+
+function asDue({ image, domain, bytes, since, reason, condition }: WholeSave): DueImage | null {
+  return domain === null || condition !== 'due' ? null : { image, domain, bytes, since, reason };
 }
 
 /** Null for an image that is a stub, that somebody is working on, or that is gone. */
 export async function wholeSave(path: string, jobs: readonly Job[]): Promise<WholeSave | null> {
   const job = jobs.find(({ image, kind }) => image === path && kind === 'offload');
   if (job?.state === 'running') return null;
-  const stats = await lstat(path).catch(() => null);
+  const stats = await ifThere(path, (at) => lstat(at), null);
   if (stats === null) return null;
   const file = { image: path, bytes: stats.size, since: stats.mtime.toISOString() };
   try {
@@ -143,9 +180,10 @@ export async function wholeSave(path: string, jobs: readonly Job[]): Promise<Who
       };
     return { ...file, domain: domain.name, condition: 'due', reason: reasonOf(job) };
   } catch (error) {
-    return isMissing(error)
-      ? null
-      : { ...file, domain: null, condition: 'unreadable', reason: (error as Error).message };
+    if (!(error instanceof ParsError)) throw error;
+    if (error.kind === 'missing') return null;
+    const kind = isUnfinished(error) ? {} : { kind: error.kind };
+    return { ...file, domain: null, condition: 'unreadable', reason: error.message, ...kind };
   }
 }
 
@@ -154,8 +192,9 @@ async function probePath(path: string): Promise<ImageFacts> {
   return probeImage(file.fd).finally(() => file.close());
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof ParsError && error.kind === 'missing';
+/** Still being written by libvirt, or turned into a stub right now: its time comes. */
+function isUnfinished(error: ParsError): boolean {
+  return error.kind === 'busy' || (error instanceof ImageError && error.code === 'partial_image');
 }
 
 function reasonOf(job: Job | undefined): string {

@@ -3,6 +3,7 @@
  * What monitoring is told of this host: its queue, what became of its guests' images, and the store as far as
  * it can be reached.
  */
+import { ParsError } from '../errors.js';
 import { hostStatus } from './host-status.js';
 import { readLedger, type GuestLedger, type Ledger } from '../journal/ledger.js';
 import { PAGE_CLASSES } from '../page-classes.js';
@@ -48,7 +49,8 @@ export async function collectMetrics(place: MetricsPlace): Promise<Metric[]> {
 }
 
 async function queueMetrics({ stateDir, saveDir, watch }: MetricsPlace): Promise<Metric[]> {
-  const { due, running, failed, stubs, lost, refused } = await hostStatus(stateDir, saveDir, watch);
+  const found = await hostStatus(stateDir, saveDir, watch);
+  const { due, running, failed, stubs, lost, refused, blindSpots } = found;
   const oldest = Math.min(...due.map(({ since }) => Date.parse(since)));
   const byWork = (jobs: readonly { kind: string }[]): Sample[] =>
     ['offload', 'hydrate'].map((work) => ({
@@ -87,6 +89,11 @@ async function queueMetrics({ stateDir, saveDir, watch }: MetricsPlace): Promise
       'pars_starts_refused',
       'Guests whose last start was refused, and whose stub is still there.',
       one(refused.length),
+    ),
+    gauge(
+      'pars_blind_spots',
+      'What could not be looked at: managed saves that cannot be read, or their whole directory.',
+      one(blindSpots.length),
     ),
   ];
 }
@@ -205,7 +212,10 @@ function lastHydrateOf(all: Guests): Metric[] {
 }
 
 async function storeMetrics({ openStore, host }: MetricsPlace): Promise<Metric[]> {
-  const seen = await lookAt(openStore).catch(() => null);
+  const seen = await lookAt(openStore).catch((error: unknown) => {
+    if (error instanceof ParsError && error.kind !== 'internal') return null;
+    throw error;
+  });
   const up = gauge('pars_store_up', 'Whether the store could be reached.', one(seen === null ? 0 : 1));
   if (seen === null) return [up];
   const {

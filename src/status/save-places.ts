@@ -3,8 +3,9 @@
  * Where finished saves are looked for: libvirt's directory of managed saves, what is watched, and what `pars
  * watch` has noted.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { namesIn } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { directoriesOf, isFinishedSave, savesInDirectory } from '../image/watched-directories.js';
 import { finishedSaves, forgetFinishedSave } from '../journal/finished-saves.js';
@@ -20,9 +21,7 @@ export interface SavePlaces {
 
 /** The managed saves, stubs and whole ones. */
 export async function savesIn(saveDir: string): Promise<string[]> {
-  return (await readdir(saveDir).catch(() => []))
-    .filter((name) => name.endsWith('.save'))
-    .map((name) => join(saveDir, name));
+  return (await namesIn(saveDir)).filter((name) => name.endsWith('.save')).map((name) => join(saveDir, name));
 }
 
 /**

@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Looks at files that may not be there. Only "there is nothing of that name" counts as absence: what this user may not
+ * Looks at files that may not be there. Only "there is nothing of that name" counts as absence: what this
+ * user may not
  * read, or a disk fails to show, is an error, never "nothing there".
  */
-import { stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 
-/** Whether the system said that there is nothing of that name. */
+/** Whether the system said that there is nothing of that name, nor, in /proc, a process of that number. */
 export function isMissing(error: unknown): boolean {
-  const code = codeOf(error);
-  return code === 'ENOENT' || code === 'ENOTDIR';
+  return ['ENOENT', 'ENOTDIR', 'ESRCH'].includes(codeOf(error) ?? '');
 }
 
-/** What `look` finds at `path`; `otherwise` when nothing is there. Every other failure is thrown as a ParsError. */
+/** Whether the system said that this user may not. */
+export function isForbidden(error: unknown): boolean {
+  return ['EACCES', 'EPERM'].includes(codeOf(error) ?? '');
+}
+
+/**
+ * What `look` finds at `path`; `otherwise` when nothing is there. Every other failure is thrown as a
+ * ParsError.
+ */
 export async function ifThere<T, U>(
   path: string,
   look: (path: string) => Promise<T>,
@@ -26,33 +35,50 @@ export async function ifThere<T, U>(
   }
 }
 
+/** The text of the file at `path`; null when nothing is there. */
+export async function readIfThere(path: string): Promise<string | null> {
+  return ifThere(path, (file) => readFile(file, 'utf8'), null);
+}
+
+/** What stat(2) says of `path`; null when nothing is there. */
+export async function statIfThere(path: string): Promise<Stats | null> {
+  return ifThere(path, (at) => stat(at), null);
+}
+
+/** The names in the directory at `path`; none when it is not there. */
+export async function namesIn(path: string): Promise<string[]> {
+  return ifThere(path, (at) => readdir(at), []);
+}
+
 /** Whether anything is at `path`. Throws when that cannot be told. */
 export async function isThere(path: string): Promise<boolean> {
-  return (await ifThere(path, stat, null)) !== null;
+  return (await statIfThere(path)) !== null;
 }
 
 /**
- * A look at `path` that failed, as an error of Pars: 'refused' when this user may not look, 'unreachable' when the disk
+ * A look at `path` that failed, as an error of Pars: 'refused' when this user may not look, 'unreachable'
+ * when the disk
  * answers with an error. What the system did not say is handed through.
  */
 export function cannotLook(path: string, cause: unknown): unknown {
   const code = codeOf(cause);
   if (cause instanceof ParsError || code === undefined) return cause;
-  if (code === 'EACCES' || code === 'EPERM') {
+  if (isForbidden(cause)) {
     return new ParsError('refused', `${path} may not be read by this user`, {
       hint: 'run pars as root',
       cause,
     });
   }
   const why = (cause as Error).message;
-  if (code === 'ENOENT' || code === 'ENOTDIR')
-    return new ParsError('missing', `there is no ${path}`, { cause });
+  if (isMissing(cause)) return new ParsError('missing', `there is no ${path}`, { cause });
   return new ParsError('unreachable', `cannot look at ${path}: ${why}`, {
     hint: "see the system's log",
     cause,
   });
 }
 
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+/** "ENOSPC"; undefined for what the system did not say. */
+export function codeOf(error: unknown): string | undefined {
+  const code: unknown = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === 'string' ? code : undefined;
 }

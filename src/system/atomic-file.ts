@@ -3,8 +3,10 @@
  * Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of
  * the directory.
  */
-import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { bestEffort } from './best-effort.js';
+import { ifThere, statIfThere } from './absence.js';
 import { diskFull } from './disk-space.js';
 import { isTemporary, temporaryName } from './temporary-name.js';
 
@@ -16,7 +18,7 @@ export async function writeAtomically(path: string, data: string | Buffer, mode 
     await writeNew(temporary, data, mode);
     await rename(temporary, path);
   } catch (error) {
-    await unlink(temporary).catch(() => {});
+    await bestEffort(unlink(temporary));
     throw diskFull(error, path);
   }
   await syncPath(dirname(path));
@@ -31,12 +33,12 @@ export async function sweepTemporaries(
   { olderThanMs, dryRun }: { olderThanMs: number; dryRun: boolean },
 ): Promise<number> {
   let swept = 0;
-  for (const name of await readdir(root, { recursive: true }).catch(() => [])) {
+  for (const name of await ifThere(root, (path) => readdir(path, { recursive: true }), [])) {
     if (!isTemporary(basename(name))) continue;
-    const { mtimeMs } = await stat(join(root, name)).catch(() => ({ mtimeMs: Infinity }));
+    const { mtimeMs } = (await statIfThere(join(root, name))) ?? { mtimeMs: Infinity };
     if (Date.now() - mtimeMs < olderThanMs) continue;
     swept++;
-    if (!dryRun) await unlink(join(root, name)).catch(() => {});
+    if (!dryRun) await ifThere(join(root, name), unlink, undefined);
   }
   return swept;
 }

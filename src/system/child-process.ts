@@ -7,6 +7,7 @@ import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
+import { awaitedElsewhere, bestEffort } from './best-effort.js';
 import { native } from '../native.js';
 
 const MAX_STDERR = 2048;
@@ -49,7 +50,7 @@ export class PipedChild {
       closeSync(writeFd);
     }
     this.#exit = once(this.#child, 'exit');
-    this.#exit.catch(() => undefined);
+    awaitedElsewhere(this.#exit);
     this.#child.stdin?.on('error', () => undefined);
     this.#child.stderr?.on('data', (data: Buffer) => {
       if (this.#stderr.length < MAX_STDERR) this.#stderr += data.toString('utf8').slice(0, MAX_STDERR);
@@ -68,7 +69,7 @@ export class PipedChild {
   /** The next bytes of its output, as many as fill `into`; fewer only at its end. */
   async read(into: Buffer): Promise<Buffer> {
     const reading = native().readFully(this.#readFd, into);
-    this.#reading = reading.catch(() => undefined);
+    this.#reading = bestEffort(reading);
     return into.subarray(0, await reading);
   }
 
@@ -94,7 +95,7 @@ export class PipedChild {
     this.#closed = true;
     this.#signal?.removeEventListener('abort', this.#onAbort);
     this.#child.kill('SIGKILL');
-    await this.#exit.catch(() => undefined);
+    await bestEffort(this.#exit);
     await this.#reading;
     closeSync(this.#readFd);
   }

@@ -20,8 +20,9 @@ export function thisHost(file = '/etc/machine-id'): Host {
 export function knownHost(file = '/etc/machine-id'): Host | null {
   try {
     return thisHost(file);
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof ParsError) return null;
+    throw error;
   }
 }
 

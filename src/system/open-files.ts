@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which processes have a file open, as /proc shows it. */
 import { constants } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ifThere, namesIn, readIfThere } from './absence.js';
 
 const ACCESS_MODE = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR;
 
@@ -16,7 +17,7 @@ export async function writersAmong(
 ): Promise<string[]> {
   const writers: string[] = [];
   for (const pid of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
-    const name = (await readFile(join('/proc', pid, 'comm'), 'utf8').catch(() => '')).trim();
+    const name = ((await readIfThere(join('/proc', pid, 'comm'))) ?? '').trim();
     if (names.includes(name) && (await writes(pid, file))) writers.push(`${name} (${pid})`);
   }
   return writers;
@@ -24,10 +25,10 @@ export async function writersAmong(
 
 /** A descriptor that was closed meanwhile is not open. */
 async function writes(pid: string, { dev, ino }: { dev: bigint; ino: bigint }): Promise<boolean> {
-  for (const fd of await readdir(join('/proc', pid, 'fd')).catch(() => [])) {
-    const stats = await stat(join('/proc', pid, 'fd', fd), { bigint: true }).catch(() => null);
+  for (const fd of await namesIn(join('/proc', pid, 'fd'))) {
+    const stats = await ifThere(join('/proc', pid, 'fd', fd), (path) => stat(path, { bigint: true }), null);
     if (stats === null || stats.dev !== dev || stats.ino !== ino) continue;
-    const facts = await readFile(join('/proc', pid, 'fdinfo', fd), 'utf8').catch(() => '');
+    const facts = (await readIfThere(join('/proc', pid, 'fdinfo', fd))) ?? '';
     const flags = parseInt(/^flags:\s*([0-7]+)$/m.exec(facts)?.[1] ?? '0', 8);
     if ((flags & ACCESS_MODE) !== constants.O_RDONLY) return true;
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
+import { isMissing } from './absence.js';
 
 /**
  * When a process started: the boot and the clock ticks since. With its number it names a process for ever.
@@ -11,8 +12,9 @@ export function processStart(pid: number): string | null {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
     const ticks = text.slice(text.lastIndexOf(')') + 2).split(' ')[19];
     return ticks === undefined ? null : `${bootId()}/${ticks}`;
-  } catch {
-    return null;
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
   }
 }
 

@@ -2,6 +2,7 @@
 /** The system's log: logger(1) finds the journal or the syslog daemon. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { bestEffort } from './best-effort.js';
 
 const LOG_MS = 5000;
 
@@ -16,4 +17,17 @@ export async function tellSystem(priority: 'err' | 'warning', text: string): Pro
     ['--id', '--tag', 'pars', '--priority', `daemon.${priority}`, '--', line],
     { timeout: LOG_MS },
   );
+}
+
+/**
+ * Work that must not stop what it stands beside: its result, or null when it failed, and then the system's
+ * log
+ * says so, if there is one. Never throws.
+ */
+export async function orTellSystem<T>(work: Promise<T> | undefined, failure: string): Promise<T | null> {
+  const [done] = await Promise.allSettled([work]);
+  if (done.status === 'fulfilled') return done.value ?? null;
+  const why = done.reason instanceof Error ? done.reason.message : String(done.reason);
+  await bestEffort(tellSystem('warning', `${failure}: ${why}`));
+  return null;
 }

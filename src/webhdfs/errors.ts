@@ -123,7 +123,8 @@ function remoteException(body: string): { exception: string | undefined; message
     };
     const exception = typeof remote?.exception === 'string' ? remote.exception : undefined;
     return { exception, message: typeof remote?.message === 'string' ? remote.message : '' };
-  } catch {
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
     return { exception: undefined, message: '' };
   }
 }

@@ -2,9 +2,10 @@
 /** Files and directories of a store in HDFS: the few operations the rest is made of, with errors of ours. */
 import { setMaxListeners } from 'node:events';
 import { posix } from 'node:path';
+import { bestEffort } from '../../system/best-effort.js';
 import { ParsError } from '../../errors.js';
 import { native } from '../../native.js';
-import { type CallOptions, type FileStatus, WebHdfsClient } from '../../webhdfs/index.js';
+import { type CallOptions, type FileStatus, WebHdfsClient, WebHdfsError } from '../../webhdfs/index.js';
 import { temporaryName } from '../../system/temporary-name.js';
 import { hdfsError, isHdfs } from './errors.js';
 import type { HdfsAddress } from './url.js';
@@ -117,7 +118,7 @@ export class HdfsFiles {
 
   /** Also when the caller has been told to stop: nothing of what he began is to stay. */
   async discard(path: string): Promise<void> {
-    await this.client.delete(path).catch(() => undefined);
+    await bestEffort(this.client.delete(path));
     await this.removeEmptyParents(path);
   }
 
@@ -129,7 +130,10 @@ export class HdfsFiles {
     ) {
       // The coding is its own: made anew by whoever finds it gone, it would have none.
       if (posix.dirname(directory) === `${this.root}/${CODED}`) return;
-      const gone = await this.client.delete(directory).catch(() => false);
+      const gone = await this.client.delete(directory).catch((error: unknown) => {
+        if (error instanceof WebHdfsError) return false;
+        throw error;
+      });
       if (!gone) return;
     }
   }

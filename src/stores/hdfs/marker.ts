@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The marker of a store in HDFS: what tells its directory from another cluster's of the same name (R22). */
 import * as z from 'zod';
+import { parseJson } from '../../system/json-text.js';
 import { ParsError } from '../../errors.js';
 import type { HdfsFiles } from './files.js';
 import { ObjectReader, SilentNodes } from './object-reader.js';
@@ -35,7 +36,7 @@ export async function readMarker(files: HdfsFiles, silent = new SilentNodes()): 
 }
 
 function parseMarker(data: Buffer, path: string): HdfsMarker {
-  const value = parseJson(data);
+  const value = parseJson(data.toString());
   const format = z.object({ format: z.number() }).safeParse(value);
   if (format.success && format.data.format > MARKER_FORMAT) {
     throw new ParsError(
@@ -47,14 +48,6 @@ function parseMarker(data: Buffer, path: string): HdfsMarker {
   const result = marker.safeParse(value);
   if (!result.success) throw damaged(path);
   return result.data;
-}
-
-function parseJson(data: Buffer): unknown {
-  try {
-    return JSON.parse(data.toString());
-  } catch {
-    return null;
-  }
 }
 
 function damaged(path: string): ParsError {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How many DataNodes a cluster has, and how much room: what the NameNode shows of itself beside WebHDFS. */
 import * as z from 'zod';
+import { WebHdfsError } from '../../webhdfs/index.js';
 import type { HdfsFiles } from './files.js';
 
 export interface Nodes {
@@ -44,8 +45,10 @@ export async function countNodes({ client, signal }: HdfsFiles): Promise<Nodes |
       if (state === undefined) continue;
       const live = state.NumLiveDataNodes - state.NumDecomLiveDataNodes - state.NumInMaintenanceLiveDataNodes;
       return { live, dead: state.NumDeadDataNodes, freeBytes: state.CapacityRemaining };
-    } catch {
+    } catch (error) {
       signal?.throwIfAborted();
+      if (!(error instanceof WebHdfsError || error instanceof SyntaxError || error instanceof z.ZodError))
+        throw error;
     }
   }
   return null;

@@ -4,6 +4,7 @@
  * the order in which they lie, some left out, so one stream a block serves many of them: a range of its own
  * for each would cost the DataNodes several times as much.
  */
+import { bestEffort } from '../../system/best-effort.js';
 import { ParsError } from '../../errors.js';
 import {
   NEVER_REACHED,
@@ -84,7 +85,7 @@ export class ObjectReader {
   /** In the order of the asking. */
   read(offset: number, bytes: number): Promise<Buffer> {
     const work = this.#queue.then(() => this.#read(offset, bytes));
-    this.#queue = work.catch(() => undefined);
+    this.#queue = bestEffort(work);
     return work;
   }
 
@@ -103,7 +104,7 @@ export class ObjectReader {
 
   /** Ends the open stream. It can be read on: with a new one. */
   close(): void {
-    void this.#stream?.pieces.return(undefined).catch(() => undefined);
+    void bestEffort(this.#stream?.pieces.return(undefined));
     this.#stream = undefined;
   }
 

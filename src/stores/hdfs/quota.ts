@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Quotas of the directories a store lies in. */
 import { posix } from 'node:path';
-import type { ContentSummary } from '../../webhdfs/index.js';
+import { type ContentSummary, WebHdfsError } from '../../webhdfs/index.js';
 import type { HdfsFiles } from './files.js';
 
 /** Which quota does not leave so many bytes and another name; null when all do. */
@@ -29,7 +29,10 @@ async function* summariesUpwards(
   for (let directory = files.root; ; directory = posix.dirname(directory)) {
     const summary = await files.client
       .contentSummary(directory, files.signal ? { signal: files.signal } : {})
-      .catch(() => null);
+      .catch((error: unknown) => {
+        if (error instanceof WebHdfsError) return null;
+        throw error;
+      });
     files.signal?.throwIfAborted();
     if (summary !== null) yield [directory, summary];
     if (directory === '/') return;

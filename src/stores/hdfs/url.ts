@@ -44,7 +44,8 @@ function rootOf(path: string): string {
 function decode(path: string): string {
   try {
     return decodeURIComponent(path);
-  } catch {
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
     throw usage(`"${path}" is not a path in a URL`);
   }
 }

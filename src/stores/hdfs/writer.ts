@@ -4,6 +4,7 @@
  * until the end, for only then is it known to be small; everything else goes out as it comes, with a bounded
  * amount waiting.
  */
+import { bestEffort } from '../../system/best-effort.js';
 import type { Native } from '../../native.js';
 import { ParsError } from '../../errors.js';
 import { FILE_MODE, type HdfsFiles } from './files.js';
@@ -134,10 +135,7 @@ export class HdfsWriter implements ObjectWriter {
     const begun = this.#upload;
     this.#upload = undefined;
     if (begun === undefined) return;
-    await begun.then(
-      (upload) => upload.abort(),
-      () => undefined,
-    );
+    await bestEffort(begun.then((upload) => upload.abort()));
     await this.#queue;
     await this.#files.discard(this.#temporary);
   }

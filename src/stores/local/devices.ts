@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Which device each directory of a new store lies on (R22). A copy is worth its disk: two on one are lost together,
- * and what is put into the mount point of a disk that is not mounted lies on another one, and vanishes under it later.
+ * Which device each directory of a new store lies on (R22). A copy is worth its disk: two on one are lost
+ * together,
+ * and what is put into the mount point of a disk that is not mounted lies on another one, and vanishes
+ * under it later.
  */
 import { dirname } from 'node:path';
 import { ParsError } from '../../errors.js';

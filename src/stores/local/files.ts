@@ -3,6 +3,7 @@
 import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ParsError, type ErrorKind } from '../../errors.js';
+import { codeOf, isMissing } from '../../system/absence.js';
 
 export type Files = Pick<
   typeof fs,
@@ -25,21 +26,13 @@ export const nodeFiles: Files = fs;
 export const FILE_MODE = 0o600;
 export const DIRECTORY_MODE = 0o700;
 
-export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-}
-
-export function isMissing(error: unknown): boolean {
-  return errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR';
-}
-
 /**
  * A failed operation on a disk as an error of ours. A disk that fails or is read-only cannot be reached:
  * another copy or another day may do.
  */
 export function diskError(error: unknown, doing: string): ParsError {
   if (error instanceof ParsError) return error;
-  const code = errorCode(error);
+  const code = codeOf(error);
   const full = code === 'ENOSPC' || code === 'EDQUOT';
   const kind: ErrorKind = full ? 'no-space' : code === undefined ? 'internal' : 'unreachable';
   const message = full
@@ -75,11 +68,9 @@ export async function syncParents(files: Files, root: string, path: string): Pro
 /** Removes the directories between `root` and `path` that are empty now. */
 export async function removeEmptyParents(files: Files, root: string, path: string): Promise<void> {
   for (let directory = dirname(path); directory.length > root.length; directory = dirname(directory)) {
-    try {
-      await files.rmdir(directory);
-    } catch {
-      return;
-    }
+    // One that is in use, or cannot be removed, stays, and so do those above it.
+    const [removed] = await Promise.allSettled([files.rmdir(directory)]);
+    if (removed.status === 'rejected') return;
   }
 }
 

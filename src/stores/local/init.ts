@@ -4,9 +4,11 @@
  * checked (R22).
  */
 import { join } from 'node:path';
+import { isMissing } from '../../system/absence.js';
+import { bestEffort } from '../../system/best-effort.js';
 import { ParsError } from '../../errors.js';
 import { type Devices, devicesOf, refuseSameDevice, refuseUnmounted, sameDevice } from './devices.js';
-import { diskError, DIRECTORY_MODE, type Files, isMissing, nodeFiles, syncDirectory } from './files.js';
+import { diskError, DIRECTORY_MODE, type Files, nodeFiles, syncDirectory } from './files.js';
 import { type Marker, readMarker, writeMarker } from './marker.js';
 import { MARKER_FILE, MARKER_FORMAT, newStoreId } from '../marker.js';
 import { parseDirectories } from './locations.js';
@@ -113,7 +115,7 @@ async function createAll(
     }
   } catch (error) {
     await Promise.all(
-      directories.map((directory) => files.rm(join(directory, MARKER_FILE), { force: true }).catch(() => {})),
+      directories.map((directory) => bestEffort(files.rm(join(directory, MARKER_FILE), { force: true }))),
     );
     throw error;
   }

@@ -4,9 +4,10 @@
  * directories.
  */
 import { join } from 'node:path';
+import { isMissing } from '../../system/absence.js';
 import { ParsError } from '../../errors.js';
 import { native } from '../../native.js';
-import { diskError, type Files, isMissing, nodeFiles, removeEmptyParents, syncDirectory } from './files.js';
+import { diskError, type Files, nodeFiles, removeEmptyParents, syncDirectory } from './files.js';
 import { MARKER_FILE } from '../marker.js';
 import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './locations.js';
 import { mendCopies } from './repair.js';

@@ -2,8 +2,9 @@
 /** The directories of a local store, and which of them can be used now. */
 import { createHash } from 'node:crypto';
 import { isAbsolute, normalize } from 'node:path';
+import { isForbidden, isMissing } from '../../system/absence.js';
 import { ParsError } from '../../errors.js';
-import { type Files, isMissing } from './files.js';
+import { type Files } from './files.js';
 import { type Marker, readMarker } from './marker.js';
 import { MARKER_FILE } from '../marker.js';
 
@@ -86,14 +87,7 @@ export class Places {
         ? { directory, reason: `no ${MARKER_FILE} in it: the disk is not mounted, or was replaced` }
         : { directory, marker, device: dev };
     } catch (error) {
-      return {
-        directory,
-        reason: isMissing(error)
-          ? 'the directory does not exist'
-          : error instanceof Error
-            ? error.message
-            : String(error),
-      };
+      return { directory, reason: reasonOf(error) };
     }
   }
 
@@ -103,6 +97,12 @@ export class Places {
     const twin = before.find((other) => other.marker.index === place.marker.index);
     return twin ? `has the same marker as ${twin.directory}: one of them is a copy of the other` : null;
   }
+}
+
+function reasonOf(error: unknown): string {
+  if (isMissing(error)) return 'the directory does not exist';
+  if (isForbidden(error)) return 'this user may not read it';
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The store that most of the directories belong to; none when two have equal claims. */
@@ -136,7 +136,8 @@ export function notEnoughPlaces(url: string, needed: number, { usable, absent }:
     absent.length === 0
       ? `add directories to the store, or choose a policy with at most ${usable.length} copies`
       : usable.length === 0
-        ? `mount the disks, or set up a new store: pars store init --store ${url}`
+        ? 'what is stored there is not lost: mount the disks, or run pars as a user who may read them, and try again; '
+          + 'only a store that was never set up is made with: pars store init'
         : `mount the disk, or if it was replaced by an empty one: pars store init --store ${url} `
           + `--replace DIRECTORY`;
   return new ParsError('unreachable', `store ${url}: ${have}${why}`, { hint });

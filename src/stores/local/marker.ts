@@ -4,8 +4,10 @@
  * (R22).
  */
 import { join } from 'node:path';
+import { isMissing } from '../../system/absence.js';
+import { parseJson } from '../../system/json-text.js';
 import { ParsError } from '../../errors.js';
-import { DIRECTORY_MODE, FILE_MODE, type Files, isMissing, syncDirectory } from './files.js';
+import { DIRECTORY_MODE, FILE_MODE, type Files, syncDirectory } from './files.js';
 import { MARKER_FILE, MARKER_FORMAT } from '../marker.js';
 
 export interface Marker {
@@ -51,7 +53,7 @@ export async function writeMarker(files: Files, directory: string, marker: Marke
 }
 
 function parseMarker(text: string, directory: string): Marker {
-  const value = parseJson(text);
+  const value = (parseJson(text) ?? null) as Record<string, unknown> | null;
   const format = value?.['format'];
   if (typeof format === 'number' && format > MARKER_FORMAT) {
     throw new ParsError(
@@ -63,14 +65,6 @@ function parseMarker(text: string, directory: string): Marker {
   if (!isMarker(value))
     throw new ParsError('corrupt', `its marker ${join(directory, MARKER_FILE)} is damaged`);
   return value;
-}
-
-function parseJson(text: string): Record<string, unknown> | null {
-  try {
-    return JSON.parse(text) as Record<string, unknown> | null;
-  } catch {
-    return null;
-  }
 }
 
 function isMarker(value: Record<string, unknown> | Marker | null): value is Marker {

@@ -3,8 +3,9 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isMissing } from '../../system/absence.js';
 import { ParsError } from '../../errors.js';
-import { type Files, isMissing } from './files.js';
+import { type Files } from './files.js';
 import { type Absence, describeAbsences } from './locations.js';
 import { type CopyFault, MAX_WHOLE_BYTES, type StoredObject } from '../store.js';
 
@@ -134,7 +135,9 @@ function describeFaults(attempts: readonly Attempt[], absent: readonly Absence[]
 }
 
 function hintFor(kind: Fault): { hint?: string } {
-  return kind === 'unreachable' ? { hint: 'mount the disks that are not there and try again' } : {};
+  return kind === 'unreachable'
+    ? { hint: 'nothing says that it is lost: mount the disks that are not there, and try again' }
+    : {};
 }
 
 /** Contents of all copies, the most frequent first. */

@@ -4,8 +4,9 @@
  * times are.
  */
 import { join } from 'node:path';
+import { isMissing } from '../../system/absence.js';
 import { isTemporary } from '../../system/temporary-name.js';
-import { diskError, type Files, isMissing, removeEmptyParents } from './files.js';
+import { diskError, type Files, removeEmptyParents } from './files.js';
 import { MAX_DEPTH } from '../store.js';
 
 /**

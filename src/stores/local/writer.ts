@@ -5,18 +5,12 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { isMissing } from '../../system/absence.js';
+import { awaitedElsewhere, bestEffort } from '../../system/best-effort.js';
 import type { Native } from '../../native.js';
 import { ParsError } from '../../errors.js';
 import { temporaryName } from '../../system/temporary-name.js';
-import {
-  diskError,
-  type Files,
-  isMissing,
-  openNew,
-  removeEmptyParents,
-  syncDirectory,
-  syncParents,
-} from './files.js';
+import { diskError, type Files, openNew, removeEmptyParents, syncDirectory, syncParents } from './files.js';
 import { readMarker } from './marker.js';
 import { MARKER_FILE } from '../marker.js';
 import type { ObjectWriter, StoredObject } from '../store.js';
@@ -95,9 +89,8 @@ export class CopyWriter {
     this.#queue.push({ data, written });
     this.#queuedBytes += data.length;
     this.#pump ??= this.#drain().finally(() => (this.#pump = undefined));
-    this.#pump.catch(() => {});
-    while (this.#queuedBytes > MAX_PENDING_BYTES && this.#pump !== undefined)
-      await this.#batch.catch(() => {});
+    awaitedElsewhere(this.#pump);
+    while (this.#queuedBytes > MAX_PENDING_BYTES && this.#pump !== undefined) await bestEffort(this.#batch);
     if (this.#failure) throw this.#failure;
   }
 
@@ -135,7 +128,7 @@ export class CopyWriter {
   async publishExclusively(): Promise<boolean> {
     const created = await this.#guard('linking', () => this.#linkNew());
     this.#published = created;
-    await this.#files.unlink(this.temporary).catch(() => {});
+    await bestEffort(this.#files.unlink(this.temporary));
     if (created)
       await this.#guard('syncing the directory of', () => syncParents(this.#files, this.#root, this.path));
     return created;
@@ -146,11 +139,11 @@ export class CopyWriter {
    * another's place.
    */
   async discard(): Promise<void> {
-    await this.#pump?.catch(() => {});
-    await this.#close().catch(() => {});
+    await bestEffort(this.#pump);
+    await bestEffort(this.#close());
     for (const path of this.#published ? [this.temporary, this.path] : [this.temporary])
-      await this.#files.unlink(path).catch(() => {});
-    if (this.#published) await syncDirectory(this.#files, dirname(this.path)).catch(() => {});
+      await bestEffort(this.#files.unlink(path));
+    if (this.#published) await bestEffort(syncDirectory(this.#files, dirname(this.path)));
     await removeEmptyParents(this.#files, this.#root, this.path);
   }
 
