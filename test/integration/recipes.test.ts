@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Each recipe of recovery (docs/design.md, "Recipes") on a guest that has what it is for: every expendable
+ * Each recipe of recovery (docs/recipes.md) on a guest that has what it is for: every expendable
  * page is lost, and the guest, its disk included, is as it was; the same with the recipe left out harms it.
  * PARS_RECIPES=all runs every kernel, not only those that stand for the others.
  */

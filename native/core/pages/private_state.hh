@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a file system keeps behind folio->private, and which bits of it say that the folio's contents are
 // there: they must be cleared with PG_uptodate when the contents are lost. One recipe for each kind; one that
-// was not proven on a running guest does not exist. Docs: docs/design.md, "Recipes".
+// was not proven on a running guest does not exist. Docs: docs/recipes.md.
 #pragma once
 #include <vector>
 
