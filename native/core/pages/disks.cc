@@ -26,8 +26,7 @@ constexpr std::string_view kRemote[] = {"session", "rport-"};
 
 /// Targets that read straight from the devices of their table.
 constexpr std::string_view kPlainTargets[] = {"linear", "striped", "crypt", "snapshot-origin", "thin"};
-constexpr std::string_view kPersonalities[] = {"linear", "raid0", "raid1", "raid10",
-                                               "raid4",  "raid5", "raid6"};
+constexpr std::string_view kPersonalities[] = {"raid0", "raid1", "raid10", "raid5"};
 
 template <size_t N>
 bool any_of(const std::string_view (&names)[N], std::string_view name) {

@@ -19,8 +19,6 @@ constexpr std::pair<std::string_view, PrivateKind> kProvenFileSystems[] = {
     {"xfs", PrivateKind::iomap},
     {"squashfs", PrivateKind::none},
     {"btrfs", PrivateKind::btrfs}};
-/// What ext4's driver mounts under the names of its forerunners.
-constexpr std::string_view kForerunners[] = {"ext2", "ext3"};
 
 // xarray entries (Linux include/linux/xarray.h): low bits 10 are internal (small ones siblings, others
 // nodes), bit 0 values.
@@ -107,22 +105,17 @@ std::optional<Reason> PageCache::judge_inode(uint64_t mapping, uint64_t host, Ca
 std::optional<Reason> PageCache::judge_super_block(uint64_t host, uint64_t sb, CachedFile& file) {
   const auto name = file_system_name(sb);
   if (!name) return Reason::file_unreadable;
-  const auto kind = proven_kind(sb, *name);
+  const auto kind = proven_kind(*name);
   if (!kind) return Reason::file_system;
   file.private_kind = *kind;
   const auto doubt = judge_store(sb, *kind);
   return doubt ? doubt : judge_kind(host, sb, file);
 }
 
-std::optional<PrivateKind> PageCache::proven_kind(uint64_t sb, std::string_view name) {
+std::optional<PrivateKind> PageCache::proven_kind(std::string_view name) {
   for (const auto& [proven, kind] : kProvenFileSystems)
     if (name == proven) return kind;
-  if (std::find(std::begin(kForerunners), std::end(kForerunners), name) == std::end(kForerunners))
-    return std::nullopt;
-  const auto& ext4 = own_types(sb).ext4_health;
-  const auto own = ext4 ? memory_.u64(sb + layout_.sb_info) : std::nullopt;
-  return own && memory_.u64(*own + ext4->super) == sb ? std::optional(PrivateKind::buffer_heads)
-                                                      : std::nullopt;
+  return std::nullopt;
 }
 
 /// Whether a file system of a proven kind can read again what it has read: its disks are there, and it has
@@ -133,8 +126,7 @@ std::optional<Reason> PageCache::judge_store(uint64_t sb, PrivateKind kind) {
   return doubt ? doubt : judge_health(sb);
 }
 
-/// A file that a loop device reads: on any proven file system, or in memory that is critical itself (Linux
-/// mm/shmem.c).
+/// A file that a loop device reads: on any proven file system.
 std::optional<Reason> PageCache::judge_backing(uint64_t mapping) {
   const auto host = memory_.u64(mapping + layout_.mapping_host);
   const auto sb = host ? memory_.u64(*host + layout_.inode_sb) : std::nullopt;
@@ -143,8 +135,7 @@ std::optional<Reason> PageCache::judge_backing(uint64_t mapping) {
     return Reason::disk_stack;
   if ((memory_.u16(*host + layout_.inode_mode).value_or(0) & kFileTypeMask) != kRegularFile)
     return Reason::disk_stack;
-  if (*name == "tmpfs") return std::nullopt;
-  const auto kind = proven_kind(*sb, *name);
+  const auto kind = proven_kind(*name);
   return kind && !judge_store(*sb, *kind) ? std::nullopt : std::optional(Reason::disk_stack);
 }
 

@@ -59,7 +59,7 @@ class PageCache {
   std::optional<Reason> judge_block_device(uint64_t sb);
   std::optional<Reason> judge_btrfs(uint64_t sb, uint64_t type);
   std::optional<Reason> judge_health(uint64_t sb);
-  std::optional<PrivateKind> proven_kind(uint64_t sb, std::string_view name);
+  std::optional<PrivateKind> proven_kind(std::string_view name);
   std::optional<Reason> judge_kind(uint64_t host, uint64_t sb, CachedFile& file);
   std::optional<Reason> judge_btrfs_inode(uint64_t host, const FileSystemTypes& own, CachedFile& file);
   std::optional<Reason> judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own);
