@@ -62,8 +62,10 @@ async function hydrateAsJob(
     'hydrate',
     path,
     async (job) => {
-      const done = await hydratePath(context, path, options, stateDir);
+      const { done, version } = await hydratePath(context, path, options, stateDir);
       await noteRefill(stateDir, job, done, began);
+      // Whoever did this by hand wants the image, so the queue must not make a stub of it again.
+      if (done.hydrated) await job?.update({ heldVersion: version });
       return done;
     },
     { byHand: true },
@@ -75,12 +77,12 @@ async function hydratePath(
   path: string,
   options: Options,
   stateDir: string,
-): Promise<Hydrated> {
+): Promise<{ done: Hydrated; version: string }> {
   const host = thisHost();
   const registry = new StubRegistry(stateDir);
   const image = await ImageFile.open(path);
   try {
-    return await hydrate(
+    const done = await hydrate(
       image,
       { store: () => context.store(), host, registry },
       {
@@ -92,6 +94,7 @@ async function hydratePath(
         onProgress: await context.progress(),
       },
     );
+    return { done, version: await image.version() };
   } finally {
     await image.close();
   }

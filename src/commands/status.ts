@@ -89,7 +89,7 @@ function exitCodeFor({ failed, lost, refused, blindSpots }: HostStatus, overdue:
 }
 
 function render(found: HostStatus): string {
-  const { due, running, failed, refused, lost, stubs, failures, losses, blindSpots } = found;
+  const { due, held, running, failed, refused, lost, stubs, failures, losses, blindSpots } = found;
   const sections = [
     section('Cannot be seen', blindSpots.map(describeBlindSpot)),
     section(
@@ -103,6 +103,10 @@ function render(found: HostStatus): string {
           `${plain(image)} (${formatBytes(bytes)}, `
           + `${formatDuration((Date.now() - Date.parse(since)) / 1000)} old): ${plain(reason)}`,
       ),
+    ),
+    section(
+      'Held',
+      held.map(({ image, bytes, reason }) => `${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`),
     ),
     section('Lost', lost.map(describeLost)),
     section('Failed', failed.map(describeFailed)),
@@ -143,7 +147,7 @@ function describeLost({ image, snapshot }: KnownStub): string {
   return (
     `${plain(image)} is gone, and no start of its guest consumed it\n`
     + `    put it back before the guest is started: pars restore ${name} --as-managed-save; `
-    + `or give it up: pars rm ${name}`
+    + `or give it up: pars rm --yes ${name}`
   );
 }
 

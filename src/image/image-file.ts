@@ -22,6 +22,11 @@ export interface ImageIdentity {
 
 const CHUNK = 1 << 20;
 
+/** The file and its last write; of another save, or another file at the same path, it differs. */
+export function fileVersion({ ino, mtimeNs }: { ino: bigint; mtimeNs: bigint }): string {
+  return `${ino}:${mtimeNs}`;
+}
+
 export class ImageFile {
   readonly path: string;
   readonly #reading: FileHandle;
@@ -97,6 +102,11 @@ export class ImageFile {
       ctimeNs: stats.ctimeNs,
       nlink: stats.nlink,
     };
+  }
+
+  /** What tells this very file, as it was last written, from every other. */
+  async version(): Promise<string> {
+    return fileVersion(await this.identity());
   }
 
   /** Bytes the file takes on the disk. */

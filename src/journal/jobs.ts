@@ -26,6 +26,11 @@ export interface Job {
   snapshot: string | null;
   /** Of a hydration: pages that did not come back as they were, and were recovered. */
   losses?: { byPolicy: number; unexpected: number; recovered: number };
+  /**
+   * Of a hydration that somebody asked for by hand: which file it left (`fileVersion`). As long as it is this
+   * one, the queue leaves it alone.
+   */
+  heldVersion?: string;
   state: JobState;
   began: string;
   ended: string | null;
@@ -70,7 +75,7 @@ export class JobRecord {
     return record;
   }
 
-  async update(change: Partial<Pick<Job, 'domain' | 'snapshot' | 'losses'>>): Promise<void> {
+  async update(change: Partial<Pick<Job, 'domain' | 'snapshot' | 'losses' | 'heldVersion'>>): Promise<void> {
     this.#job = { ...this.#job, ...change };
     await this.#save();
   }

@@ -6,7 +6,7 @@
 import { lstat } from 'node:fs/promises';
 import { type ErrorKind, ParsError } from '../errors.js';
 import { ifThere, isThere } from '../system/absence.js';
-import { ImageFile } from '../image/image-file.js';
+import { fileVersion, ImageFile } from '../image/image-file.js';
 import { readFailures, type Failure } from '../journal/failures.js';
 import { readJobs, type Job } from '../journal/jobs.js';
 import { readLosses, type NotedLoss } from '../journal/losses.js';
@@ -34,10 +34,10 @@ export interface WholeSave extends Omit<DueImage, 'domain'> {
   /** Null when it cannot be read. */
   domain: string | null;
   /**
-   * 'opted-out': the guest's metadata says no. 'kept': it could not be refilled when it is needed.
+   * 'opted-out': the guest's metadata says no. 'held': somebody hydrated it by hand. 'kept': it could not be refilled when it is needed.
    * 'unreadable': damaged, still being written, or nothing that may be opened.
    */
-  condition: 'due' | 'opted-out' | 'kept' | 'unreadable';
+  condition: 'due' | 'opted-out' | 'held' | 'kept' | 'unreadable';
   /** Of one that cannot be read: the kind of error. Absent while libvirt is still writing it. */
   kind?: ErrorKind;
 }
@@ -51,6 +51,8 @@ export interface BlindSpot {
 
 export interface HostStatus {
   due: DueImage[];
+  /** Whole because somebody hydrated them by hand. */
+  held: WholeSave[];
   running: Job[];
   /** Failed or interrupted, and neither made good since nor beside the point: the image is still there. */
   failed: Job[];
@@ -81,6 +83,7 @@ export async function hostStatus(
   const stubs = await liveStubs(registry);
   return {
     due: saves.map(asDue).filter((due) => due !== null),
+    held: saves.filter(({ condition }) => condition === 'held'),
     running,
     failed,
     stubs,
@@ -158,9 +161,9 @@ function asDue({ image, domain, bytes, since, reason, condition }: WholeSave): D
 export async function wholeSave(path: string, jobs: readonly Job[]): Promise<WholeSave | null> {
   const job = jobs.find(({ image, kind }) => image === path && kind === 'offload');
   if (job?.state === 'running') return null;
-  const stats = await ifThere(path, (at) => lstat(at), null);
+  const stats = await ifThere(path, (at) => lstat(at, { bigint: true }), null);
   if (stats === null) return null;
-  const file = { image: path, bytes: stats.size, since: stats.mtime.toISOString() };
+  const file = { image: path, bytes: Number(stats.size), since: stats.mtime.toISOString() };
   try {
     const { domain, stubRecord, format } = await probePath(path);
     if (stubRecord !== null) return null;
@@ -170,6 +173,13 @@ export async function wholeSave(path: string, jobs: readonly Job[]): Promise<Who
         domain: domain.name,
         condition: 'opted-out',
         reason: 'its guest opted out (offload="no" in its metadata)',
+      };
+    if (isHeld(path, jobs, fileVersion(stats)))
+      return {
+        ...file,
+        domain: domain.name,
+        condition: 'held',
+        reason: 'it was hydrated by hand; it is offloaded again after the next save, or by name',
       };
     if (isCompressed(format) && (await memorySnapshotOf(path)) !== null)
       return {
@@ -185,6 +195,13 @@ export async function wholeSave(path: string, jobs: readonly Job[]): Promise<Who
     const kind = isUnfinished(error) ? {} : { kind: error.kind };
     return { ...file, domain: null, condition: 'unreadable', reason: error.message, ...kind };
   }
+}
+
+function isHeld(path: string, jobs: readonly Job[], version: string): boolean {
+  return jobs.some(
+    ({ kind, image, state, heldVersion }) =>
+      kind === 'hydrate' && image === path && state === 'done' && heldVersion === version,
+  );
 }
 
 async function probePath(path: string): Promise<ImageFacts> {
