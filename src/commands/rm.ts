@@ -8,6 +8,7 @@ import { StubRegistry } from '../image/stub-registry.js';
 import { guardRemoval, type RemovalConsent } from '../lifecycle/removal.js';
 
 interface Options extends SharedOptions {
+  yes?: boolean;
   force?: boolean;
   owner?: string;
 }
@@ -15,10 +16,11 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      "Remove a snapshot from the store. Refused for another host's, for one that a stub on this host "
-        + 'needs, and for fragments, unless forced.',
+      'Remove a snapshot from the store: with --yes; without it, say what would be removed. Refused for '
+        + "another host's, for one that a stub on this host needs, and for fragments, unless forced.",
     )
     .argument('<snapshot>', 'its name; the beginning is enough')
+    .option('--yes', 'remove it')
     .option('--force', 'remove it although a stub needs it, or although it is a fragment')
     .option('--owner <machine-id>', 'with --force: remove the snapshot of that other host')
     .action((snapshot: string, options: Options) =>
@@ -36,6 +38,11 @@ async function remove(context: Context, typed: string, options: Options): Promis
   };
   const place = { host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
   await guardRemoval(await findSnapshot(store, snapshot), place, consent);
+  if (!options.yes) {
+    context.output.json({ removed: null, wouldRemove: snapshot });
+    context.output.text(`Would remove ${snapshot}. Nothing is removed without --yes.`);
+    return;
+  }
   await removeSnapshot(store, snapshot);
   await forgetLost(place.registry, snapshot);
   context.output.json({ removed: snapshot });

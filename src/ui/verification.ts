@@ -72,7 +72,7 @@ export function renderVerification(verification: Verification, colours: Colours)
   if (storedAnew !== null)
     lines.push(
       `  its image is whole here and was stored again as ${storedAnew}; the damaged snapshot stays `
-        + `until: pars rm ${snapshot}`,
+        + `until: pars rm --yes ${snapshot}`,
     );
   if (verdict === null) return lines.join('\n');
   lines.push(

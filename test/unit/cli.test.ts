@@ -297,7 +297,10 @@ describe('a store and its snapshots', () => {
         stderr: expect.stringContaining(`no snapshot whose name begins with "${beginning}"`) as string,
       });
     }
-    await pars('rm', manifest.snapshot, '--store', url, '--force', '--owner', manifest.owner.machineId);
+    const named = ['rm', manifest.snapshot, '--store', url, '--force', '--owner', manifest.owner.machineId];
+    expect((await pars(...named)).stdout).toContain('Nothing is removed without --yes');
+    expect((await pars('list', '--store', url)).stdout).toContain(manifest.snapshot);
+    await pars(...named, '--yes');
     expect(await pars('list', '--store', url)).toMatchObject({ exitCode: 0, stdout: 'No snapshots.\n' });
   });
 
@@ -326,6 +329,7 @@ describe('a store and its snapshots', () => {
       '--force',
       '--owner',
       manifest.owner.machineId,
+      '--yes',
       '--json',
     );
     expect(removed.exitCode).toBe(0);
