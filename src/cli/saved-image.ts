@@ -6,6 +6,7 @@ import { StubRegistry } from '../image/stub-registry.js';
 import { readJobs } from '../journal/jobs.js';
 import type { Offloaded } from '../lifecycle/offload-request.js';
 import { offloadAsJob } from '../queue/image-job.js';
+import { Pace } from '../queue/pace.js';
 import { thisHost } from '../system/host.js';
 import type { Context } from './context.js';
 import { publishMetrics } from './metrics-file.js';
@@ -27,11 +28,12 @@ export interface SavedImage {
 export async function offloadSaved(context: Context, saved: SavedImage): Promise<Offloaded> {
   const { image, managedSave, policyIsFixed } = saved;
   const store = await openOrPublish(context);
-  const { stateDir, policy } = await context.config();
+  const { stateDir, policy, diskReferences, queue } = await context.config();
   const { signal } = context;
   const place = { store, host: thisHost(), registry: new StubRegistry(stateDir) };
-  const how = { stateDir, policy, policyIsFixed, keepLocal: false, force: false, managedSave };
-  const job = { ...how, signal, onProgress: await context.progress() };
+  const pace = new Pace({ stateDir, bandwidth: queue.bandwidth, signal });
+  const terms = { policy, policyIsFixed, diskReferences, keepLocal: false, force: false, managedSave };
+  const job = { ...terms, stateDir, pace, byHand: true, signal, onProgress: await context.progress() };
   try {
     for (;;) {
       if (!(await isWorkedOn(stateDir, image))) {

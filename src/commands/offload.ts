@@ -11,6 +11,7 @@ import { EXIT_CODES, ParsError } from '../errors.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 import { type ImageJob, offloadAsJob } from '../queue/image-job.js';
+import { Pace } from '../queue/pace.js';
 import type { WholeSave } from '../queue/pending.js';
 import { thisHost } from '../system/host.js';
 import { describeOffloaded } from '../ui/offloaded.js';
@@ -127,8 +128,10 @@ async function offloadAll(context: Context, images: string[], options: Options):
 }
 
 async function jobOf(context: Context, image: string, options: Options): Promise<ImageJob> {
-  const { policy, diskReferences, stateDir } = await context.config();
+  const { policy, diskReferences, stateDir, queue } = await context.config();
   return {
+    pace: new Pace({ stateDir, bandwidth: queue.bandwidth, signal: context.signal }),
+    byHand: true,
     stateDir,
     policy,
     diskReferences,

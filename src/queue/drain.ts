@@ -27,7 +27,7 @@ export interface Drain {
   watch: readonly string[];
   limits: QueueLimits;
   place: OffloadPlace;
-  job: Omit<ImageJob, 'managedSave' | 'keepLocal' | 'force' | 'pace'>;
+  job: Omit<ImageJob, 'managedSave' | 'keepLocal' | 'force' | 'pace' | 'byHand'>;
   /** The host goes down: no limit of bandwidth, the largest first, and another worker is waited for. */
   hurry: boolean;
   signal: AbortSignal;
@@ -61,7 +61,7 @@ async function offloadNext(
   image: string,
 ): Promise<boolean> {
   const managedSave = isManagedSave(image, saveDir);
-  const request = { ...job, managedSave, keepLocal: false, force: false, signal, pace };
+  const request = { ...job, managedSave, keepLocal: false, force: false, signal, pace, byHand: false };
   try {
     const { stub, domain } = await offloadAsJob(image, place, request);
     // What a watch had noted is done: when it is resumed from, it is the guest's again.

@@ -14,26 +14,27 @@ const LEVEL = 1;
 
 export interface ImageJob extends Omit<OffloadOptions, 'leaseWaitMs' | 'level' | 'pace'> {
   stateDir: string;
-  /** The queue's; an offload without one was asked for by hand. */
-  pace?: Pace;
+  pace: Pace;
+  /** Somebody asked for it, and is told of a mistake in what was typed: no failure of this host. */
+  byHand: boolean;
 }
 
 /** Offloads one image as a job; its failure is noted in the journal and thrown. */
 export async function offloadAsJob(image: string, place: OffloadPlace, job: ImageJob): Promise<Offloaded> {
-  const { stateDir, pace, ...options } = job;
+  const { stateDir, pace, byHand, ...options } = job;
   const began = Date.now();
   const work = async (record: JobRecord | null): Promise<Offloaded> => {
     const done = await offload(image, place, {
       ...options,
       leaseWaitMs: LEASE_WAIT_MS,
       level: LEVEL,
-      ...(pace && { pace: (bytes) => pace.take(bytes) }),
+      pace: (bytes) => pace.take(bytes),
     });
     await record?.update({ domain: done.domain, snapshot: done.snapshot });
     if (!done.alreadyStub) await count(stateDir, done, began);
     return done;
   };
-  return asJob(stateDir, 'offload', resolve(image), work, { byHand: pace === undefined });
+  return asJob(stateDir, 'offload', resolve(image), work, { byHand });
 }
 
 async function count(stateDir: string, done: Offloaded, began: number): Promise<void> {

@@ -6,7 +6,8 @@
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Pace } from '../../src/queue/pace.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
 import { runPars, type Ran } from '../support/run-pars.js';
@@ -226,4 +227,15 @@ describe('an argument', () => {
     expect(stderr).toContain(`pars restore ${snapshot} --to FILE`);
     expect(stderr).not.toContain('--store');
   });
+});
+
+it('an offload by hand keeps within queue.bandwidth as well', async () => {
+  const take = vi.spyOn(Pace.prototype, 'take');
+  try {
+    expect(await pars('offload', save('a'))).toMatchObject({ exitCode: 0 });
+    const bytes = take.mock.calls.reduce((sum, [some]) => sum + some, 0);
+    expect(bytes).toBeGreaterThan(0);
+  } finally {
+    take.mockRestore();
+  }
 });
