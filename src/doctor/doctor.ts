@@ -16,6 +16,7 @@ import { checkDisks } from './disks.js';
 import { checkHook } from './hook.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from './libvirt.js';
 import { checkReverts, checkStore, room } from './store.js';
+import { printableUrl } from '../stores/printable-url.js';
 
 export interface DoctorPlaces {
   hooksDir: string;
@@ -74,10 +75,10 @@ function checkConfig({ file, store, policy }: Config): Check {
   if (file === null)
     return warning(
       'config',
-      `no configuration file; store ${store} from the command line`,
+      `no configuration file; store ${printableUrl(store)} from the command line`,
       'put it into /etc/pars/pars.yaml: the hook reads that',
     );
-  return ok('config', `${file}: store ${store}, policy ${policy.name}`);
+  return ok('config', `${file}: store ${printableUrl(store)}, policy ${policy.name}`);
 }
 
 /** It must start in its jail, and call an empty file what it is. */

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { ParsError } from '../../errors.js';
+import { printableUrl } from '../printable-url.js';
 import { nameNodesOf, type WebHdfsOptions } from '../../webhdfs/index.js';
 
 export interface HdfsAddress {
@@ -23,7 +24,7 @@ const HINT =
 
 export function parseHdfsUrl(url: string): HdfsAddress {
   const [, hosts, path = '', query = ''] = SHAPE.exec(url) ?? [];
-  if (!hosts) throw usage(`"${url.replace(/\?.*/s, '')}" is not the URL of a directory in HDFS`);
+  if (!hosts) throw usage(`"${printableUrl(url)}" is not the URL of a directory in HDFS`);
   const parameters = new URLSearchParams(query);
   const unknown = [...parameters.keys()].find((key) => !(OPTIONS as readonly string[]).includes(key));
   if (unknown !== undefined) throw usage(`the URL of the store has an unknown option "${unknown}"`);
