@@ -9,11 +9,11 @@ async function main(argv: readonly string[]): Promise<void> {
     process.stdout.write(`${version()}\n`);
     return;
   }
-  const [{ run }, { ignoreClosedPipe }] = await Promise.all([
+  const [{ run }, { watchOutput }] = await Promise.all([
     import('./cli/program.js'),
     import('./ui/output.js'),
   ]);
-  ignoreClosedPipe();
+  watchOutput();
   process.exitCode = await run(argv);
 }
 

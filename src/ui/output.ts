@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where output goes: results on stdout, everything about them on stderr. */
+import { EXIT_CODES } from '../errors.js';
 import { type Colours, coloursFor } from './colours.js';
 
 export interface OutputOptions {
@@ -52,9 +53,17 @@ export class Output {
   }
 }
 
-/** `pars list | head` is no error. To be called once, before anything is written. */
-export function ignoreClosedPipe(): void {
+/**
+ * `pars list | head` is not an error; a result that cannot be written is one, and nobody has seen the result.
+ * To be called once, before anything is written.
+ */
+export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code === 'EPIPE') return;
+    const kind = error.code === 'ENOSPC' ? 'no-space' : 'internal';
+    process.stderr.write(`pars: the result could not be written: ${error.message}\n`);
+    process.exit(EXIT_CODES[kind]);
   });
+  // There is no place left to say it.
+  process.stderr.on('error', () => {});
 }
