@@ -12,6 +12,13 @@ export async function liveStubs(registry: StubRegistry): Promise<KnownStub[]> {
   return known.filter((_, i) => alive[i]);
 }
 
+/** Whether any stub of this guest is left on this host. Records of stubs that are gone do not count. */
+export async function hasLiveStub(registry: StubRegistry, domainUuid: string): Promise<boolean> {
+  for (const stub of await registry.all())
+    if (stub.domainUuid === domainUuid && (await liveStub(stub))) return true;
+  return false;
+}
+
 /** Whether it still is one. A file that cannot be looked at counts as a stub only if it is there. */
 export async function liveStub({ image, token }: KnownStub): Promise<boolean> {
   const file = await ImageFile.open(image).catch(unseen);

@@ -94,10 +94,6 @@ export class StubRegistry {
     return stats === null ? 0 : Math.max(0, Date.now() - stats.mtimeMs);
   }
 
-  async knows(domainUuid: string): Promise<boolean> {
-    return (await namesIn(this.#stubs)).some((name) => name.startsWith(`${domainUuid}.`));
-  }
-
   /** Whether the hook has noted a start of this guest that nobody has dealt with yet. */
   async startNoted(domainUuid: string): Promise<boolean> {
     return (await namesIn(this.#started)).some((name) => name.startsWith(domainUuid));

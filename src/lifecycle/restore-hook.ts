@@ -14,6 +14,7 @@ import type { DiskSource } from '../libvirt/disk-sources.js';
 import type { Host } from '../system/host.js';
 import { ImageFile } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
+import { hasLiveStub } from '../image/live-stubs.js';
 import { probeImage } from '../reader/reader.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
@@ -58,7 +59,7 @@ const LOCK_WAIT_MS = 30_000;
 export async function restoreBegin(request: RestoreBegin): Promise<void> {
   const images = await imagesOfGuest(request.parentPid, request.domainUuid);
   try {
-    if (images.length === 0 && !request.prepared && (await request.registry.knows(request.domainUuid)))
+    if (images.length === 0 && !request.prepared && (await hasLiveStub(request.registry, request.domainUuid)))
       throw notFound(request);
     const signal = deadlineSignal(request.times.deadlineMs, request.signal);
     for (const { image, pid } of images) {

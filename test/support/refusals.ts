@@ -58,7 +58,7 @@ export const STORE_AWAY: Refusal = { reason: 'store away', said: /pars: .*(store
 
 export const PROGRAM_GONE: Refusal = {
   reason: 'program not there',
-  said: /not found/,
+  said: /cannot be run/,
   break: (host) => changeFile(host, HOOK, (text) => text.replace(/^node=.*$/m, "node='/nowhere/node'")),
 };
 
