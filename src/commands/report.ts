@@ -149,7 +149,10 @@ async function lookAtOne(
 ): Promise<Outcome> {
   // The reader works in a process of its own: everything else is loaded meanwhile.
   const inText = single && !context.output.isJson;
-  const wants = { map: inText || options.map, files: options.topFiles || options.html !== undefined };
+  const wants = {
+    map: inText || options.map || options.html !== undefined,
+    files: options.topFiles || options.html !== undefined,
+  };
   const facts = factsOf(context, path, options.domain !== undefined, Boolean(wants.map || wants.files));
   awaitedElsewhere(facts);
   const policy = await context.policy();

@@ -52,6 +52,16 @@ async function expectKept(path: string, work: () => Promise<Ran>, says: string):
 }
 
 describe('report --html', () => {
+  it('writes the same page with --json, its map of memory included', async () => {
+    const mapOf = (): string =>
+      /<section aria-labelledby="h-map">.*?<\/section>/s.exec(readFileSync(page, 'utf8'))?.[0] ?? '';
+    expect((await report(page)).exitCode).toBe(0);
+    const map = mapOf();
+    expect(map).not.toBe('');
+    expect((await report(page, '--json')).exitCode).toBe(0);
+    expect(mapOf()).toBe(map);
+  });
+
   it('refuses its own image, by whatever name', async () => {
     const link = join(root, 'link');
     symlinkSync(image, link);
