@@ -185,7 +185,7 @@ async function aDayPasses(): Promise<void> {
 /** Nothing but what one offloaded image needs, in the store and among the host's notes. */
 async function expectNothingLeft(images = 1): Promise<void> {
   await aDayPasses();
-  await prune(place(), { yes: true });
+  await prune(place(), { yes: true, orphans: true });
   expect(await listSnapshots(store())).toHaveLength(images);
   const files = (
     await Promise.all([...directories, stateDir].map((directory) => readdir(directory, { recursive: true })))

@@ -153,7 +153,7 @@ describe('the HTML report in Chromium', () => {
   }, 120_000);
 
   test('a running guest is called an estimate; one that was not introspected says why', () => {
-    expect(renderHtml(richReport({ source: 'domain' }), new Date())).toContain('A moving picture.');
+    expect(renderHtml(richReport({ source: 'domain' }), new Date())).toContain('Estimates.');
     const blind = richReport();
     blind.guest = { introspected: false, kernel: null, reason: 'no vCPU runs a <Linux> kernel' };
     expect(renderHtml(blind, new Date())).toContain('no vCPU runs a &#60;Linux&#62; kernel');

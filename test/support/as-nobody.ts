@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The built program, run as a user who may not read what is root's. */
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { installProgram } from '../../src/install/program-copy.js';
 import type { Ran } from './run-pars.js';
 
-const PROGRAM = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const NOBODY = 65_534;
 
 /** Only root can become somebody else. */
@@ -15,8 +17,18 @@ if (!canBecomeNobody) {
   console.warn('SKIPPED: tests as an ordinary user, because this is not root');
 }
 
+/** A copy where everybody may read it: the checkout may lie in a directory that is root's alone. */
+async function readableProgram(): Promise<string> {
+  const prefix = mkdtempSync(join(tmpdir(), 'pars-for-nobody-'));
+  chmodSync(prefix, 0o755);
+  process.once('exit', () => rmSync(prefix, { recursive: true, force: true }));
+  return join((await installProgram(prefix)).directory, 'dist', 'cli.js');
+}
+
+const program = canBecomeNobody ? await readableProgram() : '';
+
 export function parsAsNobody(...argv: string[]): Ran {
   const options = { uid: NOBODY, gid: NOBODY, encoding: 'utf8', cwd: '/' } as const;
-  const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, ...argv], options);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...argv], options);
   return { exitCode: status ?? -1, stdout, stderr };
 }

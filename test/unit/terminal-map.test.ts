@@ -84,7 +84,7 @@ describe('a page or a range', () => {
   it.each(['', 'x', '0x2000-0x1000', '1-2-3', '-1', '0x1000000000000000', '0x0-0x10000000'])(
     '"%s" is refused',
     (text) => {
-      expect(() => pageRange(text)).toThrow(/is no guest-physical|are \d+ pages/);
+      expect(() => pageRange(text)).toThrow(/is not a guest-physical|are \d+ pages/);
     },
   );
 });
