@@ -2,6 +2,7 @@
 /** The disks of a saved guest, opened for reading: what they hold of its page cache is not stored again. */
 import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
+import { codeOf } from '../system/absence.js';
 import { isOptical } from './named-disk.js';
 import type { RecordedDisk } from './record.js';
 
@@ -85,7 +86,7 @@ export function isComparable({
 /** Null for what is neither a file nor a block device, or cannot be opened. Nothing else is even opened. */
 async function openDisk(path: string, flags: number): Promise<FileHandle | null> {
   if (!(await isDisk(() => stat(path)))) return null;
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags).catch(() => null);
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags).catch(notUsed);
   if (file === null || (await isDisk(() => file.stat()))) return file;
   await file.close();
   return null;
@@ -94,13 +95,16 @@ async function openDisk(path: string, flags: number): Promise<FileHandle | null>
 async function isDisk(
   look: () => Promise<{ isFile(): boolean; isBlockDevice(): boolean }>,
 ): Promise<boolean> {
-  const stats = await look().catch(() => null);
+  const stats = await look().catch(notUsed);
   return stats !== null && (stats.isFile() || stats.isBlockDevice());
 }
 
 async function isFlushed(file: FileHandle): Promise<boolean> {
-  return file.sync().then(
-    () => true,
-    () => false,
-  );
+  return (await file.sync().then(() => 'flushed' as const, notUsed)) === 'flushed';
+}
+
+/** A disk that the system will not show, open or flush is not referred to: its pages are stored. */
+function notUsed(error: unknown): null {
+  if (codeOf(error) === undefined) throw error;
+  return null;
 }

@@ -43,7 +43,10 @@ export async function createSnapshot(guest: string, name: string, memory: string
 
 /** Milliseconds for which the job that ended last stopped the guest; null when libvirt does not say. */
 export async function lastPause(guest: string): Promise<number | null> {
-  const text = await virsh('domjobinfo', '--domain', guest, '--completed').catch(() => '');
+  const text = await virsh('domjobinfo', '--domain', guest, '--completed').catch((error: unknown) => {
+    if (error instanceof ParsError) return ''; // the checkpoint is made, and this is a remark about it
+    throw error;
+  });
   const milliseconds = /^Total downtime:\s+(\d+) ms$/m.exec(text)?.[1];
   return milliseconds === undefined ? null : Number(milliseconds);
 }

@@ -4,7 +4,6 @@
  * libvirt's own list is the list of them; nothing is remembered beside it.
  */
 import { randomBytes } from 'node:crypto';
-import { lstat, stat } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { examine } from '../health/snapshot-health.js';
 import type { StubRegistry, KnownStub } from '../image/stub-registry.js';
@@ -13,6 +12,7 @@ import { deleteSnapshot, type GuestSnapshot, snapshotsOf } from '../libvirt/snap
 import { checkDisks } from '../disks/compare.js';
 import { readManifest, removeSnapshot } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
+import { isThere, statIfThere } from '../system/absence.js';
 import { disksAtRevert } from './memory-file.js';
 
 /** Snapshots called so are checkpoints, and only those are deleted by retention. */
@@ -43,28 +43,13 @@ export async function checkpointsOf(guest: string, live: readonly KnownStub[]): 
   return found;
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false;
-      throw error;
-    },
-  );
-}
-
 /**
  * Bytes that the disks of a checkpoint take, as they are since it was made: no guest writes them any more.
  */
 export async function frozenBytes(disks: readonly DiskSource[]): Promise<number> {
   const sizes = disks
     .filter(({ source, blockDevice }) => source.startsWith('/') && !blockDevice)
-    .map(({ source }) =>
-      stat(source).then(
-        ({ blocks }) => blocks * 512,
-        () => 0,
-      ),
-    );
+    .map(async ({ source }) => ((await statIfThere(source))?.blocks ?? 0) * 512);
   return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
 }
 

@@ -15,6 +15,7 @@ import type { MemorySnapshot } from '../libvirt/memory-snapshots.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import type { Store } from '../stores/store.js';
 import type { ImageFacts } from '../reader/inspection.js';
+import { ifThere, statIfThere } from '../system/absence.js';
 import { writersAmong } from '../system/open-files.js';
 
 type Disks = ImageFacts['domain']['disks'];
@@ -113,7 +114,7 @@ async function refuseTouched(disk: Manifest['disks'][number], merged: readonly s
   for (const [i, { source, bytes, mtimeNs, identity }] of files.entries()) {
     if (merged.includes(source)) continue;
     const beside = [files[i - 1], files[i + 1]].some((file) => file && merged.includes(file.source));
-    const now = await stat(source, { bigint: true }).catch(() => null);
+    const now = await ifThere(source, (at) => stat(at, { bigint: true }), null);
     const same = now !== null && (identity?.endsWith(`:${now.ino}`) ?? true);
     if (same && (beside || (Number(now.size) === bytes && String(now.mtimeNs) === mtimeNs))) continue;
     throw new ParsError(
@@ -125,13 +126,8 @@ async function refuseTouched(disk: Manifest['disks'][number], merged: readonly s
 }
 
 async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isFile() || stats.isBlockDevice(),
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return false;
-      throw error;
-    },
-  );
+  const stats = await statIfThere(path);
+  return stats !== null && (stats.isFile() || stats.isBlockDevice());
 }
 
 const ACCEPT =
