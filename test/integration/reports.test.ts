@@ -64,7 +64,9 @@ describe.skipIf(labMissing() !== undefined)('a host with a running guest', () =>
         estimated: true,
         guest: { introspected: true },
       });
-      expect(await host.pars('report', '--domain', guest.name)).toMatch(/^estimate .*all figures are estimates/);
+      expect(await host.pars('report', '--domain', guest.name)).toMatch(
+        /^estimate .*all figures are estimates/,
+      );
 
       const plan = await host.json<Plan>('plan');
       expect(plan.fits).toEqual({ save: true, saveOneByOne: true, store: true });
