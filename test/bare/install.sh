@@ -39,5 +39,5 @@ step offloaded
 pars hydrate /srv/saves/g.save >/dev/null
 cmp /srv/saves/g.save /srv/original
 step hydrated
-pars status >/dev/null
+pars status --save-dir /srv/saves >/dev/null
 step 'all is well'

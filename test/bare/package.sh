@@ -30,7 +30,7 @@ blocks() { stat -c %b "$1"; }
 ! apt-get -qq remove -y pars >/tmp/apt.log 2>&1 || fail 'removed although there is a stub'
 pars hydrate /srv/saves/g.save >/dev/null
 cmp /srv/saves/g.save /srv/original
-pars status >/dev/null
+pars status --save-dir /srv/saves >/dev/null
 echo 'used'
 apt-get -qq remove -y pars >/tmp/apt.log 2>&1 || fail "$(tail /tmp/apt.log)"
 [ ! -e /usr/lib/pars ] && [ ! -e /usr/bin/pars ] && [ ! -e /var/cache/pars ] || fail 'something of it is left'
