@@ -57,7 +57,8 @@ const UNHEARD = [
     'look at the error: ifThere for what may be absent, bestEffort for what may fail',
   ],
   [
-    "CallExpression[callee.property.name='then'] > ArrowFunctionExpression.arguments:nth-child(2)[params.length=0]",
+    "CallExpression[callee.property.name='then'] > "
+      + 'ArrowFunctionExpression.arguments:nth-child(2)[params.length=0]',
     'look at the error: isThere for what may be absent',
   ],
   ["ImportSpecifier[imported.name='existsSync']", 'it says no of what may not be looked at: isThere'],

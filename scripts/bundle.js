@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// bundle.js TREE NODE CACHE: puts the program into TREE as a package brings it: all of src in one file (dist),
-// the binaries, and the packages that cannot be bundled because they have a binary of their own. NODE: the Node
-// that runs it once it is installed. CACHE: where V8 keeps what it has compiled. Prints the licences of what is
-// bundled.
+// bundle.js TREE NODE CACHE: puts the program into TREE as a package brings it: all of src in one file
+// (dist), the binaries, and the packages that cannot be bundled because they have a binary of their own.
+// NODE: the Node that runs it once it is installed. CACHE: where V8 keeps what it has compiled. Prints the
+// licences of what is bundled.
 import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -11,7 +11,8 @@ import { build } from 'esbuild';
 const [tree, node, cache] = process.argv.slice(2);
 /**
  * What is read of a package.json.
- * @typedef {{ name: string, version: string, license: string, main?: string, optionalDependencies?: object }} Package
+ * @typedef {{ name: string, version: string, license: string, main?: string, optionalDependencies?: object }}
+ * Package
  */
 
 const EXTERNAL = ['@node-rs/crc32'];

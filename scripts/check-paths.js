@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
-/** Every path of this repository that a comment or a document names must be there. Prints those that are not. */
+/**
+ * Every path of this repository that a comment or a document names must be there. Prints those that are not.
+ */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

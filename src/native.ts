@@ -56,8 +56,8 @@ export interface Native {
   compress(data: Buffer, level: number): Promise<Buffer>;
 
   /**
-   * Reads the pages that a decompressed table of references stands for. `disks`: descriptors by the numbers of
-   * disks, -1 for one that is not there. What is lost is zeros in `data`.
+   * Reads the pages that a decompressed table of references stands for. `disks`: descriptors by the numbers
+   * of disks, -1 for one that is not there. What is lost is zeros in `data`.
    */
   readReferences(
     table: Buffer,

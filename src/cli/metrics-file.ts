@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The metrics of this host: gathered from the configuration of a command, and kept in the configured file. */
+/**
+ * The metrics of this host: gathered from the configuration of a command, and kept in the configured file.
+ */
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 import { collectMetrics, type Metric } from '../status/metrics.js';
 import { openStore } from '../stores/open.js';

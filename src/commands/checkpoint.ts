@@ -88,7 +88,8 @@ async function checkpoint(context: Context, typed: string, options: SharedOption
   const pause = pauseMs === null ? '' : `, the guest paused for ${pauseMs} ms`;
   context.output.text(
     `Checkpoint ${name} of ${plain(guest)}${pause}: ${formatBytes(offloaded.storedBytes)} stored over all `
-      + `copies, disks ${formatBytes(diskBytes)}.${deleted.length > 0 ? `\nDeleted: ${deleted.join(', ')}.` : ''}`,
+      + `copies, disks `
+      + `${formatBytes(diskBytes)}.${deleted.length > 0 ? `\nDeleted: ${deleted.join(', ')}.` : ''}`,
   );
 }
 

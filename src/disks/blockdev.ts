@@ -17,7 +17,9 @@ const NBD_PORT = 10_809,
   ISCSI_PORT = 3260,
   GLUSTER_PORT = 24_007;
 
-/** `path`: where it is on this host; null for a network disk. Its format driver, over what holds its bytes. */
+/**
+ * `path`: where it is on this host; null for a network disk. Its format driver, over what holds its bytes.
+ */
 export function blockdevOf(
   disk: Pick<NamedDisk, 'format' | 'network'>,
   path: string | null,

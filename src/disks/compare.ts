@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Whether a guest's disks still are what was recorded of them, before its memory is resumed on them (R26). */
+/**
+ * Whether a guest's disks still are what was recorded of them, before its memory is resumed on them (R26).
+ */
 import { isReason } from './blockdev.js';
 import { ParsError } from '../errors.js';
 import { differences, type Fingerprint } from './fingerprint.js';
@@ -23,7 +25,10 @@ export interface CheckOptions extends LookOptions {
   acceptUncompared: boolean;
 }
 
-/** In words, how each disk differs from what was recorded of it. Disks that nobody can compare are not among them. */
+/**
+ * In words, how each disk differs from what was recorded of it. Disks that nobody can compare are not among
+ * them.
+ */
 export async function changesOfDisks(
   recorded: readonly RecordedDisk[],
   options: Omit<CheckOptions, 'acceptUncompared'>,
@@ -33,7 +38,10 @@ export async function changesOfDisks(
   return changes;
 }
 
-/** Throws 'refused' when a disk has changed since it was recorded, or nobody can tell: old memory over a newer disk destroys it. */
+/**
+ * Throws 'refused' when a disk has changed since it was recorded, or nobody can tell: old memory over a newer
+ * disk destroys it.
+ */
 export async function checkDisks(recorded: readonly RecordedDisk[], options: CheckOptions): Promise<void> {
   const changes = await changesOfDisks(recorded, options);
   if (changes.length > 0) throw changed('are not what they were when its memory was saved', changes);
@@ -42,7 +50,9 @@ export async function checkDisks(recorded: readonly RecordedDisk[], options: Che
 
 function changed(how: string, changes: readonly string[]): ParsError {
   return new ParsError('refused', `the guest's disks ${how}: ${changes.join('; ')}`, {
-    hint: 'put them back; resuming old memory on a changed disk damages its file systems; to do it all the same: pars hydrate --accept-changed-disks IMAGE',
+    hint:
+      'put them back; resuming old memory on a changed disk damages its file systems; to do it all '
+      + 'the same: pars hydrate --accept-changed-disks IMAGE',
   });
 }
 
@@ -51,9 +61,12 @@ function refuseUncompared(recorded: readonly RecordedDisk[]): void {
   if (unknown.length === 0) return;
   throw new ParsError(
     'refused',
-    `nobody can tell whether the guest's disks are what they were when its memory was saved: ${unknown.join('; ')}`,
+    `nobody can tell whether the guest's disks are what they were when its memory was saved: `
+      + `${unknown.join('; ')}`,
     {
-      hint: 'if you know that nothing has written to them: pars hydrate --accept-changed-disks IMAGE, or accept-uncompared-disks="yes" in the guest\'s metadata (docs/disks.md)',
+      hint:
+        'if you know that nothing has written to them: pars hydrate --accept-changed-disks IMAGE, '
+        + 'or accept-uncompared-disks="yes" in the guest\'s metadata (docs/disks.md)',
     },
   );
 }
@@ -65,9 +78,10 @@ export interface ElsewhereOptions extends LookOptions {
 }
 
 /**
- * The same for a host that has not seen the guest before: disks are told by kind, length and time, for inode numbers are this host's own; and
- * those that were moved on purpose by kind and length, for a copy need not have kept its time, nor what it stands on its place. What has a
- * fingerprint is told by that. Every disk of a path must be there.
+ * The same for a host that has not seen the guest before: disks are told by kind, length and time, for inode
+ * numbers are this host's own; and those that were moved on purpose by kind and length, for a copy need not
+ * have kept its time, nor what it stands on its place. What has a fingerprint is told by that. Every disk of
+ * a path must be there.
  */
 export async function checkDisksElsewhere(
   recorded: readonly RecordedDisk[],
@@ -80,7 +94,9 @@ export async function checkDisksElsewhere(
       'refused',
       `the guest's disks are not here as they were when its memory was saved: ${problems.join('; ')}`,
       {
-        hint: 'bring them here, or say where they are: --set-disk vda=/path; to resume old memory on changed disks all the same: --accept-changed-disks',
+        hint:
+          'bring them here, or say where they are: --set-disk vda=/path; to resume old memory on '
+          + 'changed disks all the same: --accept-changed-disks',
       },
     );
   }
@@ -112,7 +128,10 @@ function isLeftOut({ readOnly }: RecordedDisk, named: NamedDisk | undefined): bo
   return readOnly && (named === undefined || isOptical(named));
 }
 
-/** "pars restore --set-disk" and "virsh managedsave-edit" make the guest open another disk than the one it was saved with. */
+/**
+ * "pars restore --set-disk" and "virsh managedsave-edit" make the guest open another disk than the one it was
+ * saved with.
+ */
 function editOf({ type, target, source, pool }: RecordedDisk, named: NamedDisk | undefined): string | null {
   if (named === undefined) return null;
   const was = pool === undefined ? source : `${pool.volume} in pool ${pool.name}`,
@@ -299,7 +318,10 @@ function kindOf(identity: string): string {
   return identity.slice(0, identity.indexOf(' '));
 }
 
-/** A file's inode number outlives a reboot, as the numbers of devices and file systems need not; empty for devices. */
+/**
+ * A file's inode number outlives a reboot, as the numbers of devices and file systems need not; empty for
+ * devices.
+ */
 function inodeOf(identity: string): string {
   return /^file \d+:(\d+)$/.exec(identity)?.[1] ?? '';
 }

@@ -5,13 +5,18 @@ import { open } from 'node:fs/promises';
 export interface DiskBytes {
   /** Length of the disk. */
   readonly bytes: number;
-  /** Reads `length` bytes at `offset`; fewer where the disk ends, none past its end. Throws when it cannot. */
+  /**
+   * Reads `length` bytes at `offset`; fewer where the disk ends, none past its end. Throws when it cannot.
+   */
   read(offset: number, length: number): Promise<Buffer>;
   /** Safe twice. */
   close(): Promise<void>;
 }
 
-/** A regular file or block device, opened read-only. `bytes`: its length, which stat does not tell of a device. */
+/**
+ * A regular file or block device, opened read-only. `bytes`: its length, which stat does not tell of a
+ * device.
+ */
 export async function openFile(path: string, bytes: number): Promise<DiskBytes> {
   const file = await open(path, 'r');
   let closed = false;
@@ -42,7 +47,9 @@ export function clip(offset: number, length: number, bytes: number): number {
 
 const WINDOW = 256 << 10;
 
-/** The same bytes, read a window at a time: who follows a log block by block asks for a few bytes after a few. */
+/**
+ * The same bytes, read a window at a time: who follows a log block by block asks for a few bytes after a few.
+ */
 export function windowed(disk: DiskBytes): DiskBytes {
   let at = -1;
   let held: Buffer = Buffer.alloc(0);

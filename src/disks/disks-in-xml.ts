@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The disks of a domain XML that libvirt itself hands out. XML out of an image is the reader's to parse, which
- * gives the same answer (native/core/image/domain_xml.cc).
+ * The disks of a domain XML that libvirt itself hands out. XML out of an image is the reader's to parse,
+ * which gives the same answer (native/core/image/domain_xml.cc).
  */
 import { DOMParser, type Element } from '@xmldom/xmldom';
 import { ParsError } from '../errors.js';

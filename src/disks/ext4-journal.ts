@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Where an ext4 file system's journal ends. Its super block is written at mount and unmount, but every change of a file passes
- * through the journal (jbd2), so the number of the last transaction and its commit block tell one state from the next. The
- * journal is found by its copy of the journal inode in the super block. (Linux Documentation/filesystems/ext4/journal.rst)
+ * Where an ext4 file system's journal ends. Its super block is written at mount and unmount, but every change
+ * of a file passes through the journal (jbd2), so the number of the last transaction and its commit block
+ * tell one state from the next. The journal is found by its copy of the journal inode in the super block.
+ * (Linux Documentation/filesystems/ext4/journal.rst)
  */
 import { createHash } from 'node:crypto';
 import { type DiskBytes, type Extent, mapped, windowed } from './disk-bytes.js';
@@ -23,7 +24,10 @@ const SAME_UUID = 2,
   LAST_TAG = 8;
 const DEFAULT_FAST_BLOCKS = 256;
 const MAX_EXTENTS = 4096;
-/** Blocks with a header that are followed: a journal of 1 GiB that is full of the smallest transactions has more. */
+/**
+ * Blocks with a header that are followed: a journal of 1 GiB that is full of the smallest transactions has
+ * more.
+ */
 const MAX_HEADERS = 32_768;
 const MAX_FAST_BLOCKS = 4096;
 

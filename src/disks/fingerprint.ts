@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What a disk without an inode is known by: hashes of the places that a write, a rollback or a mount changes. Whatever lies between them
- * is only sampled, so equal fingerprints are strong evidence and no proof; unequal ones are proof.
+ * What a disk without an inode is known by: hashes of the places that a write, a rollback or a mount changes.
+ * Whatever lies between them is only sampled, so equal fingerprints are strong evidence and no proof; unequal
+ * ones are proof.
  */
 import { createHash } from 'node:crypto';
 import type { DiskBytes } from './disk-bytes.js';
@@ -72,7 +73,10 @@ function listed(words: readonly string[]): string {
     : `${words.slice(0, 3).join(', ')} and ${words.length - 3} more`;
 }
 
-/** A whole disk, a partition, or what LVM or md puts together: its first bytes, and where a file system in it notes its changes. */
+/**
+ * A whole disk, a partition, or what LVM or md puts together: its first bytes, and where a file system in it
+ * notes its changes.
+ */
 async function markVolume(volume: DiskBytes, at: number, marks: Mark[], depth: number): Promise<void> {
   if (marks.length >= MAX_MARKS) return;
   const add = (what: string, sha256: string): void =>

@@ -25,8 +25,8 @@ export class GuestDisks {
 
   /**
    * Those whose bytes are the guest's own: raw files and block devices that it can write. What was written to
-   * them is on stable storage afterwards; one that cannot be flushed is left out. Reads go past the page cache
-   * where the file system can.
+   * them is on stable storage afterwards; one that cannot be flushed is left out. Reads go past the page
+   * cache where the file system can.
    */
   static async toCompare(disks: readonly RecordedDisk[]): Promise<GuestDisks> {
     const candidates = disks.flatMap((disk, number) => (isComparable(disk) ? [{ disk, number }] : []));
@@ -69,7 +69,10 @@ export class GuestDisks {
   }
 }
 
-/** Whether the guest's pages may stay on it alone: its bytes are the disk's, and a start can tell whether it changed. */
+/**
+ * Whether the guest's pages may stay on it alone: its bytes are the disk's, and a start can tell whether it
+ * changed.
+ */
 export function isComparable({
   source,
   format,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * LVM's metadata on a physical volume: its text, and which logical volumes lie on it one piece after another, so that what is in them
- * can be looked at. (LVM2 lib/format_text/layout.h; the text is a tree of names, values and lists.)
+ * LVM's metadata on a physical volume: its text, and which logical volumes lie on it one piece after another,
+ * so that what is in them can be looked at. (LVM2 lib/format_text/layout.h; the text is a tree of names,
+ * values and lists.)
  */
 import type { DiskBytes, Extent } from './disk-bytes.js';
 
@@ -39,7 +40,9 @@ interface Area {
   bytes: number;
 }
 
-/** Behind the identity and length stand two lists, of data areas and of metadata areas, each ended by zeros. */
+/**
+ * Behind the identity and length stand two lists, of data areas and of metadata areas, each ended by zeros.
+ */
 function metadataArea(head: Buffer, header: number): Area | null {
   let at = header + 40,
     lists = 0;

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Disks that a guest is to find elsewhere on another host (`--set-disk`): what can be done is told before anything is. */
+/**
+ * Disks that a guest is to find elsewhere on another host (`--set-disk`): what can be done is told before
+ * anything is.
+ */
 import { stat } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import type { RecordedDisk } from './record.js';
 
-/** Those that QEMU reaches by a path, a pool or a network protocol: each can be a file or block device instead. */
+/**
+ * Those that QEMU reaches by a path, a pool or a network protocol: each can be a file or block device
+ * instead.
+ */
 const MOVABLE = new Set(['file', 'block', 'volume', 'network']);
 
 /** Throws 'usage' for a disk the guest does not have, 'refused' for one that cannot be a file or device. */
@@ -29,7 +35,10 @@ export function refuseMoves(disks: readonly RecordedDisk[], moved: ReadonlyMap<s
   );
 }
 
-/** The targets whose new path is a block device. Throws 'refused' when a path is not there, or is something else than a file. */
+/**
+ * The targets whose new path is a block device. Throws 'refused' when a path is not there, or is something
+ * else than a file.
+ */
 export async function devicesAmong(moved: ReadonlyMap<string, string>): Promise<Set<string>> {
   const devices = new Set<string>();
   for (const [target, path] of moved) {

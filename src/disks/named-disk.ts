@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A disk as the domain XML names it. */
 
-/** Where a network disk is, as far as QEMU needs it to find it. No secret is among it: the XML names those only. */
+/**
+ * Where a network disk is, as far as QEMU needs it to find it. No secret is among it: the XML names those
+ * only.
+ */
 export interface NetworkSource {
   /** "nbd", "rbd", "iscsi", ... */
   protocol: string;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A client for Network Block Device servers that reads and nothing else, one request after another. Fixed newstyle
- * handshake, simple replies (NBD doc/proto.md). What a server answers is checked: it may be anybody.
+ * A client for Network Block Device servers that reads and nothing else, one request after another. Fixed
+ * newstyle handshake, simple replies (NBD doc/proto.md). What a server answers is checked: it may be anybody.
  */
 import { connect, type Socket } from 'node:net';
 import { clip, type DiskBytes } from './disk-bytes.js';

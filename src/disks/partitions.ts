@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Where the partitions of a disk begin: GPT (UEFI specification, chapter 5) and MBR with its chain of logical ones. */
+/**
+ * Where the partitions of a disk begin: GPT (UEFI specification, chapter 5) and MBR with its chain of logical
+ * ones.
+ */
 import type { DiskBytes } from './disk-bytes.js';
 
 export interface Partition {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Where a volume of one of libvirt's storage pools is. libvirt itself is asked when it may be; a hook must not ask it, for libvirt
- * waits for the hook, and reads the pool's XML instead.
+ * Where a volume of one of libvirt's storage pools is. libvirt itself is asked when it may be; a hook must
+ * not ask it, for libvirt waits for the hook, and reads the pool's XML instead.
  */
 import { DOMParser, type Element } from '@xmldom/xmldom';
 import { readFile } from 'node:fs/promises';

@@ -69,7 +69,10 @@ export function describeUncompared({
   source,
   uncompared,
 }: Pick<RecordedDisk, 'target' | 'source' | 'uncompared'>): string {
-  return `${target}${source === '' ? '' : ` (${source})`} cannot be compared: ${uncompared ?? 'unknown reason'}`;
+  return (
+    `${target}${source === '' ? '' : ` (${source})`} cannot be compared: `
+    + `${uncompared ?? 'unknown reason'}`
+  );
 }
 
 const NOTHING: RecordedFile = { source: '', bytes: null, mtimeNs: null, identity: null };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Where an XFS file system's log ends. Its super block is written rarely, but every change of a file passes through the log, whose
- * sectors each begin with the number of the round in which they were written (Linux fs/xfs/xfs_log_recover.c,
- * xlog_find_cycle_start): where that number falls is the log's head.
+ * Where an XFS file system's log ends. Its super block is written rarely, but every change of a file passes
+ * through the log, whose sectors each begin with the number of the round in which they were written (Linux
+ * fs/xfs/xfs_log_recover.c, xlog_find_cycle_start): where that number falls is the log's head.
  */
 import { createHash } from 'node:crypto';
 import type { DiskBytes } from './disk-bytes.js';
@@ -17,7 +17,10 @@ export function isXfs(head: Buffer): boolean {
   return head.length >= 264 && head.toString('latin1', 0, 4) === 'XFSB';
 }
 
-/** SHA-256 of the log's head and of what stands before it; null when the log is on another disk or not where it should be. */
+/**
+ * SHA-256 of the log's head and of what stands before it; null when the log is on another disk or not where
+ * it should be.
+ */
 export async function logHead(volume: DiskBytes, head: Buffer): Promise<string | null> {
   const place = logPlace(head);
   if (place === null || place.start + place.bytes > volume.bytes) return null;

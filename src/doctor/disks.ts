@@ -15,7 +15,8 @@ export async function checkDisks(accepted: boolean): Promise<Check[]> {
     if (found.length === 0 || accepted || metadata) continue;
     const name = (await virsh('domname', uuid)).trim();
     const todo =
-      'its starts from a stub are refused, and its clean cache is kept, unless that is accepted (docs/disks.md)';
+      'its starts from a stub are refused, and its clean cache is kept, unless that is accepted '
+      + '(docs/disks.md)';
     warnings.push(warning('disks', `${name}: ${found.join('; ')}`, todo));
   }
   return warnings.length > 0 ? warnings : [ok('disks', 'those of all guests can be compared before a start')];

@@ -83,7 +83,9 @@ async function readChange(path: string): Promise<RecordChange | null> {
   const parsed = noted.safeParse(parseJson(text));
   if (!parsed.success)
     throw new ParsError('corrupt', `${path}, the note of a change to this image, is damaged`, {
-      hint: 'it is not known whether the image is whole: write it anew with "pars restore SNAPSHOT --to FILE", then remove the note',
+      hint:
+        'it is not known whether the image is whole: write it anew with "pars restore SNAPSHOT --to '
+        + 'FILE", then remove the note',
     });
   const { offset, stub, image } = parsed.data;
   return { offset, stub: Buffer.from(stub, 'base64'), image: Buffer.from(image, 'base64') };

@@ -70,8 +70,9 @@ async function saveIn(message: string): Promise<FinishedSave | null> {
 }
 
 /**
- * libvirtd, virtqemud, libvirt_iohelper, of this host: a libvirt in another mount namespace (a container's) has
- * guests and hooks of its own. A process that has ended since was a helper: the daemon itself finishes a save.
+ * libvirtd, virtqemud, libvirt_iohelper, of this host: a libvirt in another mount namespace (a container's)
+ * has guests and hooks of its own. A process that has ended since was a helper: the daemon itself finishes a
+ * save.
  */
 async function isLibvirts(pid: string): Promise<boolean> {
   const name = (await readIfThere(`/proc/${pid}/comm`)) ?? '';

@@ -133,7 +133,9 @@ export class StubRegistry {
     const stub = parseJson(text) as KnownStub | undefined;
     if (typeof stub?.image === 'string') return stub;
     throw new ParsError('corrupt', `${path}, the note of a stub, is damaged`, {
-      hint: `see "pars list" for snapshots of the guest ${name.slice(0, 36)}; once its stub is found and hydrated, remove the note`,
+      hint:
+        `see "pars list" for snapshots of the guest ${name.slice(0, 36)}; once its stub is found `
+        + `and hydrated, remove the note`,
     });
   }
 

@@ -69,10 +69,10 @@ export function withSources(disks: Disks, sources: readonly DiskSource[]): Disks
 }
 
 /**
- * What must still hold of the recorded disks when libvirt gives a guest the disks `now` by a revert. A disk that
- * reads through the files that were recorded must be as it was. Deleting another snapshot merges a file of it into
- * the one below, and rewrites the header of the one above: then those two say nothing by their times, and the rest
- * of the files must be as they were. Throws 'refused' for any other disk.
+ * What must still hold of the recorded disks when libvirt gives a guest the disks `now` by a revert. A disk
+ * that reads through the files that were recorded must be as it was. Deleting another snapshot merges a file
+ * of it into the one below, and rewrites the header of the one above: then those two say nothing by their
+ * times, and the rest of the files must be as they were. Throws 'refused' for any other disk.
  */
 export async function disksAtRevert(
   recorded: Manifest['disks'],
@@ -89,7 +89,10 @@ export async function disksAtRevert(
   return kept;
 }
 
-/** The recorded files that are gone, merged into others; null when the disk reads through all that were recorded. */
+/**
+ * The recorded files that are gone, merged into others; null when the disk reads through all that were
+ * recorded.
+ */
 async function mergedFiles(disk: Manifest['disks'][number], source: string): Promise<string[] | null> {
   const before = [disk.source, ...(disk.below ?? []).map((file) => file.source)];
   const after = [source, ...(await filesBelow(source)).files.map(({ path }) => path)];
@@ -108,7 +111,10 @@ async function anyIsThere(paths: readonly string[]): Promise<boolean> {
   return false;
 }
 
-/** Of the files that stay, each must be the very file that it was, and those that no merge has touched as they were. */
+/**
+ * Of the files that stay, each must be the very file that it was, and those that no merge has touched as they
+ * were.
+ */
 async function refuseTouched(disk: Manifest['disks'][number], merged: readonly string[]): Promise<void> {
   const files = [disk, ...(disk.below ?? [])];
   for (const [i, { source, bytes, mtimeNs, identity }] of files.entries()) {
@@ -135,7 +141,8 @@ const ACCEPT =
   + 'pars hydrate --accept-changed-disks IMAGE';
 
 function elsewhere({ target, source }: Manifest['disks'][number], now: string): ParsError {
-  const message = `${target} was ${source} when the guest's memory was saved, and would be another disk now: ${now}`;
+  const message =
+    `${target} was ${source} when the guest's memory was saved, and would be another disk ` + `now: ${now}`;
   return new ParsError('refused', message, { hint: ACCEPT });
 }
 

@@ -126,9 +126,9 @@ class Offload {
   }
 
   /**
-   * Only of managed saves, which libvirt removes when the guest starts: whose disk is as it was. Any other image
-   * may be older than its disk is, a copy beside the image outlives it, and some guests' disks are expected to
-   * change: those must stand by themselves.
+   * Only of managed saves, which libvirt removes when the guest starts: whose disk is as it was. Any other
+   * image may be older than its disk is, a copy beside the image outlives it, and some guests' disks are
+   * expected to change: those must stand by themselves.
    */
   #usesDisks({ domain }: ImageFacts, policy: Policy): boolean {
     const { diskReferences, managedSave, keepLocal } = this.#options;

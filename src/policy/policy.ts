@@ -106,7 +106,9 @@ function refuseMixed({ classes, critical }: PolicySpec): void {
   );
 }
 
-/** The same policy with at least one copy of the clean cache: its guest may not be able to read that again. */
+/**
+ * The same policy with at least one copy of the clean cache: its guest may not be able to read that again.
+ */
 export function withCacheKept(policy: Policy): Policy {
   return {
     ...policy,

@@ -28,8 +28,8 @@ export function checkStored(frames: readonly ReaderFrame[], stored: readonly Pag
 }
 
 /**
- * Each kind at most once, a skeleton always, references only if disks were `compared`, and all sizes consistent
- * with the stripe's.
+ * Each kind at most once, a skeleton always, references only if disks were `compared`, and all sizes
+ * consistent with the stripe's.
  */
 export function checkFrames(frames: readonly ReaderFrame[], imageBytes: number, compared: boolean): void {
   const kinds = new Set<number>();

@@ -217,7 +217,10 @@ class Assembly {
     }
   }
 
-  /** What must be told to the guest when some of the stripe's clean cache is lost, in the store or on its disks. */
+  /**
+   * What must be told to the guest when some of the stripe's clean cache is lost, in the store or on its
+   * disks.
+   */
   async #recoverLost(i: number): Promise<void> {
     for (const frame of this.#stripes[i]!.frames) {
       if (PAGE_CLASSES[frame.kind] === 'clean-cache' && this.#isLost(frame))

@@ -7,8 +7,8 @@ import type { PageClass } from '../page-classes.js';
 import type { MappedBlock } from '../reader/inspection.js';
 
 /**
- * 4 for those whose guest's disks hold some of it, 3 for sparse images that were looked into, 2 for compressed
- * ones that were unpacked, else 1.
+ * 4 for those whose guest's disks hold some of it, 3 for sparse images that were looked into, 2 for
+ * compressed ones that were unpacked, else 1.
  */
 export const MANIFEST_FORMAT = 4;
 

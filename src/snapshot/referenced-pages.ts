@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The pages of a snapshot that the guest's disks hold: read from there, and believed by their digests only. */
+/**
+ * The pages of a snapshot that the guest's disks hold: read from there, and believed by their digests only.
+ */
 import { ParsError } from '../errors.js';
 import { native, type LostReference } from '../native.js';
 import { FRAME_DISK, isExpendableKind, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
@@ -62,7 +64,8 @@ export class ReferencedPages {
     if (!isThere) throw diskMissing(this.#describe(reference.disk));
     if (isExpendableKind(reference.pageClass)) return;
     const { disk, offset, pages, pageClass, unreadable } = reference;
-    const what = `${pages} pages (${pages * PAGE_BYTES} bytes) of ${PAGE_CLASSES[pageClass] ?? 'unknown'} data`;
+    const what =
+      `${pages} pages (${pages * PAGE_BYTES} bytes) of ` + `${PAGE_CLASSES[pageClass] ?? 'unknown'} data`;
     const where = `at byte ${offset} of the disk ${this.#describe(disk)}`;
     if (unreadable)
       throw new ParsError('unreachable', `${what} cannot be read ${where}`, { hint: DISK_HINT });

@@ -166,7 +166,8 @@ function noteTable({ notes }: ImageReport, colours: Colours): string {
 function uncomparedLines({ uncomparedDisks }: ImageReport): string {
   return [
     ...uncomparedDisks.map(plain),
-    'Every policy keeps the clean cache of this guest, and a start is refused unless that is accepted (docs/disks.md).',
+    'Every policy keeps the clean cache of this guest, and a start is refused unless that is accepted '
+      + '(docs/disks.md).',
   ].join('\n');
 }
 

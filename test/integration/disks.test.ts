@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The disks a guest is resumed on are those it was saved with (R26), on a real guest that has one of every kind: a volume of a pool, an
- * nbd disk, a block device and a read-only image. Each is changed behind its back, and put back.
+ * The disks a guest is resumed on are those it was saved with (R26), on a real guest that has one of every
+ * kind: a volume of a pool, an nbd disk, a block device and a read-only image. Each is changed behind its
+ * back, and put back.
  */
 import { execFile } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -90,7 +91,8 @@ describe.skipIf(labMissing() !== undefined)('a guest with disks of every kind', 
   }
 
   const disk = (target: string, type: string, source: string, inside = ''): string =>
-    `<disk type='${type}' device='disk'><driver name='qemu' type='raw' error_policy='report'/>${source}<target dev='${target}' bus='virtio'/>${inside}</disk>`;
+    `<disk type='${type}' device='disk'><driver name='qemu' type='raw' `
+    + `error_policy='report'/>${source}<target dev='${target}' bus='virtio'/>${inside}</disk>`;
 
   const nbdSource = (): string =>
     `<source protocol='nbd' name='disk'><host transport='unix' socket='${at('nbd.sock')}'/></source>`;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Reverts to external memory snapshots whose memory file is a stub, on a real guest. libvirt before 9.9 refuses
- * such reverts.
+ * Reverts to external memory snapshots whose memory file is a stub, on a real guest. libvirt before 9.9
+ * refuses such reverts.
  */
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';

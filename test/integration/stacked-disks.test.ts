@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Disks that stand on others (R13), as LVM, LUKS, mdadm and losetup make them: see lab/guest/stack.c. All that was cached of files on
- * them is lost, and the guest and its disks are as they were; with the recovery left out the guest notices. What a process
- * of the guest serves, and what was taken away, is kept. PARS_STACKS=all runs every kernel that tells its drivers' types.
+ * Disks that stand on others (R13), as LVM, LUKS, mdadm and losetup make them: see lab/guest/stack.c. All
+ * that was cached of files on them is lost, and the guest and its disks are as they were; with the recovery
+ * left out the guest notices. What a process of the guest serves, and what was taken away, is kept.
+ * PARS_STACKS=all runs every kernel that tells its drivers' types.
  */
 import { constants } from 'node:fs';
 import { copyFile, rm } from 'node:fs/promises';

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The types that Pars reads, resolved on the type information of every series and flavour of kernel that Debian offers. */
+/**
+ * The types that Pars reads, resolved on the type information of every series and flavour of kernel that
+ * Debian offers.
+ */
 import { expect, test } from 'vitest';
 import { expectedLayouts, layoutsOf, newestOfEach, offeredKernels } from '../support/kernel-layouts.js';
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What Pars makes of the type information of Debian's kernels: see `lab/btf` and `test/native/layout/layout_probe.cc`. */
+/**
+ * What Pars makes of the type information of Debian's kernels: see `lab/btf` and
+ * `test/native/layout/layout_probe.cc`.
+ */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -57,8 +60,8 @@ export async function layoutsOf({ name }: KernelPackage): Promise<KernelLayouts>
 }
 
 /**
- * What must be resolved on a kernel. Before folios neither private state nor btrfs is proven; where spinlocks can
- * sleep (rt) those of private state are longer than the rules know.
+ * What must be resolved on a kernel. Before folios neither private state nor btrfs is proven; where spinlocks
+ * can sleep (rt) those of private state are longer than the rules know.
  */
 export function expectedLayouts(
   { name, series, flavour }: KernelPackage,

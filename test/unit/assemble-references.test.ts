@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What comes back of pages that only a disk of the guest's holds, on a snapshot made by hand: three pages of a
- * "kernel" that know of three cached pages, which are on a disk in a file.
+ * What comes back of pages that only a disk of the guest's holds, on a snapshot made by hand: three pages of
+ * a "kernel" that know of three cached pages, which are on a disk in a file.
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A stub that was hydrated by hand stays whole until its guest is saved again: whoever did that wants to get out. */
+/**
+ * A stub that was hydrated by hand stays whole until its guest is saved again: whoever did that wants to get
+ * out.
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

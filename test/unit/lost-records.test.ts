@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A start that shows no image to refill is refused while the guest has a stub here, not because it once had one. */
+/**
+ * A start that shows no image to refill is refused while the guest has a stub here, not because it once had
+ * one.
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

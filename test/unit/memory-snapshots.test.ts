@@ -215,7 +215,10 @@ describe('the disks of a revert', () => {
     { target: 'vda', source: join(root, name), format: 'qcow2', blockDevice: false },
   ];
 
-  /** As libvirt deletes the snapshot that made `name`: into what is below it, and what is above stands on that. */
+  /**
+   * As libvirt deletes the snapshot that made `name`: into what is below it, and what is above stands on
+   * that.
+   */
   function merge(name: string, into: string, above?: string): void {
     execFileSync('qemu-img', ['commit', '-q', '-d', join(root, name)]);
     rmSync(join(root, name));

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Saves outside libvirt's own directory: where they are looked for, what is one, and how the kernel tells. */
+/**
+ * Saves outside libvirt's own directory: where they are looked for, what is one, and how the kernel tells.
+ */
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

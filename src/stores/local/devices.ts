@@ -52,7 +52,8 @@ export function refuseUnmounted({ directory, exists, device, above, root }: Loca
   if (device === root)
     throw new ParsError(
       'refused',
-      `${directory}${why} lies on the file system of /: its disk is not mounted, or its copies die with the system's disk`,
+      `${directory}${why} lies on the file system of /: its disk is not mounted, or its copies die with `
+        + `the system's disk`,
       { hint: ALLOWED },
     );
   if (device !== above) return;
@@ -81,7 +82,9 @@ export function refuseSameDevice(candidates: readonly Located[]): void {
     'refused',
     `${one.directory} and ${other.directory} lie on the same device: a failure takes both copies`,
     {
-      hint: 'use one directory a disk, or --allow-same-device if that is meant (a test, or a disk array below)',
+      hint:
+        'use one directory a disk, or --allow-same-device if that is meant (a test, or a disk array '
+        + 'below)',
     },
   );
 }

@@ -195,7 +195,9 @@ function refuseTooFew(directories: number, copies: number): void {
   if (directories >= copies) return;
   const has = directories === 1 ? '1 directory' : `${directories} directories`;
   throw new ParsError('refused', `the policy keeps ${copies} copies, and the store has ${has}`, {
-    hint: `name ${copies} directories, each the mount point of a disk, or a policy with fewer copies; or --force`,
+    hint:
+      `name ${copies} directories, each the mount point of a disk, or a policy with fewer copies; `
+      + `or --force`,
   });
 }
 

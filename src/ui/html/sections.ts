@@ -212,7 +212,10 @@ export function reasonSection({ notes, reasons, uncomparedDisks }: ImageReport):
 function uncomparedText(disks: readonly string[]): string {
   if (disks.length === 0) return '';
   const list = disks.map((disk) => `<li>${esc(disk)}</li>`).join('');
-  return `<p>Every policy keeps the clean cache, and a start is refused unless that is accepted:</p><ul>${list}</ul>`;
+  return (
+    `<p>Every policy keeps the clean cache, and a start is refused unless that is `
+    + `accepted:</p><ul>${list}</ul>`
+  );
 }
 
 function swatch(name: string): string {

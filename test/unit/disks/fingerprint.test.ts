@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a fingerprint sees of real file systems (R26): a change amid a mount, a rollback, and none where nothing changed. */
+/**
+ * What a fingerprint sees of real file systems (R26): a change amid a mount, a rollback, and none where
+ * nothing changed.
+ */
 import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
@@ -56,7 +59,10 @@ function poke(offset: number, data: string): void {
   closeSync(file);
 }
 
-/** Mounts, and hands on a copy of the disk as it is after each synced write: what a snapshot of a volume would hold. */
+/**
+ * Mounts, and hands on a copy of the disk as it is after each synced write: what a snapshot of a volume would
+ * hold.
+ */
 function copiesWhileMounted(device: string, count: number): string[] {
   const at = join(root, 'mount');
   mkdirSync(at);
@@ -173,7 +179,8 @@ describe('what else differs', () => {
     };
     expect(await starts('label: gpt\nstart=2048, size=2048\nstart=8192, size=2048\n')).toEqual([1, 4]);
     const logical =
-      'label: dos\nstart=2048, size=2048\nstart=8192, size=65536, type=5\nstart=10240, size=2048\nstart=16384, size=2048\n';
+      'label: dos\nstart=2048, size=2048\nstart=8192, size=65536, type=5\nstart=10240, '
+      + 'size=2048\nstart=16384, size=2048\n';
     expect(await starts(logical)).toEqual([1, 5, 8]);
     poke(446 + 8, '\xff\xff\xff\x7f');
     const disk = await openFile(image, 64 * MiB);

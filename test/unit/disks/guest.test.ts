@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What becomes of a guest with disks that nobody can compare (R26), and of disks that move to another host. */
+/**
+ * What becomes of a guest with disks that nobody can compare (R26), and of disks that move to another host.
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

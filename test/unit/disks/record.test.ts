@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Disks recorded when a guest's memory is stored, and compared before it is resumed (R26): every kind that a guest can have. */
+/**
+ * Disks recorded when a guest's memory is stored, and compared before it is resumed (R26): every kind that a
+ * guest can have.
+ */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import {
   closeSync,
