@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll } from 'vitest';
 import { installProgram } from '../../src/install/program-copy.js';
 import type { Ran } from './run-pars.js';
 
@@ -21,7 +22,7 @@ if (!canBecomeNobody) {
 async function readableProgram(): Promise<string> {
   const prefix = mkdtempSync(join(tmpdir(), 'pars-for-nobody-'));
   chmodSync(prefix, 0o755);
-  process.once('exit', () => rmSync(prefix, { recursive: true, force: true }));
+  afterAll(() => rmSync(prefix, { recursive: true, force: true }));
   return join((await installProgram(prefix)).directory, 'dist', 'cli.js');
 }
 
