@@ -107,16 +107,18 @@ export interface OpenImage {
 }
 
 /**
- * With --bypass-cache a helper has read the first MiB before we are asked. Of a raw image a stub keeps more
- * than that; of a compressed one it keeps nothing, and what the helper has read is the stub.
+ * With --bypass-cache, and of a compressed image with libvirt 12.8, a helper has read the first MiB before
+ * the hook is asked. Of a raw image a stub keeps more than that; of a compressed one it keeps nothing, and
+ * what the helper has read is the stub.
  */
 async function refuseReadAhead(image: ImageFile): Promise<void> {
   const { format, stubRecord } = await probeImage(image.fd);
   if (stubRecord === null || !isCompressed(format)) return;
   throw new ParsError(
     'refused',
-    `${image.path} is the stub of an image saved as ${format}, which cannot be woken with --bypass-cache`,
-    { hint: 'start the guest without --bypass-cache' },
+    `${image.path} is the stub of an image saved as ${format}, and a helper of libvirt has read it already: `
+      + 'with --bypass-cache, or with libvirt 12.8, it is too late to refill it now',
+    { hint: `nothing is lost: run "pars hydrate ${image.path}", then start the guest` },
   );
 }
 
