@@ -4,31 +4,16 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ParsError } from '../errors.js';
-import { LIBVIRT_URI, notAsked, runVirsh, type VirshFailure, virshSaid } from './virsh.js';
-
-async function virsh(...args: string[]): Promise<string> {
-  try {
-    return await runVirsh(args);
-  } catch (cause) {
-    const failure = cause as VirshFailure;
-    throw (
-      notAsked(failure)
-      ?? new ParsError('refused', `libvirt: ${virshSaid(failure)}`, {
-        hint: `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`,
-        cause,
-      })
-    );
-  }
-}
+import { askLibvirt } from './virsh.js';
 
 /** How virsh, in English, says that libvirt has no guest of that name or UUID. */
 const UNKNOWN_GUEST = /failed to get domain|domain not found|no domain with matching/i;
 
 /** The state of a guest in virsh's words; null when libvirt does not know it. */
 export async function guestState(uuidOrName: string): Promise<string | null> {
-  await virsh('version');
+  await askLibvirt('version');
   try {
-    return (await virsh('domstate', '--', uuidOrName)).trim();
+    return (await askLibvirt('domstate', '--', uuidOrName)).trim();
   } catch (error) {
     if (error instanceof ParsError && UNKNOWN_GUEST.test(error.message)) return null;
     throw error;
@@ -37,7 +22,7 @@ export async function guestState(uuidOrName: string): Promise<string | null> {
 
 /** The name of a guest, which libvirt calls its managed save by. */
 export async function guestName(uuidOrName: string): Promise<string> {
-  const facts = await virsh('dominfo', '--domain', uuidOrName);
+  const facts = await askLibvirt('dominfo', '--domain', uuidOrName);
   const name = /^Name: +(.*)$/m.exec(facts)?.[1];
   if (name === undefined || name === '')
     throw new ParsError('internal', `libvirt does not name ${uuidOrName}`);
@@ -45,23 +30,23 @@ export async function guestName(uuidOrName: string): Promise<string> {
 }
 
 export async function saveGuest(guest: string, file: string, words: readonly string[]): Promise<void> {
-  await virsh('save', '--domain', guest, '--file', file, ...words);
+  await askLibvirt('save', '--domain', guest, '--file', file, ...words);
 }
 
 export async function managedSaveGuest(guest: string, words: readonly string[]): Promise<void> {
-  await virsh('managedsave', '--domain', guest, ...words);
+  await askLibvirt('managedsave', '--domain', guest, ...words);
 }
 
 export function savedXml(image: string): Promise<string> {
-  return virsh('save-image-dumpxml', '--security-info', '--file', image);
+  return askLibvirt('save-image-dumpxml', '--security-info', '--file', image);
 }
 
 export async function setSavedXml(image: string, xml: string): Promise<void> {
-  await withFile(xml, (file) => virsh('save-image-define', '--file', image, '--xml', file));
+  await withFile(xml, (file) => askLibvirt('save-image-define', '--file', image, '--xml', file));
 }
 
 export async function defineGuest(xml: string): Promise<void> {
-  await withFile(xml, (file) => virsh('define', '--file', file));
+  await withFile(xml, (file) => askLibvirt('define', '--file', file));
 }
 
 /** The XML may hold passwords: nobody else reads it. */

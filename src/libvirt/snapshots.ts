@@ -4,7 +4,7 @@
  */
 import { ParsError } from '../errors.js';
 import { type DiskSource, disksOf, memoryFileOf, textOf } from './disk-sources.js';
-import { LIBVIRT_URI, notAsked, runVirsh, type VirshFailure, virshSaid } from './virsh.js';
+import { askLibvirt } from './virsh.js';
 
 export interface GuestSnapshot {
   name: string;
@@ -14,21 +14,11 @@ export interface GuestSnapshot {
   disks: DiskSource[];
 }
 
-async function virsh(...args: string[]): Promise<string> {
-  try {
-    return await runVirsh(args);
-  } catch (cause) {
-    const failure = cause as VirshFailure;
-    const hint = `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`;
-    throw notAsked(failure) ?? new ParsError('refused', `libvirt: ${virshSaid(failure)}`, { hint, cause });
-  }
-}
-
 /** A live snapshot of memory and disks. The guest pauses only for the last of its memory. */
 export async function createSnapshot(guest: string, name: string, memory: string): Promise<void> {
   // A comma separates the parts of the option; libvirt takes two for one that is meant.
   const file = `file=${memory.replaceAll(',', ',,')},snapshot=external`;
-  await virsh(
+  await askLibvirt(
     'snapshot-create-as',
     '--domain',
     guest,
@@ -43,7 +33,7 @@ export async function createSnapshot(guest: string, name: string, memory: string
 
 /** Milliseconds for which the job that ended last stopped the guest; null when libvirt does not say. */
 export async function lastPause(guest: string): Promise<number | null> {
-  const text = await virsh('domjobinfo', '--domain', guest, '--completed').catch((error: unknown) => {
+  const text = await askLibvirt('domjobinfo', '--domain', guest, '--completed').catch((error: unknown) => {
     if (error instanceof ParsError) return ''; // the checkpoint is made, and this is a remark about it
     throw error;
   });
@@ -53,22 +43,22 @@ export async function lastPause(guest: string): Promise<number | null> {
 
 /** Ends a running guest first; throws with libvirt's words, and the hook's in them. */
 export async function revertToSnapshot(guest: string, name: string, words: readonly string[]): Promise<void> {
-  await virsh('snapshot-revert', '--domain', guest, '--snapshotname', name, ...words);
+  await askLibvirt('snapshot-revert', '--domain', guest, '--snapshotname', name, ...words);
 }
 
 /** libvirt merges the snapshot's disks, and removes its memory file, stub or not. */
 export async function deleteSnapshot(guest: string, name: string): Promise<void> {
-  await virsh('snapshot-delete', '--domain', guest, '--snapshotname', name);
+  await askLibvirt('snapshot-delete', '--domain', guest, '--snapshotname', name);
 }
 
 /** All snapshots of a guest, the oldest first. One that is deleted meanwhile is left out. */
 export async function snapshotsOf(guest: string): Promise<GuestSnapshot[]> {
-  const names = (await virsh('snapshot-list', '--domain', guest, '--name'))
+  const names = (await askLibvirt('snapshot-list', '--domain', guest, '--name'))
     .split('\n')
     .filter((name) => name !== '');
   const snapshots: GuestSnapshot[] = [];
   for (const name of names) {
-    const xml = await virsh('snapshot-dumpxml', '--domain', guest, '--snapshotname', name).catch(
+    const xml = await askLibvirt('snapshot-dumpxml', '--domain', guest, '--snapshotname', name).catch(
       (error: unknown) => {
         if (error instanceof ParsError && /no domain snapshot/i.test(error.message)) return null;
         throw error;

@@ -47,3 +47,14 @@ export function notAsked(cause: VirshFailure): ParsError | null {
     cause,
   });
 }
+
+/** Runs one command of virsh for a guest; what libvirt refuses is 'refused', in its own words. */
+export async function askLibvirt(...args: string[]): Promise<string> {
+  try {
+    return await runVirsh(args);
+  } catch (cause) {
+    const failure = cause as VirshFailure;
+    const hint = `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`;
+    throw notAsked(failure) ?? new ParsError('refused', `libvirt: ${virshSaid(failure)}`, { hint, cause });
+  }
+}
