@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an offload is asked for, where it works, and what it answers. */
 import type { StubStep } from '../image/make-stub.js';
+import type { ProbeMemory } from '../image/probe-memory.js';
 import type { StubRegistry } from '../image/stub-registry.js';
 import type { PageClass } from '../page-classes.js';
 import type { Policy } from '../policy/policy.js';
@@ -74,6 +75,8 @@ export interface OffloadPlace {
   store: Store;
   host: Host;
   registry: StubRegistry;
+  /** What is known of images already; told when one has become a stub. */
+  probes?: ProbeMemory;
   /** Where libvirt keeps the XML of its own snapshots. */
   libvirtSnapshots?: string;
 }

@@ -18,7 +18,7 @@ import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
-import { probeImage } from '../reader/reader.js';
+import { ProbeMemory } from '../image/probe-memory.js';
 import { type MemorySnapshot, memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { proveCritical, refuseUnrevertable } from './memory-file.js';
 import { markState, settleStarts } from './claims.js';
@@ -59,17 +59,19 @@ class Offload {
   readonly #image: ImageFile;
   readonly #place: OffloadPlace;
   readonly #options: OffloadOptions;
+  readonly #probes: ProbeMemory;
   #memory: MemorySnapshot | null = null;
 
   constructor(image: ImageFile, place: OffloadPlace, options: OffloadOptions) {
     this.#image = image;
     this.#place = place;
     this.#options = options;
+    this.#probes = place.probes ?? new ProbeMemory();
   }
 
   async run(): Promise<Offloaded> {
     const identity = await this.#image.identity();
-    const facts = await probeImage(this.#image.fd, this.#readerOptions());
+    const facts = await this.#probes.probe(this.#image, this.#readerOptions());
     if (facts.stubRecord !== null) return this.#finishEarlier(facts);
     this.#refuseUnwanted(facts);
     this.#memory = await this.#memorySnapshot(facts, identity);
@@ -218,6 +220,7 @@ class Offload {
   }
 
   async #stubbed(manifest: Manifest, outcome: StubOutcome & { state: 'stub' }): Promise<Offloaded> {
+    await this.#probes.noteStub(this.#image);
     await markState(this.#place.store, manifest, 'stubbed', this.#place.host).catch((error: unknown) => {
       throw onlyNotNoted(error, this.#image.path, manifest.snapshot);
     });

@@ -10,6 +10,7 @@ import type { QueueLimits } from '../policy/config.js';
 import { forgetFinishedSave } from '../journal/finished-saves.js';
 import { isManagedSave, tellHook } from '../status/save-places.js';
 import { type ImageJob, offloadAsJob } from './image-job.js';
+import { ProbeMemory } from '../image/probe-memory.js';
 import { Pace } from './pace.js';
 import { offloadPending, type PendingOutcome } from './pending.js';
 
@@ -45,9 +46,12 @@ export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
   await settleStarts(place.store, place.registry, place.host).catch((error: unknown) =>
     listener.startsNotNoted(error as Error),
   );
+  const probes = new ProbeMemory();
+  const sharing = { ...drain, place: { ...place, probes } };
   return offloadPending({
     ...places,
-    offload: (image) => offloadNext(drain, pace, image),
+    probes,
+    offload: (image) => offloadNext(sharing, pace, image),
     signal,
     concurrency: limits.concurrency,
     patient: hurry,

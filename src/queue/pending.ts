@@ -15,6 +15,7 @@ import { allSaves, type SavePlaces } from '../status/save-places.js';
 import { ImageFile } from '../image/image-file.js';
 import { readJobs, type Job } from '../journal/jobs.js';
 import { native } from '../native.js';
+import { ProbeMemory } from '../image/probe-memory.js';
 
 export type { WholeSave } from '../status/host-status.js';
 
@@ -26,6 +27,8 @@ export interface PendingWork extends SavePlaces {
   offload(image: string): Promise<boolean>;
   /** Wait for another worker to come to its end, rather than leave the queue to it. */
   patient?: boolean;
+  /** What is known of the images already. */
+  probes?: ProbeMemory;
   signal?: AbortSignal;
 }
 
@@ -48,7 +51,8 @@ const IN_USE_MS = 30_000;
  * Works the queue off, each image tried once. Images saved meanwhile are taken too, by us or by the worker
  * that comes after us.
  */
-export async function offloadPending(work: PendingWork): Promise<PendingOutcome> {
+export async function offloadPending(request: PendingWork): Promise<PendingOutcome> {
+  const work = { ...request, probes: request.probes ?? new ProbeMemory() };
   await refuseUnseen(work.saveDir);
   const queue = new Queue(work);
   const offloaded: string[] = [];
@@ -98,8 +102,8 @@ async function leftIn(places: PendingWork): Promise<WholeSave[]> {
     .map(({ image }) => image);
   const left = await Promise.all(
     (await allSaves(places, jobs)).map(async (path) => {
-      if (!others.includes(path)) return wholeSave(path, jobs);
-      const save = await wholeSave(path, []);
+      if (!others.includes(path)) return wholeSave(path, jobs, places.probes);
+      const save = await wholeSave(path, [], places.probes);
       return save && { ...save, reason: 'another pars process is offloading it' };
     }),
   );
@@ -135,7 +139,7 @@ class Queue {
   async isDue(): Promise<boolean> {
     const jobs = await readJobs(this.#work.stateDir);
     for (const { image } of await this.#candidates(jobs))
-      if ((await dueImage(image, this.#work.patient ? [] : jobs)) !== null) return true;
+      if ((await dueImage(image, this.#work.patient ? [] : jobs, this.#work.probes)) !== null) return true;
     return false;
   }
 
@@ -178,7 +182,7 @@ class Queue {
     const jobs = await readJobs(this.#work.stateDir);
     const inUse: Candidate[] = [];
     for (const candidate of await this.#candidates(jobs)) {
-      if ((await dueImage(candidate.image, jobs)) === null) {
+      if ((await dueImage(candidate.image, jobs, this.#work.probes)) === null) {
         if (!jobs.some(({ image, state }) => image === candidate.image && state === 'running'))
           this.#notDue.add(candidate.key);
       } else if (await isFree(candidate.image)) return { ready: candidate, inUse };

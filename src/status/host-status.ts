@@ -16,7 +16,8 @@ import { lostStubs } from '../image/lost-stubs.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
-import { ImageError, probeImage } from '../reader/reader.js';
+import { ProbeMemory } from '../image/probe-memory.js';
+import { ImageError } from '../reader/reader.js';
 import { allSaves, type SavePlaces } from './save-places.js';
 import { StubRegistry, type KnownStub } from '../image/stub-registry.js';
 
@@ -148,8 +149,12 @@ async function wholeSavesIn(places: SavePlaces, jobs: readonly Job[]): Promise<W
  * Null for an image that is a stub, that somebody is working on, that is to stay whole, or that is none of
  * ours.
  */
-export async function dueImage(path: string, jobs: readonly Job[]): Promise<DueImage | null> {
-  const save = await wholeSave(path, jobs);
+export async function dueImage(
+  path: string,
+  jobs: readonly Job[],
+  probes?: ProbeMemory,
+): Promise<DueImage | null> {
+  const save = await wholeSave(path, jobs, probes);
   return save && asDue(save);
 }
 
@@ -158,14 +163,18 @@ function asDue({ image, domain, bytes, since, reason, condition }: WholeSave): D
 }
 
 /** Null for an image that is a stub, that somebody is working on, or that is gone. */
-export async function wholeSave(path: string, jobs: readonly Job[]): Promise<WholeSave | null> {
+export async function wholeSave(
+  path: string,
+  jobs: readonly Job[],
+  probes = new ProbeMemory(),
+): Promise<WholeSave | null> {
   const job = jobs.find(({ image, kind }) => image === path && kind === 'offload');
   if (job?.state === 'running') return null;
   const stats = await ifThere(path, (at) => lstat(at, { bigint: true }), null);
-  if (stats === null) return null;
+  if (stats === null || probes.isKnownStub({ ...stats, bytes: stats.size })) return null;
   const file = { image: path, bytes: Number(stats.size), since: stats.mtime.toISOString() };
   try {
-    const { domain, stubRecord, format } = await probePath(path);
+    const { domain, stubRecord, format } = await probePath(path, probes);
     if (stubRecord !== null) return null;
     if (domain.optOut)
       return {
@@ -204,9 +213,9 @@ function isHeld(path: string, jobs: readonly Job[], version: string): boolean {
   );
 }
 
-async function probePath(path: string): Promise<ImageFacts> {
+async function probePath(path: string, probes: ProbeMemory): Promise<ImageFacts> {
   const file = await ImageFile.open(path);
-  return probeImage(file.fd).finally(() => file.close());
+  return probes.probe(file).finally(() => file.close());
 }
 
 /** Still being written by libvirt, or turned into a stub right now: its time comes. */
