@@ -124,7 +124,12 @@ function section(title: string, lines: readonly string[]): string {
   return lines.length === 0 ? '' : `${title}:\n${lines.map((line) => `  ${line}`).join('\n')}`;
 }
 
-function describeStub({ image, snapshot, uncomparedDisks = [] }: KnownStub): string {
+function describeStub({ image, snapshot, consumed, uncomparedDisks = [] }: KnownStub): string {
+  if (consumed === true)
+    return (
+      `${plain(image)}: ${snapshot}\n    its guest was started without it and has moved on, so it cannot be `
+      + 'resumed: drop it with "virsh managedsave-remove"'
+    );
   const disks = uncomparedDisks.map(
     (disk) => `\n    ${plain(disk)}; a start is refused unless that is accepted`,
   );

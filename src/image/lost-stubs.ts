@@ -14,7 +14,9 @@ import type { KnownStub, StubRegistry } from './stub-registry.js';
  * settled since.
  */
 export async function lostStubs(registry: StubRegistry): Promise<KnownStub[]> {
-  const known = (await registry.all()).filter(({ managedSave }) => managedSave);
+  const known = (await registry.all()).filter(
+    ({ managedSave, consumed }) => managedSave && consumed !== true,
+  );
   const lost = await Promise.all(known.map((stub) => isLost(registry, stub)));
   return known.filter((_, i) => lost[i]);
 }

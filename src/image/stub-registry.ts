@@ -31,6 +31,8 @@ export interface KnownStub {
   memoryOf?: string | undefined;
   /** Disks that its start will not be able to compare, and why; none: left out. */
   uncomparedDisks?: string[] | undefined;
+  /** Its guest was started otherwise since, and has moved on, but the stub is still there. */
+  consumed?: boolean | undefined;
 }
 
 /** What is remembered of the stub `record` at `path`. */
@@ -63,8 +65,17 @@ export class StubRegistry {
   }
 
   async add(known: KnownStub): Promise<void> {
-    const { image, snapshot, token, domainUuid, managedSave, imageVersion, memoryOf, uncomparedDisks } =
-      known;
+    const {
+      image,
+      snapshot,
+      token,
+      domainUuid,
+      managedSave,
+      imageVersion,
+      memoryOf,
+      uncomparedDisks,
+      consumed,
+    } = known;
     const stub: KnownStub = {
       image,
       snapshot,
@@ -74,6 +85,7 @@ export class StubRegistry {
       ...(imageVersion !== undefined && { imageVersion }),
       ...(memoryOf !== undefined && { memoryOf }),
       ...(uncomparedDisks !== undefined && { uncomparedDisks }),
+      ...(consumed === true && { consumed }),
     };
     await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
   }

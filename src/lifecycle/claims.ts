@@ -18,6 +18,8 @@ import {
 } from '../snapshot/snapshots.js';
 import { encodeStateRecord, readStateRecord, type StateRecord } from '../snapshot/state-record.js';
 import type { Store } from '../stores/store.js';
+import { liveStub } from '../image/live-stubs.js';
+import { shellWord } from '../system/shell-word.js';
 import type { StubRegistry } from '../image/stub-registry.js';
 
 /**
@@ -47,7 +49,12 @@ export async function refuseConsumed(store: Store, manifest: Manifest): Promise<
     'refused',
     `the guest ${manifest.domain.name} has been started since ${manifest.snapshot} was taken, so its `
       + `disk has moved on`,
-    { hint: 'resuming this memory would damage its file systems; to write the image all the same: --force' },
+    {
+      hint:
+        'resuming this memory would damage its file systems: drop the saved state with "virsh '
+        + `managedsave-remove ${shellWord(manifest.domain.name)}" and start the guest without it; `
+        + 'to write the image all the same: --force',
+    },
   );
 }
 
@@ -171,7 +178,8 @@ export async function settleStarts(
       const stub = known.find(({ token }) => token === manifest.token);
       if (!stub && ownerOf(entry).machineId !== host.machineId) continue;
       if (entry.state !== 'consumed') await markState(store, manifest, 'consumed', host);
-      if (stub) await registry.remove(stub);
+      if (stub)
+        await ((await liveStub(stub)) ? registry.add({ ...stub, consumed: true }) : registry.remove(stub));
     }
   });
 }

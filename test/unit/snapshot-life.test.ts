@@ -11,7 +11,15 @@ import type { Manifest } from '../../src/snapshot/manifest.js';
 import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { prune, isOrphaned, type PrunePlace } from '../../src/lifecycle/prune.js';
 import { guardRemoval } from '../../src/lifecycle/removal.js';
-import { claimByForce, claimWaking, markState, takeOver } from '../../src/lifecycle/claims.js';
+import {
+  claimByForce,
+  claimWaking,
+  markState,
+  refuseConsumed,
+  settleStarts,
+  takeOver,
+} from '../../src/lifecycle/claims.js';
+import { lostStubs } from '../../src/image/lost-stubs.js';
 import {
   findSnapshot,
   listSnapshots,
@@ -186,6 +194,26 @@ describe('claims (R27)', () => {
     await failure(guardRemoval(entry, place(), { force: false }), 'refused');
     await guardRemoval(entry, place({}, B), { force: false });
     await failure(guardRemoval(entry, place({}, C), { force: true, owner: A.machineId }), 'refused');
+  });
+});
+
+describe('a start without the stub', () => {
+  it('leaves the stub known as consumed, and nobody misses it when it is dropped', async () => {
+    const manifest = await commit();
+    const { token, snapshot, image, domain } = manifest;
+    writeStub(manifest);
+    const registry = new StubRegistry(join(root, 'state'));
+    await registry.add({ image: image.path, snapshot, token, domainUuid: domain.uuid, managedSave: true });
+    mkdirSync(join(root, 'state/started'));
+    writeFileSync(join(root, 'state/started', domain.uuid), '');
+    await settleStarts(fixture.store, registry, A);
+    expect(await registry.all()).toMatchObject([{ snapshot, consumed: true }]);
+    await expect(refuseConsumed(fixture.store, manifest)).rejects.toMatchObject({
+      kind: 'refused',
+      hint: expect.stringContaining('virsh managedsave-remove') as string,
+    });
+    rmSync(image.path);
+    expect(await lostStubs(registry)).toEqual([]);
   });
 });
 
