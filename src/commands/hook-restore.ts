@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { ParsError } from '../errors.js';
+import { type ErrorKind, ParsError } from '../errors.js';
 import { text } from 'node:stream/consumers';
 import { disksOf } from '../libvirt/disk-sources.js';
 import { restoreBegin } from '../lifecycle/restore-hook.js';
@@ -10,12 +10,15 @@ import { thisHost } from '../system/host.js';
 import { publishMetrics } from '../cli/metrics-file.js';
 import { asJob } from '../journal/jobs.js';
 import { noteRefill } from '../queue/note-refill.js';
+import { native } from '../native.js';
+import { proveReader } from '../reader/prove.js';
 import { openStore } from '../stores/open.js';
 import type { Store } from '../stores/store.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
   prepare?: boolean;
+  prove?: boolean;
 }
 
 export function register(command: Command, cli: Cli): void {
@@ -24,9 +27,18 @@ export function register(command: Command, cli: Cli): void {
     .argument('<uuid>', "the guest's UUID; empty when the hook could not tell")
     .argument('<pid>', "the process id of libvirt's daemon")
     .option('--prepare', 'at "prepare begin": the domain XML is on standard input')
+    .option('--prove', 'only see whether all that a refill needs can be loaded and run here')
     .action((uuid: string, pid: string, options: Options) =>
-      cli.run({ ...options, quiet: true }, (context) => wake(context, uuid, Number(pid), options)),
+      cli.run({ ...options, quiet: true }, (context) =>
+        options.prove ? prove(context) : wake(context, uuid, Number(pid), options),
+      ),
     );
+}
+
+async function prove(context: Context): Promise<void> {
+  await context.storeUrl();
+  native();
+  await proveReader();
 }
 
 async function wake(context: Context, uuid: string, parentPid: number, { prepare }: Options): Promise<void> {
@@ -61,7 +73,26 @@ async function wake(context: Context, uuid: string, parentPid: number, { prepare
   }).catch(async (error: unknown) => {
     // A start that succeeds is not held up for this: the queue's worker, or its timer, writes them soon.
     await publishMetrics(context);
-    throw error;
+    throw await sayingItIsSafe(error, uuid, registry);
   });
   await work.finally(() => Promise.all(opened.map((store) => store.close())));
+}
+
+/** What passes: the guest can be started later, unless somebody throws its saved state away meanwhile. */
+const PASSES: readonly ErrorKind[] = ['unreachable', 'busy', 'no-space', 'internal'];
+
+/** A start that failed makes people and tools discard the saved state: they are told where the memory is. */
+async function sayingItIsSafe(error: unknown, uuid: string, registry: StubRegistry): Promise<unknown> {
+  if (!(error instanceof ParsError) || !PASSES.includes(error.kind)) return error;
+  const [stubs] = await Promise.allSettled([registry.all()]);
+  const names = (stubs.status === 'fulfilled' ? stubs.value : [])
+    .filter(({ domainUuid }) => domainUuid === uuid)
+    .map(({ snapshot }) => snapshot);
+  const safe =
+    `the memory of the guest is safe in the store${names.length > 0 ? ` as ${names.join(', ')}` : ''}: `
+    + 'do not discard the saved state';
+  return new ParsError(error.kind, error.message, {
+    hint: error.hint === undefined ? safe : `${safe}; ${error.hint}`,
+    cause: error,
+  });
 }

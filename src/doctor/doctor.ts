@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All the looks, in the order in which they depend on each other. Changes nothing that stays. */
-import { open } from 'node:fs/promises';
 import { ifThere } from '../system/absence.js';
-import { ParsError } from '../errors.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { thisHost } from '../system/host.js';
 import type { Config } from '../policy/config.js';
 import { readJobs } from '../journal/jobs.js';
-import { ImageError, probeImage } from '../reader/reader.js';
+import { proveReader } from '../reader/prove.js';
 import type { Store } from '../stores/store.js';
 import { freeBytes } from '../system/disk-space.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
@@ -81,18 +79,9 @@ function checkConfig({ file, store, policy }: Config): Check {
   return ok('config', `${file}: store ${printableUrl(store)}, policy ${policy.name}`);
 }
 
-/** It must start in its jail, and call an empty file what it is. */
 async function checkReader(): Promise<Check> {
-  const nothing = await open('/proc/self/cmdline', 'r').then(async (handle) => ({
-    handle,
-    error: await probeImage(handle.fd).then(
-      () => null,
-      (error: unknown) => error,
-    ),
-  }));
-  await nothing.handle.close();
-  if (nothing.error instanceof ImageError) return ok('reader', 'starts in its jail');
-  throw nothing.error ?? new ParsError('internal', 'the reader takes an empty file for an image');
+  await proveReader();
+  return ok('reader', 'starts in its jail');
 }
 
 /** Stubs here whose image is the memory of one of libvirt's snapshots. */

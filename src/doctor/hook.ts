@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { parseJson } from '../system/json-text.js';
 import { isThere, readIfThere, statIfThere } from '../system/absence.js';
 import { hookPath, isOurs, type Reload, reloadPath } from '../install/install.js';
+import { proveHook } from '../install/prove.js';
 import { type Check, failure, ok, warning } from './check.js';
 import { daemonId, runningDaemons } from '../libvirt/daemons.js';
 
@@ -33,6 +34,7 @@ export async function checkHook(hooksDir: string, stateDir: string): Promise<Che
   const broken = await brokenPart(path, text);
   if (broken !== null)
     return [failure('hook', 'missing', broken, `${INSTALL} (a stub on this host does not start until then)`)];
+  await proveHook(path);
   return [ok('hook', path), await checkLive(path, stateDir)];
 }
 

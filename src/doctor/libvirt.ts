@@ -90,8 +90,9 @@ export async function checkConfinement(root = '/'): Promise<Check> {
     return warning(
       'confinement',
       'SELinux is enforcing: the hook runs in the domain of libvirtd',
-      'after the first save look for denials (ausearch -m avc -ts recent); label the program and the '
-        + 'store so that libvirtd may use them',
+      'let hooks run unconfined: setsebool -P virt_hooks_unconfined on; label what was copied: restorecon '
+        + '-RF /etc/libvirt/hooks /usr/local/lib/pars; after the first save look for denials: ausearch -m '
+        + 'avc -ts recent',
     );
   const profiles = await read('sys/kernel/security/apparmor/profiles');
   if (!/^(libvirtd|virtqemud|\/usr\/sbin\/(?:libvirtd|virtqemud)) \(enforce\)/m.test(profiles))

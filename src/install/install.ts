@@ -8,7 +8,8 @@ import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 import { readJobs } from '../journal/jobs.js';
 import { PACKAGE_ROOT } from '../version.js';
-import { installProgram, removePrograms } from './program-copy.js';
+import { installProgram, makeOpenDirectory, removePrograms, RUNTIME } from './program-copy.js';
+import { proveHook } from './prove.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { tellHook } from '../status/save-places.js';
@@ -49,11 +50,18 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
   const { directory, copied } = await installProgram(resolve(options.prefix));
   if (copied) changes.push(`copied the program to ${directory}`);
   const text = await hookText(directory, options);
-  if ((await readIfThere(path)) !== text) {
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  const before = await readIfThere(path);
+  if (before !== text) {
+    await makeOpenDirectory(dirname(path));
     await writeAtomically(path, text, 0o755);
     changes.push(`wrote ${path}`);
   }
+  await proveHook(path).catch(async (error: unknown) => {
+    // What was there may have worked, and does no harm where it did not.
+    if (before === null) await unlink(path);
+    else await writeAtomically(path, before, 0o755);
+    throw error;
+  });
   changes.push(await reloadDaemons());
   await rememberReload(options.stateDir, path);
   return changes;
@@ -84,7 +92,7 @@ async function refuseWhileNeeded({ stateDir }: UninstallOptions): Promise<void> 
     throw new ParsError('busy', `${running.image} is being worked on (${running.kind})`, {
       hint: 'wait until "pars status" shows nothing running',
     });
-  const stubs = await liveStubs(new StubRegistry(stateDir));
+  const stubs = (await liveStubs(new StubRegistry(stateDir))).filter(({ consumed }) => consumed !== true);
   if (stubs.length === 0) return;
   throw new ParsError(
     'refused',
@@ -101,7 +109,7 @@ async function refuseWhileNeeded({ stateDir }: UninstallOptions): Promise<void> 
 async function hookText(program: string, options: InstallOptions): Promise<string> {
   const template = await readFile(join(PACKAGE_ROOT, 'hooks', 'qemu'), 'utf8');
   const values: Record<string, string> = {
-    NODE: shellWord(process.execPath),
+    NODE: shellWord(join(program, RUNTIME)),
     PROGRAM: shellWord(join(program, 'dist', 'cli.js')),
     READER: shellWord(join(program, 'build', 'Release', 'pars-reader')),
     STATE: shellWord(options.stateDir),

@@ -6,7 +6,19 @@
  */
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { chmod, cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  constants,
+  cp,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  stat,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { bestEffort } from '../system/best-effort.js';
 import { ifThere, namesIn } from '../system/absence.js';
@@ -17,6 +29,8 @@ import { PACKAGE_ROOT } from '../version.js';
 export const DEFAULT_PREFIX = '/usr/local/lib/pars';
 
 const BINARIES = ['build/Release/pars.node', 'build/Release/pars-reader'];
+/** The runtime: no path of whoever installed it, which an update or a clean-up may take away. */
+export const RUNTIME = 'bin/node';
 /** For `pars watch`; the hook does without. */
 const WATCHER = 'build/Release/pars-watch';
 /** Marks a directory as made by us: only such are ever removed. */
@@ -47,7 +61,7 @@ export async function installProgram(prefix: string): Promise<{ directory: strin
     return { directory, copied: false };
   const temporary = `${directory}.${process.pid}.tmp`;
   try {
-    await mkdir(temporary, { recursive: true, mode: 0o755 });
+    await makeOpenDirectory(temporary);
     await copyProgram(temporary);
     await rm(directory, { recursive: true, force: true });
     await rename(temporary, directory);
@@ -91,6 +105,8 @@ async function copyProgram(to: string): Promise<void> {
     await cp(join(PACKAGE_ROOT, path), join(to, path));
     await chmod(join(to, path), 0o755);
   }
+  await mkdir(dirname(join(to, RUNTIME)), { recursive: true });
+  await copyFile(process.execPath, join(to, RUNTIME), constants.COPYFILE_FICLONE);
   for (const directory of await packages()) {
     await cp(join(PACKAGE_ROOT, 'node_modules', directory), join(to, 'node_modules', directory), {
       recursive: true,
@@ -98,18 +114,31 @@ async function copyProgram(to: string): Promise<void> {
     });
   }
   // A start may depend on it right after a power cut.
-  await syncTree(to);
+  await openAndSync(to);
   await writeAtomically(join(to, MARK), `${to}\n`, 0o644);
 }
 
-/** Makes everything below a directory durable. */
-async function syncTree(directory: string): Promise<void> {
+/**
+ * Makes everything below a directory durable, and readable for whoever runs it, whatever the umask or the
+ * modes of its source are: libvirt's daemon may lack root's privileges.
+ */
+async function openAndSync(directory: string): Promise<void> {
+  await chmod(directory, 0o755);
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
-    if (entry.isDirectory()) await syncTree(path);
-    else if (entry.isFile()) await syncPath(path);
+    if (entry.isDirectory()) await openAndSync(path);
+    if (!entry.isFile()) continue;
+    await chmod(path, (await stat(path)).mode & 0o111 ? 0o755 : 0o644);
+    await syncPath(path);
   }
   await syncPath(directory);
+}
+
+/** Makes a directory, and those above it that are not there, for everybody to look into; others stay as they are. */
+export async function makeOpenDirectory(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  for (let made = path; made.startsWith(first); made = dirname(made)) await chmod(made, 0o755);
 }
 
 /**
@@ -168,8 +197,14 @@ async function programName(root: string): Promise<string> {
   ]) {
     hash.update(path).update(await programFile(join(root, path)));
   }
+  hash.update(RUNTIME).update(await programFile(runtimeOf(root)));
   hash.update((await packages(root)).sort().join());
   return `${version}-${hash.digest('hex').slice(0, 12)}`;
+}
+
+/** Of a copy its own; of the sources the one that runs them. */
+function runtimeOf(root: string): string {
+  return root === PACKAGE_ROOT ? process.execPath : join(root, RUNTIME);
 }
 
 function binariesIn(root: string): string[] {

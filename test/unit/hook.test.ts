@@ -5,6 +5,7 @@
  */
 import { execFile, spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -240,6 +241,12 @@ describe('the hook at "restore begin"', () => {
 
 describe('the hook and a start that is refused (R30)', () => {
   const SAID = { code: 0, stdout: '', stderr: '' };
+  const CANNOT_LOAD = `printf "node:internal/modules:1\\n  throw err;\\n\\nError: Cannot find module '/p/dist/cli.js'\\n    at x\\n" >&2; exit 1`;
+
+  function noteStub(): void {
+    const note = { image: '/saves/guest.save', snapshot: `${UUID}/20261129-1`, token: '0'.repeat(32) };
+    writeFileSync(join(root, 'state/stubs', `${UUID}.${'0'.repeat(32)}.json`), JSON.stringify(note, null, 2));
+  }
 
   function refuse(says = 'pars: the store is away'): void {
     expect(run('guest', 'restore begin', { exit: 6, says })).toEqual(SAID);
@@ -273,19 +280,61 @@ describe('the hook and a start that is refused (R30)', () => {
   });
 
   it.each([
-    ['is not there', () => rmSync(join(root, 'bin/node')), /cannot be run .*safe in the store/, 127],
-    ['cannot be run', () => standIn('node', 'x', 0o644), /cannot be run .*safe in the store/, 126],
+    ['is not there', () => rmSync(join(root, 'bin/node')), /cannot be run/, 127],
+    ['cannot be run', () => standIn('node', 'x', 0o644), /cannot be run/, 126],
     ['is killed', () => standIn('node', 'kill -9 $$'), /137/, 137],
     ['says nothing', () => standIn('node', 'exit 1'), /status 1 and said nothing/, 1],
-  ])('refuses when the program %s', (_, break_, words, code) => {
+    ['cannot load its modules', () => standIn('node', CANNOT_LOAD), /status 1 .*Cannot find module '\/p/, 1],
+  ])('refuses when the program %s, and says where the memory is', (_, break_, words, code) => {
     break_();
+    noteStub();
     expect(run('guest', 'restore begin')).toEqual(SAID);
     const refused = run('guest', 'prepare begin');
     expect(refused).toMatchObject({ code: 1, stdout: '' });
     expect(refused.stderr).toMatch(words);
+    expect(refused.stderr).toMatch(
+      /safe in the store as .*do not discard the saved state.*pars hooks install/s,
+    );
+    expect(refused.stderr).toContain(`as ${UUID}/20261129-1,`);
     expect(readFileSync(join(root, 'state/refused', `${UUID}.said`), 'utf8')).toMatch(
       new RegExp(`^${code}\n`),
     );
+  });
+
+  it.each([
+    ['is not there', () => rmSync(join(root, 'bin/node'))],
+    ['cannot be run', () => standIn('node', 'x', 0o644)],
+    ['cannot load its modules', () => standIn('node', CANNOT_LOAD)],
+    ['cannot read its configuration', () => standIn('node', 'echo "pars: cannot read it" >&2; exit 2')],
+  ])('lets a guest go on that has no stub here when the program %s, and the reader neither', (_, break_) => {
+    break_();
+    for (const image of [smallImage().bytes, Buffer.from('no image')])
+      expect(runHolding(image, '/nowhere')).toBe(0);
+    expect(run('guest', 'prepare begin')).toEqual(SAID);
+    expect(existsSync(join(root, 'state/refused'))).toBe(false);
+    expect(readFileSync(`${log}.system`, 'utf8')).toMatch(/not looked at/);
+  });
+
+  it('refuses a stub that is noted nowhere when the program is not there: libvirt has it open', () => {
+    rmSync(join(root, 'bin/node'));
+    expect(runHolding(smallStub())).toBe(0);
+    expect(run('guest', 'prepare begin').stderr).toMatch(/safe in the store, and its stub/);
+  });
+
+  it('does nothing for the daemon of an ordinary user, whatever that user may read', () => {
+    noteStub();
+    const path = hook();
+    chmodSync(root, 0o777);
+    const asNobody = (operation: string): unknown =>
+      spawnSync('setpriv', ['--reuid=65534', '--clear-groups', path, 'guest', ...operation.split(' '), '-'], {
+        input: XML,
+        env: { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, LOG: log },
+        encoding: 'utf8',
+      });
+    if (process.getuid?.() !== 0) return;
+    for (const operation of ['restore begin', 'prepare begin', 'started begin', 'stopped end'])
+      expect(asNobody(operation)).toMatchObject({ status: 0, stdout: '', stderr: '' });
+    expect(called()).toEqual([]);
   });
 
   it('does not fail at "restore begin" when nothing can be noted: QEMU refuses the stub', () => {
@@ -341,8 +390,8 @@ describe('the hook and a start that is refused (R30)', () => {
 
 describe('the hook at "prepare begin", which is all that a revert to a snapshot calls', () => {
   it('asks the program for a stub that libvirt has open, hands on the XML, and fails with it', () => {
-    standIn('node', `printf '%s\\n' "$@" >>"$LOG"; cat >"$LOG.xml"; echo away >&2; exit 6`);
-    expect(runHolding(smallStub(), READER, 'prepare begin', 'away\n')).toBe(6);
+    standIn('node', `printf '%s\\n' "$@" >>"$LOG"; cat >"$LOG.xml"; echo pars: away >&2; exit 6`);
+    expect(runHolding(smallStub(), READER, 'prepare begin', 'pars: away\n')).toBe(6);
     expect(called().slice(0, 3)).toEqual(['/p/dist/cli.js', 'hook-restore', '--prepare']);
     expect(called().slice(-2)[0]).toBe(UUID);
     expect(readFileSync(`${log}.xml`, 'utf8')).toBe(XML);
