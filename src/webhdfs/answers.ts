@@ -6,19 +6,24 @@
 import * as z from 'zod';
 import { WebHdfsError } from './errors.js';
 
+const size = z.int().min(0);
+/** A name of one file, as long as a NameNode may allow it; an address. */
+const name = z.string().max(8192);
+const MAX_LOCATIONS = 1024;
+
 const fileStatus = z.object({
   /** Empty in GETFILESTATUS. */
-  pathSuffix: z.string(),
+  pathSuffix: name,
   type: z.enum(['FILE', 'DIRECTORY', 'SYMLINK']),
   /** Bytes; 0 of a directory. */
-  length: z.number(),
+  length: size,
   /** Octal, as HDFS writes it: 600. */
   permission: z.string(),
   owner: z.string(),
   group: z.string(),
   /** Copies; 0 of a directory, 1 of an erasure-coded file. */
-  replication: z.number(),
-  blockSize: z.number(),
+  replication: size,
+  blockSize: size,
   /** Milliseconds since 1970, of the NameNode's clock. */
   modificationTime: z.number(),
   accessTime: z.number(),
@@ -28,23 +33,23 @@ const fileStatus = z.object({
 export type FileStatus = z.infer<typeof fileStatus>;
 
 const blockLocation = z.object({
-  offset: z.number(),
-  length: z.number(),
+  offset: size,
+  length: size,
   corrupt: z.boolean(),
   /** Host names (or addresses) of DataNodes with a copy; empty when none that is alive has one. */
-  hosts: z.array(z.string()),
+  hosts: z.array(name).max(MAX_LOCATIONS),
   /** The same as IP:PORT of data transfer: what `excludedatanodes` takes. */
-  names: z.array(z.string()),
+  names: z.array(name).max(MAX_LOCATIONS),
 });
 export type BlockLocation = z.infer<typeof blockLocation>;
 
 const contentSummary = z.object({
   /** Bytes, once. */
-  length: z.number(),
+  length: size,
   /** Bytes over all copies, or with parity. */
-  spaceConsumed: z.number(),
-  fileCount: z.number(),
-  directoryCount: z.number(),
+  spaceConsumed: size,
+  fileCount: size,
+  directoryCount: size,
   /** -1: none. */
   quota: z.number(),
   spaceQuota: z.number(),

@@ -17,6 +17,9 @@ import { NameNodes, whatOf, type Question } from './namenodes.js';
 import { DEFAULTS, type CallOptions, type WebHdfsOptions } from './options.js';
 import { Transport } from './transport.js';
 
+/** So much of a file is asked for at a time: 4096 blocks of 32 MiB. */
+const LOCATIONS_WINDOW = 2 ** 37;
+
 type Parameters = NonNullable<Question['parameters']>;
 
 export class WebHdfsClient {
@@ -26,7 +29,7 @@ export class WebHdfsClient {
 
   constructor(options: WebHdfsOptions) {
     this.options = options;
-    this.transport = new Transport(options.ca);
+    this.transport = new Transport(options);
     this.nameNodes = new NameNodes(options, this.transport);
   }
 
@@ -40,7 +43,7 @@ export class WebHdfsClient {
 
   /**
    * The entries of a directory in the NameNode's order (of bytes), in batches of its choice: memory is
-   * bounded for any directory.
+   * bounded for any directory. A listing that does not come forward is 'protocol'.
    */
   async *list(path: string, call: CallOptions = {}): AsyncGenerator<FileStatus> {
     let startAfter: string | undefined;
@@ -53,7 +56,10 @@ export class WebHdfsClient {
       );
       yield* entries;
       if (remainingEntries === 0 || entries.length === 0) return;
-      startAfter = entries.at(-1)?.pathSuffix;
+      const last = entries.at(-1)?.pathSuffix ?? '';
+      if (startAfter !== undefined && !isAfter(last, startAfter))
+        throw new WebHdfsError('protocol', `LISTSTATUS_BATCH ${path}: a listing without an end`);
+      startAfter = last;
     }
   }
 
@@ -141,13 +147,39 @@ export class WebHdfsClient {
     );
   }
 
-  /** Where each block of a range (of all) lives, as the NameNode believes now. */
+  /** Where each block of a range (of all) lives, as the NameNode believes now: one after the other. */
   async blockLocations(
     path: string,
-    { offset, length, ...call }: CallOptions & { offset?: number; length?: number } = {},
+    { offset = 0, length = Infinity, ...call }: CallOptions & { offset?: number; length?: number } = {},
   ): Promise<BlockLocation[]> {
+    const blocks: BlockLocation[] = [];
+    for (let at = offset; at < offset + length;) {
+      const window = Math.min(offset + length - at, LOCATIONS_WINDOW);
+      const found = await this.#locationsIn(path, at, window, call);
+      blocks.push(...found);
+      const last = found.at(-1);
+      if (last === undefined || last.offset + last.length < at + window) break;
+      at = last.offset + last.length;
+    }
+    return blocks;
+  }
+
+  async #locationsIn(
+    path: string,
+    offset: number,
+    length: number,
+    call: CallOptions,
+  ): Promise<BlockLocation[]> {
+    const what = whatOf({ op: 'GETFILEBLOCKLOCATIONS', path });
     const body = await this.#get('GETFILEBLOCKLOCATIONS', path, { offset, length }, call);
-    return parseAnswer(ANSWERS.locations, whatOf({ op: 'GETFILEBLOCKLOCATIONS', path }), body);
+    const blocks = parseAnswer(ANSWERS.locations, what, body);
+    const stray = blocks.some(
+      (block, i) =>
+        block.length === 0
+        || (i === 0 ? block.offset > offset : block.offset !== blocks[i - 1]!.offset + blocks[i - 1]!.length),
+    );
+    if (stray) throw new WebHdfsError('protocol', `${what}: blocks that do not follow each other`);
+    return blocks;
   }
 
   /** Computed by DataNodes from the checksums they keep; the data is not read. */
@@ -190,6 +222,10 @@ export class WebHdfsClient {
     return parseAnswer(ANSWERS.boolean, whatOf({ op, path }), await this.#put(op, path, parameters, call));
   }
 }
+
+/** In the order of HDFS, of the names' UTF-8 bytes. */
+const isAfter = (name: string, other: string): boolean =>
+  Buffer.compare(Buffer.from(name), Buffer.from(other)) > 0;
 
 /** The answer of a path without a policy is empty, {} or null, depending on the version. */
 function ecPolicyName(what: string, body: string): string | undefined {

@@ -120,7 +120,7 @@ async function redirectOf(client: WebHdfsClient, path: string, options: RangeOpt
     excludedatanodes: options.excludeDataNodes?.join(',') || undefined,
     noredirect,
   };
-  const { what, redirect, body } = await client.nameNodes.ask({
+  const { what, from, redirect, body } = await client.nameNodes.ask({
     op: 'OPEN',
     method: 'GET',
     path,
@@ -129,7 +129,7 @@ async function redirectOf(client: WebHdfsClient, path: string, options: RangeOpt
     signal: options.signal,
   });
   if (redirect) return redirect;
-  if (noredirect) return client.nameNodes.reachable(new URL(parseAnswer(ANSWERS.location, what, body)));
+  if (noredirect) return client.nameNodes.reachable(what, parseAnswer(ANSWERS.location, what, body), from);
   gateways.add(client);
   return redirectOf(client, path, options);
 }

@@ -17,6 +17,8 @@ export type WebHdfsFailure =
   | 'lease' //        somebody else writes this file
   | 'lost-block' //   no DataNode that is alive holds this block
   | 'invalid' //      a parameter or an operation that the cluster does not take
+  | 'insecure' //     out of TLS, where all is to be encrypted
+  | 'certificate' //  of a node that does not prove who it is
   | 'unreachable' //  no connection, or it broke
   | 'timeout' //      a deadline of ours
   | 'aborted' //      by the caller's signal

@@ -28,6 +28,8 @@ export interface Redirect {
 
 export interface Answer {
   what: string;
+  /** Of the NameNode that answered. */
+  from: URL;
   redirect: Redirect | undefined;
   body: string;
 }
@@ -71,6 +73,8 @@ export class NameNodes {
       } catch (error) {
         if (!(error instanceof WebHdfsError) || question.signal?.aborted || !mayAskAgain(error, question))
           throw error;
+        // Another NameNode may prove who it is; waiting makes none of them do it.
+        if (error.kind === 'certificate' && attempt + 1 >= this.#addresses.length) throw error;
         this.#active = (this.#active + 1) % this.#addresses.length;
         const pause = this.#pause(attempt);
         if (performance.now() - start + pause > patience) throw error;
@@ -112,7 +116,8 @@ export class NameNodes {
     const { location } = response.headers;
     return {
       what,
-      redirect: location === undefined ? undefined : this.reachable(new URL(location, url)),
+      from: url,
+      redirect: location === undefined ? undefined : this.reachable(what, location, url),
       body,
     };
   }
@@ -131,7 +136,28 @@ export class NameNodes {
     return url;
   }
 
-  reachable(url: URL): Redirect {
+  /**
+   * Where the cluster sends us. What a NameNode says is not believed further than the store's URL goes: from
+   * TLS only to TLS, and to no other protocol; a login in the address is not sent.
+   */
+  reachable(what: string, location: string, from: URL): Redirect {
+    const url = parsedLocation(what, location, from);
+    const details = { node: from.host, answered: true };
+    if (url.protocol !== 'https:' && url.protocol !== 'http:')
+      throw new WebHdfsError(
+        'protocol',
+        `${what}: the NameNode names an address that is not one of HTTP (${from.host})`,
+        details,
+      );
+    if (from.protocol === 'https:' && url.protocol !== 'https:')
+      throw new WebHdfsError(
+        'insecure',
+        `${what}: ${from.host} sends us to ${url.host} without TLS, where the data would cross the network `
+          + `readable by anybody`,
+        details,
+      );
+    url.username = '';
+    url.password = '';
     const name = url.host;
     // A host without a port leaves the port as it is.
     url.host = this.#hostMap.get(url.host) ?? this.#hostMap.get(url.hostname) ?? url.host;
@@ -139,10 +165,22 @@ export class NameNodes {
   }
 }
 
+function parsedLocation(what: string, location: string, from: URL): URL {
+  try {
+    return new URL(location, from);
+  } catch (cause) {
+    throw new WebHdfsError('protocol', `${what}: the NameNode names an invalid address (${from.host})`, {
+      node: from.host,
+      answered: true,
+      cause,
+    });
+  }
+}
+
 export const whatOf = ({ op, path }: { op: string; path: string }): string => `${op} ${path}`;
 
 function mayAskAgain(error: WebHdfsError, question: Question): boolean {
-  if (error.kind === 'standby' || error.kind === 'retriable') return true;
+  if (error.kind === 'standby' || error.kind === 'retriable' || error.kind === 'certificate') return true;
   if (error.kind === 'unreachable') return question.idempotent || NEVER_REACHED.has(error.exception ?? '');
   return error.kind === 'timeout' && question.idempotent;
 }

@@ -20,6 +20,8 @@ export interface WebHdfsOptions {
   hostMap?: Record<string, string>;
   /** Certificate authority of a swebhdfs cluster, PEM. */
   ca?: string | Buffer;
+  /** Where `ca` comes from, for messages. */
+  caFile?: string;
   /** Deadline of one request to one node, and of a stream with nothing moving on the network; ms. */
   requestMs?: number;
   /** A faster way to the checksums of what is sent. */

@@ -6,11 +6,16 @@
  */
 import { Agent as HttpAgent, request as overHttp, type ClientRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as overHttps } from 'node:https';
+import { bare, certificateFault, checkIdentity, serverName } from './certificates.js';
 import { WebHdfsError, remoteError } from './errors.js';
+import type { WebHdfsOptions } from './options.js';
 import { Watch } from './watch.js';
 
-/** Of an answer that is not a stream of file data: a batch of a listing is the largest. */
-const MAX_ANSWER = 64 * 1024 * 1024;
+/**
+ * Of an answer that is not a stream of file data: a batch of a listing (1000 entries by default), or the
+ * blocks of a stretch of a file, are the largest.
+ */
+const MAX_ANSWER = 16 * 1024 * 1024;
 
 export interface Exchange {
   /** For messages: the operation and the path, no more. */
@@ -27,14 +32,32 @@ export class Transport {
   readonly #http = new HttpAgent({ keepAlive: false });
   readonly #https: HttpsAgent;
 
-  constructor(ca?: string | Buffer) {
+  /** Where the authorities that are trusted come from. */
+  readonly #trusted: string;
+
+  constructor({ ca, caFile }: Pick<WebHdfsOptions, 'ca' | 'caFile'> = {}) {
+    this.#trusted = caFile === undefined ? "this system's authorities" : `those of ${caFile}`;
     this.#https = new HttpsAgent({ keepAlive: false, ...(ca === undefined ? {} : { ca }) });
   }
 
-  begin({ method, url, headers = {} }: Exchange, signal: AbortSignal): ClientRequest {
+  /** What is mapped is asked for by the name that the cluster gives it, wherever it is reached. */
+  begin({ method, url, name, headers = {} }: Exchange, signal: AbortSignal): ClientRequest {
     const secure = url.protocol === 'https:';
-    const options = { method, headers, signal, agent: secure ? this.#https : this.#http };
-    const request = secure ? overHttps(url, options) : overHttp(url, options);
+    const host = name ?? url.host;
+    const options = {
+      method,
+      headers: { ...headers, host },
+      signal,
+      agent: secure ? this.#https : this.#http,
+    };
+    const said = bare(new URL(`${url.protocol}//${host}`).hostname);
+    const request = secure
+      ? overHttps(url, {
+          ...options,
+          servername: serverName(said),
+          checkServerIdentity: checkIdentity(said, bare(url.hostname)),
+        })
+      : overHttp(url, options);
     // Whoever waits has a listener of its own; an error after that must not end the process.
     return request.on('error', () => undefined);
   }
@@ -69,9 +92,23 @@ export class Transport {
   /** The answer's head; throws if it is not a success or a redirect. */
   async head(exchange: Exchange, signal: AbortSignal): Promise<IncomingMessage> {
     const request = this.begin(exchange, signal);
-    const answered = responseTo(request);
+    const answered = this.responseTo(exchange, request);
     request.end();
     return accept(exchange, await answered);
+  }
+
+  /** The answer's head, whatever it says; throws when the connection fails. */
+  responseTo(exchange: Exchange, request: ClientRequest): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      request.once('response', resolve);
+      request.once('error', (error) => {
+        const fault = certificateFault(error, this.#trusted);
+        if (fault === null) return reject(error);
+        const place = placeOf(exchange);
+        const message = `${exchange.what}: ${place.node}: ${fault}`;
+        reject(new WebHdfsError('certificate', message, { ...place, cause: error }));
+      });
+    });
   }
 }
 
@@ -84,13 +121,6 @@ const isData = ({ statusCode, headers }: IncomingMessage): boolean =>
   statusCode === 200
   && headers['content-type']?.startsWith('application/octet-stream') === true
   && headers['content-length'] !== '0';
-
-export function responseTo(request: ClientRequest): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    request.once('response', resolve);
-    request.once('error', reject);
-  });
-}
 
 export async function accept(exchange: Exchange, response: IncomingMessage): Promise<IncomingMessage> {
   const status = response.statusCode ?? 0;

@@ -10,7 +10,7 @@ import type { WebHdfsClient } from './client.js';
 import { WebHdfsError } from './errors.js';
 import { NEVER_REACHED, type Redirect } from './namenodes.js';
 import { DEFAULTS } from './options.js';
-import { accept, placeOf, responseTo, type Exchange } from './transport.js';
+import { accept, placeOf, type Exchange } from './transport.js';
 import { Watch } from './watch.js';
 
 export interface CreateOptions {
@@ -80,13 +80,14 @@ export class Upload {
     request: ClientRequest,
     watch: Watch,
     checksum: ChecksumOnTheWay,
+    answer: Promise<IncomingMessage>,
   ) {
     this.receiver = receiver;
     this.#exchange = exchange;
     this.#request = request;
     this.#watch = watch;
     this.#checksum = checksum;
-    this.#answered = responseTo(request).then((response) => accept(exchange, response));
+    this.#answered = answer.then((response) => accept(exchange, response));
     this.#answered.then(
       () => this.#expectEnd(),
       (error: unknown) => this.#fail(error),
@@ -130,12 +131,14 @@ export class Upload {
       headers,
     };
     const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
+    const request = client.transport.begin(exchange, watch.signal);
     return new Upload(
       redirect.name,
       exchange,
-      client.transport.begin(exchange, watch.signal),
+      request,
       watch,
       new ChecksumOnTheWay(options.blockSize, client.options.newChunkSums?.()),
+      client.transport.responseTo(exchange, request),
     );
   }
 

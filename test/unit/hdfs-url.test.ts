@@ -27,6 +27,7 @@ describe('the URL of a store in HDFS', () => {
       tokenFile: '/etc/pars/token',
       hostMap: { 'dn1:9865': '10.0.0.1:9865', dn2: '10.0.0.2' },
       ca: Buffer.from('PEM'),
+      caFile: `${directory}/ca.pem`,
     });
     await rm(directory, { recursive: true });
   });

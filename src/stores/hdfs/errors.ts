@@ -38,6 +38,18 @@ const MEANING: Record<Exclude<WebHdfsFailure, 'aborted'>, { kind: ErrorKind; hin
   lease: { kind: 'busy', hint: 'another client writes the same file: try again' },
   'lost-block': { kind: 'unreachable', hint: 'start the DataNodes that are down, then try again' },
   invalid: { kind: 'refused' },
+  insecure: {
+    kind: 'refused',
+    hint:
+      'have DataNodes (and gateways) serve HTTPS (dfs.http.policy HTTPS_ONLY, dfs.datanode.https.address); '
+      + 'a store without TLS is one of webhdfs://',
+  },
+  certificate: {
+    kind: 'refused',
+    hint:
+      "name the file of the cluster's certificate authority with ca-file=... in the store's URL, the node "
+      + 'by a name that its certificate bears, or have the certificate renewed',
+  },
   unreachable: {
     kind: 'unreachable',
     hint: 'is HDFS up, and are its NameNodes and DataNodes reachable from here?',

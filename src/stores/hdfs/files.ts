@@ -16,6 +16,9 @@ export const DIRECTORY_MODE = '700';
 /** Where the trees of coded files lie. */
 const CODED = '.ec';
 
+/** Of one directory: 200,000 guests, or snapshots of one, are more than a store is made for. */
+const MAX_ENTRIES = 200_000;
+
 /** A renaming that was not answered is asked for again so often, after a look at what became of it. */
 const RENAMES = 3;
 
@@ -88,7 +91,10 @@ export class HdfsFiles {
     return this.call(`listing ${directory}`, async (client, call) => {
       const entries: FileStatus[] = [];
       try {
-        for await (const entry of client.list(directory, call)) entries.push(entry);
+        for await (const entry of client.list(directory, call)) {
+          entries.push(entry);
+          if (entries.length > MAX_ENTRIES) throw tooMany(directory);
+        }
       } catch (error) {
         if (!isHdfs(error, 'missing')) throw error;
       }
@@ -177,6 +183,14 @@ export class HdfsFiles {
       }
     });
   }
+}
+
+function tooMany(directory: string): ParsError {
+  return new ParsError(
+    'corrupt',
+    `${directory} in HDFS has more entries than ${MAX_ENTRIES}, the most of a store`,
+    { hint: 'see whether this is the directory, of the cluster, that the store is in' },
+  );
 }
 
 /** A file keeps its id under another name, and where a server tells none, its length and time. */

@@ -58,7 +58,7 @@ function optionsOf(parameters: URLSearchParams): Omit<WebHdfsOptions, 'nameNodes
   return {
     user: value('user') ?? userInfo().username,
     ...(tokenFile !== undefined && { tokenFile }),
-    ...(caFile !== undefined && { ca: readCa(caFile) }),
+    ...(caFile !== undefined && { ca: readCa(caFile), caFile }),
     ...(prefix !== undefined && { prefix: `/${prefix.replace(/^\/+|\/+$/g, '')}` }),
     ...(map.length > 0 && { hostMap: Object.fromEntries(map) }),
   };
