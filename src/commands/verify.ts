@@ -11,6 +11,7 @@ import type { Verification } from '../health/verify.js';
 interface Options extends SharedOptions {
   percent: number;
   repair?: boolean;
+  disks?: boolean;
 }
 
 export function register(command: Command, cli: Cli): void {
@@ -30,6 +31,7 @@ export function register(command: Command, cli: Cli): void {
       percent,
       100,
     )
+    .option('--disks', "read what snapshots leave to the guests' own disks too, on this host")
     .option('--repair', 'make copies again from good ones, and give up expendable pages that are in no copy')
     .action((snapshot: string | undefined, options: Options) =>
       cli.run(options, (context) => verify(context, snapshot, options)),
@@ -56,6 +58,7 @@ async function verify(context: Context, typed: string | undefined, options: Opti
     const verification = await verifySnapshot(store, entry, {
       percent: options.percent,
       repair: options.repair ?? false,
+      disks: options.disks ?? false,
       host: knownHost(),
       signal: context.signal,
       onProgress,

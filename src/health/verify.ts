@@ -2,6 +2,7 @@
 /** `pars verify`: what the store still holds of each snapshot, and with --repair what can be made of it. */
 import { ParsError, type ErrorKind } from '../errors.js';
 import type { Host } from '../system/host.js';
+import { type DiskHealth, examineDisks } from './disk-health.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { repair, type Repair } from './repair.js';
 import { whileLocked } from './repair-lock.js';
@@ -11,6 +12,8 @@ import type { Store } from '../stores/store.js';
 
 export interface VerifyOptions extends HealthOptions {
   repair: boolean;
+  /** Read what the snapshot leaves to the guest's disks as well. */
+  disks?: boolean;
   /** Whose expendable losses may be given up: this host's own snapshots only. */
   host: Host | null;
   /** Makes a new snapshot of a damaged one's image, if that is whole here; null if it is not. */
@@ -18,9 +21,13 @@ export interface VerifyOptions extends HealthOptions {
 }
 
 /** What is known of a snapshot now: after the repair, if there was one. */
-export type Verification = { snapshot: string; repair: Repair | null; storedAnew: string | null } & (
-  { health: SnapshotHealth; error: null } | { health: null; error: ParsError }
-);
+export type Verification = {
+  snapshot: string;
+  repair: Repair | null;
+  storedAnew: string | null;
+  /** Null when nobody asked, or nothing is on disks. */
+  disks?: DiskHealth | null;
+} & ({ health: SnapshotHealth; error: null } | { health: null; error: ParsError });
 
 /**
  * Verifies one snapshot that was listed. One without a manifest does not exist, so nothing of it can be
@@ -31,8 +38,13 @@ export async function verifySnapshot(
   entry: SnapshotEntry,
   options: VerifyOptions,
 ): Promise<Verification | null> {
-  const { snapshot } = entry;
   if (entry.condition === 'incomplete') return null;
+  const found = await verifyStored(store, entry.snapshot, options);
+  if (!options.disks || entry.condition !== 'whole' || found.health === null) return found;
+  return { ...found, disks: await examineDisks(store, entry, options.host, options) };
+}
+
+async function verifyStored(store: Store, snapshot: string, options: VerifyOptions): Promise<Verification> {
   try {
     const before = await examine(store, snapshot, options);
     if (!options.repair || isSound(before))
@@ -79,7 +91,16 @@ function isLost({ findings }: SnapshotHealth): boolean {
  * The kind of error that says best what is wrong; null when nothing is. The first of these that holds for any
  * object.
  */
-export function verdictOf({ health, error }: Verification): ErrorKind | null {
+export function verdictOf(verification: Verification): ErrorKind | null {
+  return worstOf([storedVerdict(verification), disksVerdict(verification.disks ?? null)]);
+}
+
+function disksVerdict(disks: DiskHealth | null): ErrorKind | null {
+  if (disks === null) return null;
+  return disks.error?.kind ?? (disks.lostPages > 0 ? 'corrupt' : null);
+}
+
+function storedVerdict({ health, error }: Verification): ErrorKind | null {
   if (health === null) return error.kind;
   const has = (fault: 'missing' | 'corrupt' | 'unreachable'): boolean =>
     health.findings.some(

@@ -37,7 +37,7 @@ const COLUMNS: readonly Column[] = [
 ];
 
 export function verificationJson(verification: Verification): Record<string, unknown> {
-  const { snapshot, health, error, repair, storedAnew } = verification;
+  const { snapshot, health, error, repair, storedAnew, disks } = verification;
   return {
     snapshot,
     verdict: verdictOf(verification) ?? 'sound',
@@ -45,6 +45,9 @@ export function verificationJson(verification: Verification): Record<string, unk
     domain: health?.manifest.domain ?? null,
     droppedPages: health?.manifest.droppedPages ?? null,
     ...(health?.manifest.references && { pagesOnDisks: health.manifest.references.pages }),
+    ...(disks && {
+      disks: { ...disks, error: disks.error && { kind: disks.error.kind, message: disks.error.message } },
+    }),
     classes: health ? rowsOf(health) : null,
     faults: health ? health.findings.filter(isFaulty).map(faultJson) : null,
     storedAnew,
@@ -63,11 +66,7 @@ export function renderVerification(verification: Verification, colours: Colours)
     `${snapshot}  ${plain(health.manifest.domain.name)}  `
       + `${verdict === null ? colours.green('sound') : colours.red(verdict)}`,
   ];
-  const { references } = health.manifest;
-  if (references !== undefined)
-    lines.push(
-      `  ${formatCount(references.pages)} pages are on the guest's own disks only, and were not read`,
-    );
+  lines.push(...diskLines(verification));
   if (repair) lines.push(...repairLines(repair));
   if (storedAnew !== null)
     lines.push(
@@ -84,6 +83,20 @@ export function renderVerification(verification: Verification, colours: Colours)
   );
   lines.push(...health.findings.filter(isFaulty).flatMap((finding) => faultLines(finding)));
   return lines.join('\n');
+}
+
+/** Pages that are on the guest's own disks only. */
+function diskLines({ health, disks = null }: Verification): string[] {
+  const pages = health?.manifest.references?.pages;
+  if (pages === undefined) return [];
+  const where = `  ${formatCount(pages)} pages are on the guest's own disks only`;
+  if (disks === null) return [`${where}, and were not read (--disks)`];
+  if (disks.skipped !== null) return [`${where}, and were not read: ${plain(disks.skipped)}`];
+  if (disks.error !== null) return [`${where}: ${plain(disks.error.message)}`];
+  if (disks.lostPages === 0) return [`${where}, and are there, all of them`];
+  return [
+    `${where}; ${formatCount(disks.lostPages)} of them have changed there: clean, the guest reads them again`,
+  ];
 }
 
 /**

@@ -10,7 +10,7 @@ import { ParsError } from '../../src/errors.js';
 import { hydrate } from '../../src/lifecycle/hydrate.js';
 import { ImageFile } from '../../src/image/image-file.js';
 import { offload } from '../../src/lifecycle/offload.js';
-import { policyByName } from '../../src/policy/policy.js';
+import { customPolicy, policyByName, type PolicySpec } from '../../src/policy/policy.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import { openStore } from '../../src/stores/open.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
@@ -20,7 +20,7 @@ export interface KillRequest {
   image: string;
   store: string;
   stateDir: string;
-  policy: string;
+  policy: string | PolicySpec;
   /** The step to die at; null to go through. */
   killAt: string | null;
   /** What to do at a step instead of dying: a shell command run to its end. */
@@ -51,11 +51,13 @@ async function offloadImage(): Promise<void> {
     request.image,
     { store: await openStore(request.store), host, registry },
     {
-      policy: policyByName(request.policy),
+      policy:
+        typeof request.policy === 'string' ? policyByName(request.policy) : customPolicy(request.policy),
       policyIsFixed: true,
       keepLocal: false,
       force: false,
       managedSave: true,
+      diskReferences: true,
       leaseWaitMs: 1000,
       level: 1,
       onStep,

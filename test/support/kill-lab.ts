@@ -50,6 +50,7 @@ export class KillLab {
     readonly root: string,
     original: string,
     readonly storeUrl: string,
+    readonly policy: KillRequest['policy'],
   ) {
     this.#original = original;
     this.#raw = rawImage(original) ?? Buffer.alloc(0);
@@ -58,10 +59,14 @@ export class KillLab {
   }
 
   /** A state directory, a copy of the image at `original`, and a store: by default three directories. */
-  static async create(original: string, storeUrl?: string): Promise<KillLab> {
+  static async create(
+    original: string,
+    storeUrl?: string,
+    policy: KillRequest['policy'] = 'pars',
+  ): Promise<KillLab> {
     const root = await mkdtemp(join(tmpdir(), 'pars-kill-'));
     const directories = ['d1', 'd2', 'd3'].map((name) => join(root, name)).join(',');
-    const lab = new KillLab(root, original, storeUrl ?? `local:${directories}`);
+    const lab = new KillLab(root, original, storeUrl ?? `local:${directories}`, policy);
     await mkdir(join(lab.root, 'saves'));
     await mkdir(lab.stateDir);
     if (storeUrl === undefined) await initLocalStore(directories, { allowSameDevice: true });
@@ -83,7 +88,7 @@ export class KillLab {
       image: this.image,
       store: this.storeUrl,
       stateDir: this.stateDir,
-      policy: 'pars',
+      policy: this.policy,
       killAt: null,
       ...work,
     };

@@ -8,7 +8,8 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { open, type FileHandle } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { assemble, type Losses } from '../../src/snapshot/assemble.js';
 import { assembleInOrder } from '../../src/snapshot/assemble-in-order.js';
 import { GuestDisks } from '../../src/disks/guest-disks.js';
@@ -346,6 +347,24 @@ describe('disks to compare with', () => {
       named(disk, { uncompared: 'for a reason' }),
     ];
     expect(await numbers([...others, named(disk), named(link)])).toEqual([11, 12]);
+  });
+
+  it('are flushed before anything is compared, and left out when they cannot be', async () => {
+    const handle = await open(disk, 'r');
+    const prototype = Object.getPrototypeOf(handle) as FileHandle;
+    await handle.close();
+    const flushed: number[] = [];
+    const sync = vi.spyOn(prototype, 'sync').mockImplementation(function (this: FileHandle) {
+      flushed.push(this.fd);
+      const failed = Object.assign(new Error('input/output error'), { code: 'EIO' });
+      return flushed.length === 1 ? Promise.reject(failed) : Promise.resolve();
+    });
+    try {
+      expect(await numbers([named(disk), named(disk)])).toEqual([1]);
+      expect(flushed).toHaveLength(2);
+    } finally {
+      sync.mockRestore();
+    }
   });
 
   it('are as many as the reader takes', async () => {
