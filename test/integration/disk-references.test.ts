@@ -80,14 +80,16 @@ describe.skipIf(labMissing() !== undefined)('a guest whose disk is a raw file', 
   }
 
   async function expectVerified(exitCode: number, says: RegExp): Promise<void> {
-    const { code, stdout, stderr } = await host.try('verify', '--disks');
+    const { code, stdout, stderr } = await host.try('verify', '--disks', await host.snapshotOf(guest));
     expect(stdout + stderr).toMatch(says);
     expect(code).toBe(exitCode);
   }
 
   test('comes back byte for byte, from what is on its disk and what is in the store', async () => {
     const whole = await saved(LEAN_AND_FREE);
+    const report = await host.json<{ onDisks: Record<PageClass, number> }>('report', guest.imagePath);
     const manifest = await offloaded();
+    expect(report.onDisks).toEqual(manifest.references?.classes);
     const cached =
       manifest.classes['clean-cache'].payloadPages + manifest.classes['mapped-cache'].payloadPages;
     expect(manifest.format).toBe(4);
