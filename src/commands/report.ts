@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { awaitedElsewhere } from '../system/best-effort.js';
 import { isThere } from '../system/absence.js';
@@ -177,7 +178,9 @@ async function factsOf(
   if (isDomain) return lookAtRunning(path, { signal });
   if (isStoredName(path) && !(await isThere(path))) return storedFacts(await context.store(), path);
   try {
-    return await lookInside(path, { signal, pictures });
+    const { diskReferences } = await context.config();
+    const disks = diskReferences && resolve(path).startsWith(`${DEFAULT_SAVE_DIR}/`);
+    return await lookInside(path, { signal, pictures, disks });
   } catch (error) {
     if (!(error instanceof StubFound) || error.snapshot === null || (await context.config()).store === null)
       throw error;

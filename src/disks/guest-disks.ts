@@ -29,15 +29,27 @@ export class GuestDisks {
    * cache where the file system can.
    */
   static async toCompare(disks: readonly RecordedDisk[]): Promise<GuestDisks> {
+    return GuestDisks.#comparable(disks, isFlushed);
+  }
+
+  static async #comparable(
+    disks: readonly RecordedDisk[],
+    isReady: (file: FileHandle) => Promise<boolean>,
+  ): Promise<GuestDisks> {
     const candidates = disks.flatMap((disk, number) => (isComparable(disk) ? [{ disk, number }] : []));
     const opened: OpenDisk[] = [];
     for (const { disk, number } of candidates.slice(0, MAX_DISKS)) {
       const file = (await openDisk(disk.source, constants.O_DIRECT)) ?? (await openDisk(disk.source, 0));
       if (file === null) continue;
-      if (number <= MAX_NUMBER && (await isFlushed(file))) opened.push({ number, file });
+      if (number <= MAX_NUMBER && (await isReady(file))) opened.push({ number, file });
       else await file.close();
     }
     return new GuestDisks(opened);
+  }
+
+  /** The same for a look that stores nothing, and so flushes nothing. */
+  static async toLookAt(disks: readonly RecordedDisk[]): Promise<GuestDisks> {
+    return GuestDisks.#comparable(disks, () => Promise.resolve(true));
   }
 
   /** To bring back what is on them. Those that are not there are left out. */

@@ -32,6 +32,8 @@ export interface OffloadSuccess extends Success {
   criticalCopies: number;
   /** Over all copies. */
   classes: Partial<Record<PageClass, number>>;
+  /** Pages that the guest's own disks hold; absent in notes of earlier versions. */
+  diskBytes?: number;
 }
 
 export interface GuestLedger {

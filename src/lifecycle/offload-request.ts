@@ -64,6 +64,8 @@ export interface Offloaded {
   criticalCopies: number;
   /** Bytes stored of each class, over all copies. */
   classBytes: Record<PageClass, number>;
+  /** Pages that the guest's own disks hold, in place of the store. */
+  diskPages: number;
   introspected: boolean;
   reason: string | null;
   /** Disks that a start will not be able to compare, and why. */

@@ -293,7 +293,7 @@ class Offload {
   }
 
   #result(manifest: Manifest, freedBytes: number | null): Offloaded {
-    const { snapshot, storedBytes, guest, policy, domain, image, classes, disks } = manifest;
+    const { snapshot, storedBytes, guest, policy, domain, image, classes, disks, references } = manifest;
     const classBytes = Object.fromEntries(
       PAGE_CLASSES.map((name) => [name, classes[name].storedBytes]),
     ) as Record<PageClass, number>;
@@ -310,6 +310,7 @@ class Offload {
       policy: policy.name,
       criticalCopies: policy.criticalCopies,
       classBytes,
+      diskPages: references?.pages ?? 0,
       introspected: guest.introspected,
       reason: guest.reason,
       uncomparedDisks: uncomparedIn(disks),

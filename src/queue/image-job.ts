@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An offload of one image as a job of this host: visible while it runs, and counted when it is done. */
+import { PAGE_BYTES } from '../page-classes.js';
 import { resolve } from 'node:path';
 import { asJob, type JobRecord } from '../journal/jobs.js';
 import { countOffload } from '../journal/ledger.js';
@@ -52,6 +53,7 @@ async function count(stateDir: string, done: Offloaded, began: number): Promise<
       freedBytes,
       criticalCopies: done.criticalCopies,
       classes: done.classBytes,
+      diskBytes: done.diskPages * PAGE_BYTES,
     },
   );
 }

@@ -5,7 +5,7 @@
  */
 import { fstatSync } from 'node:fs';
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
-import type { DomainFacts, ImageFacts, InspectionFacts } from './inspection.js';
+import type { DomainFacts, ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
 import {
   badAnswer,
   count,
@@ -17,7 +17,7 @@ import {
   list,
   text,
 } from './reader-answers.js';
-import { MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
+import { type ComparedDisk, MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
 
 const MAX_CELLS = 65_536;
 export const MAX_EXPLAINED = 1024;
@@ -79,17 +79,19 @@ export interface Explanation {
   pages: ExplainedPage[];
 }
 
-export type Look = { inspection: InspectionFacts } & Pictures;
+export type Look = { inspection: InspectionFacts; references: ReferenceFacts | null } & Pictures;
 
 /** The look inside of a report, with its pictures. */
 export async function mapImage(
   imageFd: number,
   options: ReaderOptions = {},
+  disks: readonly ComparedDisk[] = [],
 ): Promise<{ image: ImageFacts } & Look> {
-  return withReader('map', imageFd, options, async (reader) => {
+  const whatIsThere = async (reader: Reader): Promise<{ image: ImageFacts } & Look> => {
     const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
-    return { image, ...(await look(reader, image.bytes)) };
-  });
+    return { image, ...(await look(reader, image.bytes, disks)) };
+  };
+  return withReader('map', imageFd, { ...options, disks }, whatIsThere);
 }
 
 /**
@@ -134,10 +136,10 @@ export async function explainImage(
 async function withReader<T>(
   mode: 'map' | 'live' | 'explain',
   fd: number,
-  options: ReaderOptions,
+  { disks = [], ...options }: ReaderOptions & { disks?: readonly ComparedDisk[] },
   work: (reader: Reader) => Promise<T>,
 ): Promise<T> {
-  const reader = new Reader(mode, fd, options);
+  const reader = new Reader(mode, fd, options, disks);
   try {
     return await work(reader);
   } finally {
@@ -145,9 +147,10 @@ async function withReader<T>(
   }
 }
 
-async function look(reader: Reader, imageBytes: number): Promise<Look> {
+async function look(reader: Reader, imageBytes: number, disks: readonly ComparedDisk[] = []): Promise<Look> {
   const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), imageBytes);
-  return { inspection, ...pictures(parseJson(await reader.expect(MESSAGE.map))) };
+  const references = await reader.references(disks, inspection);
+  return { inspection, references, ...pictures(parseJson(await reader.expect(MESSAGE.map))) };
 }
 
 function pictures(value: unknown): Pictures {

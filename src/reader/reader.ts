@@ -140,6 +140,15 @@ export class Reader {
     return message.payload;
   }
 
+  /** What it found on the disks it was given; null when there are none. */
+  async references(
+    disks: readonly ComparedDisk[],
+    inspection: InspectionFacts,
+  ): Promise<ReferenceFacts | null> {
+    if (disks.length === 0) return null;
+    return referenceFacts(parseJson(await this.expect(MESSAGE.references)), inspection);
+  }
+
   send(type: number, payload: object): void {
     const text = Buffer.from(JSON.stringify(payload));
     const header = Buffer.alloc(8);
@@ -214,12 +223,13 @@ export async function probeImage(imageFd: number, options: ReaderOptions = {}): 
 export async function reportImage(
   imageFd: number,
   options: ReaderOptions = {},
-): Promise<{ image: ImageFacts; inspection: InspectionFacts }> {
-  const reader = new Reader('report', imageFd, options);
+  disks: readonly ComparedDisk[] = [],
+): Promise<{ image: ImageFacts; inspection: InspectionFacts; references: ReferenceFacts | null }> {
+  const reader = new Reader('report', imageFd, options, disks);
   try {
     const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
     const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), image.bytes);
-    return { image, inspection };
+    return { image, inspection, references: await reader.references(disks, inspection) };
   } finally {
     await reader.close();
   }
@@ -265,10 +275,7 @@ export class PackSession {
       const bytes = fstatSync(imageFd).size;
       const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), bytes);
       const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes);
-      const references =
-        disks.length === 0
-          ? null
-          : referenceFacts(parseJson(await reader.expect(MESSAGE.references)), inspection);
+      const references = await reader.references(disks, inspection);
       return new PackSession(reader, bytes, image, inspection, references);
     } catch (error) {
       await reader.close();

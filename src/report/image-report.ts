@@ -3,6 +3,7 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { recordDisks, uncomparedIn } from '../disks/record.js';
+import { GuestDisks } from '../disks/guest-disks.js';
 import { ParsError } from '../errors.js';
 import { explainImage, type Explanation, mapImage } from '../reader/page-map.js';
 import { probeImage, type ReaderOptions, reportImage } from '../reader/reader.js';
@@ -15,18 +16,37 @@ import type { ReportFacts } from './report.js';
 /** Looks inside the image at `path`, with `pictures` for the map and the files too. Reads only. */
 export async function lookInside(
   path: string,
-  options: ReaderOptions & { pictures?: boolean } = {},
+  options: ReaderOptions & { pictures?: boolean; disks?: boolean } = {},
 ): Promise<ReportFacts> {
   return withImage(path, options, async (fd, file) => {
-    const looked = await (options.pictures ? mapImage(fd, options) : reportImage(fd, options));
+    const compared = await disksToCompare(fd, file, options);
+    const look = options.pictures ? mapImage : reportImage;
+    const { references, ...looked } = await look(fd, options, compared?.list()).finally(() =>
+      compared?.close(),
+    );
     const disks = await recordDisks(looked.image.domain.disks, { askLibvirt: true, signal: options.signal });
     return {
       path,
       ...looked,
+      ...(references && { onDisks: references.equal }),
       uncomparedDisks: uncomparedIn(disks),
       image: file === null ? looked.image : { ...file, rawBytes: looked.image.bytes },
     };
   });
+}
+
+/** Those an offload would leave pages to; null when it would not, or nobody asks. */
+async function disksToCompare(
+  fd: number,
+  file: ImageFacts | null,
+  options: ReaderOptions & { disks?: boolean },
+): Promise<GuestDisks | null> {
+  if (!options.disks) return null;
+  const { domain, format, stubRecord } = file ?? (await probeImage(fd, options));
+  const isToBeRead = stubRecord === null && (file !== null || !isCompressed(format));
+  if (!isToBeRead || !domain.diskReferences || domain.acceptChangedDisks) return null;
+  const disks = await recordDisks(domain.disks, { askLibvirt: true, signal: options.signal });
+  return GuestDisks.toLookAt(disks);
 }
 
 /**

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a policy would store: exact before compression, estimated after it. */
-import { EXPENDABLE, PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { Policy } from '../policy/policy.js';
 import { parseCoding } from '../stores/coding.js';
 
@@ -17,6 +17,21 @@ export interface Amounts {
   classes: Record<PageClass, Amount>;
   /** Everything that is not payload of a class: always stored, as often as critical data. */
   skeleton: Amount;
+}
+
+/** What is left to store of these amounts when so many pages of each class stay on the guest's disks. */
+export function besidesDisks({ classes, skeleton }: Amounts, pages: Record<PageClass, number>): Amounts {
+  const rest = (name: PageClass): Amount => {
+    const { rawBytes, estimatedCompressedBytes: compressed } = classes[name];
+    const left = Math.max(0, rawBytes - pages[name] * PAGE_BYTES);
+    const share = rawBytes === 0 ? 0 : left / rawBytes;
+    return {
+      rawBytes: left,
+      estimatedCompressedBytes: compressed === null ? null : Math.round(compressed * share),
+    };
+  };
+  const entries = PAGE_CLASSES.map((name) => [name, rest(name)]);
+  return { classes: Object.fromEntries(entries) as Amounts['classes'], skeleton };
 }
 
 /** The same over all copies, and against what `replicate-all` stores before compression. */
@@ -46,9 +61,17 @@ export function costOf(policy: Policy, amounts: Amounts): Amount {
   );
 }
 
-/** The cost of `policy` beside that of `baseline`: three plain copies of the image. */
-export function compareCost(policy: Policy, baseline: Policy, amounts: Amounts): PolicyCost {
-  const cost = costOf(policy, amounts);
+/**
+ * The cost of `policy` beside that of `baseline`: three plain copies of the image. `stored`: what the policy
+ * does not leave to the guest's disks.
+ */
+export function compareCost(
+  policy: Policy,
+  baseline: Policy,
+  amounts: Amounts,
+  stored: Amounts = amounts,
+): PolicyCost {
+  const cost = costOf(policy, stored);
   const base = costOf(baseline, amounts).rawBytes;
   const saved = (bytes: number): number => (base === 0 ? 0 : 1 - bytes / base);
   return {

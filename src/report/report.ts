@@ -17,7 +17,14 @@ import {
   schemeWhole,
 } from './durability.js';
 import { rereadCost, type RereadCost } from './reread-cost.js';
-import { type Amount, type Amounts, compareCost, costOf, type PolicyCost } from './policy-cost.js';
+import {
+  type Amount,
+  type Amounts,
+  besidesDisks,
+  compareCost,
+  costOf,
+  type PolicyCost,
+} from './policy-cost.js';
 
 /** A page of one repeated word is stored as that word. */
 const FILL_BYTES = 8;
@@ -34,6 +41,8 @@ export interface ReportFacts {
   inspection: InspectionFacts;
   /** Disks that a start will not be able to compare, and why. */
   uncomparedDisks?: readonly string[];
+  /** Pages that the guest's own disks hold as well, by class; absent when nobody compared. */
+  onDisks?: Record<PageClass, number>;
   /** Only when they were asked for. */
   map?: MemoryMap;
   files?: FileShare[];
@@ -98,6 +107,11 @@ export interface ImageReport {
   /** Disks that a start will not be able to compare, and why: every policy keeps the clean cache then. */
   uncomparedDisks: string[];
   /**
+   * Pages that the guest's own disks hold as well: policies that leave them there store the rest, and the
+   * guest reads none of them again.
+   */
+  onDisks?: Record<PageClass, number>;
+  /**
    * Guest-physical memory as a picture, and the files that hold most of the clean cache: only when asked for.
    */
   map?: MemoryMap;
@@ -114,7 +128,7 @@ export function policyOrder({ policies }: Pick<ImageReport, 'policies'>): string
 
 /** Works the report out. `configured` joins the presets when it is none of them. */
 export function reportOn(
-  { path, image, inspection, source = 'image', uncomparedDisks = [], map, files }: ReportFacts,
+  { path, image, inspection, source = 'image', uncomparedDisks = [], onDisks, map, files }: ReportFacts,
   configured: Policy,
   inputs: DurabilityInputs = DEFAULT_INPUTS,
 ): ImageReport {
@@ -136,7 +150,7 @@ export function reportOn(
       classReport(inspection.classes[pageClass], amounts.classes[pageClass], EXPENDABLE.has(pageClass)),
     ),
     skeleton: amounts.skeleton,
-    policies: policyReports(configured, amounts, { inputs, keepCache: uncomparedDisks.length > 0 }),
+    policies: policyReports(configured, amounts, { inputs, keepCache: uncomparedDisks.length > 0, onDisks }),
     natives: nativeCosts(image.bytes, amounts, inputs),
     reread: rereadCost(inspection.classes['clean-cache'].payloadPages),
     durabilityInputs: inputs,
@@ -144,6 +158,7 @@ export function reportOn(
     reasons: inspection.reasons,
     notes: inspection.notes,
     uncomparedDisks: [...uncomparedDisks],
+    ...(onDisks && { onDisks }),
     ...(map && { map }),
     ...(files && { files }),
   };
@@ -152,7 +167,11 @@ export function reportOn(
 function policyReports(
   configured: Policy,
   amounts: Amounts,
-  { inputs, keepCache }: { inputs: DurabilityInputs; keepCache: boolean },
+  {
+    inputs,
+    keepCache,
+    onDisks,
+  }: { inputs: DurabilityInputs; keepCache: boolean; onDisks: Record<PageClass, number> | undefined },
 ): Record<string, PolicyReport> {
   const baseline = presetPolicy('replicate-all');
   const policies = new Map(PRESETS.map((name) => [name as string, presetPolicy(name)]));
@@ -160,9 +179,13 @@ function policyReports(
   return Object.fromEntries(
     [...policies].map(([name, asked]) => {
       const policy = keepCache ? withCacheKept(asked) : asked;
+      const stored = policy.disk && onDisks ? besidesDisks(amounts, onDisks) : amounts;
       return [
         name,
-        policyReport(compareCost(policy, baseline, amounts), laidOut(inputs, schemeUnder(policy, amounts))),
+        policyReport(
+          compareCost(policy, baseline, amounts, stored),
+          laidOut(inputs, schemeUnder(policy, stored)),
+        ),
       ];
     }),
   );

@@ -62,6 +62,7 @@ export function factsFrom(manifest: Manifest, path: string): ReportFacts {
     },
     inspection: inspectionFrom(manifest, guest),
     uncomparedDisks: uncomparedIn(manifest.disks),
+    ...(manifest.references && { onDisks: manifest.references.classes }),
   };
 }
 
@@ -102,15 +103,19 @@ function inspectionFrom(manifest: Manifest, guest: Manifest['guest']): Inspectio
 }
 
 /** How well a class compresses is known of what was stored of it. */
-function classFrom({ classes, policy }: Manifest, name: (typeof PAGE_CLASSES)[number]): ClassFacts {
+function classFrom(
+  { classes, policy, references }: Manifest,
+  name: (typeof PAGE_CLASSES)[number],
+): ClassFacts {
   const { pages, payloadPages, storedBytes } = classes[name],
     copies = policy.copies[name];
-  const known = copies > 0 && payloadPages > 0;
+  const storedPages = payloadPages - (references?.classes[name] ?? 0);
+  const known = copies > 0 && storedPages > 0;
   return {
     pages,
     payloadPages,
     fillPages: 0,
     zeroPages: pages - payloadPages,
-    sample: known ? { pages: payloadPages, compressedBytes: storedBytes / copies } : null,
+    sample: known ? { pages: storedPages, compressedBytes: storedBytes / copies } : null,
   };
 }

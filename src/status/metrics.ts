@@ -182,6 +182,11 @@ function lastOffloadOf(all: Guests): Metric[] {
       classes,
     ),
     gauge(
+      'pars_offload_last_disk_bytes',
+      "What is not stored because the guest's own disks hold it.",
+      per(all, ({ offload }) => offload?.diskBytes),
+    ),
+    gauge(
       'pars_offload_last_saved_bytes',
       'What it takes less than plain copies of the image, as many as critical data has.',
       per(all, ({ offload }) =>

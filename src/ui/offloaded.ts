@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an offload did, for people. */
 import type { Offloaded } from '../lifecycle/offload-request.js';
+import { PAGE_BYTES } from '../page-classes.js';
 import { plain } from './plain.js';
 import { formatBytes } from './units.js';
 
@@ -21,7 +22,15 @@ export function describeOffloaded(result: Offloaded): string {
   const freed = result.stub
     ? `\nThe image is a stub now: ${formatBytes(result.freedBytes)} freed.`
     : '\nThe image stays as it is.';
-  return `${stored}${blind}${freed}${uncompared(result)}`;
+  return `${stored}${onDisks(result)}${blind}${freed}${uncompared(result)}`;
+}
+
+function onDisks({ diskPages }: Offloaded): string {
+  if (diskPages === 0) return '';
+  return (
+    `\n${formatBytes(diskPages * PAGE_BYTES)} of page cache are on the guest's own disks and were not `
+    + `stored: it needs them as they are.`
+  );
 }
 
 /** Said while the guest's owner can still do something about it. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The report as text. What is exact and what is estimated is told apart in the headings. */
-import { PAGE_CLASSES } from '../page-classes.js';
+import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import { type ImageReport, policyOrder } from '../report/report.js';
 import type { Colours } from './colours.js';
 import { renderFiles } from './explain.js';
@@ -26,6 +26,7 @@ export function renderReport(report: ImageReport, colours: Colours, width = 80):
   if (report.notes.length > 0) parts.push(noteTable(report, colours));
   if (report.uncomparedDisks.length > 0) parts.push(uncomparedLines(report));
   if (report.reread.requests > 0) parts.push(rereadLine(report));
+  if (report.onDisks) parts.push(onDisksLine(report.onDisks));
   parts.push(
     colours.dim('Exact: bytes before compression. Estimate: after zstd, from samples of each class.'),
   );
@@ -62,8 +63,11 @@ function classTable(report: ImageReport, colours: Colours): string {
     { heading: 'OF ALL', align: 'right' },
     { heading: 'IN IMAGE (EXACT)', align: 'right' },
     { heading: 'COMPRESSED (ESTIMATE)', align: 'right' },
+    ...(report.onDisks ? [{ heading: 'ON ITS DISKS', align: 'right' as const }] : []),
     { heading: 'IF LOST' },
   ];
+  const onDisks = (pages: number | undefined): string[] =>
+    report.onDisks ? [pages ? formatBytes(pages * PAGE_BYTES) : ''] : [];
   const all = PAGE_CLASSES.reduce((sum, name) => sum + report.classes[name].pages, 0);
   const rows = PAGE_CLASSES.filter((name) => report.classes[name].pages > 0).map((name) => {
     const { pages, rawBytes, estimatedCompressedBytes, expendable } = report.classes[name];
@@ -74,6 +78,7 @@ function classTable(report: ImageReport, colours: Colours): string {
       formatShare(pages / all),
       formatBytes(rawBytes),
       estimate(estimatedCompressedBytes),
+      ...onDisks(report.onDisks?.[name]),
       loss,
     ];
   });
@@ -84,6 +89,7 @@ function classTable(report: ImageReport, colours: Colours): string {
     '',
     formatBytes(rawBytes),
     estimate(estimatedCompressedBytes),
+    ...onDisks(undefined),
     'critical',
   ]);
   return renderTable(columns, rows, colours);
@@ -151,6 +157,15 @@ function rereadLine({ reread }: ImageReport): string {
   return (
     `All clean-cache lost: the guest reads up to ${formatBytes(reread.bytes)} again from its own `
     + `disk, in up to ${formatCount(reread.requests)} requests, as it needs them.`
+  );
+}
+
+function onDisksLine(onDisks: NonNullable<ImageReport['onDisks']>): string {
+  const pages = PAGE_CLASSES.reduce((sum, name) => sum + onDisks[name], 0);
+  return (
+    `The guest's own disks hold ${formatBytes(pages * PAGE_BYTES)} of it, byte for byte: lean and minimal `
+    + `leave that there, and the guest reads none of it again. A guest `
+    + `whose disk is lost is lost anyway.`
   );
 }
 

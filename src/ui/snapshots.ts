@@ -16,6 +16,7 @@ const LIST_COLUMNS: readonly Column[] = [
   { heading: 'CREATED' },
   { heading: 'IMAGE', align: 'right' },
   { heading: 'STORED', align: 'right' },
+  { heading: 'ON DISK', align: 'right' },
   { heading: 'POLICY' },
 ];
 
@@ -29,7 +30,7 @@ export function snapshotJson(entry: SnapshotEntry, host: Host | null): Record<st
       error: { kind: entry.error.kind, message: entry.error.message, hint: entry.error.hint ?? null },
     };
   }
-  const { domain, created, image, policy, storedBytes, sequence, guest } = entry.manifest;
+  const { domain, created, image, policy, storedBytes, sequence, guest, references } = entry.manifest;
   const { machineId, host: name } = ownerOf(entry);
   return {
     snapshot: entry.snapshot,
@@ -42,6 +43,7 @@ export function snapshotJson(entry: SnapshotEntry, host: Host | null): Record<st
     guest,
     policy: policy.name,
     storedBytes,
+    diskBytes: (references?.pages ?? 0) * PAGE_BYTES,
     owner: { machineId, host: name },
   };
 }
@@ -75,10 +77,10 @@ export function renderSnapshot(entry: SnapshotEntry, host: Host | null, colours:
 
 function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours, orphan: boolean): string[] {
   if (entry.condition === 'incomplete')
-    return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', ''];
+    return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', '', ''];
   if (entry.condition === 'unreadable')
-    return [entry.snapshot, '', colours.red(`unreadable (${entry.error.kind})`), '', '', '', ''];
-  const { domain, created, image, storedBytes, policy } = entry.manifest;
+    return [entry.snapshot, '', colours.red(`unreadable (${entry.error.kind})`), '', '', '', '', ''];
+  const { domain, created, image, storedBytes, policy, references } = entry.manifest;
   const state = isForeign(entry, host)
     ? `${entry.state}, foreign`
     : orphan
@@ -91,6 +93,7 @@ function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours, orph
     shortTime(created),
     formatBytes(image.bytes),
     formatBytes(storedBytes),
+    references === undefined ? '' : formatBytes(references.pages * PAGE_BYTES),
     plain(policy.name),
   ];
 }

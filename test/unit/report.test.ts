@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';
+import { renderHtml } from '../../src/ui/html/report-html.js';
 import { renderReport } from '../../src/ui/report.js';
 import { formatBytes, formatCount, formatDuration, formatShare } from '../../src/ui/units.js';
 import type { ClassFacts, InspectionFacts } from '../../src/reader/inspection.js';
@@ -173,5 +174,33 @@ describe('numbers for people', () => {
     expect(formatCount(1234567)).toBe('1 234 567');
     expect(formatCount(999)).toBe('999');
     expect(formatShare(0.6666)).toBe('66.7 %');
+  });
+});
+
+describe("what the guest's own disks hold", () => {
+  const none = Object.fromEntries(PAGE_CLASSES.map((name) => [name, 0])) as NonNullable<
+    ReportFacts['onDisks']
+  >;
+  const report = reportOn({ ...facts(), onDisks: { ...none, 'clean-cache': 150 } }, presetPolicy('lean'));
+  const before = reportOn(facts(), presetPolicy('lean'));
+
+  it('is not stored by the policies that leave it there, and by the others it is', () => {
+    for (const [name, copies] of [
+      ['lean', 1],
+      ['pars', 0],
+      ['replicate-all', 0],
+    ] as const)
+      expect(before.policies[name]!.storedBytes - report.policies[name]!.storedBytes).toBe(
+        copies * 150 * 4096,
+      );
+    expect(report.policies['lean']!.durability.scheme.cache.bytes).toBe(50 * 4096);
+  });
+
+  it('is said, in the table and in words', () => {
+    const text = renderReport(report, pc.createColors(false));
+    expect(text).toContain('ON ITS DISKS');
+    expect(text).toMatch(/own disks hold 600.0 KiB of it, byte for byte/);
+    expect(renderHtml(report, new Date(0))).toContain('own disks hold 600.0 KiB');
+    expect(renderReport(before, pc.createColors(false))).not.toContain('ON ITS DISKS');
   });
 });

@@ -50,7 +50,9 @@ export function mapSection({ map, classes, estimated }: ImageReport): string {
 <ul class="legend" aria-label="Classes">${legend}</ul></section>`;
 }
 
-export function classSection({ classes, skeleton }: ImageReport): string {
+export function classSection({ classes, skeleton, onDisks }: ImageReport): string {
+  const held = (pages: number | undefined): string[] =>
+    onDisks ? [pages ? formatBytes(pages * PAGE_BYTES) : ''] : [];
   const all = PAGE_CLASSES.reduce((sum, name) => sum + classes[name].pages, 0),
     present = PAGE_CLASSES.filter((name) => classes[name].pages > 0);
   const stack = rows(
@@ -65,6 +67,7 @@ export function classSection({ classes, skeleton }: ImageReport): string {
       formatShare(pages / all),
       formatBytes(rawBytes),
       estimate(estimatedCompressedBytes),
+      ...held(onDisks?.[name]),
       EXPENDABLE.has(name) ? 'expendable' : 'critical',
     ]);
   });
@@ -73,11 +76,12 @@ export function classSection({ classes, skeleton }: ImageReport): string {
     '',
     formatBytes(skeleton.rawBytes),
     estimate(skeleton.estimatedCompressedBytes),
+    ...held(undefined),
     'critical',
   ]);
   return `<section aria-labelledby="h-classes"><h2 id="h-classes">What the memory holds</h2>
 <div class="stack" aria-hidden="true">${stack}</div>
-${table('', 'Pages of 4 KiB by class', ['Class', 'Pages', 'Of all', 'In image (exact)', 'Compressed (estimate)', 'If lost'], body + rest)}</section>`;
+${table('', 'Pages of 4 KiB by class', ['Class', 'Pages', 'Of all', 'In image (exact)', 'Compressed (estimate)', ...(onDisks ? ['On its disks'] : []), 'If lost'], body + rest)}</section>`;
 }
 
 export function policySection(report: ImageReport): string {
@@ -162,7 +166,17 @@ ${
     : `<p class="soft">All clean cache lost: the guest reads up to `
       + `${formatBytes(reread.bytes)} again from its own disk, in up to ${formatCount(reread.requests)} `
       + `requests, as it needs them.</p>`
-}</section>`;
+}${onDisksLine(report)}</section>`;
+}
+
+function onDisksLine({ onDisks }: ImageReport): string {
+  if (!onDisks) return '';
+  const pages = PAGE_CLASSES.reduce((sum, name) => sum + onDisks[name], 0);
+  return (
+    `<p class="soft">The guest\u2019s own disks hold ${formatBytes(pages * PAGE_BYTES)} of it, byte for byte: `
+    + `lean and minimal leave that there, and the guest reads none of it again. A guest whose disk is lost is `
+    + `lost anyway.</p>`
+  );
 }
 
 /** Every way of storing that the losses are worked out for. */
