@@ -25,8 +25,8 @@ export function register(command: Command, cli: Cli): void {
     .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
     .option(
       '--force',
-      'accept directories that are not mount points of disks of their own, and fewer than the policy '
-        + 'keeps copies',
+      'accept directories that are not mount points of disks of their own, fewer than the policy keeps '
+        + 'copies, and such as others than root own or may write',
     )
     .option('--replace <dir>', 'give an empty directory of the store, whose disk was replaced, its mark back')
     .action((options: Options) => cli.run(options, (context) => init(context, options)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The configuration: a YAML file, with what the command line says laid over it. */
-import { readFile } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
+import { readTrusted } from '../system/ownership.js';
 import { customPolicy, DEFAULT_PRESET, policyByName, presetPolicy, type Policy } from './policy.js';
 
 export const DEFAULT_CONFIG_FILE = '/etc/pars/pars.yaml';
@@ -88,7 +88,7 @@ export async function loadConfig(
   defaultFile = DEFAULT_CONFIG_FILE,
 ): Promise<Config> {
   const file = overrides.config ?? defaultFile;
-  const text = await readConfigFile(file, overrides.config !== undefined);
+  const text = readConfigFile(file, overrides.config !== undefined);
   const config = text === null ? defaults() : await parse(text, file);
   return {
     ...config,
@@ -114,10 +114,11 @@ function defaults(): Config {
   };
 }
 
-async function readConfigFile(file: string, named: boolean): Promise<string | null> {
+function readConfigFile(file: string, named: boolean): string | null {
   try {
-    return await readFile(file, 'utf8');
+    return readTrusted('the configuration', file).toString();
   } catch (cause) {
+    if (cause instanceof ParsError) throw cause;
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !named) return null;
     throw new ParsError('usage', `cannot read the configuration ${file}: ${(cause as Error).message}`, {
       cause,

@@ -2,7 +2,6 @@
 /**
  * Asks the NameNode that is active: finds it, follows it when it changes, waits a while when there is none.
  */
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebHdfsError } from './errors.js';
 import { DEFAULTS, type WebHdfsOptions } from './options.js';
@@ -128,8 +127,7 @@ export class NameNodes {
     url.pathname =
       (this.#options.prefix ?? DEFAULTS.prefix) + path.split('/').map(encodeURIComponent).join('/');
     url.searchParams.set('op', op);
-    if (this.#options.tokenFile !== undefined)
-      url.searchParams.set('delegation', (await readFile(this.#options.tokenFile, 'utf8')).trim());
+    if (this.#options.token !== undefined) url.searchParams.set('delegation', await this.#options.token());
     else if (this.#options.user !== undefined) url.searchParams.set('user.name', this.#options.user);
     for (const [key, value] of Object.entries(parameters))
       if (value !== undefined) url.searchParams.set(key, String(value));

@@ -9,8 +9,8 @@ export interface WebHdfsOptions {
   prefix?: string;
   /** user.name of simple authentication. */
   user?: string;
-  /** File that holds a delegation token; read anew for every operation, since tokens are renewed. */
-  tokenFile?: string;
+  /** A delegation token, asked for before every operation, since tokens are renewed. */
+  token?: () => Promise<string>;
   /** Value of the header Authorization for a host, asked for every operation: see `spnego`. */
   authorization?: (host: string) => Promise<string>;
   /**

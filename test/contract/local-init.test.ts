@@ -1,5 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -50,6 +61,34 @@ describe('pars store init (R22)', () => {
     await rm(join(directories[2]!, 'photo.jpg'));
     await initLocalStore(path, { allowSameDevice: true });
     expect(await LocalStore.fromPath(path, { disk: plainDisk }).list('')).toEqual([]);
+  });
+
+  it('writes through nothing that somebody laid there', async () => {
+    await mkdir(directories[0]!);
+    await writeFile(join(root, 'of-root'), 'as it was');
+    await symlink(join(root, 'of-root'), join(directories[0]!, '.pars-store.json.tmp'));
+    await initLocalStore(path, { allowSameDevice: true });
+    expect(await readFile(join(root, 'of-root'), 'utf8')).toBe('as it was');
+  });
+
+  it.skipIf(process.getuid?.() !== 0).each([
+    ['of another user', (directory: string) => chown(directory, 1234, 0), 'belongs to user 1234'],
+    ['that everybody may write', (directory: string) => chmod(directory, 0o777), 'written by everybody'],
+    ['that a group may write', (directory: string) => chown(directory, 0, 1234), 'written by group 1234'],
+    ['below one of another user', (directory: string) => chown(join(directory, '..'), 1234, 0), 'belongs to'],
+  ])('refuses a directory %s, unless asked, and then status repeats it', async (_, hand, said) => {
+    for (const directory of directories) await mkdir(directory, { mode: 0o700 });
+    await chmod(directories[1]!, 0o770);
+    await hand(directories[1]!);
+    const error = await failure(initLocalStore(path, { allowSameDevice: true }), 'refused');
+    expect(error.message).toContain(said);
+    expect(error.hint).toContain('--force');
+    expect(await readdir(directories[0]!)).toEqual([]);
+    await initLocalStore(path, { force: true });
+    await hand(directories[1]!);
+    await chmod(directories[1]!, (await stat(directories[1]!)).mode | 0o020);
+    const { warnings } = await LocalStore.fromPath(path, { disk: plainDisk }).status();
+    expect(warnings.join()).toMatch(/who can write to a store can read/);
   });
 
   it('does nothing the second time', async () => {

@@ -25,6 +25,8 @@ import { labMissing } from '../support/lab.js';
 
 const MIB = 1024 * 1024;
 const data = Buffer.from(Array.from({ length: 3 * MIB }, (_, i) => (i * 2654435761) >>> 24));
+/** As a job that renews it leaves it. */
+const tokenOf = (file: string) => async (): Promise<string> => (await readFile(file, 'utf8')).trim();
 const spread = { replication: 1, blockSize: MIB };
 
 describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster with Kerberos and TLS', () => {
@@ -76,7 +78,7 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
   });
 
   it('writes, checks, reads, renames and deletes with a delegation token', async () => {
-    const own = client({ tokenFile });
+    const own = client({ token: tokenOf(tokenFile) });
     await own.makeDirectories('/t');
     const sent = await upload(own, '/t/data', [data], { ...spread, permission: '600' });
     expect(sameChecksum(sent.checksum, await own.checksum('/t/data'))).toBe(true);
@@ -96,7 +98,7 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
   it('reads the token anew, since tokens are renewed', async () => {
     const changing = join(dir, 'changing');
     await writeFile(changing, (await readFile(tokenFile, 'utf8')).slice(0, -8));
-    const own = client({ tokenFile: changing });
+    const own = client({ token: tokenOf(changing) });
     await expect(own.status('/')).rejects.toThrow(expect.objectContaining({ kind: 'login' }) as Error);
     await writeFile(changing, `${await readFile(tokenFile, 'utf8')}\n`);
     expect(await own.status('/')).toMatchObject({ type: 'DIRECTORY' });
@@ -107,7 +109,7 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
     expect(await refusal({})).toMatchObject({ kind: 'login', status: 401 });
     const bad = join(dir, 'bad');
     await writeFile(bad, (await readFile(tokenFile, 'utf8')).slice(0, -8));
-    expect(await refusal({ tokenFile: bad })).toMatchObject({ kind: 'login' });
+    expect(await refusal({ token: tokenOf(bad) })).toMatchObject({ kind: 'login' });
   });
 
   it('logs in with a Kerberos ticket, by a package that is installed for it', async () => {
@@ -143,18 +145,16 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
   });
 
   it('does not believe a certificate of an authority that it was not given', async () => {
-    const trusting = client({ tokenFile });
+    const trusting = client({ token: tokenOf(tokenFile) });
     const distrustful = new WebHdfsClient({
       nameNodes: nameNodesOf(cluster.url),
-      tokenFile,
+      token: tokenOf(tokenFile),
       patienceMs: 1000,
     });
     await expect(distrustful.status('/')).rejects.toThrow(
-      expect.objectContaining({ kind: 'unreachable' }) as Error,
+      expect.objectContaining({ kind: 'certificate' }) as Error,
     );
-    await expect(Upload.begin(distrustful, '/none', spread)).rejects.toThrow(
-      /certificate|SELF_SIGNED|UNABLE_TO/i,
-    );
+    await expect(Upload.begin(distrustful, '/none', spread)).rejects.toThrow(/certificate .* not trusted/);
     expect(await trusting.status('/')).toMatchObject({ type: 'DIRECTORY' });
   });
 });

@@ -6,9 +6,9 @@
 set -eu
 node=$1 entry=$2 root=$3 image=$4 bytes=$5 packed=$6 packed_bytes=$7 stream=$8 sparse=$9 sparse_bytes=${10}
 mkdir -p "$root/d1" "$root/d2" "$root/d3" "$root/saves" "$root/state"
-mount -t tmpfs -o size=200m tmpfs "$root/d1"
-mount -t tmpfs -o size=4m tmpfs "$root/d2"
-mount -t tmpfs -o size=200m tmpfs "$root/d3"
+mount -t tmpfs -o size=200m,mode=700 tmpfs "$root/d1"
+mount -t tmpfs -o size=4m,mode=700 tmpfs "$root/d2"
+mount -t tmpfs -o size=200m,mode=700 tmpfs "$root/d3"
 
 # begin_anew BYTES never|always IMAGE: a save directory of that size with the image in it, its holes as cp --sparse has it, on a host that knows of none.
 begin_anew() {

@@ -17,7 +17,7 @@ const directories = ['d1', 'd2', 'd3'].map((name) => join(root, name));
 
 function mount(directory: string, size: string): void {
   mkdirSync(directory, { recursive: true });
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', directory]);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=700`, 'tmpfs', directory]);
 }
 
 async function kindOf(work: Promise<unknown>): Promise<string> {

@@ -24,7 +24,7 @@ describe('the URL of a store in HDFS', () => {
       nameNodes: ['https://gw:8443'],
       user: 'pars',
       prefix: '/gateway/x/webhdfs/v1',
-      tokenFile: '/etc/pars/token',
+      token: expect.any(Function) as () => Promise<string>,
       hostMap: { 'dn1:9865': '10.0.0.1:9865', dn2: '10.0.0.2' },
       ca: Buffer.from('PEM'),
       caFile: `${directory}/ca.pem`,

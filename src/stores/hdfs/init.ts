@@ -89,7 +89,7 @@ export function trustWarnings({ client: { options } }: HdfsFiles): string[] {
         + 'on it (swebhdfs:// encrypts it)',
     );
   }
-  if (options.tokenFile === undefined) {
+  if (options.token === undefined) {
     warnings.push(
       `without Kerberos HDFS believes anybody who says he is ${options.user ?? 'somebody'}: whoever `
         + `reaches the NameNode can read and change the guests' memory`,

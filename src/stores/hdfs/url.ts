@@ -3,9 +3,9 @@
  * The URL of a store in HDFS: webhdfs://NAMENODE:PORT[,NAMENODE:PORT]/DIRECTORY[?OPTION=VALUE&...], or
  * swebhdfs:// over TLS. Secrets are never part of it: it is printed, and a stub carries it.
  */
-import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { ParsError } from '../../errors.js';
+import { readTrusted } from '../../system/ownership.js';
 import { printableUrl } from '../printable-url.js';
 import { nameNodesOf, type WebHdfsOptions } from '../../webhdfs/index.js';
 
@@ -57,7 +57,7 @@ function optionsOf(parameters: URLSearchParams): Omit<WebHdfsOptions, 'nameNodes
   const map = parameters.getAll('map').map(mapping);
   return {
     user: value('user') ?? userInfo().username,
-    ...(tokenFile !== undefined && { tokenFile }),
+    ...(tokenFile !== undefined && { token: async () => readToken(tokenFile) }),
     ...(caFile !== undefined && { ca: readCa(caFile), caFile }),
     ...(prefix !== undefined && { prefix: `/${prefix.replace(/^\/+|\/+$/g, '')}` }),
     ...(map.length > 0 && { hostMap: Object.fromEntries(map) }),
@@ -74,13 +74,27 @@ function mapping(text: string): [string, string] {
 
 function readCa(file: string): Buffer {
   try {
-    return readFileSync(file);
+    return readTrusted('the certificate authority of the store', file);
   } catch (cause) {
+    if (cause instanceof ParsError) throw cause;
     throw new ParsError(
       'usage',
       `cannot read the certificate authority of the store: ${(cause as Error).message}`,
       { cause },
     );
+  }
+}
+
+/** Read for every request: whoever renews it replaces the file. */
+function readToken(file: string): string {
+  try {
+    return readTrusted('the token of the store', file).toString().trim();
+  } catch (cause) {
+    if (cause instanceof ParsError) throw cause;
+    throw new ParsError('refused', `cannot read the token of the store: ${(cause as Error).message}`, {
+      hint: 'token-file=... in the URL of the store names the file of a delegation token',
+      cause,
+    });
   }
 }
 

@@ -6,6 +6,8 @@
 import { join } from 'node:path';
 import { isMissing } from '../../system/absence.js';
 import { bestEffort } from '../../system/best-effort.js';
+import { othersAbove, othersInDirectory } from '../../system/ownership.js';
+import { isTemporary } from '../../system/temporary-name.js';
 import { ParsError } from '../../errors.js';
 import { type Devices, devicesOf, refuseSameDevice, refuseUnmounted, sameDevice } from './devices.js';
 import { diskError, DIRECTORY_MODE, type Files, nodeFiles, syncDirectory } from './files.js';
@@ -16,7 +18,10 @@ import { parseDirectories } from './locations.js';
 export interface InitOptions {
   /** Copies on one device are lost together: only when asked for. The marker records it. */
   allowSameDevice?: boolean;
-  /** Whatever the directories are: no mount points, on one device, or fewer than copies. */
+  /**
+   * Whatever the directories are: not mount points, on one device, fewer than copies, or such as others may
+   * write.
+   */
   force?: boolean;
   /** The most copies that the policy keeps of any page; not checked when it is left out. */
   copies?: number;
@@ -39,6 +44,8 @@ interface Candidate extends Devices {
   marker: Marker | null;
   /** Entries that are none of ours. */
   foreign: string[];
+  /** Why others than this user decide what is in it; null when nobody does. */
+  others: string | null;
 }
 
 /** Sets up the store at "DIR,DIR,...". Does nothing to one that is set up already. */
@@ -57,13 +64,27 @@ async function inspect(files: Files, directory: string): Promise<Candidate> {
   try {
     const names = await files.readdir(directory);
     const foreign = names.filter(
-      (name) => name !== 'lost+found' && name !== MARKER_FILE && name !== `.${MARKER_FILE}.tmp`,
+      (name) => name !== 'lost+found' && name !== MARKER_FILE && !isMarkerLeftover(name),
     );
-    return { directory, exists: true, ...devices, marker: await readMarker(files, directory), foreign };
+    const others = await othersInDirectory(directory, files.stat);
+    return {
+      directory,
+      exists: true,
+      ...devices,
+      marker: await readMarker(files, directory),
+      foreign,
+      others,
+    };
   } catch (error) {
     if (!isMissing(error)) throw diskError(error, `looking at ${directory}`);
-    return { directory, exists: false, ...devices, marker: null, foreign: [] };
+    const others = await othersAbove(directory, files.stat);
+    return { directory, exists: false, ...devices, marker: null, foreign: [], others };
   }
+}
+
+/** What an initialisation left that was killed, of this version or of earlier ones. */
+function isMarkerLeftover(name: string): boolean {
+  return name === `.${MARKER_FILE}.tmp` || (name.startsWith(`.${MARKER_FILE}.`) && isTemporary(name));
 }
 
 /**
@@ -92,7 +113,10 @@ async function createAll(
   { allowSameDevice: allowed = false, force = false, copies = 0 }: InitOptions,
 ): Promise<InitResult> {
   candidates.forEach(refuseForeign);
-  if (!force) refuseTooFew(candidates.length, copies);
+  if (!force) {
+    refuseTooFew(candidates.length, copies);
+    candidates.forEach(refuseOthers);
+  }
   if (!allowed && !force) {
     refuseSameDevice(candidates);
     candidates.forEach(refuseUnmounted);
@@ -138,6 +162,7 @@ async function replaceOne(
       hint: 'mount at least one of its disks',
     });
   refuseForeign(target);
+  if (!force) refuseOthers(target);
   if (!model.allowSameDevice && !allowSameDevice && !force) {
     refuseSameDevice(candidates);
     refuseUnmounted(target);
@@ -188,6 +213,14 @@ function refuseForeign({ directory, foreign }: Candidate): void {
     `${directory} is not empty (${foreign.slice(0, 3).join(', ')}${foreign.length > 3 ? ', ...' : ''})`,
     { hint: 'give an empty directory' },
   );
+}
+
+/** Who can write there can read every guest's memory, and make a host run anything at the next start (R24). */
+function refuseOthers({ others }: Candidate): void {
+  if (others === null) return;
+  throw new ParsError('refused', `${others}: others than root decide what is in the store`, {
+    hint: 'chown root:root and chmod go-w, of the directory and of those above it; or --force, if that is meant',
+  });
 }
 
 /** A policy that asks for more copies than there are directories can store nothing. */

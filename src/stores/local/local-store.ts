@@ -329,5 +329,11 @@ function warningsOf({ usable, absent }: Survey, devices: number): string[] {
       `${usable.length} directories lie on ${devices} ${devices === 1 ? 'device' : 'devices'}: copies `
         + `on one device are lost together`,
     );
+  for (const others of new Set(usable.map((place) => place.others)))
+    if (others !== null)
+      warnings.push(
+        `${others}: who can write to a store can read the guests' memory and run code on this host `
+          + '(chown root:root, chmod go-w)',
+      );
   return warnings;
 }

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { isAbsolute, normalize } from 'node:path';
 import { isForbidden, isMissing } from '../../system/absence.js';
+import { othersInDirectory } from '../../system/ownership.js';
 import { ParsError } from '../../errors.js';
 import { type Files } from './files.js';
 import { type Marker, readMarker } from './marker.js';
@@ -12,6 +13,8 @@ export interface Place {
   directory: string;
   marker: Marker;
   device: number;
+  /** Why others than this user decide what is in it; null when nobody does (R24). */
+  others: string | null;
 }
 
 export interface Absence {
@@ -85,7 +88,7 @@ export class Places {
       ]);
       return marker === null
         ? { directory, reason: `no ${MARKER_FILE} in it: the disk is not mounted, or was replaced` }
-        : { directory, marker, device: dev };
+        : { directory, marker, device: dev, others: await othersInDirectory(directory, this.#files.stat) };
     } catch (error) {
       return { directory, reason: reasonOf(error) };
     }

@@ -5,7 +5,9 @@
  */
 import { join } from 'node:path';
 import { isMissing } from '../../system/absence.js';
+import { bestEffort } from '../../system/best-effort.js';
 import { parseJson } from '../../system/json-text.js';
+import { temporaryName } from '../../system/temporary-name.js';
 import { ParsError } from '../../errors.js';
 import { DIRECTORY_MODE, FILE_MODE, type Files, syncDirectory } from './files.js';
 import { MARKER_FILE, MARKER_FORMAT } from '../marker.js';
@@ -40,15 +42,21 @@ export async function readMarker(files: Files, directory: string): Promise<Marke
 /** Writes the marker durably. The directory becomes ours alone: snapshots hold the guest's secrets (R24). */
 export async function writeMarker(files: Files, directory: string, marker: Marker): Promise<void> {
   await files.chmod(directory, DIRECTORY_MODE);
-  const temporary = join(directory, `.${MARKER_FILE}.tmp`);
-  const handle = await files.open(temporary, 'w', FILE_MODE);
+  const temporary = join(directory, temporaryName(MARKER_FILE));
   try {
-    await handle.writeFile(`${JSON.stringify(marker, null, 2)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    // Exclusive: nothing that lies there under this name, a link above all, is written through.
+    const handle = await files.open(temporary, 'wx', FILE_MODE);
+    try {
+      await handle.writeFile(`${JSON.stringify(marker, null, 2)}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await files.rename(temporary, join(directory, MARKER_FILE));
+  } catch (error) {
+    await bestEffort(files.unlink(temporary));
+    throw error;
   }
-  await files.rename(temporary, join(directory, MARKER_FILE));
   await syncDirectory(files, directory);
 }
 
