@@ -54,16 +54,20 @@ describe('the reader', () => {
   it('is asked again about a file that has changed, or may have', async () => {
     const probes = new ProbeMemory();
     const file = await ImageFile.open(image);
+    const clock = vi.spyOn(Date, 'now');
     try {
       for (let i = 0; i < 2; i++) await probes.probe(file);
       expect(starts).toEqual(['probe']);
       utimesSync(image, 1, 1);
+      const changedAt = Number((await file.identity()).ctimeNs / 1_000_000n);
+      clock.mockReturnValue(changedAt + 50);
       for (let i = 0; i < 2; i++) await probes.probe(file);
       expect(starts, 'changed within the tick of a clock').toEqual(['probe', 'probe', 'probe']);
-      await sleep(SETTLED_MS);
+      clock.mockReturnValue(changedAt + 1000);
       for (let i = 0; i < 2; i++) await probes.probe(file);
       expect(starts).toHaveLength(4);
     } finally {
+      clock.mockRestore();
       await file.close();
     }
   });
