@@ -50,6 +50,20 @@ export interface Native {
     writes: Buffer;
     into?: Buffer;
   }): Promise<Buffer>;
+  /**
+   * Puts a stripe's frames into place as restore does, and compares with the image `fd`, byte for byte. Pages
+   * that are not stored (`lost`) must be places of pages; references must have the digests of the image's own
+   * pages; recoveries may write within `writable` only. No frames: a hole, of zero pages. Throws with the
+   * code 'corrupt' when they differ. `blocks`: of a sparse image.
+   */
+  proveStripe(claim: {
+    fd: number;
+    imageOffset: number;
+    imageBytes: number;
+    frames: StripeFrame[];
+    blocks: readonly { bitmapOffset: number; pagesOffset: number; bytes: number }[];
+    writable: readonly [from: number, until: number];
+  }): Promise<void>;
   /** Decompresses one frame of known size. */
   decompress(data: Buffer, rawBytes: number): Promise<Buffer>;
   /** Compresses one frame (content size recorded). */

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <memory>
-#include <mutex>
-
 #include "addon/arguments.hh"
 #include "addon/functions.hh"
+#include "addon/scratch.hh"
+#include "addon/stripe_arguments.hh"
 #include "addon/work.hh"
 #include "core/frames/assembly.hh"
 #include "core/frames/frame.hh"
@@ -54,37 +53,6 @@ class DecompressWork final : public Work {
   OutputBytes out_;
 };
 
-/// Memory for decompressed frames, used again and again: megabytes fresh from the system cost more than what
-/// is done in them.
-class Scratch {
- public:
-  ~Scratch() {
-    if (!memory_.bytes) return;
-    std::lock_guard lock(mutex_);
-    if (idle_.size() < kKept) idle_.push_back(std::move(memory_));
-  }
-
-  /// At least `size` bytes, of any content.
-  uint8_t* take(size_t size) {
-    {
-      std::lock_guard lock(mutex_);
-      if (!idle_.empty()) memory_ = std::move(idle_.back()), idle_.pop_back();
-    }
-    if (memory_.size < size) memory_ = {std::unique_ptr<uint8_t[]>(new uint8_t[size]), size};
-    return memory_.bytes.get();
-  }
-
- private:
-  struct Memory {
-    std::unique_ptr<uint8_t[]> bytes;
-    size_t size = 0;
-  };
-  static constexpr size_t kKept = 4;
-  static inline std::mutex mutex_;
-  static inline std::vector<Memory> idle_;
-  Memory memory_;
-};
-
 /// Where a stripe goes: memory of the caller's, or new memory.
 class StripeOutput {
  public:
@@ -126,7 +94,9 @@ class AssembleWork final : public Work {
 
  private:
   std::optional<Failure> run() override {
-    if (auto failure = decompress_parts()) return failure;
+    // The pages of references come as they are.
+    if (auto status = decompress_parts(stripe_, scratch_, kDiskFrame); !status)
+      return core_failure(status.error());
     auto writes = decode_writes(writes_);
     if (!writes) return core_failure(writes.error());
     auto assembly = Assembly::plan(stripe_);
@@ -137,28 +107,6 @@ class AssembleWork final : public Work {
     return std::nullopt;
   }
 
-  /// Puts the decompressed bytes in place of the compressed ones, all in one scratch buffer.
-  std::optional<Failure> decompress_parts() {
-    size_t total = 0, used = 0;
-    for (size_t kind = 0; kind < kFrameKinds; kind++)
-      total += packed(kind) ? stripe_.parts[kind].raw_bytes : 0;
-    uint8_t* scratch = scratch_.take(total);
-    for (size_t kind = 0; kind < kFrameKinds; kind++) {
-      if (!packed(kind)) continue;
-      StripePart& part = stripe_.parts[kind];
-      std::span<uint8_t> raw(scratch + used, part.raw_bytes);
-      if (auto status = decompress(part.bytes, raw); !status) return core_failure(status.error());
-      part.bytes = raw;
-      used += raw.size();
-    }
-    return std::nullopt;
-  }
-
-  /// The pages of references come as they are.
-  bool packed(size_t kind) const {
-    const StripePart& part = stripe_.parts[kind];
-    return kind != kDiskFrame && part.present && part.loss == Loss::none;
-  }
   Napi::Value answer(Napi::Env env) override { return out_.answer(env); }
 
   StripeParts stripe_;
@@ -166,40 +114,6 @@ class AssembleWork final : public Work {
   Scratch scratch_;
   StripeOutput out_;
 };
-
-std::optional<Loss> loss_of(const Napi::Value& value) {
-  if (value.IsNull()) return Loss::none;
-  if (!value.IsString()) return std::nullopt;
-  std::string name = value.As<Napi::String>();
-  if (name == "packed") return Loss::packed;
-  if (name == "in-place") return Loss::in_place;
-  return std::nullopt;
-}
-
-/// False for a value of another shape, a kind met twice, or a size no frame has.
-bool read_frame(const Napi::Value& value, StripeParts& stripe) {
-  if (!value.IsObject()) return false;
-  auto frame = value.As<Napi::Object>();
-  auto kind = whole_number(frame.Get("kind"));
-  auto raw_bytes = whole_number(frame.Get("rawBytes"));
-  auto loss = loss_of(frame.Get("lost"));
-  Napi::Value data = frame.Get("data");
-  if (!kind || *kind >= kFrameKinds || !raw_bytes || *raw_bytes > kMaxFrameBytes || !loss) return false;
-  StripePart& part = stripe.parts[*kind];
-  if (part.present || data.IsNull() != (*loss != Loss::none)) return false;
-  if (!data.IsNull() && !data.IsBuffer()) return false;
-  part = {true, *loss, *raw_bytes, data.IsNull() ? Bytes{} : *buffer(data)};
-  return true;
-}
-
-bool read_frames(const Napi::Value& value, StripeParts& stripe) {
-  if (!value.IsArray()) return false;
-  auto frames = value.As<Napi::Array>();
-  if (frames.Length() > kFrameKinds) return false;
-  for (uint32_t i = 0; i < frames.Length(); i++)
-    if (!read_frame(frames.Get(i), stripe)) return false;
-  return true;
-}
 
 }  // namespace
 

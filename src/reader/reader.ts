@@ -14,6 +14,7 @@ import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
 import { badAnswer, imageFacts, inspectionFacts, referenceFacts } from './reader-answers.js';
 import { StripeMemory, type StripeBlock } from './stripe-memory.js';
+import { type ProofTerms, StripeProofs } from './stripe-proof.js';
 
 export const MESSAGE = {
   image: 1,
@@ -246,15 +247,18 @@ export class PackSession {
   readonly #reader: Reader;
   readonly #bytes: number;
   readonly #memory = new StripeMemory();
+  readonly #proofs: StripeProofs;
 
   private constructor(
     reader: Reader,
+    imageFd: number,
     bytes: number,
     image: ImageFacts | null,
     inspection: InspectionFacts | null,
     references: ReferenceFacts | null = null,
   ) {
     this.#reader = reader;
+    this.#proofs = new StripeProofs(imageFd);
     this.#bytes = bytes;
     this.image = image;
     this.inspection = inspection;
@@ -276,7 +280,7 @@ export class PackSession {
       const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), bytes);
       const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes);
       const references = await reader.references(disks, inspection);
-      return new PackSession(reader, bytes, image, inspection, references);
+      return new PackSession(reader, imageFd, bytes, image, inspection, references);
     } catch (error) {
       await reader.close();
       throw error;
@@ -288,12 +292,13 @@ export class PackSession {
    * `image`: from an earlier probe, or null.
    */
   static whole(imageFd: number, image: ImageFacts | null, options: ReaderOptions = {}): PackSession {
-    return new PackSession(new Reader('whole', imageFd, options), fstatSync(imageFd).size, image, null);
+    const bytes = fstatSync(imageFd).size;
+    return new PackSession(new Reader('whole', imageFd, options), imageFd, bytes, image, null);
   }
 
   /**
    * Every stripe in image order, from the first byte to the last. Classes not `stored` come as frames without
-   * data.
+   * data. Once it has ended each is proved to be the image's bytes, and not before.
    */
   async *pack(stored: readonly PageClass[], level = 1): AsyncGenerator<ReaderStripe> {
     for (const name of PAGE_CLASSES)
@@ -307,19 +312,28 @@ export class PackSession {
       if (message.type === MESSAGE.end) break;
       if (message.type !== MESSAGE.stripe || message.payload.length !== 20)
         throw badAnswer(`message ${message.type} where a stripe is due`);
-      const stripe = await this.#stripe(message.payload);
+      const { stripe, whenProved } = await this.#stripe(message.payload);
       if (stripe.imageOffset !== end) throw badAnswer('a gap between stripes');
+      if (stripe.imageBytes > this.#bytes - end) throw badAnswer('a stripe past the end of the image');
       if (end === 0 && this.inspection && this.image?.headEnd && stripe.imageBytes !== this.image.headEnd)
         throw badAnswer('a first stripe that is not the head');
       checkStored(stripe.frames, stored);
       end += stripe.imageBytes;
+      await this.#proofs.add(stripe, this.#terms(), whenProved);
       yield stripe;
     }
+    await this.#proofs.finish();
     if (end !== this.#bytes) throw badAnswer(`stripes of ${end} bytes for an image of ${this.#bytes}`);
   }
 
-  close(): Promise<void> {
-    return this.#reader.close();
+  async close(): Promise<void> {
+    await this.#reader.close();
+    await this.#proofs.close();
+  }
+
+  #terms(): ProofTerms {
+    const headEnd = this.inspection === null ? 0 : (this.image?.headEnd ?? 0);
+    return { imageBytes: this.#bytes, headEnd, blocks: this.inspection?.stream.mappedBlocks ?? [] };
   }
 
   /** A hole is places of zero pages in a sparse image. */
@@ -327,21 +341,20 @@ export class PackSession {
     return (this.inspection?.stream.mappedBlocks.length ?? 0) > 0;
   }
 
-  async #stripe(header: Buffer): Promise<ReaderStripe> {
+  async #stripe(header: Buffer): Promise<{ stripe: ReaderStripe; whenProved: () => void }> {
     const imageOffset = Number(header.readBigUInt64LE(0)),
       imageBytes = Number(header.readBigUInt64LE(8));
     const frameCount = header.readUInt32LE(16);
     if (frameCount === 0 && imageBytes > 0 && this.#mayHaveHoles())
-      return { imageOffset, imageBytes, frames: [] };
+      return { stripe: { imageOffset, imageBytes, frames: [] }, whenProved: () => undefined };
     if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > LAST_FRAME + 1)
       throw badAnswer('a stripe of an impossible size');
     const frames: ReaderFrame[] = [];
     const block = this.#memory.begin();
     for (let i = 0; i < frameCount; i++)
       frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, (bytes) => block.take(bytes)), block));
-    block.release();
     checkFrames(frames, imageBytes, this.references !== null);
-    return { imageOffset, imageBytes, frames };
+    return { stripe: { imageOffset, imageBytes, frames }, whenProved: () => block.release() };
   }
 }
 

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { changesOfDisks } from '../disks/compare.js';
 import { isComparable } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
-import { awaitedElsewhere } from '../system/best-effort.js';
+import { awaitedElsewhere, bestEffort } from '../system/best-effort.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
 import { encodeIndex, type IndexStripe } from './index-table.js';
@@ -97,10 +97,10 @@ async function storePacks(
     copiesOf: (kind) => copiesOf(kind, plan.policy),
     isCritical: (kind) => !isExpendableKind(kind),
   });
+  // The stripe before is still on its way into the store while the next is being read.
+  let before: Promise<void> = Promise.resolve();
   try {
     const stripes: IndexStripe[] = [];
-    // The stripe before is still on its way into the store while the next is being read.
-    let before: Promise<void> = Promise.resolve();
     for await (const stripe of session.pack(storedClasses(plan.policy), plan.level)) {
       plan.signal?.throwIfAborted();
       await before;
@@ -118,6 +118,7 @@ async function storePacks(
     await before;
     return { stripes, packs: await packs.finish() };
   } catch (error) {
+    await bestEffort(before);
     await packs.abort();
     throw error;
   }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A reader that was taken over, in place of the true one (fake-reader.ts). */
+import type * as ChildProcessModule from 'node:child_process';
+import { rename, writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { build } from 'esbuild';
+
+/** What it does. Without anything it passes on what the true reader says. */
+export interface FakePlan {
+  /** Modes that it is taken over in; by default all. */
+  onlyIn?: string[];
+  /** Never answers. */
+  hangIn?: true;
+  /** A first answer of so many bytes. */
+  bigAnswer?: number;
+  /** Other facts of the domain. */
+  lies?: Record<string, unknown>;
+  /** Text of the head in place of another of the same length. */
+  forgeHead?: { from: string; to: string };
+  /** The last byte of each frame of this kind, behind the head, is another. */
+  forgeKind?: number;
+  /** So many bytes behind each frame. */
+  fatFrames?: number;
+  /** Stripes of one byte, without end. */
+  fineStripes?: true;
+  /** Answers without end. */
+  floods?: 'bytes' | 'progress';
+}
+
+/** One level below the root, where the program looks for its binaries. */
+const ENTRY = resolve('build/fake-reader.mjs');
+const READER = resolve('build/Release/pars-reader');
+
+/** Puts it into one file that starts fast. Others may be running it. */
+export async function buildFakeReader(): Promise<void> {
+  const outfile = `${ENTRY}.${process.pid}`;
+  await build({
+    entryPoints: ['test/support/fake-reader.ts'],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    packages: 'external',
+    logLevel: 'error',
+  });
+  await rename(outfile, ENTRY);
+}
+
+/** The command in place of the reader's, but for its arguments. */
+function fakeCommand(plan: FakePlan): string[] {
+  return [process.execPath, ENTRY, JSON.stringify(plan), READER];
+}
+
+/** A program at `path` that is such a reader: for the hook's shell. */
+export async function writeFakeReader(path: string, plan: FakePlan): Promise<void> {
+  const quoted = fakeCommand(plan).map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  await writeFile(path, `#!/bin/sh\nexec ${quoted.join(' ')} "$@"\n`, { mode: 0o755 });
+}
+
+/** For vi.mock('node:child_process'): readers are taken over as `planNow` says when one is started. */
+export function withTakenOver(
+  actual: typeof ChildProcessModule,
+  planNow: () => FakePlan | null,
+): typeof ChildProcessModule {
+  const spawn = (
+    command: string,
+    args: string[],
+    options: ChildProcessModule.SpawnOptions,
+  ): ChildProcessModule.ChildProcess => {
+    const plan = planNow();
+    if (plan === null || command !== READER) return actual.spawn(command, args, options);
+    const [program = '', ...before] = fakeCommand(plan);
+    return actual.spawn(program, [...before, ...args], options);
+  };
+  return { ...actual, spawn: spawn as typeof actual.spawn };
+}
