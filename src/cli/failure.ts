@@ -36,5 +36,5 @@ export function printError(error: unknown, output: Output, subject?: string): vo
   const failure = describeFailure(error, subject);
   if (output.isJson) output.json({ error: failure });
   else output.failure(failure.message, failure.hint);
-  if (process.env['PARS_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
+  if (process.env['PARS_DEBUG'] && error instanceof Error) output.trace(error.stack ?? '');
 }

@@ -6,7 +6,7 @@ import { drainQueue } from '../queue/drain.js';
 import type { PendingOutcome } from '../queue/pending.js';
 import type { Store } from '../stores/store.js';
 import { thisHost } from '../system/host.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import type { Context } from './context.js';
 import { printError } from './failure.js';
 import { publishMetrics } from './metrics-file.js';

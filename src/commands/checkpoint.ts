@@ -22,7 +22,7 @@ import {
   proveRevertable,
 } from '../lifecycle/checkpoints.js';
 import type { Offloaded } from '../lifecycle/offload-request.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { renderTable } from '../ui/table.js';
 import { formatBytes } from '../ui/units.js';
 

@@ -6,7 +6,7 @@ import { type Answer, eachImage } from '../cli/each-image.js';
 import { refuseNoImage } from '../cli/named-image.js';
 import type { SharedOptions } from '../cli/options.js';
 import type { Output } from '../ui/output.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { formatBytes, formatCount } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
 import { hydrate, type Hydrated } from '../lifecycle/hydrate.js';

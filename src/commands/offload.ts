@@ -15,7 +15,7 @@ import { Pace } from '../queue/pace.js';
 import type { WholeSave } from '../queue/pending.js';
 import { thisHost } from '../system/host.js';
 import { describeOffloaded } from '../ui/offloaded.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { renderLeft } from '../ui/remaining.js';
 
 interface Options extends SharedOptions {

@@ -9,7 +9,7 @@ import { describeFailure, exitCodeOf } from '../cli/failure.js';
 import type { SharedOptions } from '../cli/options.js';
 import { refuseOtherKind, targetFile } from '../cli/target-file.js';
 import { ParsError } from '../errors.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { terminalWidth } from '../ui/terminal-map.js';
 import { lookInside, StubFound } from '../report/image-report.js';
 

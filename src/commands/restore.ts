@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { targetFile } from '../cli/target-file.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { formatBytes, formatCount } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
 import { ParsError } from '../errors.js';

@@ -11,7 +11,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { guestName, saveGuest, managedSaveGuest } from '../libvirt/guest.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { describeOffloaded } from '../ui/offloaded.js';
 
 interface Options extends SharedOptions {

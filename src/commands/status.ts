@@ -4,7 +4,7 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES } from '../errors.js';
 import { deadlineSignal } from '../system/deadline.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
 import { type BlindSpot, hostStatus, type HostStatus } from '../status/host-status.js';
 

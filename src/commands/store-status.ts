@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES } from '../errors.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { formatBytes } from '../ui/units.js';
 
 export function register(command: Command, cli: Cli): void {

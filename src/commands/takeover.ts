@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 import { thisHost } from '../system/host.js';
 import { settleStarts, takeOver } from '../lifecycle/claims.js';
 import { resolveSnapshot } from '../snapshot/snapshots.js';

@@ -11,7 +11,7 @@ import { finishedSavesOn, type FinishedSave } from '../image/save-watcher.js';
 import { directoriesOf } from '../image/watched-directories.js';
 import { noteFinishedSave } from '../journal/finished-saves.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
-import { plain } from '../ui/plain.js';
+import { plain } from '../system/plain-text.js';
 
 interface Options extends SharedOptions {
   saveDir: string;

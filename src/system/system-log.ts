@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { bestEffort } from './best-effort.js';
+import { plain } from './plain-text.js';
 
 const LOG_MS = 5000;
 
@@ -11,7 +12,7 @@ const LOG_MS = 5000;
  * no log.
  */
 export async function tellSystem(priority: 'err' | 'warning', text: string): Promise<void> {
-  const line = text.replace(/[\x00-\x1f\x7f]+/g, ' ');
+  const line = plain(text.replace(/[\x00-\x1f\x7f]+/g, ' '));
   await promisify(execFile)(
     'logger',
     ['--id', '--tag', 'pars', '--priority', `daemon.${priority}`, '--', line],

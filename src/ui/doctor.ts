@@ -2,7 +2,7 @@
 /** What the doctor found: a line each, and under it what to do. */
 import { type Check, type Verdict, verdictOf } from '../doctor/check.js';
 import type { Colours } from './colours.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 
 export function renderChecks(checks: readonly Check[], colours: Colours): string {
   const paint: Record<Verdict, (text: string) => string> = {

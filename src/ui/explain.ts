@@ -3,7 +3,7 @@
 import { EXPENDABLE, PAGE_BYTES } from '../page-classes.js';
 import type { CachedFile, Explanation, ExplainedPage, FileShare } from '../reader/page-map.js';
 import type { Colours } from './colours.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 import { renderPairs, renderTable } from './table.js';
 import { formatBytes, formatCount } from './units.js';
 

@@ -2,7 +2,7 @@
 /** What an offload did, for people. */
 import type { Offloaded } from '../lifecycle/offload-request.js';
 import { PAGE_BYTES } from '../page-classes.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 import { formatBytes } from './units.js';
 
 export function describeOffloaded(result: Offloaded): string {

@@ -2,7 +2,7 @@
 /** The plan as text: a line a guest, what there is, and whether it fits. */
 import type { Plan, PlannedGuest } from '../report/plan.js';
 import type { Colours } from './colours.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 import { renderTable } from './table.js';
 import { formatBytes } from './units.js';
 

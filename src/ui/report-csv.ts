@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reports as CSV (RFC 4180): a row a guest, counts in pages and bytes, an error in the last column. */
 import { PAGE_CLASSES } from '../page-classes.js';
+import { plain } from '../system/plain-text.js';
 import { PRESETS } from '../policy/policy.js';
 import type { ImageReport } from '../report/report.js';
 import { bytesByFate, type ReportOutcome } from '../report/report-summary.js';
@@ -87,7 +88,8 @@ function cell(value: number | null | undefined): string {
 /**
  * Names are a guest owner's choice: one that a spreadsheet would run as a formula is shown as the text it is.
  */
-function quote(cell: string): string {
-  const text = /^[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell;
+function quote(value: string): string {
+  const cell = plain(value);
+  const text = /^[=+\-@]/.test(cell) ? `'${cell}` : cell;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

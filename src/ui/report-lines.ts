@@ -3,7 +3,7 @@
 import type { ImageReport } from '../report/report.js';
 import { bytesByFate, type ReportOutcome, type ReportTotal } from '../report/report-summary.js';
 import type { Colours } from './colours.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 import { type Column, renderTable } from './table.js';
 import { formatBytes } from './units.js';
 

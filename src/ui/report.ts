@@ -5,7 +5,7 @@ import { type ImageReport, policyOrder } from '../report/report.js';
 import type { Colours } from './colours.js';
 import { renderFiles } from './explain.js';
 import { lossCells } from './html/page-losses.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 import { renderMap } from './terminal-map.js';
 import { type Column, renderPairs, renderTable } from './table.js';
 import { formatBytes, formatCount, formatShare } from './units.js';

@@ -5,7 +5,7 @@ import type { Manifest } from '../snapshot/manifest.js';
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Colours } from './colours.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 import { type Column, renderPairs, renderTable } from './table.js';
 import { formatBytes, formatCount } from './units.js';
 

@@ -4,7 +4,7 @@ import type { ObjectFinding, ObjectRole, SnapshotHealth } from '../health/snapsh
 import type { Verification } from '../health/verify.js';
 import { verdictOf } from '../health/verify.js';
 import type { Colours } from './colours.js';
-import { plain } from './plain.js';
+import { plain } from '../system/plain-text.js';
 import { type Column, renderTable } from './table.js';
 import { formatBytes, formatCount } from './units.js';
 

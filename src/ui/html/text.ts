@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Text for a page of HTML: whatever came from a guest is text and stays text. */
-import { plain } from '../plain.js';
+import { plain } from '../../system/plain-text.js';
 
 export function esc(text: string): string {
   return plain(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
