@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { bestEffort } from '../system/best-effort.js';
 import type { Policy } from '../policy/policy.js';
+import { putProved } from '../stores/proved-object.js';
 import type { ObjectTerms, Store } from '../stores/store.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
 
@@ -104,14 +105,7 @@ async function checkCoding(store: Store, coding: string): Promise<Check> {
 async function writeAndRead(store: Store, terms: ObjectTerms): Promise<void> {
   const name = `pars-doctor-${randomBytes(8).toString('hex')}`;
   try {
-    const writer = await store.create(name, terms);
-    try {
-      await writer.write(randomBytes(PROBE_BYTES));
-      await store.verify(await writer.close());
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
+    await putProved(store, name, terms, randomBytes(PROBE_BYTES));
   } catch (error) {
     await bestEffort(store.remove(name));
     throw error;

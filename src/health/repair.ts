@@ -21,6 +21,7 @@ import { canLose, framesOf, type ObjectFinding, type SnapshotHealth } from './sn
 import { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { MANIFEST_NAME, objectPath } from '../snapshot/snapshots.js';
 import { bytesKept } from '../stores/coding.js';
+import { writeProved } from '../stores/proved-object.js';
 import type { Store, StoredObject } from '../stores/store.js';
 
 export interface Repair {
@@ -92,12 +93,8 @@ class Repairing {
   /** A pack is its frames, one after another: what comes out is the old pack, or nothing is published. */
   async #rebuild({ name, object }: ObjectFinding): Promise<void> {
     const source = await this.#source();
-    const writer = await this.#store.create(object.name, {
-      copies: object.copies,
-      critical: true,
-      coding: object.coding,
-    });
-    try {
+    const { copies, coding } = object;
+    await writeProved(this.#store, object.name, { copies, critical: true, coding }, async (write) => {
       let bytes = 0;
       for (const frame of framesOf(source.stripes, name)) {
         if (frame.offset !== bytes)
@@ -105,16 +102,12 @@ class Repairing {
             'corrupt',
             `${name} holds more than its frames, so it cannot be put together from them`,
           );
-        await writer.write(await source.read(frame));
+        await write(await source.read(frame));
         bytes += frame.bytes;
       }
       if (bytes !== object.bytes)
         throw new ParsError('corrupt', `the frames of ${name} make ${bytes} bytes, it had ${object.bytes}`);
-      await this.#store.verify(await writer.close());
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
+    });
   }
 
   #canDrop({ condition, critical, lost }: ObjectFinding): boolean {
@@ -219,19 +212,8 @@ class Repairing {
     critical: boolean,
     fill: (write: (data: Buffer) => Promise<void>) => Promise<void>,
   ): Promise<StoredObject> {
-    const writer = await this.#store.create(objectPath(this.#health.manifest.snapshot, name), {
-      copies,
-      critical,
-    });
-    try {
-      await fill((data) => writer.write(data));
-      const object = await writer.close();
-      await this.#store.verify(object);
-      return object;
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
+    const path = objectPath(this.#health.manifest.snapshot, name);
+    return writeProved(this.#store, path, { copies, critical }, fill);
   }
 
   #source(): Promise<SnapshotSource> {

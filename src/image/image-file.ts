@@ -217,9 +217,11 @@ function problemOf(path: string, stats: BigIntStats, links: bigint | null): Pars
   return null;
 }
 
-function openError(path: string, cause: unknown): ParsError {
+/** Why a save image could not be opened. */
+export function openError(path: string, cause: unknown): ParsError {
   const code = (cause as NodeJS.ErrnoException).code;
-  if (code === 'ENOENT') return new ParsError('missing', `there is no ${path}`, { cause });
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return new ParsError('missing', `there is no ${path}`, { cause });
   if (code === 'ELOOP')
     return new ParsError('refused', `${path} is a symbolic link`, {
       hint: 'give the path of the save image itself',

@@ -8,6 +8,7 @@ import { ParsError } from '../errors.js';
 import { explainImage, type Explanation, mapImage } from '../reader/page-map.js';
 import { probeImage, type ReaderOptions, reportImage } from '../reader/reader.js';
 import type { ImageFacts } from '../reader/inspection.js';
+import { openError } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
 import { unpackImage } from '../image/unpacked.js';
 import { decodeStub } from '../image/stub.js';
@@ -105,24 +106,10 @@ async function openImage(path: string): Promise<FileHandle> {
     if ((await handle.stat()).isFile()) return handle;
     await handle.close();
   } catch (cause) {
-    throw openError(cause as NodeJS.ErrnoException, path);
+    throw openError(path, cause);
   }
   throw new ParsError('usage', `${path} is not a regular file`, {
     hint: 'give the path of the save image itself',
-  });
-}
-
-function openError(cause: NodeJS.ErrnoException, path: string): ParsError {
-  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')
-    return new ParsError('missing', `there is no file ${path}`, { cause });
-  if (cause.code === 'EAGAIN')
-    return new ParsError('busy', `${path} is being offloaded right now`, {
-      hint: 'try again in a moment',
-      cause,
-    });
-  return new ParsError('refused', `cannot open ${path}: ${cause.message}`, {
-    hint: 'save images are readable for root only',
-    cause,
   });
 }
 

@@ -19,6 +19,7 @@ import { storedClasses, type Policy } from '../policy/policy.js';
 import type { PackSession, ReaderStripe } from '../reader/reader.js';
 import { encodeManifest, MANIFEST_NAME, nextSequence, objectPath } from './snapshots.js';
 import { bytesKept } from '../stores/coding.js';
+import { putProved } from '../stores/proved-object.js';
 import type { Store, StoredObject } from '../stores/store.js';
 
 export const UPLOAD_STEPS = ['packing', 'packed', 'indexed', 'committed'] as const;
@@ -152,19 +153,8 @@ async function storeIndex(
 }
 
 async function storeSmall(store: Store, plan: UploadPlan, name: string, data: Buffer): Promise<StoredObject> {
-  const writer = await store.create(objectPath(plan.snapshot, name), {
-    copies: plan.policy.criticalCopies,
-    critical: true,
-  });
-  try {
-    await writer.write(data);
-    const object = await writer.close();
-    await store.verify(object);
-    return object;
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
+  const terms = { copies: plan.policy.criticalCopies, critical: true };
+  return putProved(store, objectPath(plan.snapshot, name), terms, data);
 }
 
 /** What is on disks in place of the store; undefined when nothing is. */
