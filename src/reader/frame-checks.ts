@@ -12,7 +12,7 @@ import {
   PAGE_CLASSES,
   type PageClass,
 } from '../page-classes.js';
-import type { ReaderFrame } from './reader.js';
+import type { ReaderFrame } from './reader-stripe.js';
 import { badAnswer } from './reader-answers.js';
 
 /**

@@ -13,6 +13,7 @@ import { EXPENDABLE, LAST_FRAME, PAGE_CLASSES, type PageClass } from '../page-cl
 import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
 import { badAnswer, imageFacts, inspectionFacts, referenceFacts } from './reader-answers.js';
+import type { ReaderFrame, ReaderStripe } from './reader-stripe.js';
 import { StripeMemory, type StripeBlock } from './stripe-memory.js';
 import { type ProofTerms, StripeProofs } from './stripe-proof.js';
 
@@ -70,22 +71,6 @@ export interface ComparedDisk {
 export interface ReaderOptions {
   signal?: AbortSignal;
   onProgress?: OnProgress;
-}
-
-/** One frame as the reader packed it; `data` is empty when its class is not stored. */
-export interface ReaderFrame {
-  kind: number;
-  pages: number;
-  rawBytes: number;
-  data: Buffer;
-  /** Gives the memory of `data` up: it is filled with another frame then. At most once. */
-  release(): void;
-}
-
-export interface ReaderStripe {
-  imageOffset: number;
-  imageBytes: number;
-  frames: ReaderFrame[];
 }
 
 interface Message {

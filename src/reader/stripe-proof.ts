@@ -10,7 +10,7 @@ import { awaitedElsewhere, bestEffort } from '../system/best-effort.js';
 import { native } from '../native.js';
 import { FRAME_SKELETON } from '../page-classes.js';
 import type { MappedBlock } from './inspection.js';
-import type { ReaderStripe } from './reader.js';
+import type { ReaderStripe } from './reader-stripe.js';
 
 /** What the frames of an image must be like. */
 export interface ProofTerms {

@@ -15,13 +15,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
 import { FRAME_RECOVERY, PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
-import {
-  ImageError,
-  PackSession,
-  probeImage,
-  type ReaderStripe,
-  reportImage,
-} from '../../src/reader/reader.js';
+import { ImageError, PackSession, probeImage, reportImage } from '../../src/reader/reader.js';
+import type { ReaderStripe } from '../../src/reader/reader-stripe.js';
 import { decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/image/stub.js';
 import {
   domainXml,
