@@ -10,7 +10,7 @@ async function main(argv: readonly string[]): Promise<void> {
     return;
   }
   const [{ run }, { watchOutput }] = await Promise.all([
-    import('./cli/program.js'),
+    import('./program/program.js'),
     import('./ui/output.js'),
   ]);
   watchOutput();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The program, called in the test's own process. */
 import { vi } from 'vitest';
-import { run } from '../../src/cli/program.js';
+import { run } from '../../src/program/program.js';
 
 export interface Ran {
   exitCode: number;

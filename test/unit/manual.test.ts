@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { bashCompletion, manualPages, pageName, registeredCommands } from '../../src/cli/manual.js';
+import { bashCompletion, manualPages, pageName, registeredCommands } from '../../src/program/manual.js';
 
 /** What a reader of the page sees, without a formatter: requests gone, escapes undone. */
 function readable(page: string): string {

@@ -4,7 +4,7 @@
  * --help.
  */
 import type { Command } from 'commander';
-import { Cli } from './context.js';
+import { Cli } from '../cli/context.js';
 import { buildProgram } from './program.js';
 import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
 import { EXIT_CODES, type ErrorKind } from '../errors.js';

@@ -5,9 +5,9 @@ import { ParsError } from '../errors.js';
 import { exitCodeTable } from '../ui/exit-codes.js';
 import { Output } from '../ui/output.js';
 import { version } from '../version.js';
-import { Cli } from './context.js';
-import { exitCodeOf, printError } from './failure.js';
-import { addSharedOptions } from './options.js';
+import { Cli } from '../cli/context.js';
+import { exitCodeOf, printError } from '../cli/failure.js';
+import { addSharedOptions } from '../cli/options.js';
 import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
 
 /** Runs the command line and returns the exit code. */

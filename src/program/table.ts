@@ -4,8 +4,8 @@
  * loaded.
  */
 import type { Command } from 'commander';
-import type { Cli } from './context.js';
-import type { SharedOption } from './options.js';
+import type { Cli } from '../cli/context.js';
+import type { SharedOption } from '../cli/options.js';
 
 export interface CommandModule {
   /** Adds arguments, options and the action; name, summary and shared options are there already. */
