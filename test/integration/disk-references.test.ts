@@ -20,6 +20,10 @@ const PAGE = 4096;
 const MEMORY_MIB = 320;
 /** Everything that is no reference is stored, free memory too: what comes back must be the very image. */
 const LEAN_AND_FREE = '{base: lean, classes: {free: 1}}';
+const CACHE = ['clean-cache', 'mapped-cache'] as const;
+/** Stacked disks whose bytes have a plain offset; PARS_STACKS=each boots a guest for each. */
+const KINDS = 'linear,striped,origin,lvmraid,raid0,raid1,raid10,raid5,loop';
+const STACKS = process.env['PARS_STACKS'] === 'each' ? KINDS.split(',') : [KINDS];
 /** ext4 reads its block bitmaps ahead in the background. */
 const BITMAPS_BYTES = 64 << 10;
 
@@ -136,5 +140,30 @@ describe.skipIf(labMissing() !== undefined)('a guest whose disk is a raw file', 
     const manifest = await offloaded();
     expect(manifest.format).toBe(1);
     expect(manifest.references).toBeUndefined();
+  });
+
+  test.each(STACKS)('finds what lies below %s', async (kinds) => {
+    await host.configure('lean');
+    guest = await host.boot({
+      kernel: 'trixie',
+      memoryMiB: 512,
+      cmdline: `pars.files=all pars.maps=1 pars.stack=${kinds}`,
+      disks: [
+        { fs: 'ext4', generate: 24, size: 40, mkfs: '-b 4096', format: 'raw' },
+        { fs: 'blank', size: 700, format: 'raw' },
+        { fs: 'ext4', size: 64, mkfs: '-b 4096', format: 'raw' },
+      ],
+    });
+    await guest.managedSave();
+    const { onDisks, classes } = await host.json<{
+      onDisks: Record<PageClass, number>;
+      classes: Record<PageClass, { payloadPages: number }>;
+    }>('report', guest.imagePath);
+    const [held, all] = CACHE.map((name) => [onDisks[name], classes[name].payloadPages] as const).reduce(
+      ([a, b], [c, d]) => [a + c, b + d],
+      [0, 0],
+    );
+    console.log(`${kinds}: ${held} of ${all} pages of the cache`);
+    expect(held).toBeGreaterThan(0.9 * all);
   });
 });

@@ -28,6 +28,54 @@ MdLayout md_layout(Fields& f) {
 
 }  // namespace
 
+std::optional<DmTargets> resolve_dm_targets(const Btf& btf) {
+  Fields f(btf);
+  DmTargets d{};
+  d.begin = f.at("dm_target", "begin", 8), d.length = f.at("dm_target", "len", 8);
+  d.type = f.pointer("dm_target", "type"), d.context = f.pointer("dm_target", "private");
+  d.type_name = f.pointer("target_type", "name"), d.type_module = f.pointer("target_type", "module");
+  d.device = f.pointer("dm_dev", "bdev");
+  return whole(f, d);
+}
+
+std::optional<DmLinear> resolve_dm_linear(const Btf& btf) {
+  Fields f(btf);
+  const DmLinear l{f.pointer("linear_c", "dev"), f.at("linear_c", "start", 8)};
+  return whole(f, l);
+}
+
+std::optional<DmStriped> resolve_dm_striped(const Btf& btf) {
+  Fields f(btf);
+  DmStriped s{};
+  s.count = f.at("stripe_c", "stripes", 4), s.chunk = f.at("stripe_c", "chunk_size", 4);
+  s.stripes = f.start("stripe_c", "stripe"), s.stripe_bytes = f.size("stripe");
+  s.stripe_device = f.pointer("stripe", "dev"), s.stripe_start = f.at("stripe", "physical_start", 8);
+  return whole(f, s);
+}
+
+std::optional<uint32_t> resolve_dm_origin(const Btf& btf) {
+  Fields f(btf);
+  const uint32_t device = f.pointer("dm_origin", "dev");
+  return whole(f, device);
+}
+
+std::optional<ArrayPlaces> resolve_array_places(const Btf& btf) {
+  Fields f(btf);
+  ArrayPlaces m{};
+  m.level = f.at("mddev", "level", 4), m.layout = f.at("mddev", "layout", 4);
+  m.chunk = f.at("mddev", "chunk_sectors", 4), m.disks = f.at("mddev", "raid_disks", 4);
+  m.members = f.at("mddev", "disks", 16), m.member_link = f.at("md_rdev", "same_set", 16);
+  m.member_device = f.pointer("md_rdev", "bdev"), m.member_slot = f.at("md_rdev", "raid_disk", 4);
+  m.member_start = f.at("md_rdev", "data_offset", 8);
+  return whole(f, m);
+}
+
+std::optional<LoopPlaces> resolve_loop_places(const Btf& btf) {
+  Fields f(btf);
+  const LoopPlaces l{f.pointer("loop_device", "lo_backing_file"), f.at("loop_device", "lo_offset", 8)};
+  return whole(f, l);
+}
+
 std::optional<DmLayout> resolve_dm(const Btf& btf) {
   Fields f(btf);
   DmLayout d{};

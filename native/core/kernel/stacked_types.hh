@@ -45,6 +45,36 @@ struct LoopLayout {
   uint32_t bound;              ///< value of `state`
 };
 
+/// What says where a target's bytes lie. Nothing is proven by it.
+struct DmTargets {
+  uint32_t begin, length, type, context;    ///< dm_target; sectors of the mapped device
+  uint32_t type_name, type_module, device;  ///< target_type.name, .module; dm_dev.bdev
+};
+/// Linux drivers/md/dm-linear.c.
+struct DmLinear {
+  uint32_t device, start;  ///< linear_c.dev, .start
+};
+/// Linux drivers/md/dm-stripe.c.
+struct DmStriped {
+  uint32_t count, chunk, stripes;                      ///< stripe_c
+  uint32_t stripe_bytes, stripe_device, stripe_start;  ///< stripe
+};
+/// The same of an array of md.
+struct ArrayPlaces {
+  uint32_t level, layout, chunk, disks, members;                   ///< mddev
+  uint32_t member_link, member_device, member_slot, member_start;  ///< md_rdev
+};
+struct LoopPlaces {
+  uint32_t file, offset;  ///< loop_device
+};
+
+std::optional<DmTargets> resolve_dm_targets(const Btf& btf);
+std::optional<DmLinear> resolve_dm_linear(const Btf& btf);
+std::optional<DmStriped> resolve_dm_striped(const Btf& btf);
+std::optional<uint32_t> resolve_dm_origin(const Btf& btf);  ///< dm_origin.dev
+std::optional<ArrayPlaces> resolve_array_places(const Btf& btf);
+std::optional<LoopPlaces> resolve_loop_places(const Btf& btf);
+
 std::optional<DmLayout> resolve_dm(const Btf& btf);
 std::optional<MdLayout> resolve_md(const Btf& btf);
 std::optional<DmRaidLayout> resolve_dm_raid(const Btf& btf);

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "core/kernel/file_system_types.hh"
+#include "core/pages/disk_stack.hh"
 
 namespace pars {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000,
                    kBlockDevice = 0x6000;                       // include/uapi/linux/stat.h
 constexpr uint64_t kKernelHalf = 1ull << 63, kMappingBits = 3;  // page.mapping
-constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kMaxOffset = 1ull << 60;
 constexpr size_t kMaxDevices = 256;
 constexpr uint64_t kNodesToRead = 1 << 18;  // index blocks, of all files together
@@ -27,22 +27,20 @@ constexpr uint16_t kExtentMagic = 0xf30a, kRootEntries = 4;
 /// What maps a file's bytes to a device's.
 struct Source {
   enum class Kind : uint8_t { none, extents, device } kind = Kind::none;
-  uint16_t device = 0;
-  uint64_t start = 0;  ///< of the partition
+  uint64_t device = 0;            ///< block_device
+  std::optional<DiskByte> plain;  ///< where that begins, when it lies on a disk in one piece
   uint32_t block_bits = 0;
   std::vector<FileExtent> extents;
-};
-
-struct Partition {
-  uint16_t device = 0;
-  uint64_t start = 0;
-  uint64_t mapping = 0;  ///< of its own cache; 0: not known
 };
 
 class Placer {
  public:
   Placer(const ReadingView& view, const DiskAccess& disks)
-      : view_(view), memory_(view.memory), cache_(*view.layout.cache), disks_(disks) {}
+      : view_(view),
+        memory_(view.memory),
+        cache_(*view.layout.cache),
+        disks_(disks),
+        stack_(view, [this](uint64_t mapping, uint64_t position) { return file_byte(mapping, position); }) {}
 
   PlacedPages run() {
     each_page([this](uint64_t mapping, uint64_t index, uint64_t pfn) {
@@ -76,17 +74,42 @@ class Placer {
     const Segment* segment = memory_.ram().segment(pfn * kPageSize);
     if (payload == kZeroPage || !segment || segment->block > UINT16_MAX) return;
     out_.cached++;
-    auto [at, fresh] = sources_.try_emplace(mapping);
-    if (fresh) at->second = source_of(mapping);
-    const Source& source = at->second;
-    if (source.kind == Source::Kind::none || index > kMaxOffset / kPageSize) return;
-    const auto offset = source.kind == Source::Kind::device
-                            ? std::optional(index * kPageSize)
-                            : device_offset(source.extents, source.block_bits, index * kPageSize, kPageSize);
-    if (!offset || *offset > kMaxOffset || source.start > kMaxOffset) return;
+    if (index > kMaxOffset / kPageSize) return;
+    const auto there = file_byte(mapping, index * kPageSize);
+    const auto device = there ? number_of(there->disk) : std::nullopt;
+    if (!device || there->offset > kMaxOffset) return;
     const uint64_t block_page = segment->block_page + pfn - segment->gpa / kPageSize;
-    out_.pages.push_back({payload, source.start + *offset, static_cast<uint32_t>(block_page),
-                          static_cast<uint16_t>(segment->block), source.device});
+    out_.pages.push_back({payload, there->offset, static_cast<uint32_t>(block_page),
+                          static_cast<uint16_t>(segment->block), *device});
+  }
+
+  /// Where a page of that file lies, or of that device.
+  std::optional<DiskByte> file_byte(uint64_t mapping, uint64_t position) {
+    const Source& source = known_source(mapping);
+    if (source.kind == Source::Kind::none) return std::nullopt;
+    const auto offset = source.kind == Source::Kind::device
+                            ? std::optional(position)
+                            : device_offset(source.extents, source.block_bits, position, kPageSize);
+    if (!offset || *offset > kMaxOffset) return std::nullopt;
+    if (source.plain) return DiskByte{source.plain->disk, source.plain->offset + *offset};
+    return stack_.below(source.device, *offset);
+  }
+  /// A file that is met while it is being looked at has no place: a loop device on itself.
+  const Source& known_source(uint64_t mapping) {
+    const auto known = sources_.find(mapping);
+    if (known != sources_.end()) return known->second;
+    sources_[mapping] = {};
+    Source found = source_of(mapping);
+    return sources_[mapping] = std::move(found);
+  }
+  std::optional<uint16_t> number_of(uint64_t disk) {
+    if (disk == last_disk_) return last_number_;
+    const auto& known = out_.devices;
+    const size_t number = std::find(known.begin(), known.end(), disk) - known.begin();
+    if (number == kMaxDevices) return std::nullopt;
+    if (number == known.size()) out_.devices.push_back(disk);
+    last_disk_ = disk, last_number_ = static_cast<uint16_t>(number);
+    return last_number_;
   }
 
   std::optional<uint64_t> inode_of(uint64_t mapping, uint16_t type) const {
@@ -108,12 +131,11 @@ class Placer {
     const auto device = sb ? memory_.u64(*sb + cache_.sb_bdev) : std::nullopt;
     const auto bits = inode ? memory_.u8(*inode + cache_.inode_block_bits) : std::nullopt;
     if (!device || *device == 0 || !bits || *bits > 16 || file_system(*sb) != "ext4") return {};
-    const auto partition = partition_of(*device);
     const auto root = extent_root(*inode, *memory_.u64(*sb + cache_.sb_type));
-    if (!partition || !root) return {};
-    Source source{Source::Kind::extents, partition->device, partition->start, *bits, {}};
+    if (!root) return {};
+    Source source{Source::Kind::extents, *device, stack_.plain(*device), *bits, {}};
     const NodeBlocks blocks = [&](uint64_t block, const auto& is_node) {
-      return node_block(*partition, *bits, block, is_node);
+      return node_block(*device, *bits, block, is_node);
     };
     source.extents = read_extents(*root, blocks, nodes_left_);
     if (source.extents.size() > extents_left_) return {};
@@ -124,10 +146,8 @@ class Placer {
   Source device_source(uint64_t mapping) {
     const auto inode = inode_of(mapping, kBlockDevice);
     if (!inode || !cache_.devices) return {};
-    const auto partition =
-        partition_of(*inode - cache_.devices->inode_in_pair + cache_.devices->device_in_pair);
-    if (!partition) return {};
-    return {Source::Kind::device, partition->device, partition->start, 0, {}};
+    const uint64_t device = *inode - cache_.devices->inode_in_pair + cache_.devices->device_in_pair;
+    return {Source::Kind::device, device, stack_.plain(device), 0, {}};
   }
 
   std::string file_system(uint64_t sb) const {
@@ -136,19 +156,10 @@ class Placer {
     return name ? memory_.text(*name, kMaxTypeName).value_or("") : "";
   }
 
-  std::optional<Partition> partition_of(uint64_t device) {
-    if (!cache_.bdev_start) return std::nullopt;
-    const auto disk = memory_.u64(device + cache_.bdev_disk),
-               start = memory_.u64(device + *cache_.bdev_start);
-    if (!disk || *disk == 0 || !start || *start > kMaxOffset / kSectorBytes) return std::nullopt;
-    const auto& known = out_.devices;
-    const size_t number = std::find(known.begin(), known.end(), *disk) - known.begin();
-    if (number == kMaxDevices) return std::nullopt;
-    if (number == known.size()) out_.devices.push_back(*disk);
+  /// Of a device's own cache; 0: not known.
+  uint64_t mapping_of(uint64_t device) const {
     const auto* pair = cache_.devices ? &*cache_.devices : nullptr;
-    const uint64_t mapping =
-        pair ? device - pair->device_in_pair + pair->inode_in_pair + cache_.inode_data : 0;
-    return Partition{static_cast<uint16_t>(number), *start * kSectorBytes, mapping};
+    return pair ? device - pair->device_in_pair + pair->inode_in_pair + cache_.inode_data : 0;
   }
 
   std::optional<std::vector<uint8_t>> extent_root(uint64_t inode, uint64_t type) const {
@@ -170,22 +181,25 @@ class Placer {
 
   /// From the device's cache in guest memory, which is newer than the disk; else from whichever disk has a
   /// node there.
-  std::optional<std::vector<uint8_t>> node_block(const Partition& partition, uint32_t bits, uint64_t block,
+  std::optional<std::vector<uint8_t>> node_block(uint64_t device, uint32_t bits, uint64_t block,
                                                  const std::function<bool(Bytes)>& is_node) {
     const uint64_t bytes = 1ull << bits;
     if (block > kMaxOffset >> bits || bytes > kPageSize) return std::nullopt;
-    if (const uint8_t* cached = cached_block(partition.mapping, block << bits);
+    if (const uint8_t* cached = cached_block(mapping_of(device), block << bits);
         cached && is_node({cached, bytes}))
       return std::vector(cached, cached + bytes);
     std::vector<uint8_t> read(bytes);
+    const auto there = stack_.below(device, block << bits);
+    const auto number = there ? number_of(there->disk) : std::nullopt;
+    if (!number) return std::nullopt;
     const auto found_on = [&](size_t disk) {
-      return disks_.read(disk, partition.start + (block << bits), read) && is_node(read);
+      return disks_.read(disk, there->offset, read) && is_node(read);
     };
-    const auto known = disk_of_.find(partition.device);
+    const auto known = disk_of_.find(*number);
     if (known != disk_of_.end()) return found_on(known->second) ? std::optional(read) : std::nullopt;
     for (size_t disk = 0; disk < disks_.disks; disk++) {
       if (!found_on(disk)) continue;
-      disk_of_[partition.device] = disk;
+      disk_of_[*number] = disk;
       return read;
     }
     return std::nullopt;
@@ -203,7 +217,10 @@ class Placer {
   const KernelMemory& memory_;
   const CacheLayout& cache_;
   const DiskAccess& disks_;
+  DiskStack stack_;
   PlacedPages out_;
+  uint64_t last_disk_ = 0;
+  uint16_t last_number_ = 0;
   std::unordered_map<uint64_t, Source> sources_;  // by mapping
   std::unordered_map<uint64_t, bool> is_device_;  // likewise
   std::unordered_map<uint64_t, std::unordered_map<uint64_t, uint64_t>>

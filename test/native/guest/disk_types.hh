@@ -58,6 +58,10 @@ inline void add_device_mapper(KernelTypes& k) {
   k.structs["pool_features"] = {8, {{"mode", 0, {4}}}};
   k.structs["pool"] = {648, {{"ti", 16}, {"pf", 72, {0, "pool_features"}}}};
   k.structs["pool_c"] = {56, {{"ti", 0}, {"pool", 8}}};
+  k.structs["linear_c"] = {16, {{"dev", 0}, {"start", 8}}};
+  k.structs["stripe"] = {24, {{"dev", 0}, {"physical_start", 8}}};
+  k.structs["stripe_c"] = {72, {{"stripes", 0, {4}}, {"chunk_size", 16, {4}}, {"stripe", 72, {0, "stripe"}}}};
+  k.structs["dm_origin"] = {48, {{"dev", 0}, {"ti", 8}}};
   k.enums["pool_mode"] = {{"PM_WRITE", 0}, {"PM_OUT_OF_DATA_SPACE", 1}, {"PM_FAIL", 4}};
 }
 
@@ -72,17 +76,30 @@ inline void add_arrays(KernelTypes& k, bool name_in_head) {
                          {"flags", 40},
                          {"suspended", 56, {4}},
                          {"gendisk", 120},
+                         {"chunk_sectors", 300, {4}},
+                         {"level", 304, {4}},
+                         {"layout", 308, {4}},
+                         {"raid_disks", 312, {4}},
                          {"degraded", 580, {4}}}};
   k.structs["md_rdev"] = {384,
-                          {{"same_set", 0, {0, "list_head"}}, {"mddev", 24}, {"bdev", 48}, {"flags", 192}}};
+                          {{"same_set", 0, {0, "list_head"}},
+                           {"mddev", 24},
+                           {"bdev", 48},
+                           {"data_offset", 96},
+                           {"flags", 192},
+                           {"raid_disk", 200, {4}}}};
   k.structs["raid_set"] = {2848, {{"ti", 0}, {"md", 88, {0, "mddev"}}}};
   k.enums["mddev_flags"] = {{"MD_CLOSING", 1}, {"MD_BROKEN", 9}};
   k.enums["flag_bits"] = {{"Faulty", 0}, {"In_sync", 1}};
 }
 
 inline void add_loop(KernelTypes& k) {
-  k.structs["loop_device"] = {
-      480, {{"lo_number", 0, {4}}, {"lo_backing_file", 96}, {"lo_state", 120, {4}}, {"lo_disk", 432}}};
+  k.structs["loop_device"] = {480,
+                              {{"lo_number", 0, {4}},
+                               {"lo_offset", 16},
+                               {"lo_backing_file", 96},
+                               {"lo_state", 120, {4}},
+                               {"lo_disk", 432}}};
   k.enums[""]["Lo_unbound"] = 0, k.enums[""]["Lo_bound"] = 1, k.enums[""]["Lo_rundown"] = 2;
 }
 
