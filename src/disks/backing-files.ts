@@ -5,9 +5,9 @@
  * write
  * those.
  */
-import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { ifThere } from '../system/absence.js';
+import { openDisk } from './disk-bytes.js';
 
 const MAGIC = 'QFI\xfb';
 /** Header, its extensions and the backing file's name lie in the first cluster. */
@@ -62,7 +62,7 @@ export async function filesBelow(path: string): Promise<Below> {
 }
 
 async function lookBelow(path: string): Promise<Header | null> {
-  const file = await ifThere(path, (at) => open(at), null);
+  const file = await ifThere(path, openDisk, null);
   if (file === null) return null;
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_HEADER), 0, MAX_HEADER, 0);

@@ -1,6 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The bytes of a disk, wherever they come from: a device of this host, a file, or an NBD server. */
-import { open } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import { ParsError } from '../errors.js';
+
+/**
+ * A regular file or block device, opened for reading; null when that path is neither. Nothing else is even
+ * opened: a FIFO would hold us, and some devices act as soon as they are opened. Throws when there is
+ * nothing, or it cannot be opened.
+ */
+export async function openDisk(path: string, flags = 0): Promise<FileHandle | null> {
+  if (!isDisk(await stat(path))) return null;
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
+  if (isDisk(await file.stat())) return file;
+  await file.close();
+  return null;
+}
+
+function isDisk(stats: { isFile(): boolean; isBlockDevice(): boolean }): boolean {
+  return stats.isFile() || stats.isBlockDevice();
+}
 
 export interface DiskBytes {
   /** Length of the disk. */
@@ -18,7 +37,8 @@ export interface DiskBytes {
  * device.
  */
 export async function openFile(path: string, bytes: number): Promise<DiskBytes> {
-  const file = await open(path, 'r');
+  const file = await openDisk(path);
+  if (file === null) throw new ParsError('refused', `${path} is neither a file nor a block device`);
   let closed = false;
   return {
     bytes,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The disks of a saved guest, opened for reading: what they hold of its page cache is not stored again. */
 import { constants } from 'node:fs';
-import { open, stat, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { codeOf } from '../system/absence.js';
+import { openDisk } from './disk-bytes.js';
 import { isOptical } from './named-disk.js';
 import type { RecordedDisk } from './record.js';
 
@@ -39,7 +40,7 @@ export class GuestDisks {
     const candidates = disks.flatMap((disk, number) => (isComparable(disk) ? [{ disk, number }] : []));
     const opened: OpenDisk[] = [];
     for (const { disk, number } of candidates.slice(0, MAX_DISKS)) {
-      const file = (await openDisk(disk.source, constants.O_DIRECT)) ?? (await openDisk(disk.source, 0));
+      const file = (await openToUse(disk.source, constants.O_DIRECT)) ?? (await openToUse(disk.source, 0));
       if (file === null) continue;
       if (number <= MAX_NUMBER && (await isReady(file))) opened.push({ number, file });
       else await file.close();
@@ -56,7 +57,7 @@ export class GuestDisks {
   static async toRead(disks: readonly RecordedDisk[]): Promise<GuestDisks> {
     const opened: OpenDisk[] = [];
     for (const [number, { source }] of disks.entries()) {
-      const file = source.startsWith('/') ? await openDisk(source, 0) : null;
+      const file = source.startsWith('/') ? await openToUse(source, 0) : null;
       if (file !== null) opened.push({ number, file });
     }
     return new GuestDisks(opened);
@@ -98,20 +99,9 @@ export function isComparable({
   return format === 'raw' && isOwn && isKnown;
 }
 
-/** Null for what is neither a file nor a block device, or cannot be opened. Nothing else is even opened. */
-async function openDisk(path: string, flags: number): Promise<FileHandle | null> {
-  if (!(await isDisk(() => stat(path)))) return null;
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags).catch(notUsed);
-  if (file === null || (await isDisk(() => file.stat()))) return file;
-  await file.close();
-  return null;
-}
-
-async function isDisk(
-  look: () => Promise<{ isFile(): boolean; isBlockDevice(): boolean }>,
-): Promise<boolean> {
-  const stats = await look().catch(notUsed);
-  return stats !== null && (stats.isFile() || stats.isBlockDevice());
+/** Null for what is neither a file nor a block device, or cannot be opened. */
+function openToUse(path: string, flags: number): Promise<FileHandle | null> {
+  return openDisk(path, flags).catch(notUsed);
 }
 
 async function isFlushed(file: FileHandle): Promise<boolean> {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a disk, or a file below it, is right now. Only looks. */
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { awaitedElsewhere, bestEffort } from '../system/best-effort.js';
 import { readIfThere } from '../system/absence.js';
-import { type DiskBytes, openFile } from './disk-bytes.js';
+import { type DiskBytes, openDisk, openFile } from './disk-bytes.js';
 import { blockdevOf, isReason, nbdAddress, type Reason } from './blockdev.js';
 import { type Fingerprint, fingerprintOf } from './fingerprint.js';
 import type { NamedDisk } from './named-disk.js';
@@ -45,8 +45,8 @@ async function lookAtDevice(rdev: bigint): Promise<FileNow> {
 
 /** What was written to a device and not yet sent to it would be counted later. */
 export async function flushDevice(path: string): Promise<void> {
-  const device = await open(path, 'r');
-  await device.sync().finally(() => device.close());
+  const device = await openDisk(path);
+  if (device !== null) await device.sync().finally(() => device.close());
 }
 
 /** Of a device or file, byte by byte as it lies there. */

@@ -10,6 +10,7 @@ import { syncPath } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 import { diskFull, refuseTightRoom, reserveRoom } from '../system/disk-space.js';
 import { native } from '../native.js';
+import { refuseOtherGuest } from '../reader/save-header.js';
 import type { OnProgress } from '../progress.js';
 import type { MappedBlock } from '../reader/inspection.js';
 import { refuseConsumed } from './claims.js';
@@ -85,6 +86,7 @@ async function fill(
     : fillMapped(file, path, source, mappedBlocks, options));
   await file.truncate(bytes);
   await file.sync();
+  refuseOtherGuest(file.fd, source.manifest.domain);
   return losses;
 }
 
@@ -130,7 +132,7 @@ async function throughTemporary<T>(
     dirname(target),
     `.${basename(target).slice(0, 200)}.${randomBytes(4).toString('hex')}.pars`,
   );
-  const file = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
+  const file = await open(temporary, 'wx+', 0o600).catch((error: unknown) => {
     throw diskFull(error, target);
   });
   try {

@@ -3,7 +3,6 @@
  * What the reader shows people beside the counts: a map of memory, the largest files of the cache, single
  * pages explained. Checked like every answer (R1).
  */
-import { fstatSync } from 'node:fs';
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { DomainFacts, ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
 import {
@@ -12,12 +11,12 @@ import {
   domainFacts,
   type Fields,
   fields,
-  imageFacts,
   inspectionFacts,
   list,
   text,
 } from './reader-answers.js';
 import { type ComparedDisk, MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
+import { factsOfImage } from './save-header.js';
 
 const MAX_CELLS = 65_536;
 export const MAX_EXPLAINED = 1024;
@@ -88,7 +87,7 @@ export async function mapImage(
   disks: readonly ComparedDisk[] = [],
 ): Promise<{ image: ImageFacts } & Look> {
   const whatIsThere = async (reader: Reader): Promise<{ image: ImageFacts } & Look> => {
-    const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
+    const image = factsOfImage(parseJson(await reader.expect(MESSAGE.image)), imageFd);
     return { image, ...(await look(reader, image.bytes, disks)) };
   };
   return withReader('map', imageFd, { ...options, disks }, whatIsThere);
@@ -128,7 +127,7 @@ export async function explainImage(
 ): Promise<Explanation> {
   return withReader('explain', imageFd, options, async (reader) => {
     reader.send(MESSAGE.query, { first, pages });
-    imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
+    factsOfImage(parseJson(await reader.expect(MESSAGE.image)), imageFd);
     return explanation(parseJson(await reader.expect(MESSAGE.explanation)), first, pages);
   });
 }

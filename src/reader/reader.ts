@@ -12,8 +12,9 @@ import { builtBinary } from '../native.js';
 import { EXPENDABLE, LAST_FRAME, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
-import { badAnswer, imageFacts, inspectionFacts, referenceFacts } from './reader-answers.js';
+import { badAnswer, inspectionFacts, referenceFacts } from './reader-answers.js';
 import type { ReaderFrame, ReaderStripe } from './reader-stripe.js';
+import { factsOfImage } from './save-header.js';
 import { StripeMemory, type StripeBlock } from './stripe-memory.js';
 import { type ProofTerms, StripeProofs } from './stripe-proof.js';
 
@@ -199,7 +200,7 @@ export function parseJson(payload: Buffer): unknown {
 export async function probeImage(imageFd: number, options: ReaderOptions = {}): Promise<ImageFacts> {
   const reader = new Reader('probe', imageFd, options);
   try {
-    return imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
+    return factsOfImage(parseJson(await reader.expect(MESSAGE.image)), imageFd);
   } finally {
     await reader.close();
   }
@@ -213,7 +214,7 @@ export async function reportImage(
 ): Promise<{ image: ImageFacts; inspection: InspectionFacts; references: ReferenceFacts | null }> {
   const reader = new Reader('report', imageFd, options, disks);
   try {
-    const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), fstatSync(imageFd).size);
+    const image = factsOfImage(parseJson(await reader.expect(MESSAGE.image)), imageFd);
     const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), image.bytes);
     return { image, inspection, references: await reader.references(disks, inspection) };
   } finally {
@@ -262,7 +263,7 @@ export class PackSession {
     const reader = new Reader('pack', imageFd, options, disks);
     try {
       const bytes = fstatSync(imageFd).size;
-      const image = imageFacts(parseJson(await reader.expect(MESSAGE.image)), bytes);
+      const image = factsOfImage(parseJson(await reader.expect(MESSAGE.image)), imageFd);
       const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes);
       const references = await reader.references(disks, inspection);
       return new PackSession(reader, imageFd, bytes, image, inspection, references);

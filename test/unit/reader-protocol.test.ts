@@ -12,7 +12,7 @@ import { native } from '../../src/native.js';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
 import { PackSession, probeImage, reportImage } from '../../src/reader/reader.js';
 import type { ReaderStripe } from '../../src/reader/reader-stripe.js';
-import { UUID } from '../support/image-builder.js';
+import { ImageBuilder, UUID } from '../support/image-builder.js';
 
 /** A shell script that stands in for the reader: $0 holds its answers. */
 const stand = vi.hoisted(() => ({ script: 'cat "$0" >&4', answers: '' }));
@@ -27,8 +27,10 @@ vi.mock('node:child_process', async (original) => {
 });
 
 const BYTES = 3 * 8192;
-/** Zeros, with the record of a page at the beginning of each stripe behind the head. */
+/** A header, zeros, and the record of a page at the beginning of each stripe behind the head. */
 const IMAGE_BYTES = Buffer.alloc(BYTES);
+const HEADER = new ImageBuilder().header();
+HEADER.build().copy(IMAGE_BYTES);
 for (const at of [8192, 16384]) IMAGE_BYTES.writeBigUInt64BE(0x28n, at);
 let directory: string, fd: number;
 beforeEach(() => {
@@ -67,7 +69,7 @@ const IMAGE = {
   bytes: BYTES,
   format: 'raw',
   wasRunning: true,
-  streamOffset: 100,
+  streamOffset: HEADER.at,
   domain: DOMAIN,
   headEnd: 8192,
   headDigest: 'ab'.repeat(32),
@@ -124,7 +126,7 @@ function skeletonOf(runs: [number, number, number, number][], bytes: Buffer): Bu
 
 const RECORD = Buffer.alloc(8);
 RECORD.writeBigUInt64BE(0x28n);
-const ALL_ZERO = await native().compress(skeletonOf([[8192, 0, 0, 0]], Buffer.alloc(8192)), 1);
+const WHOLE_HEAD = await native().compress(skeletonOf([[8192, 0, 0, 0]], IMAGE_BYTES.subarray(0, 8192)), 1);
 const ONE_PAGE = await native().compress(
   skeletonOf(
     [
@@ -140,7 +142,7 @@ const skeleton = (bytes: number): FrameShape => ({
   kind: 13,
   pages: 0,
   rawBytes: 4 + 16 + bytes,
-  data: bytes === 8192 ? ALL_ZERO : 'data',
+  data: bytes === 8192 ? WHOLE_HEAD : 'data',
 });
 const kernel: FrameShape = {
   kind: 0,
@@ -196,13 +198,14 @@ it('sound answers are believed', async () => {
 
 describe('a sparse image', () => {
   const mapped = (mappedBlocks: object[]): Buffer[] => [
-    message(1, { ...IMAGE, format: 'sparse' }),
+    message(1, { ...IMAGE, format: 'sparse', headEnd: 4096 }),
     message(3, { ...INSPECTION, stream: { ...INSPECTION.stream, mappedBlocks } }),
   ];
   const block = { bitmapOffset: 8192, pagesOffset: 12288, bytes: 8192 };
 
   it('may have holes', async () => {
     const bytes = Buffer.alloc(BYTES);
+    new ImageBuilder().header({ format: 6 }).build().copy(bytes);
     bytes.writeUInt32BE(1, 8192);
     for (const [i, field] of [4096, 8220, 12288].entries())
       bytes.writeBigUInt64BE(BigInt(field), 8196 + 8 * i);
@@ -218,13 +221,14 @@ describe('a sparse image', () => {
       ]);
     answer(
       ...mapped([{ ...block, bitmapOffset: 8220 }]),
-      HEAD,
+      await kept(0),
+      await kept(4096),
       await kept(8192),
       stripe(12288, 8192, []),
       await kept(20480),
       END,
     );
-    expect((await pack())[2]).toEqual({ imageOffset: 12288, imageBytes: 8192, frames: [] });
+    expect((await pack())[3]).toEqual({ imageOffset: 12288, imageBytes: 8192, frames: [] });
   });
 
   it.each([

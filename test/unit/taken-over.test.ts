@@ -4,10 +4,16 @@
  * names the attack.
  */
 import type * as ChildProcessModule from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { filesBelow } from '../../src/disks/backing-files.js';
+import { openFile } from '../../src/disks/disk-bytes.js';
+import { refuseOtherGuest } from '../../src/reader/save-header.js';
+import { probeImage } from '../../src/reader/reader.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
-import { domainXml, smallImage, sparseImage } from '../support/image-builder.js';
+import { domainXml, smallImage, sparseImage, UUID } from '../support/image-builder.js';
 import { imageFixture, type ImageFixture } from '../support/image-fixture.js';
 import type * as TakenOver from '../support/taken-over.js';
 import { buildFakeReader, type FakePlan } from '../support/taken-over.js';
@@ -79,5 +85,72 @@ describe('forged bytes (row 1)', () => {
     writeFileSync(fixture.image, smallImage({ xml: XML }).bytes);
     stand.plan = {};
     expect(await fixture.offload()).toMatchObject({ stub: true });
+  });
+});
+
+describe('another guest (row 6)', () => {
+  it.each<[string, Record<string, unknown>]>([
+    ['UUID', { uuid: '11111111-2222-3333-4444-555555555555' }],
+    ['name', { name: 'somebody else' }],
+  ])('by its %s: the image is not filed under it', async (_, lies) => {
+    const { bytes } = smallImage();
+    writeFileSync(fixture.image, bytes);
+    stand.plan = { lies };
+    await expect(fixture.offload()).rejects.toMatchObject({ kind: 'corrupt' });
+    await expectUntouched(bytes);
+  });
+
+  it('in the XML than in the manifest: it is not restored', () => {
+    writeFileSync(fixture.image, smallImage().bytes);
+    const fd = openSync(fixture.image, 'r');
+    try {
+      refuseOtherGuest(fd, { uuid: UUID, name: 'guest' });
+      expect(() => refuseOtherGuest(fd, { uuid: UUID, name: 'another' })).toThrow('own XML');
+      expect(() => refuseOtherGuest(fd, { uuid: UUID.replace('0', '1'), name: 'guest' })).toThrow('own XML');
+    } finally {
+      closeSync(fd);
+    }
+  });
+});
+
+describe('paths that are no disks (row 7)', () => {
+  const disk = {
+    target: 'vda',
+    type: 'file',
+    device: 'disk',
+    format: 'raw',
+    readOnly: false,
+    pool: '',
+    volume: '',
+    network: null,
+  };
+
+  it('are not opened because the reader names them', async () => {
+    const { bytes } = smallImage();
+    writeFileSync(fixture.image, bytes);
+    stand.plan = { lies: { disks: [{ ...disk, source: '/dev/watchdog' }] } };
+    await expect(fixture.offload()).rejects.toMatchObject({ kind: 'corrupt' });
+    await expectUntouched(bytes);
+  });
+
+  it('are not opened because a disk names them', async () => {
+    const fifo = join(fixture.root, 'fifo'),
+      image = join(fixture.root, 'disk.qcow2');
+    execFileSync('mkfifo', [fifo]);
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-u', '-b', fifo, '-F', 'qcow2', image, '1M']);
+    expect((await filesBelow(image)).files).toEqual([{ path: fifo, format: 'qcow2' }]);
+    await expect(openFile(fifo, 0)).rejects.toMatchObject({ kind: 'refused' });
+    await expect(openFile('/dev/full', 0)).rejects.toMatchObject({ kind: 'refused' });
+  }, 20_000);
+
+  it('are told as the XML has them, entities and all', async () => {
+    const devices = `<devices><disk type='file' device='disk'><source file='/a&apos;b &amp;&quot;.img'/><target dev='vda'/></disk></devices><os>`;
+    writeFileSync(fixture.image, smallImage({ xml: domainXml().replace('<os>', devices) }).bytes);
+    const fd = openSync(fixture.image, 'r');
+    try {
+      expect((await probeImage(fd)).domain.disks[0]?.source).toBe('/a\'b &".img');
+    } finally {
+      closeSync(fd);
+    }
   });
 });
