@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bundle.js TREE NODE CACHE: puts the program into TREE as a package brings it: all of src in one file
-// (dist), the binaries, and the packages that cannot be bundled because they have a binary of their own.
+// (dist), and the binaries.
 // NODE: the Node that runs it once it is installed. CACHE: where V8 keeps what it has compiled. Prints the
 // licences of what is bundled.
 import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -11,11 +11,10 @@ import { build } from 'esbuild';
 const [tree, node, cache] = process.argv.slice(2);
 /**
  * What is read of a package.json.
- * @typedef {{ name: string, version: string, license: string, main?: string, optionalDependencies?: object }}
+ * @typedef {{ name: string, version: string, license: string }}
  * Package
  */
 
-const EXTERNAL = ['@node-rs/crc32'];
 /** Modules of Node that take long to load and that most commands never call. */
 const HEAVY = ['child_process', 'crypto', 'http', 'https', 'net', 'stream', 'tls', 'zlib'];
 
@@ -56,7 +55,7 @@ const { metafile } = await build({
   minifySyntax: true,
   minifyWhitespace: true,
   legalComments: 'none',
-  external: [...EXTERNAL, 'kerberos'],
+  external: ['kerberos'],
   define: { 'import.meta.url': 'importMetaUrl' },
   banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
   plugins: [lazyModules],
@@ -82,28 +81,16 @@ async function copy(path, mode) {
 
 for (const path of ['build/Release/pars.node', 'build/Release/pars-reader', 'hooks/qemu'])
   await copy(path, 0o755);
+await copy('LICENSE', 0o644);
 
-/** A package with a binary: its code, and of its packages for the platforms those that are here. */
-async function copyExternal(name) {
-  const from = join('node_modules', name);
-  const { main = 'index.js', optionalDependencies = {}, version } = await packageIn(from);
-  for (const file of ['package.json', main]) await copy(join(from, file), 0o644);
-  for (const part of Object.keys(optionalDependencies)) {
-    if (await packageIn(join('node_modules', part)).catch(() => null)) await copyExternal(part);
-  }
-  return version;
-}
-
-const dependencies = {};
-for (const name of EXTERNAL) dependencies[name] = await copyExternal(name);
 const { name, version, license } = await packageIn('.');
-const description = { name, version, license, type: 'commonjs', private: true, dependencies };
+const description = { name, version, license, type: 'commonjs', private: true };
 await writeFile(join(tree, 'package.json'), `${JSON.stringify(description, null, 2)}\n`);
 
 /** Names of the packages that are in the bundle or beside it. */
 function packagesIn(inputs) {
   const names = inputs.map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
-  return [...new Set([...names.filter((one) => one !== undefined), ...EXTERNAL])].sort();
+  return [...new Set(names.filter((one) => one !== undefined))].sort();
 }
 
 async function licenceOf(name) {

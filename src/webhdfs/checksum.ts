@@ -5,7 +5,6 @@
  * Not the one of an erasure-coded file, nor the COMPOSITE_CRC that HttpFS can be set to.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { crc32c } from '@node-rs/crc32';
 import type { FileChecksum } from './answers.js';
 
 /** dfs.bytes-per-checksum, as good as everywhere. */
@@ -19,7 +18,21 @@ export interface ChunkSums {
   end(): Buffer;
 }
 
-/** Serves everywhere; a call into another language for every chunk is what it costs. */
+/** Of CRC-32C (Castagnoli), by the byte that is shifted out. */
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  return crc;
+});
+
+/** `crc`: of what comes before. */
+function crc32c(data: Buffer, crc: number): number {
+  let sum = ~crc;
+  for (const byte of data) sum = TABLE[(sum ^ byte) & 0xff]! ^ (sum >>> 8);
+  return ~sum >>> 0;
+}
+
+/** Serves everywhere, at a tenth of the speed of one that uses the processor's own instruction. */
 export class PlainChunkSums implements ChunkSums {
   #crc = 0;
   #inChunk = 0;

@@ -19,7 +19,8 @@ step() { echo "$*"; }
 
 inside dpkg -i /tmp/old.deb >/dev/null 2>&1
 step installed "$(inside pars --version)"
-inside /usr/lib/pars/bin/node -e 'require("/usr/lib/pars/node_modules/@node-rs/crc32").crc32c("a")'
+# The licence is there, and nothing that somebody else built but Node.
+[ -s "$root/usr/lib/pars/LICENSE" ] && [ ! -e "$root/usr/lib/pars/node_modules" ]
 step complete
 inside sh -c 'printf "store: local:/srv/d1,/srv/d2,/srv/d3\n" >>/etc/pars/pars.yaml'
 inside pars store init --allow-same-device >/dev/null
