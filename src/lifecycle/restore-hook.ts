@@ -15,7 +15,8 @@ import type { Host } from '../system/host.js';
 import { ImageFile } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
 import { hasLiveStub } from '../image/live-stubs.js';
-import { probeImage } from '../reader/reader.js';
+import { ImageError, probeImage } from '../reader/reader.js';
+import { uuidOfImage } from '../reader/save-header.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
 
@@ -57,14 +58,18 @@ const LOCK_WAIT_MS = 30_000;
  * nothing of ours can be concerned: a stub made elsewhere, which we fail to see, is refused by QEMU itself.
  */
 export async function restoreBegin(request: RestoreBegin): Promise<void> {
-  const images = await imagesOfGuest(request.parentPid, request.domainUuid);
+  const signal = deadlineSignal(request.times.deadlineMs, request.signal);
+  const images = await imagesOfGuest(request.parentPid, request.domainUuid, signal).catch(
+    (error: unknown) => {
+      throw signal.aborted ? tooLate(`the image of ${request.domainUuid}`, request.times) : error;
+    },
+  );
   try {
     if (images.length === 0 && !request.prepared && (await hasLiveStub(request.registry, request.domainUuid)))
       throw notFound(request);
-    const signal = deadlineSignal(request.times.deadlineMs, request.signal);
     for (const { image, pid } of images) {
       await request.asJob(image.path, async () => {
-        if (pid !== request.parentPid) await refuseReadAhead(image);
+        if (pid !== request.parentPid) await refuseReadAhead(image, signal);
         return hydrateInTime(image, request, signal);
       });
     }
@@ -111,8 +116,8 @@ export interface OpenImage {
  * the hook is asked. Of a raw image a stub keeps more than that; of a compressed one it keeps nothing, and
  * what the helper has read is the stub.
  */
-async function refuseReadAhead(image: ImageFile): Promise<void> {
-  const { format, stubRecord } = await probeImage(image.fd);
+async function refuseReadAhead(image: ImageFile, signal: AbortSignal): Promise<void> {
+  const { format, stubRecord } = await probeImage(image.fd, { signal });
   if (stubRecord === null || !isCompressed(format)) return;
   throw new ParsError(
     'refused',
@@ -123,7 +128,11 @@ async function refuseReadAhead(image: ImageFile): Promise<void> {
 }
 
 /** The images of a guest that a process or one of its children has open, each once. */
-export async function imagesOfGuest(parentPid: number, domainUuid: string): Promise<OpenImage[]> {
+export async function imagesOfGuest(
+  parentPid: number,
+  domainUuid: string,
+  signal: AbortSignal,
+): Promise<OpenImage[]> {
   const found = new Map<string, OpenImage>();
   for (const pid of [parentPid, ...(await childrenOf(parentPid))]) {
     for (const fd of await descriptorsOf(pid)) {
@@ -131,7 +140,7 @@ export async function imagesOfGuest(parentPid: number, domainUuid: string): Prom
       if (image === null) continue;
       const { dev, ino } = await image.identity();
       const key = `${dev}:${ino}`;
-      if (!found.has(key) && (await isOfGuest(image, domainUuid))) found.set(key, { image, pid });
+      if (!found.has(key) && (await isOfGuest(image, domainUuid, signal))) found.set(key, { image, pid });
       else await image.close();
     }
   }
@@ -187,11 +196,14 @@ async function openImage(pid: number, fd: number): Promise<ImageFile | null> {
   return null;
 }
 
-async function isOfGuest(image: ImageFile, domainUuid: string): Promise<boolean> {
+/** Another guest's is not given to the reader. Throws when the reader itself fails. */
+async function isOfGuest(image: ImageFile, domainUuid: string, signal: AbortSignal): Promise<boolean> {
+  if (uuidOfImage(image.fd) !== domainUuid) return false;
   try {
-    return (await probeImage(image.fd)).domain.uuid === domainUuid;
+    return (await probeImage(image.fd, { signal })).domain.uuid === domainUuid;
   } catch (error) {
-    if (error instanceof ParsError) return false;
+    if (error instanceof ImageError) return false;
+    await image.close();
     throw error;
   }
 }

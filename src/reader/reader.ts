@@ -6,12 +6,13 @@
 import { fstatSync, statSync } from 'node:fs';
 import { parseJson as jsonOf } from '../system/json-text.js';
 import { ParsError } from '../errors.js';
-import { checkFrames, checkStored } from './frame-checks.js';
+import { checkFrames, checkStored, mostFrameBytes, mostStripes } from './frame-checks.js';
 import type { ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
 import { builtBinary } from '../native.js';
 import { EXPENDABLE, LAST_FRAME, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
+import { Patience } from './patience.js';
 import { badAnswer, inspectionFacts, referenceFacts } from './reader-answers.js';
 import type { ReaderFrame, ReaderStripe } from './reader-stripe.js';
 import { factsOfImage } from './save-header.js';
@@ -32,8 +33,21 @@ export const MESSAGE = {
   explanation: 11,
   references: 12,
 } as const;
-const MAX_MESSAGE = 64 << 20;
+/** The most bytes of an answer of each type; a frame's come from its stripe. */
+const MAX_ANSWER: Record<number, number> = {
+  [MESSAGE.image]: 2 << 20,
+  [MESSAGE.progress]: 4 << 10,
+  [MESSAGE.inspection]: 2 << 20,
+  [MESSAGE.error]: 256 << 10,
+  [MESSAGE.stripe]: 64,
+  [MESSAGE.end]: 64 << 10,
+  [MESSAGE.map]: 2 << 20,
+  [MESSAGE.explanation]: 4 << 20,
+  [MESSAGE.references]: 64 << 10,
+};
 const MAX_STRIPE = 64 << 20;
+/** More than an image of a terabyte has stripes. */
+const MAX_PROGRESS = 200_000;
 
 export type ReaderMode = 'probe' | 'report' | 'map' | 'explain' | 'live' | 'pack' | 'whole';
 
@@ -79,9 +93,11 @@ interface Message {
   payload: Buffer;
 }
 
-/** Where a frame of so many bytes is put. */
-type MessageMemory = (bytes: number) => Buffer;
-const newMemory: MessageMemory = (bytes) => Buffer.allocUnsafe(bytes);
+/** Where a frame of so many bytes is put. Throws when it is too long. */
+type FrameMemory = (bytes: number) => Buffer;
+const noFrame: FrameMemory = () => {
+  throw badAnswer('a frame where none is due');
+};
 
 function readerPath(): string {
   const path = builtBinary('pars-reader');
@@ -95,6 +111,8 @@ function readerPath(): string {
 export class Reader {
   readonly #child: PipedChild;
   readonly #onProgress: OnProgress | undefined;
+  readonly #patience: Patience;
+  #progressLeft = MAX_PROGRESS;
 
   constructor(
     mode: ReaderMode,
@@ -109,10 +127,13 @@ export class Reader {
       signal,
     );
     this.#onProgress = onProgress;
+    this.#patience = new Patience(mode, mode === 'probe' ? 0 : fstatSync(imageFd).size, () =>
+      this.#child.kill(),
+    );
   }
 
   /** The next message that is not progress. The reader's own error message is thrown. */
-  async next(memory: MessageMemory = newMemory): Promise<Message> {
+  async next(memory: FrameMemory = noFrame): Promise<Message> {
     for (;;) {
       const message = await this.#receive(memory);
       if (message.type === MESSAGE.progress) this.#progress(message);
@@ -121,7 +142,7 @@ export class Reader {
     }
   }
 
-  async expect(type: number, memory?: MessageMemory): Promise<Buffer> {
+  async expect(type: number, memory?: FrameMemory): Promise<Buffer> {
     const message = await this.next(memory);
     if (message.type !== type) throw badAnswer(`message ${message.type} where ${type} is due`);
     return message.payload;
@@ -149,18 +170,19 @@ export class Reader {
     await this.#child.close();
   }
 
-  async #receive(memory: MessageMemory): Promise<Message> {
-    const header = await this.#child.read(newMemory(8));
+  async #receive(memory: FrameMemory): Promise<Message> {
+    const header = await this.#patience.during(this.#child.read(Buffer.allocUnsafe(8)));
     if (header.length < 8) throw await this.#death();
-    const bytes = header.readUInt32LE(4);
-    if (bytes > MAX_MESSAGE) throw badAnswer(`a message of ${bytes} bytes`);
-    const type = header.readUInt32LE(0);
-    const payload = await this.#child.read(type === MESSAGE.frame ? memory(bytes) : newMemory(bytes));
+    const type = header.readUInt32LE(0),
+      bytes = header.readUInt32LE(4);
+    const into = type === MESSAGE.frame ? memory(bytes) : Buffer.allocUnsafe(allowed(type, bytes));
+    const payload = await this.#patience.during(this.#child.read(into));
     if (payload.length < bytes) throw await this.#death();
     return { type, payload };
   }
 
   async #death(): Promise<Error> {
+    this.#patience.check();
     const { signal, how, said } = await this.#child.ending();
     return new ParsError('internal', `the reader ${how} before it had answered${said}`, {
       hint: HINTS[signal ?? ''] ?? 'nothing was changed; run again, and report it if it repeats',
@@ -168,6 +190,7 @@ export class Reader {
   }
 
   #progress(message: Message): void {
+    if (--this.#progressLeft < 0) throw badAnswer('progress without end');
     const { phase, done, total } = parseJson(message.payload) as {
       phase?: unknown;
       done?: unknown;
@@ -188,6 +211,11 @@ export class Reader {
       return badAnswer('an error without a text');
     return new ImageError(code.slice(0, 64), offset, text.slice(0, 512));
   }
+}
+
+function allowed(type: number, bytes: number): number {
+  if (bytes > (MAX_ANSWER[type] ?? 0)) throw badAnswer(`message ${type} of ${bytes} bytes`);
+  return bytes;
 }
 
 export function parseJson(payload: Buffer): unknown {
@@ -292,13 +320,19 @@ export class PackSession {
         throw new ParsError('internal', `the critical class ${name} would not be stored`);
     this.#reader.send(MESSAGE.pack, { stored, level });
     let end = 0;
+    let stripesLeft = mostStripes(this.#bytes),
+      isTold = this.inspection !== null;
     for (;;) {
       const message = await this.#reader.next();
-      if (message.type === MESSAGE.image && end === 0) continue;
+      if (message.type === MESSAGE.image && !isTold) {
+        isTold = true;
+        continue;
+      }
       if (message.type === MESSAGE.end) break;
       if (message.type !== MESSAGE.stripe || message.payload.length !== 20)
         throw badAnswer(`message ${message.type} where a stripe is due`);
       const { stripe, whenProved } = await this.#stripe(message.payload);
+      if (--stripesLeft < 0) throw badAnswer('more stripes than an image of its length has');
       if (stripe.imageOffset !== end) throw badAnswer('a gap between stripes');
       if (stripe.imageBytes > this.#bytes - end) throw badAnswer('a stripe past the end of the image');
       if (end === 0 && this.inspection && this.image?.headEnd && stripe.imageBytes !== this.image.headEnd)
@@ -337,8 +371,14 @@ export class PackSession {
       throw badAnswer('a stripe of an impossible size');
     const frames: ReaderFrame[] = [];
     const block = this.#memory.begin();
+    let room = mostFrameBytes(imageBytes);
+    const take = (bytes: number): Buffer => {
+      room -= bytes;
+      if (room < 0) throw badAnswer('frames longer than their stripe');
+      return block.take(bytes);
+    };
     for (let i = 0; i < frameCount; i++)
-      frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, (bytes) => block.take(bytes)), block));
+      frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, take), block));
     checkFrames(frames, imageBytes, this.references !== null);
     return { stripe: { imageOffset, imageBytes, frames }, whenProved: () => block.release() };
   }

@@ -24,6 +24,12 @@ export function factsOfImage(answer: unknown, fd: number): ImageFacts {
   return facts;
 }
 
+/** Of whom the image `fd` says that it is; null when no save image begins like that. */
+export function uuidOfImage(fd: number): string | null {
+  const header = readHeader(fd);
+  return header === null ? null : uuidIn(header.xml);
+}
+
 /** Throws 'corrupt' unless the image `fd` is of that guest: its XML is what libvirt will go by. */
 export function refuseOtherGuest(fd: number, { uuid, name }: { uuid: string; name: string }): void {
   const header = readHeader(fd);

@@ -73,6 +73,11 @@ export class PipedChild {
     return into.subarray(0, await reading);
   }
 
+  /** Ends it at once, whatever it is doing; what reads its output comes to the end of that. */
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
   /** Waits for its end. Throws when it was the signal that ended it. */
   async ending(): Promise<Ending> {
     const [code, signal] = (await this.#exit.catch((error: unknown) => [String(error), null])) as [

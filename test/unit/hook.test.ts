@@ -413,8 +413,39 @@ describe('the hook at "prepare begin", which is all that a revert to a snapshot 
     writeFileSync(path, smallStub());
     for (const how of [`>>${shellWord(path)}`, `<>${shellWord(path)}`, '</dev/null', '</proc/self/maps'])
       expect(runUnder(`exec 7${how}`, join(root, 'bin/pars-reader'), 'prepare begin')).toBe(0);
-    expect(called()).toEqual([]);
+    // Each time its own input is all that is read.
+    expect(called()).toEqual(['head', 'head', 'head', 'head']);
   });
+});
+
+describe('a reader that was taken over (row 2)', () => {
+  it.each([
+    ['hangs', 'trap : TERM; while :; do sleep 1; done'],
+    ['answers without end', 'exec cat /dev/zero >&4'],
+    ['answers without end in words', 'yes \'"uuid":""\' >&4'],
+  ])('%s: the start is left to the program soon', (_, body) => {
+    standIn('pars-reader', body);
+    const began = Date.now();
+    expect(runHolding(smallStub(), join(root, 'bin/pars-reader'))).toBe(0);
+    expect(Date.now() - began).toBeLessThan(30_000);
+    expect(called().some((line) => line.includes('hook-restore'))).toBe(true);
+  });
+
+  it("is not given another guest's image", () => {
+    standIn('pars-reader', 'echo reader >>"$LOG"; sleep 60');
+    runHolding(smallStub('11111111-2222-3333-4444-555555555555'), join(root, 'bin/pars-reader'));
+    expect(called()).not.toContain('reader');
+  });
+});
+
+it('megabytes of XML without a UUID are drained, not read byte by byte (row 14)', () => {
+  const began = Date.now();
+  const { status } = spawnSync('/bin/sh', [hook(), 'g', 'restore', 'begin', '-'], {
+    input: Buffer.alloc(20 << 20, 'x'),
+    env: { ...process.env, LOG: log, PATH: `${join(root, 'bin')}:${process.env['PATH']}` },
+  });
+  expect(status).toBe(0);
+  expect(Date.now() - began).toBeLessThan(3000);
 });
 
 function smallStub(domainUuid = UUID): Buffer {

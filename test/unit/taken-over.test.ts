@@ -10,6 +10,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { filesBelow } from '../../src/disks/backing-files.js';
 import { openFile } from '../../src/disks/disk-bytes.js';
+import { ParsError } from '../../src/errors.js';
+import { imagesOfGuest, restoreBegin } from '../../src/lifecycle/restore-hook.js';
+import { wholeSave } from '../../src/status/host-status.js';
 import { refuseOtherGuest } from '../../src/reader/save-header.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
@@ -152,5 +155,80 @@ describe('paths that are no disks (row 7)', () => {
     } finally {
       closeSync(fd);
     }
+  });
+});
+
+describe('a reader that hangs (row 2)', () => {
+  beforeEach(() => writeFileSync(fixture.image, smallImage().bytes));
+
+  it('is ended after ten seconds, and the image left as it was', async () => {
+    stand.plan = { hangIn: true };
+    const began = Date.now();
+    await expect(fixture.offload()).rejects.toMatchObject({ kind: 'refused' });
+    expect(Date.now() - began).toBeLessThan(20_000);
+    await expectUntouched(smallImage().bytes);
+  });
+
+  it('is named by status, and the queue goes on to the next image', async () => {
+    stand.plan = { hangIn: true };
+    const save = await wholeSave(fixture.image, []);
+    expect(save).toMatchObject({ condition: 'unreadable', kind: 'refused' });
+  });
+
+  it('holds a start for the deadline at most', async () => {
+    await fixture.offload();
+    stand.plan = { hangIn: true };
+    const holder = openSync(fixture.image, 'r');
+    const began = Date.now();
+    const start = (deadlineMs: number): Promise<void> =>
+      restoreBegin({
+        domainUuid: UUID,
+        parentPid: process.pid,
+        openStore: () => Promise.resolve(fixture.store),
+        registry: fixture.registry,
+        host: { machineId: '0'.repeat(32), host: 'test' },
+        times: { deadlineMs, waitForStoreMs: 0 },
+        asJob: (_, work) => work(),
+      });
+    await expect(start(1000).finally(() => closeSync(holder))).rejects.toThrow('hook.deadline');
+    expect(Date.now() - began).toBeLessThan(5000);
+  });
+
+  it("of another guest's image holds no start", async () => {
+    stand.plan = { hangIn: true };
+    const holder = openSync(fixture.image, 'r');
+    const other = '11111111-2222-3333-4444-555555555555';
+    const began = Date.now();
+    expect(
+      await imagesOfGuest(process.pid, other, AbortSignal.timeout(60_000)).finally(() => closeSync(holder)),
+    ).toEqual([]);
+    expect(Date.now() - began).toBeLessThan(2000);
+  });
+
+  it.each<[string, FakePlan]>([
+    ['bytes', { floods: 'bytes' }],
+    ['progress', { floods: 'progress' }],
+  ])('or answers without end (%s) is ended', async (_, plan) => {
+    stand.plan = plan;
+    await expect(fixture.offload()).rejects.toBeInstanceOf(ParsError);
+    await expectUntouched(smallImage().bytes);
+  });
+});
+
+describe('answers too large (row 5)', () => {
+  beforeEach(() => writeFileSync(fixture.image, smallImage().bytes));
+
+  it.each<[string, FakePlan]>([
+    ['64 MiB of JSON', { bigAnswer: 63 << 20 }],
+    ['frames with more behind them', { onlyIn: ['pack'], fatFrames: 20 << 20 }],
+    ['stripes of a byte', { onlyIn: ['pack'], fineStripes: true }],
+  ])('%s: refused at once, and nothing is stored', async (_, plan) => {
+    stand.plan = plan;
+    const before = process.memoryUsage().rss,
+      began = Date.now();
+    await expect(fixture.offload()).rejects.toMatchObject({ kind: 'corrupt' });
+    expect(process.memoryUsage().rss - before).toBeLessThan(300 << 20);
+    expect(Date.now() - began).toBeLessThan(20_000);
+    await expectUntouched(smallImage().bytes);
   });
 });
