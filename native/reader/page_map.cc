@@ -47,7 +47,8 @@ json map_facts(const MemoryMap& map, const std::vector<FileShare>& files) {
 json explanation_facts(const DomainXml& domain, const MigrationStream& stream, const Inspection& inspection,
                        const std::vector<PageExplanation>& shown, uint64_t first_pfn, uint64_t pages) {
   json out = json::array();
-  const std::vector<Segment> segments = lay_out_ram(domain, stream).segments;
+  const auto layout = lay_out_ram(domain, stream);
+  const std::vector<Segment> segments = layout ? *layout : std::vector<Segment>();
   for (uint64_t pfn = first_pfn; pfn < first_pfn + pages; pfn++) {
     json page = {
         {"pfn", pfn}, {"class", nullptr}, {"reason", nullptr}, {"structPage", nullptr}, {"file", nullptr}};

@@ -17,8 +17,8 @@ struct Planning {
         memory(ram, frame::kSwapper * kPage, false),
         btf(std::move(*Btf::parse(BtfWriter(g.types).blob()))),
         info(*Vmcoreinfo::parse({g.memory.page(frame::kNote), kPage})),
-        layout(*resolve_layout(btf, info).layout),
-        array(*PageArray::find(memory, info, layout, problem)),
+        layout(*resolve_layout(btf, info)),
+        array(*PageArray::find(memory, info, layout)),
         planner(memory, array, layout.private_state, head_end),
         verdicts(array.end(), {PageClass::kernel, Reason::kernel_use}) {}
 
@@ -32,7 +32,6 @@ struct Planning {
   KernelMemory memory;
   Btf btf;
   Vmcoreinfo info;
-  std::string problem;
   KernelLayout layout;
   PageArray array;
   RecoveryPlanner planner;

@@ -105,29 +105,27 @@ void place_devices(const DomainXml& domain, const MigrationStream& stream, std::
   for (const MemoryDevice& device : devices) place_device(device, stream, segments);
 }
 
-RamLayout no_layout(std::string why) { return {{}, std::move(why)}; }
-
 }  // namespace
 
-RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream) {
+Believed<std::vector<Segment>> lay_out_ram(const DomainXml& domain, const MigrationStream& stream) {
   if (domain.architecture != "x86_64")
-    return no_layout("the guest is " + domain.architecture + ", not x86_64");
+    return Disbelief{"the guest is " + domain.architecture + ", not x86_64"};
   const uint64_t plugged = plugged_bytes(domain),
                  ram = domain.memory_bytes - std::min(plugged, domain.memory_bytes);
   const uint64_t low = low_memory(domain.machine, ram);
-  if (low == 0) return no_layout("the memory layout of machine type " + domain.machine + " is not known");
+  if (low == 0) return Disbelief{"the memory layout of machine type " + domain.machine + " is not known"};
   auto blocks = backings(domain, stream, ram);
-  if (!blocks) return no_layout("the RAM blocks do not add up to the memory in the domain XML");
-  RamLayout layout;
+  if (!blocks) return Disbelief{"the RAM blocks do not add up to the memory in the domain XML"};
+  std::vector<Segment> segments;
   uint64_t ram_offset = 0;
   for (const Backing& backing : *blocks) {
-    place(backing, ram_offset, low, layout.segments);
+    place(backing, ram_offset, low, segments);
     ram_offset += backing.bytes;
   }
-  std::sort(layout.segments.begin(), layout.segments.end(),
+  std::sort(segments.begin(), segments.end(),
             [](const Segment& a, const Segment& b) { return a.gpa < b.gpa; });
-  place_devices(domain, stream, layout.segments);
-  return layout;
+  place_devices(domain, stream, segments);
+  return segments;
 }
 
 const Segment* GuestRam::segment(uint64_t gpa) const {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/believed.hh"
 #include "core/bytes.hh"
 #include "core/image/domain_xml.hh"
 #include "core/image/migration_stream.hh"
@@ -21,15 +22,10 @@ struct Segment {
   bool plugged = false;  ///< a DIMM or virtio-mem: the kernel may have been given all, a part or none of it
 };
 
-struct RamLayout {
-  std::vector<Segment> segments;  ///< ascending by gpa
-  std::string problem;            ///< why there is no layout; segments are empty then
-};
-
 /// The layout of x86 machines: i440fx and q35, RAM below and above the PCI hole, and memory devices where the
-/// XML says. A device that cannot be placed is left out: its pages are critical then. Source: QEMU
+/// XML says, ascending. A device that cannot be placed is left out: its pages are critical then. Source: QEMU
 /// hw/i386/pc_piix.c, pc_q35.c, pc.c.
-RamLayout lay_out_ram(const DomainXml& domain, const MigrationStream& stream);
+Believed<std::vector<Segment>> lay_out_ram(const DomainXml& domain, const MigrationStream& stream);
 
 class GuestRam {
  public:

@@ -292,14 +292,14 @@ void cross_check(Finder& f, const Vmcoreinfo& info, const PageLayout& page, cons
 
 }  // namespace
 
-LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
+Believed<KernelLayout> resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
   Finder f(btf, info);
   KernelLayout k{};
   k.page = page_layout(f);
   k.zone = zone_layout(f);
   k.section = {f.size("mem_section"), f.offset("mem_section", "section_mem_map")};
   cross_check(f, info, k.page, k.section);
-  if (!f.missing().empty()) return {std::nullopt, "the kernel's BTF lacks " + f.missing()};
+  if (!f.missing().empty()) return Disbelief{"the kernel's BTF lacks " + f.missing()};
   Finder cache(btf, info);
   k.cache = cache_layout(cache);
   k.cache->devices = all_or_none<BlockDevicesLayout>(btf, info, block_devices_layout);
@@ -312,7 +312,7 @@ LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
   }
   k.private_state = private_layout(btf, info);
   k.names = resolve_names(btf);
-  return {k, ""};
+  return k;
 }
 
 }  // namespace pars

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "core/believed.hh"
 #include "core/kernel/btf.hh"
 #include "core/kernel/device_layout.hh"
 #include "core/kernel/vmcoreinfo.hh"
@@ -116,11 +117,6 @@ struct KernelLayout {
   std::string cache_problem;  ///< what is missing for clean-cache, when `cache` is empty
 };
 
-struct LayoutResult {
-  std::optional<KernelLayout> layout;
-  std::string problem;
-};
-
-LayoutResult resolve_layout(const Btf& btf, const Vmcoreinfo& info);
+Believed<KernelLayout> resolve_layout(const Btf& btf, const Vmcoreinfo& info);
 
 }  // namespace pars

@@ -170,16 +170,10 @@ bool names_itself(const KernelMemory& memory, const Vmcoreinfo& info, const Btf&
 /// VMCOREINFO leads to the page array by an address in ordinary memory, which a process's text can have lead
 /// to memory of its own.
 std::string check_page_array(const KernelImage& image, const Vmcoreinfo& info, const KernelLayout& layout) {
-  std::string problem;
-  const auto base = PageArray::base(*image.memory, info, layout, problem);
-  if (base && *base != image.page_array) problem = "the struct page array is not where the kernel keeps it";
-  return problem;
+  const auto base = PageArray::base(*image.memory, info, layout);
+  if (base && *base != image.page_array) return "the struct page array is not where the kernel keeps it";
+  return base.why();
 }
-
-struct Judged {
-  std::optional<LiveKernel> kernel;
-  std::string problem;
-};
 
 /// The kernel images behind the vCPUs' page tables: each looked through once, however many VMCOREINFO texts
 /// claim it.
@@ -198,55 +192,54 @@ class Images {
   std::map<std::tuple<uint64_t, bool, uint64_t>, KernelImage> images_;
 };
 
-Judged judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcoreinfo& info, Images& images) {
+Believed<LiveKernel> judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcoreinfo& info,
+                           Images& images) {
   auto swapper_va = info.symbol("swapper_pg_dir");
   auto phys_base = info.number("phys_base");
-  if (!swapper_va || !phys_base) return {std::nullopt, "its VMCOREINFO names no swapper_pg_dir or phys_base"};
+  if (!swapper_va || !phys_base) return Disbelief{"its VMCOREINFO names no swapper_pg_dir or phys_base"};
   const uint64_t swapper_gpa = *swapper_va - kImageMap + static_cast<uint64_t>(*phys_base);
   const uint8_t* swapper = swapper_gpa % kPageSize == 0 ? ram.page(swapper_gpa) : nullptr;
-  if (!swapper) return {std::nullopt, "its swapper_pg_dir is outside RAM"};
+  if (!swapper) return Disbelief{"its swapper_pg_dir is outside RAM"};
   const bool five_levels = info.number("pgtable_l5_enabled").value_or(0) != 0;
   const Tables tables = live_tables(ram, vcpus, swapper, five_levels);
-  if (!tables.problem.empty()) return {std::nullopt, tables.problem};
+  if (!tables.problem.empty()) return Disbelief{tables.problem};
   const KernelImage& image = images.at(tables.top, five_levels, image_bytes(info));
   const std::shared_ptr<const KernelMemory>& memory = image.memory;
-  if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty())
-    return {std::nullopt, why};
+  if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty()) return Disbelief{why};
   const std::shared_ptr<const Btf>& btf = image.btf.types;
   if (!btf)
-    return {std::nullopt, "the running kernel " + std::string(info.release()) + " has no BTF in its image"};
-  if (!names_itself(*memory, info, *btf))
-    return {std::nullopt, "OSRELEASE is not what the kernel calls itself"};
-  LayoutResult layout = resolve_layout(*btf, info);
-  if (!layout.layout) return {std::nullopt, layout.problem};
-  if (auto why = check_page_array(image, info, *layout.layout); !why.empty()) return {std::nullopt, why};
-  return {LiveKernel{std::string(info.release()), info, memory, *layout.layout, image.btf, {}}, ""};
+    return Disbelief{"the running kernel " + std::string(info.release()) + " has no BTF in its image"};
+  if (!names_itself(*memory, info, *btf)) return Disbelief{"OSRELEASE is not what the kernel calls itself"};
+  auto layout = resolve_layout(*btf, info);
+  if (!layout) return Disbelief{layout.why()};
+  if (auto why = check_page_array(image, info, *layout); !why.empty()) return Disbelief{why};
+  return LiveKernel{std::string(info.release()), info, memory, *layout, image.btf, {}};
 }
 
 }  // namespace
 
-LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus) {
-  if (vcpus.empty()) return {{}, "the device state holds no vCPU"};
+Believed<LiveKernel> prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus) {
+  if (vcpus.empty()) return Disbelief{"the device state holds no vCPU"};
   auto candidates = current_candidates(ram);
-  if (!candidates) return {{}, "guest RAM holds too many pages that look like VMCOREINFO"};
+  if (!candidates) return Disbelief{"guest RAM holds too many pages that look like VMCOREINFO"};
   std::optional<LiveKernel> found;
   std::string problem = "no Linux kernel's VMCOREINFO is in guest RAM";
   Images images(ram);
   for (Candidate& candidate : *candidates) {
     auto info = Vmcoreinfo::parse(candidate.page);
     if (!info) continue;
-    Judged judged = judge(ram, vcpus, *info, images);
-    if (!judged.kernel) {
-      problem = judged.problem;
+    auto judged = judge(ram, vcpus, *info, images);
+    if (!judged) {
+      problem = judged.why();
       continue;
     }
     // In copies of the same text nothing can differ. Of two texts one is forged, and nothing tells which.
-    if (found) return {{}, "two different VMCOREINFO texts agree with the running kernel"};
-    found = std::move(judged.kernel);
+    if (found) return Disbelief{"two different VMCOREINFO texts agree with the running kernel"};
+    found = std::move(*judged);
     found->vmcoreinfo_gpas = std::move(candidate.gpas);
   }
-  if (found) problem.clear();
-  return {std::move(found), problem};
+  if (!found) return Disbelief{problem};
+  return std::move(*found);
 }
 
 }  // namespace pars

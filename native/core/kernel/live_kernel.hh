@@ -26,11 +26,6 @@ struct LiveKernel {
   std::vector<uint64_t> vmcoreinfo_gpas;  ///< every page of guest RAM that holds exactly this VMCOREINFO
 };
 
-struct LiveKernelResult {
-  std::optional<LiveKernel> kernel;
-  std::string problem;  ///< why there is none
-};
-
-LiveKernelResult prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus);
+Believed<LiveKernel> prove_live_kernel(const GuestRam& ram, const std::vector<Vcpu>& vcpus);
 
 }  // namespace pars

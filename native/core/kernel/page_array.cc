@@ -34,12 +34,8 @@ uint64_t section_map(const KernelMemory& memory, const SectionTable& t, uint64_t
   return (map & kSectionPresent) && (map & kSectionHasMap) ? map & ~kSectionFlags : 0;
 }
 
-std::optional<SectionTable> section_table(const Vmcoreinfo& info, const KernelLayout& layout,
-                                          std::string& problem) {
-  const auto fail = [&](const char* why) {
-    problem = why;
-    return std::nullopt;
-  };
+Believed<SectionTable> section_table(const Vmcoreinfo& info, const KernelLayout& layout) {
+  const auto fail = [](const char* why) { return Disbelief{why}; };
   auto root = info.symbol("mem_section");
   auto bits = info.number("SECTION_SIZE_BITS");
   auto roots = info.length("mem_section");
@@ -68,8 +64,7 @@ bool add_section(uint64_t section, PresentSections& out) {
 
 PresentSections present_sections(const KernelMemory& memory, const Vmcoreinfo& info,
                                  const KernelLayout& layout) {
-  std::string problem;
-  const auto table = section_table(info, layout, problem);
+  const auto table = section_table(info, layout);
   if (!table || table->roots > kMaxRoots) return {};
   PresentSections out{true, table->pages * kPageSize, {}};
   for (uint64_t r = 0; r < table->roots; r++) {
@@ -83,21 +78,20 @@ PresentSections present_sections(const KernelMemory& memory, const Vmcoreinfo& i
   return out;
 }
 
-std::optional<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcoreinfo& info,
-                                        const KernelLayout& layout, std::string& problem) {
-  const auto table = section_table(info, layout, problem);
-  if (!table) return std::nullopt;
+Believed<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcoreinfo& info,
+                                   const KernelLayout& layout) {
+  const auto table = section_table(info, layout);
+  if (!table) return Disbelief{table.why()};
   for (uint64_t section = 0; section * table->pages < memory.ram().end_pfn(); section++)
     if (const uint64_t base = section_map(memory, *table, section)) return base;
-  problem = "mem_section leads to no struct page";
-  return std::nullopt;
+  return Disbelief{"mem_section leads to no struct page"};
 }
 
-std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcoreinfo& info,
-                                         const KernelLayout& layout, std::string& problem) {
-  const auto base = PageArray::base(memory, info, layout, problem);
-  if (!base) return std::nullopt;
-  const SectionTable table = *section_table(info, layout, problem);
+Believed<PageArray> PageArray::find(const KernelMemory& memory, const Vmcoreinfo& info,
+                                    const KernelLayout& layout) {
+  const auto base = PageArray::base(memory, info, layout);
+  if (!base) return Disbelief{base.why()};
+  const SectionTable table = *section_table(info, layout);
   PageArray array;
   array.layout_ = &layout.page;
   array.base_ = *base;
@@ -107,10 +101,7 @@ std::optional<PageArray> PageArray::find(const KernelMemory& memory, const Vmcor
   for (uint64_t first = 0; first < end_pfn; first += table.pages) {
     const uint64_t map = section_map(memory, table, first / table.pages);
     if (map == 0) continue;
-    if (map != *base) {
-      problem = "the struct page array is not linear";
-      return std::nullopt;
-    }
+    if (map != *base) return Disbelief{"the struct page array is not linear"};
     for (uint64_t pfn = first; pfn < std::min(first + table.pages, end_pfn); pfn += kPerChunk) {
       const TableEntry entry = memory.walk(*base + pfn * kStructPageBytes);
       if (!entry.present) continue;

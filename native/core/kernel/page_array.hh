@@ -3,9 +3,9 @@
 // (SPARSEMEM_VMEMMAP).
 #pragma once
 #include <optional>
-#include <string>
 #include <vector>
 
+#include "core/believed.hh"
 #include "core/kernel/kernel_layout.hh"
 #include "core/kernel/kernel_memory.hh"
 
@@ -51,13 +51,12 @@ class StructPage {
 
 class PageArray {
  public:
-  /// Where the array begins: the address that the first section there is tells. `problem` says why there is
-  /// none.
-  static std::optional<uint64_t> base(const KernelMemory& memory, const Vmcoreinfo& info,
-                                      const KernelLayout& layout, std::string& problem);
-  /// Walks mem_section; `problem` says why there is no array.
-  static std::optional<PageArray> find(const KernelMemory& memory, const Vmcoreinfo& info,
-                                       const KernelLayout& layout, std::string& problem);
+  /// Where the array begins: the address that the first section there is tells.
+  static Believed<uint64_t> base(const KernelMemory& memory, const Vmcoreinfo& info,
+                                 const KernelLayout& layout);
+  /// Walks mem_section.
+  static Believed<PageArray> find(const KernelMemory& memory, const Vmcoreinfo& info,
+                                  const KernelLayout& layout);
 
   /// The struct page of a frame; nullopt when it has none (no section, or its entry is not in RAM).
   std::optional<StructPage> at(uint64_t pfn) const {

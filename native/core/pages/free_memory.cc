@@ -50,9 +50,9 @@ bool is_clean_block(const KernelLayout& layout, const PageArray& array, uint64_t
   return true;
 }
 
-/// All free blocks that the page array marks; nullopt when more than `slack` marks are not what they say.
-std::optional<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, const PageArray& array,
-                                                    uint64_t slack, std::string& problem) {
+/// All free blocks that the page array marks; none when more than `slack` marks are not what they say.
+Believed<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, const PageArray& array,
+                                               uint64_t slack) {
   std::vector<FreeBlock> blocks;
   uint64_t odd = 0;
   for (uint64_t pfn = 0; pfn < array.end();) {
@@ -67,10 +67,9 @@ std::optional<std::vector<FreeBlock>> marked_blocks(const KernelLayout& layout, 
       pfn += 1ull << order;
       continue;
     }
-    if (++odd > slack) {
-      problem = "the free block at frame " + std::to_string(pfn) + " is misaligned or holds pages in use";
-      return std::nullopt;
-    }
+    if (++odd > slack)
+      return Disbelief{"the free block at frame " + std::to_string(pfn) +
+                       " is misaligned or holds pages in use"};
     pfn++;
   }
   return blocks;
@@ -132,23 +131,20 @@ class Lists {
   uint64_t steps_left_;  // over all lists: a block is on one
 };
 
-FreeMemory refuse(std::string why) { return {{}, 0, std::move(why)}; }
-
 }  // namespace
 
-FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
-                            const PageArray& array, uint64_t slack) {
-  std::string problem;
-  auto blocks = marked_blocks(layout, array, slack, problem);
-  if (!blocks) return refuse(problem);
+Believed<FreeMemory> read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info,
+                                      const KernelLayout& layout, const PageArray& array, uint64_t slack) {
+  auto blocks = marked_blocks(layout, array, slack);
+  if (!blocks) return Disbelief{blocks.why()};
   const std::vector<Zone> zones = read_zones(memory, info, layout.zone);
-  if (zones.empty()) return refuse("the node data leads to no memory zone");
+  if (zones.empty()) return Disbelief{"the node data leads to no memory zone"};
   Lists lists(memory, layout, array, *blocks, slack);
   for (const Zone& zone : zones)
-    if (!lists.walk(zone)) return refuse("a kernel free list is corrupt");
+    if (!lists.walk(zone)) return Disbelief{"a kernel free list is corrupt"};
   if (lists.apart() > slack)
-    return refuse("free lists and the zones' counters are " + std::to_string(lists.apart()) +
-                  " blocks apart");
+    return Disbelief{"free lists and the zones' counters are " + std::to_string(lists.apart()) +
+                     " blocks apart"};
   FreeMemory out;
   for (size_t i = 0; i < blocks->size(); i++) {
     if (!lists.is_listed(i)) continue;
@@ -156,7 +152,7 @@ FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, 
     out.pages += 1ull << (*blocks)[i].order;
   }
   const uint64_t unlisted = blocks->size() - out.blocks.size();
-  if (unlisted > slack) return refuse(std::to_string(unlisted) + " free blocks are on no free list");
+  if (unlisted > slack) return Disbelief{std::to_string(unlisted) + " free blocks are on no free list"};
   return out;
 }
 

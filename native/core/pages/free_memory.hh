@@ -17,11 +17,10 @@ struct FreeBlock {
 struct FreeMemory {
   std::vector<FreeBlock> blocks;  ///< ascending, not overlapping, every one on its zone's list
   uint64_t pages = 0;
-  std::string problem;  ///< why it cannot be believed; blocks are empty then
 };
 
 /// `slack`: blocks that counters and lists may be apart by, one a vCPU, for a save in mid-operation.
-FreeMemory read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info, const KernelLayout& layout,
-                            const PageArray& array, uint64_t slack);
+Believed<FreeMemory> read_free_memory(const KernelMemory& memory, const Vmcoreinfo& info,
+                                      const KernelLayout& layout, const PageArray& array, uint64_t slack);
 
 }  // namespace pars

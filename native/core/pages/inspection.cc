@@ -23,14 +23,7 @@ struct Reading {
   std::string release;
   std::string cache_problem, unknown_member;
   Classified classified;
-  std::string problem;  // why it is not believed
 };
-
-Reading disbelieve(std::string why) {
-  Reading r;
-  r.problem = std::move(why);
-  return r;
-}
 
 /// The kernel keeps its VMCOREINFO in a page of its own; a forgery lies in memory of a process or a file.
 bool is_kernel_page(const PageArray& array, uint64_t gpa) {
@@ -56,15 +49,14 @@ bool struct_pages_are_critical(const PageArray& array, const std::vector<Verdict
   return true;
 }
 
-Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus, uint64_t head_end,
-                    const ReadingWitness& witness) {
-  std::string problem;
-  auto array = PageArray::find(*kernel.memory, kernel.info, kernel.layout, problem);
-  if (!array) return disbelieve(problem);
+Believed<Reading> read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus,
+                              uint64_t head_end, const ReadingWitness& witness) {
+  auto array = PageArray::find(*kernel.memory, kernel.info, kernel.layout);
+  if (!array) return Disbelief{array.why()};
   if (!any_is_kernel_page(*array, kernel.vmcoreinfo_gpas))
-    return disbelieve("the VMCOREINFO found is not the kernel's own");
-  const FreeMemory free = read_free_memory(*kernel.memory, kernel.info, kernel.layout, *array, vcpus);
-  if (!free.problem.empty()) return disbelieve(free.problem + " (R4)");
+    return Disbelief{"the VMCOREINFO found is not the kernel's own"};
+  const auto free = read_free_memory(*kernel.memory, kernel.info, kernel.layout, *array, vcpus);
+  if (!free) return Disbelief{free.why() + " (R4)"};
   ModuleTypes modules(*kernel.memory, kernel.btf);
   SegmentProofs proofs(ram);
   std::optional<PageCache> cache;
@@ -73,18 +65,18 @@ Reading read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpu
   reading.release = kernel.release;
   reading.cache_problem = kernel.layout.cache_problem;
   const RecoveryPlanner planner(*kernel.memory, *array, kernel.layout.private_state, head_end);
-  Classifier classifier(*kernel.memory, *array, free, cache ? &*cache : nullptr, planner);
+  Classifier classifier(*kernel.memory, *array, *free, cache ? &*cache : nullptr, planner);
   classifier.judge();
-  add_free_list_proofs(*array, free, proofs);
+  add_free_list_proofs(*array, *free, proofs);
   const PresentSections present = present_sections(*kernel.memory, kernel.info, kernel.layout);
   reading.classified = classifier.plan(proven_segments(ram, proofs, present));
   if (cache) reading.unknown_member = cache->unknown_member();
   const Classified& c = reading.classified;
   if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
-    return disbelieve(std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
-                      " cache folios are not in their mapping's tree (R5)");
+    return Disbelief{std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
+                     " cache folios are not in their mapping's tree (R5)"};
   if (!struct_pages_are_critical(*array, c.verdicts))
-    return disbelieve("the struct page array lies in memory it calls expendable");
+    return Disbelief{"the struct page array lies in memory it calls expendable"};
   if (witness) witness({*kernel.memory, kernel.layout, *array, reading.classified.verdicts, modules});
   return reading;
 }
@@ -165,27 +157,31 @@ void note_doubts(Inspection& out) {
 /// Fills in everything but the counts; `reason` stays empty only when a reading was believed.
 void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& stream, uint64_t head_end,
                  const InspectOptions& options, Inspection& out) {
-  RamLayout layout = lay_out_ram(domain, stream);
-  assume_critical(stream, layout.segments, out);
-  out.reason = layout.problem;
-  if (!out.reason.empty()) return;
-  const GuestRam ram(image, stream, layout.segments);
+  const auto layout = lay_out_ram(domain, stream);
+  assume_critical(stream, layout ? *layout : std::vector<Segment>(), out);
+  if (!layout) {
+    out.reason = layout.why();
+    return;
+  }
+  const GuestRam ram(image, stream, *layout);
   auto vcpus = options.vcpus ? Result<std::vector<Vcpu>>(*options.vcpus) : read_vcpus(image, stream);
   if (!vcpus) {
     out.reason = "the vCPUs' registers cannot be read: " + vcpus.error().what;
     return;
   }
-  const LiveKernelResult live = prove_live_kernel(ram, *vcpus);
-  Reading reading = live.kernel ? read_kernel(ram, *live.kernel, vcpus->size(), head_end, options.witness)
-                                : disbelieve(live.problem);
-  out.reason = reading.problem;
-  if (!out.reason.empty()) return;
+  const auto live = prove_live_kernel(ram, *vcpus);
+  const auto reading = live ? read_kernel(ram, *live, vcpus->size(), head_end, options.witness)
+                            : Believed<Reading>(Disbelief{live.why()});
+  if (!reading) {
+    out.reason = reading.why();
+    return;
+  }
   out.introspected = true;
-  out.kernel_release = reading.release;
-  classes_from_reading(ram, reading, out);
-  out.cache_problem = reading.cache_problem;
-  out.unknown_member = reading.unknown_member;
-  out.recovery = std::move(reading.classified.recovery);
+  out.kernel_release = reading->release;
+  classes_from_reading(ram, *reading, out);
+  out.cache_problem = reading->cache_problem;
+  out.unknown_member = reading->unknown_member;
+  out.recovery = std::move(reading->classified.recovery);
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ MapSegment draw(const Segment& s, const std::vector<PageClass>& classes, uint64_
 MemoryMap draw_memory_map(const DomainXml& domain, const MigrationStream& stream,
                           const Inspection& inspection) {
   MemoryMap map;
-  const std::vector<Segment> segments = lay_out_ram(domain, stream).segments;
+  const auto layout = lay_out_ram(domain, stream);
+  const std::vector<Segment> segments = layout ? *layout : std::vector<Segment>();
   // Ends: there are a few segments, each with one short cell at the most, and a cell can hold all of memory.
   while (cells_of(segments, map.cell_pages) > kMaxMapCells && map.cell_pages < kMaxRamBytes / kPageSize)
     map.cell_pages *= 2;

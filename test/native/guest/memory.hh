@@ -28,9 +28,9 @@ class GuestMemory {
       if (!stream_.blocks[i].pages.reset(blocks[i].second / kPage))
         throw std::runtime_error("no memory for a page index");
     }
-    const RamLayout layout = lay_out_ram(domain, stream_);
-    if (layout.segments.empty()) throw std::runtime_error(layout.problem);
-    segments_ = layout.segments;
+    const auto layout = lay_out_ram(domain, stream_);
+    if (!layout) throw std::runtime_error(layout.why());
+    segments_ = *layout;
   }
 
   /// The bytes of a page, which from now on has some. The pointer holds until the next page gets its first.

@@ -70,10 +70,10 @@ json probe(const std::filesystem::path& directory) {
   json out{{"kernel", directory.filename().string()}};
   const auto kernel = load(directory / "vmlinux.btf");
   if (!kernel) return out.update({{"problem", "its BTF cannot be parsed"}}), out;
-  const LayoutResult result = resolve_layout(*kernel, note());
-  out["problem"] = result.problem;
-  if (!result.layout) return out;
-  const KernelLayout& layout = *result.layout;
+  const auto result = resolve_layout(*kernel, note());
+  out["problem"] = result.why();
+  if (!result) return out;
+  const KernelLayout& layout = *result;
   const FileSystemTypes btrfs = own_types(directory, "btrfs", kernel),
                         xfs = own_types(directory, "xfs", kernel);
   out["cacheProblem"] = layout.cache_problem;
