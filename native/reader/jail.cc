@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -24,8 +25,12 @@ namespace pars::reader {
 
 namespace {
 
-// The range systemd uses for dynamic users: no account and no file belongs to it.
-constexpr uid_t kFirstUid = 61184, kUids = 4336;
+// What systemd leaves unused (its UIDS-GIDS.md), so no account, service or file belongs to it, and with the
+// process's number added no other reader either.
+constexpr uid_t kFirstUid = 0x70000000;
+// Where a container does not map that: the range of dynamic users, shared with them.
+constexpr uid_t kFirstSharedUid = 61184, kSharedUids = 4336;
+constexpr uint64_t kMaxThreads = 32;
 constexpr uint64_t kDataBase = 8ull << 30;  // virtual; page indexes are reserved whole and touched lazily
 // Processor time, of all threads together: far more than a look inside takes, and the slowest level of zstd
 // packs faster than this.
@@ -36,15 +41,35 @@ bool close_others(int disks) {
          (close(1) == 0 || errno == EBADF);
 }
 
-bool drop_identity() {
-  if (geteuid() != 0) return true;
-  const uid_t uid = kFirstUid + getpid() % kUids;
-  return setgroups(0, nullptr) == 0 && setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0;
-}
-
 bool limit(int resource, uint64_t value) {
   const rlimit bound{value, value};
   return setrlimit(static_cast<__rlimit_resource>(resource), &bound) == 0;
+}
+
+bool become(uid_t uid) { return setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0; }
+
+/// Threads are counted by user, so they can be limited where the user is this process's alone.
+bool drop_identity() {
+  if (geteuid() != 0) return true;
+  if (setgroups(0, nullptr) != 0) return false;
+  if (become(kFirstUid + getpid())) return limit(RLIMIT_NPROC, kMaxThreads);
+  return become(kFirstSharedUid + getpid() % kSharedUids);
+}
+
+/// Those that an ordinary user was given stay over the change of user that is not made.
+bool drop_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3]{};
+  return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
+         syscall(SYS_capset, &header, none) == 0;
+}
+
+/// Where memory runs out this process goes, not a guest. No more than a favour: nothing depends on it.
+void offer_memory() {
+  const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  [[maybe_unused]] const ssize_t written = write(fd, "1000", 4);
+  close(fd);
 }
 
 /// A backstop to the bounds of every loop. SIGXCPU ends the process, and SIGKILL one that has made itself
@@ -83,6 +108,21 @@ class Filter {
     add(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
   }
+  /// mmap: nothing that is executable; shared memory, which no limit counts, of the image only.
+  void allow_mappings() {
+    jump(SYS_mmap, 0, 11);
+    add(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args) + 8 * 2);
+    add(BPF_ALU | BPF_AND | BPF_K, PROT_EXEC);
+    jump(0, 0, 7);
+    add(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args) + 8 * 3);
+    add(BPF_ALU | BPF_AND | BPF_K, MAP_SHARED);
+    jump(0, 3, 0);
+    add(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args) + 8 * 4);
+    jump(kImageFd, 1, 0);
+    add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    add(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+  }
   bool install() {
     add(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
     sock_fprog program{static_cast<unsigned short>(code_.size()), code_.data()};
@@ -97,7 +137,7 @@ class Filter {
   std::vector<sock_filter> code_;
 };
 
-bool filter_calls() {
+bool filter_calls(bool live) {
   Filter filter;
   for (uint32_t number : {SYS_read,
                           SYS_write,
@@ -126,12 +166,13 @@ bool filter_calls() {
                           SYS_set_tid_address,
                           SYS_gettid,
                           SYS_getpid,
-                          SYS_tgkill,
                           SYS_poll,
                           SYS_restart_syscall,
                           SYS_mincore})
     filter.allow(number);
-  filter.allow_if(SYS_mmap, 2, PROT_EXEC, 0);
+  if (live) filter.allow_if(SYS_mmap, 2, PROT_EXEC, 0);
+  else filter.allow_mappings();
+  filter.allow_if(SYS_tgkill, 0, ~0u, static_cast<uint32_t>(getpid()));
   filter.allow_if(SYS_mprotect, 2, PROT_EXEC, 0);
   filter.allow_if(SYS_clone, 0, CLONE_THREAD, CLONE_THREAD);
   filter.answer(SYS_clone3, ENOSYS);  // its flags lie in memory a filter cannot see; glibc then uses clone
@@ -156,12 +197,13 @@ bool disks_are_read_only(int disks) {
 
 }  // namespace
 
-std::string enter_jail(uint64_t image_bytes, int disks) {
+std::string enter_jail(uint64_t image_bytes, int disks, bool live) {
   if (!is_read_only(kImageFd, false)) return "descriptor 3 is not a regular file opened read-only";
   if (!disks_are_read_only(disks)) return "a disk is not a file or block device opened read-only";
   const pid_t parent = getppid();
   if (!close_others(disks)) return "descriptors cannot be closed";
-  if (!drop_identity()) return "the user cannot be changed";
+  offer_memory();
+  if (!drop_identity() || !drop_capabilities()) return "the user cannot be changed";
   // After the change of user, which clears it; then the parent must still be there.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) return "the parent is gone";
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
@@ -169,7 +211,7 @@ std::string enter_jail(uint64_t image_bytes, int disks) {
   if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, kFirstDiskFd + disks) ||
       !limit(RLIMIT_DATA, kDataBase + image_bytes / 16) || !limit_processor_time(image_bytes))
     return "limits cannot be set";
-  return filter_calls() ? "" : "system calls cannot be filtered";
+  return filter_calls(live) ? "" : "system calls cannot be filtered";
 }
 
 }  // namespace pars::reader

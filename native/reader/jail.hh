@@ -12,6 +12,7 @@ inline constexpr int kRequestFd = 0, kImageFd = 3, kAnswerFd = 4;
 inline constexpr int kFirstDiskFd = 5, kMaxDisks = 64;
 
 /// Gives everything up but the descriptors above. Empty when it worked, else what could not be given up.
-std::string enter_jail(uint64_t image_bytes, int disks = 0);
+/// `live`: a running guest's memory is looked at through shared memory, of which there is no limit then.
+std::string enter_jail(uint64_t image_bytes, int disks = 0, bool live = false);
 
 }  // namespace pars::reader

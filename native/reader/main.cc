@@ -249,7 +249,9 @@ int start(const char* mode, std::vector<uint16_t> disks) {
   if (fstat(kImageFd, &st) != 0) return 2;
   signal(SIGPIPE, SIG_IGN);
   signal(SIGBUS, on_bus_error);
-  if (const std::string problem = enter_jail(st.st_size, static_cast<int>(disks.size())); !problem.empty()) {
+  if (const std::string problem =
+          enter_jail(st.st_size, static_cast<int>(disks.size()), std::string(mode) == "live");
+      !problem.empty()) {
     std::fprintf(stderr, "pars-reader: %s\n", problem.c_str());
     return 4;
   }

@@ -90,8 +90,7 @@ describe('from outside', () => {
       const uids = status['Uid']!.split('\t').map(Number),
         gids = status['Gid']!.split('\t').map(Number);
       for (const id of [...uids, ...gids]) {
-        expect(id).toBeGreaterThanOrEqual(61184);
-        expect(id).toBeLessThanOrEqual(65519);
+        expect(id).toBe(0x70000000 + child.pid!);
       }
       expect(status['Groups']?.trim() ?? '').toBe('');
       for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'])
@@ -131,7 +130,7 @@ function alive(pid: number): boolean {
 }
 
 describe('what is left', () => {
-  it.each(['read-image', 'thread', 'allocate'])('%s works', async (action) => {
+  it.each(['read-image', 'map-image', 'thread', 'allocate', 'signal-itself'])('%s works', async (action) => {
     expect(await run(action)).toEqual({ code: 0, signal: null, entered: true });
   });
 });
@@ -161,6 +160,39 @@ describe('what is not', () => {
       expect([10, null]).toContain(outcome.code);
     },
   );
+});
+
+describe('what would harm others (row 4)', () => {
+  it.each(['shared-memory', 'signal-another'])('%s ends the process', async (action) => {
+    expect(await run(action)).toEqual({ code: null, signal: 'SIGSYS', entered: true });
+  });
+
+  it.runIf(isRoot)('threads are few', async () => {
+    expect(await run('many-threads')).toEqual({ code: 10, signal: null, entered: true });
+  });
+
+  it.runIf(isRoot)('it has a user of its own, and goes first when memory runs out', async () => {
+    const child = start('wait');
+    const exit = once(child, 'exit');
+    expect(await entered(child)).toBe(true);
+    expect(readFileSync(`/proc/${child.pid}/oom_score_adj`, 'utf8').trim()).toBe('1000');
+    expect(readFileSync(`/proc/${child.pid}/status`, 'utf8')).toContain(`Uid:\t${0x70000000 + child.pid!}\t`);
+    child.stdin?.end();
+    await exit;
+  });
+
+  it.runIf(isRoot)("an ordinary user's ambient capabilities are given up", async () => {
+    const child = start('wait', 'r', [
+      ...['setpriv', '--reuid=65534', '--inh-caps=+kill', '--ambient-caps=+kill', '--', JAIL_TEST],
+    ]);
+    const exit = once(child, 'exit');
+    expect(await entered(child)).toBe(true);
+    const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'])
+      expect(status).toContain(`${set}:\t0000000000000000`);
+    child.stdin?.end();
+    await exit;
+  });
 });
 
 describe('processor time', () => {

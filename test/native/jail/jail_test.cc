@@ -4,10 +4,13 @@
 // codes: 0 the action worked, 10 the system refused it, 11 the jail was not entered; death by SIGSYS is the
 // jail's own answer.
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,6 +66,27 @@ const std::map<std::string, bool (*)()> kActions = {
        one.join(), two.join();
        return true;
      }},
+    {"map-image", [] { return mmap(nullptr, 1, PROT_READ, MAP_SHARED, kImageFd, 0) != MAP_FAILED; }},
+    {"shared-memory",
+     [] {
+       return mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+     }},
+    {"many-threads",
+     [] {
+       // Whether as many as it likes are to be had.
+       pthread_t thread;
+       for (int i = 0; i < 200; i++)
+         if (pthread_create(
+                 &thread, nullptr,
+                 [](void*) -> void* {
+                   for (;;) sched_yield();
+                 },
+                 nullptr) != 0)
+           return false;
+       return true;
+     }},
+    {"signal-itself", [] { return syscall(SYS_tgkill, getpid(), gettid(), 0) == 0; }},
+    {"signal-another", [] { return syscall(SYS_tgkill, getppid(), getppid(), 0) == 0; }},
     {"open", [] { return open("/etc/passwd", O_RDONLY) >= 0; }},
     {"create", [] { return open("/tmp/jail-test-was-here", O_WRONLY | O_CREAT, 0600) >= 0; }},
     {"reopen-image", [] { return open("/proc/self/fd/3", O_RDWR) >= 0; }},
