@@ -5,7 +5,9 @@
 #include <cstdlib>
 
 #include "core/frames/disk_reference.hh"
+#include "core/pages/disk_stack.hh"
 #include "core/pages/extent_tree.hh"
+#include "core/pages/xfs_extents.hh"
 
 using namespace pars;
 
@@ -44,10 +46,28 @@ void extents(Bytes input) {
       (void)device_offset(found, bits, position, 4096);
 }
 
+/// Records of a tree of XFS, and a stacked device of some shape.
+void places(Bytes input) {
+  Cursor cursor(input);
+  const XfsBlocks blocks{cursor.le32(), cursor.u8() % 33u};
+  DiskStack::Piece piece;
+  piece.rule = static_cast<DiskStack::Piece::Rule>(cursor.u8() % 4);
+  piece.chunk = cursor.le32(), piece.near_copies = cursor.u8();
+  piece.members.resize(cursor.u8());
+  while (cursor.ok() && cursor.remaining() >= 16) {
+    const uint64_t low = cursor.le64(), high = cursor.le64();
+    const auto extent = xfs_extent(low, high, blocks);
+    if (extent && blocks.group_blocks == 0) std::abort();
+    const auto slot = slot_of(piece, low >> 4);
+    if (slot && slot->first >= piece.members.size()) std::abort();
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   references({data, size});
   extents({data, size});
+  places({data, size});
   return 0;
 }

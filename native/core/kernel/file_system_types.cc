@@ -70,4 +70,18 @@ FileSystemTypes resolve_file_system(const Btf& btf) {
   return {btrfs_layout(btf), xfs_layout(btf), ext4_layout(btf), ext4_health(btf)};
 }
 
+/// The tree's root has another name up to Linux 6.7.
+std::optional<XfsForkLayout> resolve_xfs_fork(const Btf& btf) {
+  Fields f(btf);
+  const bool plain = f.has("xfs_ifork", "if_data");
+  const uint32_t fork = f.start("xfs_inode", "i_df");
+  XfsForkLayout x{};
+  x.inode = f.start("xfs_inode", "i_vnode"), x.mount = f.pointer("xfs_inode", "i_mount");
+  x.root = fork + f.pointer("xfs_ifork", plain ? "if_data" : "if_u1.if_root");
+  x.bytes = fork + f.at("xfs_ifork", "if_bytes", 8), x.height = fork + f.at("xfs_ifork", "if_height", 4);
+  x.group_blocks = f.at("xfs_mount", "m_sb.sb_agblocks", 4);
+  x.group_bits = f.at("xfs_mount", "m_sb.sb_agblklog", 1);
+  return f.whole ? std::optional(x) : std::nullopt;
+}
+
 }  // namespace pars

@@ -32,6 +32,13 @@ struct XfsLayout {
   uint64_t shut_down;  ///< bit of it
 };
 
+/// Where the extents of an XFS file are in memory. Nothing is proven by it.
+struct XfsForkLayout {
+  uint32_t inode, mount;              ///< xfs_inode.i_vnode, .i_mount
+  uint32_t root, bytes, height;       ///< of its data fork, within the xfs_inode
+  uint32_t group_blocks, group_bits;  ///< within the xfs_mount
+};
+
 struct Ext4Layout {
   uint32_t inode;  ///< ext4_inode_info.vfs_inode
   uint32_t data;   ///< ext4_inode_info.i_data, the root of its extents
@@ -53,5 +60,6 @@ struct FileSystemTypes {
 };
 
 FileSystemTypes resolve_file_system(const Btf& btf);
+std::optional<XfsForkLayout> resolve_xfs_fork(const Btf& btf);
 
 }  // namespace pars

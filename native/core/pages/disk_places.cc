@@ -7,6 +7,7 @@
 
 #include "core/kernel/file_system_types.hh"
 #include "core/pages/disk_stack.hh"
+#include "core/pages/xfs_extents.hh"
 
 namespace pars {
 namespace {
@@ -130,16 +131,32 @@ class Placer {
     const auto sb = inode ? memory_.u64(*inode + cache_.inode_sb) : std::nullopt;
     const auto device = sb ? memory_.u64(*sb + cache_.sb_bdev) : std::nullopt;
     const auto bits = inode ? memory_.u8(*inode + cache_.inode_block_bits) : std::nullopt;
-    if (!device || *device == 0 || !bits || *bits > 16 || file_system(*sb) != "ext4") return {};
+    if (!device || *device == 0 || !bits || *bits > 16) return {};
+    const std::string name = file_system(*sb);
+    if (name == "xfs") return xfs_source(*inode, *sb, *device, *bits);
+    if (name != "ext4") return {};
     const auto root = extent_root(*inode, *memory_.u64(*sb + cache_.sb_type));
     if (!root) return {};
     Source source{Source::Kind::extents, *device, stack_.plain(*device), *bits, {}};
     const NodeBlocks blocks = [&](uint64_t block, const auto& is_node) {
       return node_block(*device, *bits, block, is_node);
     };
-    source.extents = read_extents(*root, blocks, nodes_left_);
-    if (source.extents.size() > extents_left_) return {};
-    extents_left_ -= source.extents.size();
+    return with_extents(std::move(source), read_extents(*root, blocks, nodes_left_));
+  }
+
+  Source xfs_source(uint64_t inode, uint64_t sb, uint64_t device, uint32_t bits) {
+    const auto type = memory_.u64(sb + cache_.sb_type);
+    const Btf* types = type ? view_.modules.of(*type) : nullptr;
+    const auto fork = types ? resolve_xfs_fork(*types) : std::nullopt;
+    if (!fork) return {};
+    return with_extents({Source::Kind::extents, device, stack_.plain(device), bits, {}},
+                        read_xfs_extents(memory_, *fork, inode - fork->inode, nodes_left_));
+  }
+
+  Source with_extents(Source source, std::vector<FileExtent> extents) {
+    if (extents.size() > extents_left_) return {};
+    extents_left_ -= extents.size();
+    source.extents = std::move(extents);
     return source;
   }
 
