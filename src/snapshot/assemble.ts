@@ -5,6 +5,7 @@
  * ends the work (docs/format.md, "Restore").
  */
 import { ParsError } from '../errors.js';
+import { decoded } from './decoding.js';
 import { isStored, type IndexFrame, type IndexStripe } from './index-table.js';
 import { native, type StripeFrame } from '../native.js';
 import {
@@ -155,13 +156,16 @@ class Assembly {
     this.#taken.add(i);
     this.#again.delete(i);
     const into = this.#roomFor(stripe.imageBytes);
-    const data = await native().assembleStripe({
-      imageOffset: stripe.imageOffset,
-      imageBytes: stripe.imageBytes,
-      frames,
-      writes: this.#writes.of(i),
-      into,
-    });
+    const data = await decoded(
+      `stripe ${i} of ${this.#source.manifest.snapshot}`,
+      native().assembleStripe({
+        imageOffset: stripe.imageOffset,
+        imageBytes: stripe.imageBytes,
+        frames,
+        writes: this.#writes.of(i),
+        into,
+      }),
+    );
     const expected = stripeOutput(stripe, this.#options.layout);
     if (data.length !== expected)
       throw new ParsError(
@@ -242,7 +246,10 @@ class Assembly {
     const data = await this.#source.read(frame).catch((error: unknown) => {
       throw lossOf(error, `the recovery of ${describeFrame(frame, stripe)}`);
     });
-    const raw = await native().decompress(data, frame.rawBytes);
+    const raw = await decoded(
+      `the recovery of ${describeFrame(frame, stripe)}`,
+      native().decompress(data, frame.rawBytes),
+    );
     if (this.#recovered.has(frame)) return;
     this.#recovered.add(frame);
     for (const target of this.#writes.add(raw)) {

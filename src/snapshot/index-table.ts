@@ -36,8 +36,16 @@ export interface IndexStripe {
 }
 
 export const INDEX_MAGIC = 'PARSIDX1';
-/** A stripe holds 2048 pages and what lies between; the device state at the end of an image may be long. */
-export const MAX_STRIPE_BYTES = 2 ** 30;
+/**
+ * A stripe holds 2048 pages and what lies between, and is cut where it gets longer than 16 MiB; no frame of it
+ * is longer either (kMaxFrameBytes in native/core/frames/frame.hh).
+ */
+export const MAX_STRIPE_BYTES = 64 << 20;
+/** Of the whole index: 4 TiB of memory in stripes of 2048 pages, with eight frames each. */
+export const MAX_INDEX_BYTES = 256 << 20;
+/** Stripes of records of zero pages, the shortest, are longer than this; a few at the edges are not. */
+const LEAST_STRIPE_BYTES = 16 << 10;
+const SHORT_STRIPES = 4096;
 
 const HEADER_BYTES = 16;
 const STRIPE_BYTES = 24;
@@ -62,7 +70,11 @@ export function isStored(frame: IndexFrame): boolean {
 
 export function encodeIndex(stripes: readonly IndexStripe[]): Buffer {
   const frames = stripes.reduce((sum, stripe) => sum + stripe.frames.length, 0);
-  const out = Buffer.alloc(HEADER_BYTES + stripes.length * STRIPE_BYTES + frames * FRAME_BYTES);
+  const bytes = HEADER_BYTES + stripes.length * STRIPE_BYTES + frames * FRAME_BYTES;
+  // What nobody would read again is not written.
+  if (bytes > mostIndexBytes(stripes.reduce((sum, { imageBytes }) => sum + imageBytes, 0)))
+    throw new ParsError('refused', `the image needs an index of ${bytes} bytes, more than is read again`);
+  const out = Buffer.alloc(bytes);
   out.write(INDEX_MAGIC, 0, 'latin1');
   out.writeUInt32LE(stripes.length, 8);
   out.writeUInt32LE(frames, 12);
@@ -162,7 +174,8 @@ function checkSize(frame: IndexFrame, stripe: number): void {
 
 function isSizeOf({ kind, pages, rawBytes }: IndexFrame): boolean {
   if (kind === FRAME_DISK) return isReferenceTable(rawBytes, pages);
-  if (kind > FRAME_FILL) return rawBytes <= MAX_STRIPE_BYTES + (MAX_STRIPE_BYTES >> 2);
+  if (rawBytes > MAX_STRIPE_BYTES) return false;
+  if (kind > FRAME_FILL) return true;
   return pages > 0 && rawBytes === pages * (kind < FRAME_FILL ? PAGE_BYTES : 8);
 }
 
@@ -172,12 +185,25 @@ function checkPlace(frame: IndexFrame, stripe: number, bounds: IndexBounds): voi
       throw damaged(`frame ${frame.kind} of stripe ${stripe} is empty`);
     return;
   }
+  if (frame.bytes > mostCompressed(frame.rawBytes))
+    throw damaged(
+      `frame ${frame.kind} of stripe ${stripe} has ${frame.bytes} bytes for ${frame.rawBytes} of contents`,
+    );
   const name = packName(frame.kind, frame.pack);
   const packBytes = bounds.packBytes(name);
   if (packBytes === undefined)
     throw damaged(`stripe ${stripe} names ${name}, which the manifest does not list`);
   if (frame.offset + frame.bytes > packBytes)
     throw damaged(`frame ${frame.kind} of stripe ${stripe} reaches past the end of ${name}`);
+}
+
+/** What zstd makes of that much at most, with its headers (ZSTD_COMPRESSBOUND). */
+const mostCompressed = (rawBytes: number): number => rawBytes + (rawBytes >> 8) + 1024;
+
+/** How long the index of an image of that length can be: known before it is read. */
+export function mostIndexBytes(imageBytes: number): number {
+  const stripes = SHORT_STRIPES + Math.ceil(imageBytes / LEAST_STRIPE_BYTES);
+  return Math.min(MAX_INDEX_BYTES, HEADER_BYTES + stripes * (STRIPE_BYTES + (LAST_FRAME + 1) * FRAME_BYTES));
 }
 
 function checkKinds(frames: readonly IndexFrame[], stripe: number): void {

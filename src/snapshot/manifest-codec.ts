@@ -8,6 +8,7 @@ import { diskList } from './disk-schema.js';
 import { MANIFEST_FORMAT, type Manifest } from './manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { MAX_COPIES } from '../policy/policy.js';
+import { MAX_WHOLE_BYTES } from '../stores/store.js';
 import { faultOfBlocks } from '../reader/mapped-blocks.js';
 
 /** More than a snapshot of any guest has: 64 TiB in packs of 64 MiB. */
@@ -79,7 +80,9 @@ export class NewerFormatError extends ParsError {
 }
 
 export function encodeManifest(value: Manifest): Buffer {
-  return Buffer.from(`${JSON.stringify(value, null, 1)}\n`);
+  const data = Buffer.from(`${JSON.stringify(value, null, 1)}\n`);
+  if (data.length <= MAX_WHOLE_BYTES) return data;
+  throw new ParsError('refused', `the manifest of ${value.snapshot} has ${data.length} bytes, too many`);
 }
 
 /**

@@ -7,6 +7,7 @@ import { native, type LostReference } from '../native.js';
 import { FRAME_DISK, isExpendableKind, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import { GuestDisks } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
+import { decoded } from './decoding.js';
 import type { IndexFrame, IndexStripe } from './index-table.js';
 import { describeFrame, lossOf, type SnapshotSource } from './snapshot-source.js';
 
@@ -49,8 +50,10 @@ export class ReferencedPages {
     const packed = await this.#source.read(frame).catch((error: unknown) => {
       throw lossOf(error, describeFrame(frame, stripe));
     });
-    const table = await native().decompress(packed, frame.rawBytes);
-    const { data, lost } = await native().readReferences(table, frame.pages, this.#descriptors);
+    const what = describeFrame(frame, stripe);
+    const table = await decoded(what, native().decompress(packed, frame.rawBytes));
+    const reading = native().readReferences(table, frame.pages, this.#descriptors);
+    const { data, lost } = await decoded(what, reading);
     for (const reference of lost) this.#refuseFatal(reference);
     return { data, lostPages: lost.reduce((sum, { pages }) => sum + pages, 0) };
   }

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A stored snapshot, opened for reading: its index, checked, and its frames on demand. */
 import { ParsError } from '../errors.js';
-import { decodeIndex, isStored, packName, type IndexFrame, type IndexStripe } from './index-table.js';
+import {
+  decodeIndex,
+  isStored,
+  mostIndexBytes,
+  packName,
+  type IndexFrame,
+  type IndexStripe,
+} from './index-table.js';
 import { storedImageBytes, type Manifest } from './manifest.js';
 import { isExpendableKind, PAGE_CLASSES } from '../page-classes.js';
 import { objectPath } from './snapshots.js';
 import type { Store, Stretch } from '../stores/store.js';
-
-const MAX_INDEX_BYTES = 2 ** 30;
 
 export class SnapshotSource {
   readonly manifest: Manifest;
@@ -28,7 +33,7 @@ export class SnapshotSource {
    */
   static async open(store: Store, manifest: Manifest): Promise<SnapshotSource> {
     const { name, bytes, sha256 } = manifest.index;
-    if (bytes > MAX_INDEX_BYTES)
+    if (bytes > mostIndexBytes(storedImageBytes(manifest)))
       throw new ParsError('corrupt', `the manifest of ${manifest.snapshot} names an index of ${bytes} bytes`);
     const data = await store
       .readRange(objectPath(manifest.snapshot, name), 0, bytes, sha256)

@@ -5,8 +5,8 @@
  * (test/contract) runs against every store.
  */
 
-/** Of what `readWhole` gives back: manifests, indexes, states. */
-export const MAX_WHOLE_BYTES = 64 << 20;
+/** Of what `readWhole` gives back: manifests and states. 16 MiB list the packs of 6 TiB. */
+export const MAX_WHOLE_BYTES = 16 << 20;
 /** UUID/TIME-RANDOM/object: a store is no deeper. */
 export const MAX_DEPTH = 8;
 
@@ -116,7 +116,7 @@ export interface Store {
    */
   readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer>;
   /**
-   * A whole small object (manifest, state), no digest known; at most 64 MiB. Of the contents that `accept`
+   * A whole small object (manifest, state), no digest known; at most 16 MiB. Of the contents that `accept`
    * takes, the one that `rank` puts highest, then the one with most copies.
    */
   readWhole(

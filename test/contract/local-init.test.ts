@@ -63,7 +63,7 @@ describe('pars store init (R22)', () => {
     expect(await LocalStore.fromPath(path, { disk: plainDisk }).list('')).toEqual([]);
   });
 
-  it('writes through nothing that somebody laid there', async () => {
+  it('writes through nothing that somebody laid there (row 9)', async () => {
     await mkdir(directories[0]!);
     await writeFile(join(root, 'of-root'), 'as it was');
     await symlink(join(root, 'of-root'), join(directories[0]!, '.pars-store.json.tmp'));
@@ -76,7 +76,7 @@ describe('pars store init (R22)', () => {
     ['that everybody may write', (directory: string) => chmod(directory, 0o777), 'written by everybody'],
     ['that a group may write', (directory: string) => chown(directory, 0, 1234), 'written by group 1234'],
     ['below one of another user', (directory: string) => chown(join(directory, '..'), 1234, 0), 'belongs to'],
-  ])('refuses a directory %s, unless asked, and then status repeats it', async (_, hand, said) => {
+  ])('refuses a directory %s, unless asked, and then status repeats it (row 9)', async (_, hand, said) => {
     for (const directory of directories) await mkdir(directory, { mode: 0o700 });
     await chmod(directories[1]!, 0o770);
     await hand(directories[1]!);

@@ -282,7 +282,7 @@ describe('pages that only a disk holds', () => {
     const table = references('mapped-cache');
     damage(table);
     await store('mapped-cache', table);
-    await expect(assembled()).rejects.toMatchObject({ code: 'corrupt' });
+    await expect(assembled()).rejects.toMatchObject({ kind: 'corrupt' });
   });
 });
 

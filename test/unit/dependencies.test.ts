@@ -27,7 +27,7 @@ function runtimePackages(): string[] {
   return [...found];
 }
 
-it('brings no binary that was built elsewhere', () => {
+it('brings no binary that was built elsewhere (row 13)', () => {
   const packages = runtimePackages();
   expect(packages.length).toBeGreaterThan(5);
   const files = packages.flatMap((directory) =>

@@ -30,7 +30,7 @@ function printed(print: (output: Output) => void, json = false): string {
   return writes.flatMap(({ mock }) => mock.calls.map(([text]) => String(text))).join('');
 }
 
-describe('the place that prints', () => {
+describe('the place that prints (row 11)', () => {
   it.each<[string, (output: Output) => void]>([
     ['a result', (output) => output.text(EVIL)],
     ['a note', (output) => output.note(EVIL)],
@@ -56,7 +56,7 @@ describe('the place that prints', () => {
   });
 });
 
-describe('what comes from outside', () => {
+describe('what comes from outside (row 11)', () => {
   const hostile = new Hostile();
   afterEach(() => hostile.stop());
 

@@ -30,7 +30,7 @@ const HANDS: Record<string, [prepare: (file: string) => Promise<unknown>, said: 
   ],
 };
 
-describe.skipIf(!canBecomeNobody)('what root obeys', () => {
+describe.skipIf(!canBecomeNobody)('what root obeys (row 10)', () => {
   const hostile = new Hostile();
   afterEach(() => hostile.stop());
 

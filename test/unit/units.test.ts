@@ -18,7 +18,7 @@ if (!canAnalyze) {
   console.warn('SKIPPED: the rating of the units, for want of systemd-analyze');
 }
 
-it.skipIf(!canAnalyze).each(services)(`%s is exposed by at most ${MOST}`, (service) => {
+it.skipIf(!canAnalyze).each(services)(`%s is exposed by at most ${MOST} (row 13)`, (service) => {
   const said = execFileSync('systemd-analyze', ['security', '--offline=true', join(UNITS, service)], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -26,7 +26,7 @@ it.skipIf(!canAnalyze).each(services)(`%s is exposed by at most ${MOST}`, (servi
   expect(Number(/Overall exposure level for \S+: ([\d.]+)/.exec(said)?.[1])).toBeLessThanOrEqual(MOST);
 });
 
-it('have the same bounds, and each its limits of memory and processes', () => {
+it('have the same bounds, and each its limits of memory and processes (row 13)', () => {
   const bounds = services.map((service) => {
     const text = readFileSync(join(UNITS, service), 'utf8');
     return /^NoNewPrivileges=yes\n(?:.+\n)+/m.exec(text)?.[0];

@@ -37,7 +37,7 @@ async function readAll(pieces: AsyncIterable<Buffer>): Promise<void> {
   for await (const piece of pieces) expect(piece.length).toBeGreaterThan(0);
 }
 
-describe('a redirect', () => {
+describe('a redirect (row 8)', () => {
   const uses = (client: WebHdfsClient): Record<string, () => Promise<unknown>> => ({
     'a file that is read': () => readAll(openRange(client, '/x', { offset: 0, length: 4 })),
     'a file that is written': async () => {
@@ -106,7 +106,7 @@ describe('a redirect', () => {
   });
 });
 
-describe('a listing', () => {
+describe('a listing (row 12)', () => {
   const LISTINGS: Record<string, (startAfter: number) => string> = {
     'says the same again and again': () => 'x',
     'goes back': (after) => `x${String(1e6 - after).padStart(9, '0')}`,
@@ -152,7 +152,7 @@ describe('a listing', () => {
   });
 });
 
-describe('an answer', () => {
+describe('an answer (row 12)', () => {
   it('without an end is cut off', async () => {
     const { port } = await hostile.serve(() => (response) => {
       response.writeHead(200, { 'content-type': 'application/json' });
@@ -197,7 +197,7 @@ describe('an answer', () => {
   });
 });
 
-describe('a certificate', () => {
+describe('a certificate (row 8)', () => {
   const status: Reply = { json: { FileStatus: entry('', 'DIRECTORY') } };
 
   it('of the name that the cluster gives is taken where the map leads, and the node is asked for by that name', async () => {
