@@ -23,6 +23,8 @@ export interface Redirect {
   url: URL;
   /** host:port as the cluster says it, before the host map. */
   name: string;
+  /** It is who answered: a gateway, which takes the data for a DataNode that nobody sees. */
+  isGateway: boolean;
 }
 
 export interface Answer {
@@ -159,7 +161,7 @@ export class NameNodes {
     const name = url.host;
     // A host without a port leaves the port as it is.
     url.host = this.#hostMap.get(url.host) ?? this.#hostMap.get(url.hostname) ?? url.host;
-    return { url, name };
+    return { url, name, isGateway: name === from.host };
   }
 }
 
