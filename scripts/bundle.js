@@ -81,6 +81,7 @@ async function copy(path, mode) {
 
 for (const path of ['build/Release/pars.node', 'build/Release/pars-reader', 'hooks/qemu'])
   await copy(path, 0o755);
+await copy('contrib/debian/pars.yaml', 0o644);
 await copy('LICENSE', 0o644);
 
 const { name, version, license } = await packageIn('.');

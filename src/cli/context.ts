@@ -40,7 +40,7 @@ export class Context {
     const { store } = await this.config();
     if (store !== null) return store;
     throw new ParsError('usage', 'no store is configured', {
-      hint: 'give --store URL, or put "store: URL" into /etc/pars/pars.yaml',
+      hint: 'set this host up with "pars init", or give --store URL',
     });
   }
 

@@ -25,7 +25,7 @@ const STORE_WAIT_MS = 5000;
 const NO_STORE: BlindSpot = {
   kind: 'usage',
   message: 'no store is configured, so nothing is offloaded',
-  hint: 'put "store: URL" into /etc/pars/pars.yaml, or give --store or --config',
+  hint: 'set this host up with "pars init", or give --store or --config',
 };
 
 /** Earlier failures and losses shown to people; --json has all that are kept. */

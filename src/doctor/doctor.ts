@@ -68,7 +68,7 @@ function checkConfig({ file, store, policy }: Config): Check {
       'config',
       'usage',
       file === null ? 'there is no configuration, so no store' : `${file} names no store`,
-      'put "store: URL" into /etc/pars/pars.yaml, e.g. store: local:/srv/d1,/srv/d2,/srv/d3',
+      'set this host up, e.g.: pars init --store local:/srv/d1,/srv/d2,/srv/d3',
     );
   if (file === null)
     return warning(

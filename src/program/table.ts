@@ -51,6 +51,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('../commands/plan.js'),
   },
   {
+    words: ['init'],
+    summary: 'set this host up: configuration, store, hook; ends with what doctor says',
+    shared: ALL,
+    load: () => import('../commands/init.js'),
+  },
+  {
     words: ['doctor'],
     summary: 'check this host: configuration, hook, libvirt, store, disk space; say what to do',
     shared: STORE,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the doctor found: a line each, and under it what to do. */
 import { type Check, type Verdict, verdictOf } from '../doctor/check.js';
+import { counted } from '../system/counted.js';
 import type { Colours } from './colours.js';
 import { plain } from '../system/plain-text.js';
 
@@ -22,8 +23,6 @@ function summary(checks: readonly Check[]): string {
   const count = (verdict: Verdict): number => checks.filter((check) => check.verdict === verdict).length;
   const verdict = verdictOf(checks);
   if (verdict === 'ok') return 'Everything is as it should be.';
-  return (
-    `${count('failure')} failures, ${count('warning')} `
-    + `warnings${verdict === 'failure' ? ': this host is not safe to rely on yet.' : '.'}`
-  );
+  const found = `${counted(count('failure'), 'failure')}, ${counted(count('warning'), 'warning')}`;
+  return `${found}${verdict === 'failure' ? ': this host is not safe to rely on yet.' : '.'}`;
 }

@@ -17,6 +17,7 @@ test.skipIf(process.getuid?.() !== 0)(
     ]);
     expect(said).toEqual([
       'booted',
+      'init has started the timer',
       'offloaded by the service',
       'offloaded by the hook, in a unit of its own',
       'a failure is in the journal',

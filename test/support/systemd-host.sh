@@ -19,7 +19,7 @@ inside dpkg -i /tmp/pars.deb >/dev/null 2>&1
 inside sh -c 'printf "store: local:/srv/d1,/srv/d2,/srv/d3\n" >>/etc/pars/pars.yaml'
 inside pars store init --allow-same-device >/dev/null
 inside pars hooks install >/dev/null
-inside systemctl -q enable pars-offload.timer pars-drain.service
+inside systemctl -q enable pars-drain.service
 umount -R -l "$root/proc" "$root/dev"
 
 systemd-nspawn --quiet --register=no --keep-unit --private-network -D "$root" -b systemd.unit=timers.target </dev/null >"$work/console" 2>&1 &
@@ -45,7 +45,12 @@ again() {
     in_container cp /srv/original "$saves/g.save"
 }
 until_true 60 'the container to boot' booted
-in_container systemctl -q is-active pars-offload.timer && in_container systemctl -q start pars-drain.service && echo booted
+in_container systemctl -q start pars-drain.service && echo booted
+
+# No libvirt runs here, which doctor says at its end; all else is done by then.
+[ "$(in_container pars init 2>&1 | grep -c '^Enabled pars-offload.timer')" = 1 ]
+! in_container pars init --store local:/srv/other >/dev/null 2>&1
+in_container systemctl -q is-active pars-offload.timer && echo 'init has started the timer'
 
 in_container systemctl start pars-offload.service && is_stub && again && echo 'offloaded by the service'
 

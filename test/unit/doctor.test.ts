@@ -169,7 +169,7 @@ describe('a look that throws', () => {
     expect(verdictOf([warning('a', 'b', 'c')])).toBe('warning');
     expect(renderChecks([...checks, ok('config', 'fine\u001b[2J')], pc.createColors(false))).toBe(
       'failure  store   nobody answers\n                 plug it in\nok       config  '
-        + 'fine\ufffd[2J\n\n1 failures, 0 warnings: this host is not safe to rely on yet.',
+        + 'fine\ufffd[2J\n\n1 failure, 0 warnings: this host is not safe to rely on yet.',
     );
   });
 });
