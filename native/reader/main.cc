@@ -172,7 +172,7 @@ int look(Bytes image, Then then, DiskSearch disks) {
   MapMaker maker;
   InspectOptions options = then == Then::map ? maker.options() : InspectOptions{};
   if (disks.wanted())
-    options.witness = [&disks, more = options.witness](const ReadingView& view) {
+    options.observer = [&disks, more = options.observer](const ReadingView& view) {
       disks.place(view);
       if (more) more(view);
     };

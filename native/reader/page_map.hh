@@ -11,7 +11,7 @@
 namespace pars::reader {
 
 nlohmann::json map_facts(const MemoryMap& map, const std::vector<FileShare>& files);
-/// `shown` as explained by the witness, empty when nobody believed a reading; class and reason are the
+/// `shown` as explained by the observer, empty when nobody believed a reading; class and reason are the
 /// inspection's last word.
 nlohmann::json explanation_facts(const DomainXml& domain, const MigrationStream& stream,
                                  const Inspection& inspection, const std::vector<PageExplanation>& shown,

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { verdictOf } from '../doctor/check.js';
+import { outcomeOf } from '../doctor/check.js';
 import { type DoctorPlaces, examine } from '../doctor/doctor.js';
 import { EXIT_CODES } from '../errors.js';
 import { renderChecks } from '../ui/doctor.js';
@@ -30,7 +30,7 @@ async function doctor(context: Context, places: Options): Promise<number> {
     store: () => context.store(),
     formatBytes,
   });
-  context.output.json({ verdict: verdictOf(checks), checks });
+  context.output.json({ outcome: outcomeOf(checks), checks });
   context.output.text(renderChecks(checks, context.output.colours));
   const worst = checks.find(({ kind }) => kind !== null);
   return worst?.kind ? EXIT_CODES[worst.kind] : 0;

@@ -30,7 +30,7 @@ export function register(command: Command, cli: Cli): void {
     .option('--prove', 'only see whether all that a refill needs can be loaded and run here')
     .action((uuid: string, pid: string, options: Options) =>
       cli.run({ ...options, quiet: true }, (context) =>
-        options.prove ? prove(context) : wake(context, uuid, Number(pid), options),
+        options.prove ? prove(context) : refill(context, uuid, Number(pid), options),
       ),
     );
 }
@@ -41,7 +41,12 @@ async function prove(context: Context): Promise<void> {
   await proveReader();
 }
 
-async function wake(context: Context, uuid: string, parentPid: number, { prepare }: Options): Promise<void> {
+async function refill(
+  context: Context,
+  uuid: string,
+  parentPid: number,
+  { prepare }: Options,
+): Promise<void> {
   if (uuid === '' || !Number.isInteger(parentPid))
     throw new ParsError('usage', 'the hook was not told which guest is to be resumed');
   const { hook, stateDir, acceptUncomparedDisks } = await context.config();

@@ -4,7 +4,7 @@ import type { Cli, Context } from '../cli/context.js';
 import { addHookPlaces, asSentences, type HookPlaces, setUpHook } from '../cli/hook-setup.js';
 import type { SharedOptions } from '../cli/options.js';
 import { setUpStore } from '../cli/store-setup.js';
-import { verdictOf } from '../doctor/check.js';
+import { outcomeOf } from '../doctor/check.js';
 import { examine } from '../doctor/doctor.js';
 import { EXIT_CODES, ParsError } from '../errors.js';
 import { configurationText, type Wanted, writeConfiguration } from '../install/configuration.js';
@@ -87,10 +87,10 @@ async function check({ output }: Context, places: Options, file: string, changes
   const opened = openStore(config.store ?? '');
   const checks = await examine(places, { config: async () => config, store: () => opened, formatBytes });
   await (await opened).close();
-  const verdict = verdictOf(checks);
-  output.json({ config: file, changes, verdict, checks });
+  const outcome = outcomeOf(checks);
+  output.json({ config: file, changes, outcome, checks });
   output.text(renderChecks(checks, output.colours));
-  if (verdict !== 'failure')
+  if (outcome !== 'failure')
     output.note(
       'From now on each managed save is offloaded, and its stub is refilled when the guest is started.',
     );

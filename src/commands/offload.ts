@@ -89,7 +89,7 @@ function isDue({ condition }: WholeSave): boolean {
 
 /**
  * The queue is for images that are to become stubs. One that is only stored would stay in it, and be stored
- * anew by every run.
+ * again by every run.
  */
 function refuseWithPending(images: readonly string[], { keepLocal, force }: Options): void {
   if (images.length > 0)

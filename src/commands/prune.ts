@@ -6,7 +6,7 @@ import { plain } from '../system/plain-text.js';
 import { renderTable } from '../ui/table.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
-import { prune, type Pruning, type Verdict } from '../lifecycle/prune.js';
+import { prune, type Pruning, type Removable } from '../lifecycle/prune.js';
 import { settleStarts } from '../lifecycle/claims.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
@@ -15,7 +15,7 @@ interface Options extends SharedOptions {
   orphans?: boolean;
 }
 
-const WHY: Record<Verdict['reason'], string> = {
+const WHY: Record<Removable['reason'], string> = {
   consumed: 'its guest was started from it',
   orphan: 'its stub is gone, its guest was not started',
   fragment: 'an upload that nobody finished',
@@ -54,8 +54,8 @@ async function pruneStore(context: Context, yes: boolean, orphans: boolean): Pro
   context.output.text(render(context, result, yes));
 }
 
-function render({ output }: Context, { verdicts, removed, leftovers }: Pruning, yes: boolean): string {
-  const due = verdicts.filter(({ dueInMs }) => dueInMs === 0);
+function render({ output }: Context, { removable, removed, leftovers }: Pruning, yes: boolean): string {
+  const due = removable.filter(({ dueInMs }) => dueInMs === 0);
   const bytes = formatBytes(due.reduce((sum, { storedBytes }) => sum + storedBytes, 0));
   const files =
     leftovers === 0
@@ -65,18 +65,18 @@ function render({ output }: Context, { verdicts, removed, leftovers }: Pruning, 
     ? `Removed ${removed.length} snapshots, ${bytes}.${files}`
     : `${due.length} snapshots, ${bytes}, would be `
       + `removed.${files}${due.length > 0 || leftovers > 0 ? ' To do it: pars prune --yes' : ''}`;
-  if (verdicts.length === 0) return sum;
-  const rows = verdicts.map((verdict) => [
-    verdict.snapshot,
-    plain(verdict.domain ?? ''),
-    WHY[verdict.reason],
-    whenDue(verdict, yes),
-    formatBytes(verdict.storedBytes),
+  if (removable.length === 0) return sum;
+  const rows = removable.map((found) => [
+    found.snapshot,
+    plain(found.domain ?? ''),
+    WHY[found.reason],
+    whenDue(found, yes),
+    formatBytes(found.storedBytes),
   ]);
   return `${renderTable([{ heading: 'SNAPSHOT' }, { heading: 'GUEST' }, { heading: 'WHY' }, { heading: 'WHEN' }, { heading: 'STORED', align: 'right' }], rows, output.colours)}\n${sum}`;
 }
 
-function whenDue({ dueInMs }: Verdict, yes: boolean): string {
+function whenDue({ dueInMs }: Removable, yes: boolean): string {
   if (dueInMs === null) return 'with --orphans';
   if (dueInMs === 0) return yes ? 'removed' : 'now';
   return `in ${formatDuration(dueInMs / 1000)}`;

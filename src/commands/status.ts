@@ -74,7 +74,7 @@ async function warningsOf(context: Context, { stubs }: HostStatus): Promise<stri
   const { openStore } = await import('../stores/open.js');
   const signal = deadlineSignal(STORE_WAIT_MS, context.signal);
   const checks = await checkReverts(memories.length, () => openStore(store, { signal }));
-  return checks.filter(({ verdict }) => verdict === 'warning').map(({ found, todo }) => `${found}; ${todo}`);
+  return checks.filter(({ outcome }) => outcome === 'warning').map(({ found, todo }) => `${found}; ${todo}`);
 }
 
 function exitCodeFor({ failed, lost, refused, blindSpots }: HostStatus, overdue: number): number {

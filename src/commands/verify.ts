@@ -40,7 +40,7 @@ export function register(command: Command, cli: Cli): void {
 
 async function verify(context: Context, typed: string | undefined, options: Options): Promise<number> {
   const { findSnapshot, listSnapshots, resolveSnapshot } = await import('../snapshot/snapshots.js');
-  const { verifySnapshot, verdictOf, worstOf } = await import('../health/verify.js');
+  const { verifySnapshot, worstFault, worstOf } = await import('../health/verify.js');
   const store = await context.store();
   const entries =
     typed === undefined
@@ -53,7 +53,7 @@ async function verify(context: Context, typed: string | undefined, options: Opti
     );
   const found: Verification[] = [];
   const onProgress = await context.progress();
-  const storeAnew = await anew(context);
+  const storeAgain = await storingAgain(context);
   for (const entry of entries) {
     const verification = await verifySnapshot(store, entry, {
       percent: options.percent,
@@ -62,21 +62,21 @@ async function verify(context: Context, typed: string | undefined, options: Opti
       host: knownHost(),
       signal: context.signal,
       onProgress,
-      storeAnew,
+      storeAgain,
     });
     if (verification) found.push(verification);
   }
   await show(context, found);
-  const worst = worstOf(found.map(verdictOf));
+  const worst = worstOf(found.map(worstFault));
   return worst === null ? 0 : EXIT_CODES[worst];
 }
 
 /** Offloading is loaded only when a snapshot turns out to need it. */
-async function anew(context: Context): Promise<(manifest: Manifest) => Promise<string | null>> {
+async function storingAgain(context: Context): Promise<(manifest: Manifest) => Promise<string | null>> {
   const { stateDir } = await context.config();
   return async (manifest) => {
-    const { storeAnew } = await import('../lifecycle/store-again.js');
-    return storeAnew(
+    const { storeAgain } = await import('../lifecycle/store-again.js');
+    return storeAgain(
       manifest,
       { store: await context.store(), host: thisHost(), registry: new StubRegistry(stateDir) },
       context.signal,

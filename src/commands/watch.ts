@@ -48,7 +48,7 @@ async function watch(context: Context, named: string[], options: Options): Promi
       if (save === null)
         context.output.note(`watching the file systems of ${directories.map(plain).join(', ')}`);
       else if (!(await concerns(save, watched, stateDir))) continue;
-      worker.wake();
+      worker.notify();
     }
   } finally {
     await worker.stop();
@@ -67,12 +67,12 @@ async function concerns(
 }
 
 /**
- * Works the queue off when it is woken, one run at a time; after a run that left something, again by itself.
+ * Works the queue off when it is notified, one run at a time; after a run that left something, again by itself.
  */
 class Worker {
   readonly #context: Context;
   readonly #options: Options;
-  #woken = false;
+  #notified = false;
   #running: Promise<void> | null = null;
 
   constructor(context: Context, options: Options) {
@@ -80,8 +80,8 @@ class Worker {
     this.#options = options;
   }
 
-  wake(): void {
-    this.#woken = true;
+  notify(): void {
+    this.#notified = true;
     this.#running ??= this.#run().finally(() => (this.#running = null));
   }
 
@@ -91,10 +91,10 @@ class Worker {
 
   async #run(): Promise<void> {
     const { signal } = this.#context;
-    while (this.#woken && !signal.aborted) {
+    while (this.#notified && !signal.aborted) {
       await bestEffort(sleep(GATHER_MS, undefined, { signal }));
-      this.#woken = false;
-      if (!(await this.#drain()) && !signal.aborted) setTimeout(() => this.wake(), AGAIN_MS).unref();
+      this.#notified = false;
+      if (!(await this.#drain()) && !signal.aborted) setTimeout(() => this.notify(), AGAIN_MS).unref();
     }
   }
 

@@ -140,7 +140,7 @@ function editOf({ type, target, source, pool }: RecordedDisk, named: NamedDisk |
   return isSame ? null : `${target} was ${was || 'empty'}, and the domain XML names ${is || 'nothing'} now`;
 }
 
-/** Its pool may have been defined anew, at another place. */
+/** Its pool may have been redefined, at another place. */
 async function poolChange(
   { target, pool }: RecordedDisk,
   { poolDirectories }: LookOptions,

@@ -47,7 +47,7 @@ class NbdStream {
   #held: Buffer[] = [];
   #heldBytes = 0;
   #failure: Error | null = null;
-  #wake: () => void = () => {};
+  #notify: () => void = () => {};
   readonly #abort = (): void =>
     this.#fail(new ParsError('unreachable', 'the NBD server did not answer in time'));
 
@@ -57,7 +57,7 @@ class NbdStream {
     socket.on('data', (data: Buffer) => {
       this.#held.push(data);
       this.#heldBytes += data.length;
-      this.#wake();
+      this.#notify();
     });
     socket.on('error', (error) =>
       this.#fail(
@@ -75,7 +75,7 @@ class NbdStream {
   async take(bytes: number): Promise<Buffer> {
     while (this.#heldBytes < bytes) {
       if (this.#failure !== null) throw this.#failure;
-      await new Promise<void>((resolve) => (this.#wake = resolve));
+      await new Promise<void>((resolve) => (this.#notify = resolve));
     }
     const all = this.#held.length === 1 ? this.#held[0]! : Buffer.concat(this.#held);
     this.#held = all.length === bytes ? [] : [all.subarray(bytes)];
@@ -95,7 +95,7 @@ class NbdStream {
   #fail(error: Error): void {
     this.#failure ??= error;
     this.#socket.destroy();
-    this.#wake();
+    this.#notify();
   }
 }
 

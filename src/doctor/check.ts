@@ -2,12 +2,12 @@
 /** One thing that was looked at, and what is to be done about it. */
 import { ParsError, type ErrorKind } from '../errors.js';
 
-export type Verdict = 'ok' | 'warning' | 'failure';
+export type Outcome = 'ok' | 'warning' | 'failure';
 
 export interface Check {
   /** What was looked at, a word or two. */
   name: string;
-  verdict: Verdict;
+  outcome: Outcome;
   /** What was found. */
   found: string;
   /** What to do, for all but "ok". */
@@ -17,15 +17,15 @@ export interface Check {
 }
 
 export function ok(name: string, found: string): Check {
-  return { name, verdict: 'ok', found, todo: null, kind: null };
+  return { name, outcome: 'ok', found, todo: null, kind: null };
 }
 
 export function warning(name: string, found: string, todo: string): Check {
-  return { name, verdict: 'warning', found, todo, kind: null };
+  return { name, outcome: 'warning', found, todo, kind: null };
 }
 
 export function failure(name: string, kind: ErrorKind, found: string, todo: string): Check {
-  return { name, verdict: 'failure', found, todo, kind };
+  return { name, outcome: 'failure', found, todo, kind };
 }
 
 /** Whatever a look throws is a failure of that look, never the end of the others. */
@@ -47,7 +47,7 @@ export async function checked(name: string, look: () => Promise<Check | Check[]>
 }
 
 /** The worst of them. */
-export function verdictOf(checks: readonly Check[]): Verdict {
-  const has = (verdict: Verdict): boolean => checks.some((check) => check.verdict === verdict);
+export function outcomeOf(checks: readonly Check[]): Outcome {
+  const has = (outcome: Outcome): boolean => checks.some((check) => check.outcome === outcome);
   return has('failure') ? 'failure' : has('warning') ? 'warning' : 'ok';
 }

@@ -72,7 +72,7 @@ export async function checkSaveFormat(confFile: string): Promise<Check> {
     const [program] = commandFor(format, 'unpack');
     return ok(
       'save format',
-      `${format}: images are unpacked beside themselves while they are offloaded, and woken at the pace `
+      `${format}: images are unpacked beside themselves while they are offloaded, and resumed at the pace `
         + `of ${program}`,
     );
   }

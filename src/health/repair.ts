@@ -26,7 +26,7 @@ import type { Store, StoredObject } from '../stores/store.js';
 
 export interface Repair {
   /** Objects that have all their copies again. */
-  mended: string[];
+  replicated: string[];
   /** Objects put together from frames of different copies. */
   rebuilt: string[];
   /** Expendable pages that were given up. */
@@ -52,7 +52,7 @@ export async function repair(store: Store, health: SnapshotHealth, mayDrop: bool
 class Repairing {
   readonly #store: Store;
   readonly #health: SnapshotHealth;
-  readonly #result: Repair = { mended: [], rebuilt: [], droppedPages: 0, failed: [] };
+  readonly #result: Repair = { replicated: [], rebuilt: [], droppedPages: 0, failed: [] };
   #waitUntil: number | undefined;
 
   constructor(store: Store, health: SnapshotHealth) {
@@ -62,7 +62,7 @@ class Repairing {
 
   async run(mayDrop: boolean): Promise<Repair> {
     const { findings } = this.#health;
-    for (const finding of findings.filter(({ condition }) => condition === 'thin'))
+    for (const finding of findings.filter(({ condition }) => condition === 'under-replicated'))
       await this.#attempt(finding.name, () => this.#thicken(finding));
     const dropped = mayDrop ? findings.filter((finding) => this.#canDrop(finding)) : [];
     if (dropped.length > 0) await this.#attempt(MANIFEST_NAME, () => this.#drop(dropped));
@@ -82,8 +82,10 @@ class Repairing {
   async #thicken(finding: ObjectFinding): Promise<void> {
     if (finding.health.good > 0) {
       this.#waitUntil ??= performance.now() + MEND_WAIT_MS;
-      await this.#store.mend(finding.object, { waitMs: Math.max(0, this.#waitUntil - performance.now()) });
-      this.#result.mended.push(finding.name);
+      await this.#store.replicate(finding.object, {
+        waitMs: Math.max(0, this.#waitUntil - performance.now()),
+      });
+      this.#result.replicated.push(finding.name);
       return;
     }
     await this.#rebuild(finding);

@@ -24,11 +24,11 @@ import type { ObjectHealth, Store, StoredObject } from '../stores/store.js';
 export type ObjectRole = PageClass | 'skeleton' | 'index' | 'manifest' | 'state';
 
 /**
- * 'sound': as many good copies as there should be. 'thin': every byte can be had, but too few copies are
+ * 'intact': as many good copies as there should be. 'under-replicated': every byte can be had, but too few copies are
  * whole. 'unreachable': nothing is known to be lost, but not all can be had now. 'lost': some of it is in no
  * copy.
  */
-export type Condition = 'sound' | 'thin' | 'unreachable' | 'lost';
+export type Condition = 'intact' | 'under-replicated' | 'unreachable' | 'lost';
 
 export interface ObjectFinding {
   /** Its name in the snapshot. */
@@ -178,7 +178,7 @@ class Examination {
       away ||= loss === 'unreachable';
     }
     return lost.length === 0
-      ? { condition: 'thin', lost }
+      ? { condition: 'under-replicated', lost }
       : away
         ? { condition: 'unreachable', lost: [] }
         : { condition: 'lost', lost };
@@ -214,7 +214,7 @@ export function canLose(frame: IndexFrame, stripe: IndexStripe): boolean {
 }
 
 function conditionOf({ good, wanted, faults }: ObjectHealth): Condition {
-  return good >= wanted && faults.every(({ fault }) => fault !== 'corrupt') ? 'sound' : 'thin';
+  return good >= wanted && faults.every(({ fault }) => fault !== 'corrupt') ? 'intact' : 'under-replicated';
 }
 
 function roleOf(name: string): ObjectRole {

@@ -17,7 +17,7 @@ export interface VerifyOptions extends HealthOptions {
   /** Whose expendable losses may be given up: this host's own snapshots only. */
   host: Host | null;
   /** Makes a new snapshot of a damaged one's image, if that is whole here; null if it is not. */
-  storeAnew?: (manifest: Manifest) => Promise<string | null>;
+  storeAgain?: (manifest: Manifest) => Promise<string | null>;
 }
 
 /** What is known of a snapshot now: after the repair, if there was one. */
@@ -53,7 +53,7 @@ async function verifyStored(store: Store, snapshot: string, options: VerifyOptio
       repair(store, await asItIsNow(store, before, options), await isOwn(store, snapshot, options.host)),
     );
     const after = await examine(store, snapshot, options);
-    const storedAnew = isLost(after) ? ((await options.storeAnew?.(after.manifest)) ?? null) : null;
+    const storedAnew = isLost(after) ? ((await options.storeAgain?.(after.manifest)) ?? null) : null;
     return { snapshot, health: after, error: null, repair: done, storedAnew };
   } catch (error) {
     if (!(error instanceof ParsError) || error.kind === 'internal') throw error;
@@ -80,7 +80,7 @@ async function isOwn(store: Store, snapshot: string, host: Host | null): Promise
 }
 
 export function isSound({ findings }: SnapshotHealth): boolean {
-  return findings.every(({ condition }) => condition === 'sound');
+  return findings.every(({ condition }) => condition === 'intact');
 }
 
 function isLost({ findings }: SnapshotHealth): boolean {
@@ -91,7 +91,7 @@ function isLost({ findings }: SnapshotHealth): boolean {
  * The kind of error that says best what is wrong; null when nothing is. The first of these that holds for any
  * object.
  */
-export function verdictOf(verification: Verification): ErrorKind | null {
+export function worstFault(verification: Verification): ErrorKind | null {
   return worstOf([storedVerdict(verification), disksVerdict(verification.disks ?? null)]);
 }
 
@@ -105,7 +105,7 @@ function storedVerdict({ health, error }: Verification): ErrorKind | null {
   const has = (fault: 'missing' | 'corrupt' | 'unreachable'): boolean =>
     health.findings.some(
       ({ condition, health: seen }) =>
-        condition !== 'sound' && seen.faults.some((one) => one.fault === fault),
+        condition !== 'intact' && seen.faults.some((one) => one.fault === fault),
     );
   if (isLost(health)) return 'lost';
   if (has('corrupt')) return 'corrupt';
@@ -115,8 +115,8 @@ function storedVerdict({ health, error }: Verification): ErrorKind | null {
 
 const SEVERITY: readonly ErrorKind[] = ['lost', 'corrupt', 'missing', 'unreachable'];
 
-/** The worst of several verdicts. */
-export function worstOf(verdicts: readonly (ErrorKind | null)[]): ErrorKind | null {
-  const bad = verdicts.filter((verdict): verdict is ErrorKind => verdict !== null);
+/** The worst of several outcomes. */
+export function worstOf(outcomes: readonly (ErrorKind | null)[]): ErrorKind | null {
+  const bad = outcomes.filter((outcome): outcome is ErrorKind => outcome !== null);
   return SEVERITY.find((kind) => bad.includes(kind)) ?? bad[0] ?? null;
 }

@@ -143,7 +143,7 @@ async function underLease<T>(
   while (!native().takeWriteLease(fd)) {
     options.signal?.throwIfAborted();
     if (Date.now() >= end) throw inUse(image.path);
-    await new Promise((wake) => setTimeout(wake, LEASE_POLL_MS));
+    await new Promise((resolve) => setTimeout(resolve, LEASE_POLL_MS));
   }
   try {
     return await work(fd);

@@ -57,7 +57,7 @@ export class RecordChanges {
    * Makes the file the stub again if a power cut left it between the two; true if it did. The caller has
    * locked it for writing.
    */
-  async mend(file: ImageFile): Promise<boolean> {
+  async repair(file: ImageFile): Promise<boolean> {
     const path = await this.#pathOf(file);
     const change = await readChange(path);
     if (change === null) return false;
@@ -84,7 +84,7 @@ async function readChange(path: string): Promise<RecordChange | null> {
   if (!parsed.success)
     throw new ParsError('corrupt', `${path}, the note of a change to this image, is damaged`, {
       hint:
-        'it is not known whether the image is whole: write it anew with "pars restore SNAPSHOT --to '
+        'it is not known whether the image is whole: write it again with "pars restore SNAPSHOT --to '
         + 'FILE", then remove the note',
     });
   const { offset, stub, image } = parsed.data;

@@ -12,7 +12,7 @@ import { ParsError } from '../errors.js';
 interface Programs {
   /** As libvirt calls it when it reads. */
   unpack: readonly string[];
-  /** Fast: a guest that wakes waits for it. */
+  /** Fast: a guest that resumes waits for it. */
   pack: readonly string[];
 }
 

@@ -69,7 +69,7 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
 
 /**
  * Takes the hook and the copied programs away. Refused while this host has stubs (R29), which could not be
- * woken any more.
+ * resumed any more.
  */
 export async function uninstallHook(options: UninstallOptions): Promise<string[]> {
   if (!options.force) await refuseWhileNeeded(options);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What went wrong on this host, kept when it was made good since: a line of JSON each in
+ * What went wrong on this host, kept when it was resolved since: a line of JSON each in
  * STATE/failures.jsonl, the last hundred or so, and a line in the system's log.
  */
 import { join } from 'node:path';

@@ -64,7 +64,7 @@ export async function proveRevertable(store: Store, { stored, disks }: Checkpoin
   await checkDisks(await disksAtRevert(manifest.disks, disks), { acceptUncompared: true, askLibvirt: true });
   const { findings } = await examine(store, stored, { percent: 0 });
   const gone = findings.filter(
-    ({ critical, condition }) => critical && condition !== 'sound' && condition !== 'thin',
+    ({ critical, condition }) => critical && condition !== 'intact' && condition !== 'under-replicated',
   );
   if (gone.length === 0) return;
   const lost = gone.every(({ condition }) => condition === 'lost');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What happens to a snapshot after it is stored: stubbed, woken by a host, consumed by a start (R25, R27).
+ * What happens to a snapshot after it is stored: stubbed, resumed by a host, consumed by a start (R25, R27).
  */
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
@@ -24,7 +24,7 @@ import type { StubRegistry } from '../image/stub-registry.js';
 
 /**
  * One copy is enough to begin with: a state is noted wherever the store can be written,
- * and a guest must be able to wake when a place is gone.
+ * and a guest must be able to resume when a place is gone.
  */
 const COPIES = 1;
 
@@ -59,10 +59,10 @@ export async function refuseConsumed(store: Store, manifest: Manifest): Promise<
 }
 
 /**
- * Claims a snapshot for this host before it is woken (R27): the exclusive create decides between two hosts
+ * Claims a snapshot for this host before it is resumed (R27): the exclusive create decides between two hosts
  * that come at the same time. The same host may claim again; for another host's claim `pars takeover` is
- * needed. A store that can be read but not written keeps no guest from waking on the host that stored it, but
- * no other host may wake it then: nobody could be told of it.
+ * needed. A store that can be read but not written keeps no guest from resuming on the host that stored it, but
+ * no other host may resume it then: nobody could be told of it.
  */
 export async function claimWaking(store: Store, manifest: Manifest, host: Host): Promise<void> {
   const claimed = await markState(store, manifest, 'waking', host).catch((error: unknown) => {
@@ -75,8 +75,8 @@ export async function claimWaking(store: Store, manifest: Manifest, host: Host):
 }
 
 /**
- * Claims a snapshot although another host holds it, or a start has consumed it: what was woken by force is
- * noted like any other wake, so that no third host takes it for free. A store that cannot be written does not
+ * Claims a snapshot although another host holds it, or a start has consumed it: what was resumed by force is
+ * noted like any other resume, so that no third host takes it for free. A store that cannot be written does not
  * stop it: force is for the day when much is broken.
  */
 export async function claimByForce(store: Store, manifest: Manifest, host: Host): Promise<void> {

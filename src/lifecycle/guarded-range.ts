@@ -59,9 +59,9 @@ export class GuardedRange implements Sink {
   }
 
   /**
-   * What was held back, as far as the image of `bytes` bytes reaches, durably. A guest must be able to wake
+   * What was held back, as far as the image of `bytes` bytes reaches, durably. A guest must be able to resume
    * where nothing can be noted: then it is written all the same, and only a power cut in this very moment
-   * would leave what nobody mends.
+   * would leave what nobody repairs.
    */
   async writeHeld(bytes: number, changes: RecordChanges): Promise<void> {
     const length = Math.min(this.#held.length, Math.max(0, bytes - this.#from));
@@ -93,7 +93,7 @@ export class GuardedRange implements Sink {
   }
 }
 
-/** The guest wakes all the same; the system's log hears of it. */
+/** The guest resumes all the same; the system's log hears of it. */
 async function unnoted(path: string, error: unknown): Promise<() => Promise<void>> {
   const why = error instanceof Error ? error.message : String(error);
   await bestEffort(tellSystem('warning', `the last write to ${path} could not be noted beforehand: ${why}`));

@@ -40,7 +40,7 @@ export const HYDRATE_STEPS = [
 export type HydrateStep = (typeof HYDRATE_STEPS)[number] & (RefillStep | 'probed' | 'claimed' | 'done');
 
 export interface HydrateOptions {
-  /** Hydrate from a consumed snapshot, or one that another host has woken. */
+  /** Hydrate from a consumed snapshot, or one that another host has resumed. */
   force: boolean;
   acceptChangedDisks: boolean;
   /**
@@ -86,7 +86,7 @@ export async function hydrate(
   options: HydrateOptions,
 ): Promise<Hydrated> {
   await lockWithin(image, options);
-  await place.registry.changes.mend(image);
+  await place.registry.changes.repair(image);
   const facts = await probeImage(image.fd, options.signal ? { signal: options.signal } : {});
   options.onStep?.('probed');
   if (facts.stubRecord === null)
@@ -147,7 +147,7 @@ async function agreeingSource(
   return agreeWithStub(store, image, facts, record, manifest);
 }
 
-/** Of this guest only: that the starts of others cannot be noted now must not keep this one from waking. */
+/** Of this guest only: that the starts of others cannot be noted now must not keep this one from resuming. */
 async function settleOwnStarts(
   store: Store,
   { domain }: ImageFacts,
@@ -200,7 +200,7 @@ async function lockWithin(image: ImageFile, { lockWaitMs, signal }: HydrateOptio
     } catch (error) {
       if (!(error instanceof ParsError) || error.kind !== 'busy' || Date.now() >= end) throw error;
     }
-    await new Promise((wake) => setTimeout(wake, LOCK_POLL_MS));
+    await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS));
     signal?.throwIfAborted();
   }
 }

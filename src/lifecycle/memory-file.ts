@@ -156,7 +156,7 @@ export async function proveCritical(
   signal?: AbortSignal,
 ): Promise<void> {
   const { findings } = await examine(store, snapshot, { percent: 0, ...(signal && { signal }) });
-  const doubtful = findings.filter(({ critical, condition }) => critical && condition !== 'sound');
+  const doubtful = findings.filter(({ critical, condition }) => critical && condition !== 'intact');
   if (doubtful.length === 0) return;
   const named = doubtful
     .map(({ name, health }) => `${name} (${health.good} of ${health.wanted} copies)`)

@@ -47,7 +47,7 @@ export async function offload(
   try {
     await image.lock();
     options.onStep?.('locked');
-    await place.registry.changes.mend(image);
+    await place.registry.changes.repair(image);
     await settleStarts(place.store, place.registry, place.host);
     return await new Offload(image, place, options).run();
   } finally {

@@ -35,7 +35,7 @@ export type PruneReason = 'consumed' | 'orphan' | 'fragment' | 'retention';
  * What is to become of one snapshot. `dueInMs`: how long until it may go; 0 when it may go now; null when no
  * age makes it go.
  */
-export interface Verdict {
+export interface Removable {
   snapshot: string;
   domain: string | null;
   reason: PruneReason;
@@ -44,7 +44,7 @@ export interface Verdict {
 }
 
 export interface Pruning {
-  verdicts: Verdict[];
+  removable: Removable[];
   /** Snapshots removed; none in a dry run. */
   removed: string[];
   /** Temporary files of killed writers: found in a dry run, else removed. */
@@ -80,19 +80,19 @@ export interface Pruned {
 export async function prune(place: PrunePlace, { yes, orphans = false }: Pruned): Promise<Pruning> {
   await refusePartialStore(place.store);
   const entries = await listSnapshots(place.store);
-  const judged: Verdict[] = [];
+  const judged: Removable[] = [];
   for (const entry of entries) {
-    const verdict = await judge(place, entry, entries, { yes, orphans });
-    if (verdict !== null) judged.push(verdict);
+    const found = await judge(place, entry, entries, { yes, orphans });
+    if (found !== null) judged.push(found);
   }
-  const verdicts: Verdict[] = [];
+  const removable: Removable[] = [];
   const removed: string[] = [];
   for (const first of judged) {
-    const verdict = yes && first.dueInMs === 0 ? await judgeAnew(place, first.snapshot, orphans) : first;
-    if (verdict !== null) verdicts.push(verdict);
-    if (!yes || verdict?.dueInMs !== 0) continue;
-    await removeSnapshot(place.store, verdict.snapshot);
-    removed.push(verdict.snapshot);
+    const found = yes && first.dueInMs === 0 ? await judgeAgain(place, first.snapshot, orphans) : first;
+    if (found !== null) removable.push(found);
+    if (!yes || found?.dueInMs !== 0) continue;
+    await removeSnapshot(place.store, found.snapshot);
+    removed.push(found.snapshot);
   }
   const sweeping = { olderThanMs: place.retention.orphanGraceMs, dryRun: !yes };
   const leftovers =
@@ -103,14 +103,14 @@ export async function prune(place: PrunePlace, { yes, orphans = false }: Pruned)
       place,
       new Set(entries.map(({ snapshot }) => snapshot).filter((snapshot) => !removed.includes(snapshot))),
     );
-  return { verdicts, removed, leftovers };
+  return { removable, removed, leftovers };
 }
 
 /**
  * Right before a removal: since the store was listed a host may have taken the snapshot over, an upload
  * committed, a place gone missing.
  */
-async function judgeAnew(place: PrunePlace, snapshot: string, orphans: boolean): Promise<Verdict | null> {
+async function judgeAgain(place: PrunePlace, snapshot: string, orphans: boolean): Promise<Removable | null> {
   await refusePartialStore(place.store);
   const now = await listSnapshots(place.store, guestOf(snapshot));
   const entry = now.find((one) => one.snapshot === snapshot);
@@ -150,11 +150,11 @@ async function judge(
   entry: SnapshotEntry,
   all: readonly SnapshotEntry[],
   { yes, orphans }: Required<Pruned>,
-): Promise<Verdict | null> {
+): Promise<Removable | null> {
   if (entry.condition === 'unreadable') return null; // may become readable again; rm --force removes it
   if (entry.condition === 'incomplete') return fragment(place, entry.snapshot);
   if (ownerOf(entry).machineId !== place.host.machineId) return null;
-  const verdict = (reason: PruneReason, dueInMs: number | null): Verdict => ({
+  const found = (reason: PruneReason, dueInMs: number | null): Removable => ({
     snapshot: entry.snapshot,
     domain: entry.manifest.domain.name,
     reason,
@@ -167,18 +167,18 @@ async function judge(
     return null;
   }
   if (entry.state === 'consumed')
-    return verdict(
+    return found(
       'consumed',
       place.retention.consumedMs - (await age(place, stateObject(entry.snapshot, 'consumed'))),
     );
   if (entry.state === 'committed')
-    return (await isRetained(place, entry, all)) ? null : verdict('retention', 0);
+    return (await isRetained(place, entry, all)) ? null : found('retention', 0);
   if (need !== 'orphan') return null;
   const graceMs = place.retention.orphanGraceMs - (await orphanAge(place, entry, yes));
   const { memoryOf } = entry.manifest.image;
   // The memory of a snapshot that libvirt has deleted: that was asked for.
   const isMissed = memoryOf === undefined && !isSuperseded(entry, all);
-  return verdict('orphan', orphans || !isMissed ? graceMs : null);
+  return found('orphan', orphans || !isMissed ? graceMs : null);
 }
 
 /** A later managed save became a stub, so the guest was started since, even if no hook noted it. */
@@ -195,7 +195,7 @@ function isSuperseded({ manifest }: Whole, all: readonly SnapshotEntry[]): boole
 
 /**
  * 'needed': a stub stands for it, at the place it was made or where this host has met it since, or it was
- * woken and an image stands there, which may be the guest's only other memory. What cannot be looked at
+ * resumed and an image stands there, which may be the guest's only other memory. What cannot be looked at
  * counts as a stub. 'orphan': its stub is gone for certain.
  */
 type NeedPlace = Pick<PrunePlace, 'registry' | 'libvirtSnapshots'>;
@@ -284,7 +284,7 @@ async function orphanAge(
 const MIN_FRAGMENT_MS = 86_400_000;
 
 /** An upload that was killed, or one under way: its youngest object tells. */
-async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Verdict | null> {
+async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Removable | null> {
   const objects = await store.list(snapshot);
   // Not one finished object yet: an upload in its first minutes, or temporary files, whose age the sweep
   // knows.

@@ -36,7 +36,7 @@ export interface RestoreBegin {
    * is prepared as well, so that none is open is no reason to refuse then.
    */
   prepared?: readonly DiskSource[];
-  /** Opens the store anew: the one before may have been closed by what made it unreachable. */
+  /** Reopens the store: the one before may have been closed by what made it unreachable. */
   openStore(signal: AbortSignal): Promise<Store>;
   registry: StubRegistry;
   host: Host;
@@ -100,7 +100,7 @@ async function hydrateInTime(
       if (!(error instanceof ParsError) || error.kind !== 'unreachable' || Date.now() >= waitUntil)
         throw error;
     }
-    await new Promise((wake) => setTimeout(wake, STORE_POLL_MS));
+    await new Promise((resolve) => setTimeout(resolve, STORE_POLL_MS));
   }
 }
 

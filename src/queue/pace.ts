@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * How fast the queue is worked off: all its offloads together within the bandwidth that the configuration
- * allows, and none while a guest of this host is being woken. Starts come before offloads.
+ * allows, and none while a guest of this host is being resumed. Starts come before offloads.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJobs } from '../journal/jobs.js';
@@ -19,7 +19,7 @@ export class Pace {
   readonly #options: PaceOptions;
   /** When the bytes that were let through so far are paid for. */
   #paidAt = 0;
-  #looked = { at: -Infinity, waking: Promise.resolve(false) };
+  #looked = { at: -Infinity, starting: Promise.resolve(false) };
 
   constructor(options: PaceOptions) {
     this.#options = options;
@@ -41,8 +41,8 @@ export class Pace {
   #someoneWakes(): Promise<boolean> {
     const now = Date.now();
     if (now - this.#looked.at >= LOOK_MS)
-      this.#looked = { at: now, waking: startsUnderWay(this.#options.stateDir) };
-    return this.#looked.waking;
+      this.#looked = { at: now, starting: startsUnderWay(this.#options.stateDir) };
+    return this.#looked.starting;
   }
 
   async #sleep(ms: number): Promise<void> {

@@ -112,7 +112,7 @@ async function leftIn(places: PendingWork): Promise<WholeSave[]> {
 
 interface Candidate {
   image: string;
-  /** One that was saved anew counts as another. */
+  /** One that was saved again counts as another. */
   key: string;
   bytes: bigint;
   mtimeNs: bigint;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Memory for the frames of a stripe, used again for a later one. Buffers made anew for each would drive the
+ * Memory for the frames of a stripe, used again for a later one. New buffers for each would drive the
  * garbage collector, which weighs them: through its whole heap for every 64 MiB of an image.
  */
 

@@ -82,7 +82,7 @@ export function lossPerYear(
 
 export interface DeadDisks {
   dead: number;
-  /** Chance that the guest cannot be woken. */
+  /** Chance that the guest cannot be resumed. */
   guestLost: number | null;
   /** What the guest reads again from its own disk, on average. */
   rereadBytes: number | null;
@@ -165,7 +165,7 @@ export function schemeWhole(bytes: number, how: { cells: number; fatal: number; 
   return { pieces: [{ bytes, ...how }], cache: { bytes: 0, cells: 0 } };
 }
 
-/** What the HTML report takes along to work losses out anew. */
+/** What the HTML report takes along to work losses out again. */
 export const DURABILITY_FUNCTIONS: readonly ((...args: never[]) => unknown)[] = [
   choose,
   lostShare,

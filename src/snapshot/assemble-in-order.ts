@@ -2,7 +2,7 @@
 /**
  * Rebuilds an image as a stream, from its first byte to its last, for those who cannot go back: a compressor.
  * A page that turns out to be lost late may change, by its recovery, what was given out already; then all
- * begins anew with the losses known.
+ * starts over with the losses known.
  */
 import { assemble, type AssembleOptions, type Losses, type Sink } from './assemble.js';
 import { ParsError } from '../errors.js';
@@ -100,7 +100,7 @@ class TooLate extends Error {}
 class InOrder implements Sink {
   readonly #from: number;
   readonly #write: Write;
-  readonly #waiting = new Set<{ wake: () => void; giveUp: (error: unknown) => void }>();
+  readonly #waiting = new Set<{ proceed: () => void; giveUp: (error: unknown) => void }>();
   #next = 0;
   #failure: { error: unknown } | null = null;
 
@@ -113,12 +113,12 @@ class InOrder implements Sink {
     if (offset < this.#next) throw new TooLate();
     while (offset > this.#next) {
       if (this.#failure) throw this.#failure.error;
-      await new Promise<void>((wake, giveUp) => this.#waiting.add({ wake, giveUp }));
+      await new Promise<void>((proceed, giveUp) => this.#waiting.add({ proceed, giveUp }));
     }
     const skip = Math.min(data.length, Math.max(0, this.#from - offset));
     if (skip < data.length) await this.#write(data.subarray(skip));
     this.#next = offset + data.length;
-    for (const { wake } of this.#take()) wake();
+    for (const { proceed } of this.#take()) proceed();
   }
 
   abandon(error: unknown): void {
@@ -126,7 +126,7 @@ class InOrder implements Sink {
     for (const { giveUp } of this.#take()) giveUp(error);
   }
 
-  #take(): { wake: () => void; giveUp: (error: unknown) => void }[] {
+  #take(): { proceed: () => void; giveUp: (error: unknown) => void }[] {
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     return waiting;

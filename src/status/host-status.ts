@@ -55,14 +55,14 @@ export interface HostStatus {
   /** Whole because somebody hydrated them by hand. */
   held: WholeSave[];
   running: Job[];
-  /** Failed or interrupted, and neither made good since nor beside the point: the image is still there. */
+  /** Failed or interrupted, and neither resolved since nor beside the point: the image is still there. */
   failed: Job[];
   stubs: KnownStub[];
   /** Stubs that are gone although no start of their guests consumed them: the memory is in the store only. */
   lost: KnownStub[];
   /** Starts that the hook refused, while the stub is still there to be started, the latest first. */
   refused: RefusedStart[];
-  /** The last things that went wrong, whether or not they were made good, the latest first. */
+  /** The last things that went wrong, whether or not they were resolved, the latest first. */
   failures: Failure[];
   /** Images refilled without expendable pages that should have been there, the latest first. */
   losses: NotedLoss[];

@@ -134,7 +134,7 @@ export interface Store {
    * copies by itself is waited for, so long at most. Throws, saying how many there are, when there are fewer
    * in the end.
    */
-  mend(object: StoredObject, options: { waitMs: number }): Promise<void>;
+  replicate(object: StoredObject, options: { waitMs: number }): Promise<void>;
   /**
    * Names of objects and prefixes directly below `prefix` ('' for the top), sorted, union over all places.
    */

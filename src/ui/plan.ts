@@ -38,7 +38,7 @@ export function renderPlan(plan: Plan, colours: Colours): string {
     ...policyLines(plan),
     '',
     ...problems,
-    ...verdicts(plan, colours),
+    ...conclusions(plan, colours),
     colours.dim('Estimates of guests that run: they write on meanwhile.'),
   ].join('\n');
 }
@@ -68,7 +68,7 @@ function policyLines({ total, policy }: Plan): string[] {
       ];
 }
 
-function verdicts({ total, saveDir, store, fits, policy }: Plan, colours: Colours): string[] {
+function conclusions({ total, saveDir, store, fits, policy }: Plan, colours: Colours): string[] {
   const says = (fit: boolean): string => (fit ? colours.green('fits') : colours.red('does not fit'));
   const lines = [
     `${says(fits.save)}: ${formatBytes(total.peakBytes)} of saves into `

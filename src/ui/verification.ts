@@ -2,7 +2,7 @@
 /** What verify found, as people and programs see it. */
 import type { ObjectFinding, ObjectRole, SnapshotHealth } from '../health/snapshot-health.js';
 import type { Verification } from '../health/verify.js';
-import { verdictOf } from '../health/verify.js';
+import { worstFault } from '../health/verify.js';
 import type { Colours } from './colours.js';
 import { plain } from '../system/plain-text.js';
 import { type Column, renderTable } from './table.js';
@@ -40,7 +40,7 @@ export function verificationJson(verification: Verification): Record<string, unk
   const { snapshot, health, error, repair, storedAnew, disks } = verification;
   return {
     snapshot,
-    verdict: verdictOf(verification) ?? 'sound',
+    outcome: worstFault(verification) ?? 'intact',
     error: error && { kind: error.kind, message: error.message, hint: error.hint ?? null },
     domain: health?.manifest.domain ?? null,
     droppedPages: health?.manifest.droppedPages ?? null,
@@ -61,10 +61,10 @@ export function verificationJson(verification: Verification): Record<string, unk
 export function renderVerification(verification: Verification, colours: Colours): string {
   const { snapshot, health, error, repair, storedAnew } = verification;
   if (health === null) return `${snapshot}  ${colours.red(error.kind)}: ${plain(error.message)}`;
-  const verdict = verdictOf(verification);
+  const outcome = worstFault(verification);
   const lines = [
     `${snapshot}  ${plain(health.manifest.domain.name)}  `
-      + `${verdict === null ? colours.green('sound') : colours.red(verdict)}`,
+      + `${outcome === null ? colours.green('intact') : colours.red(outcome)}`,
   ];
   lines.push(...diskLines(verification));
   if (repair) lines.push(...repairLines(repair));
@@ -73,7 +73,7 @@ export function renderVerification(verification: Verification, colours: Colours)
       `  its image is whole here and was stored again as ${storedAnew}; the damaged snapshot stays `
         + `until: pars rm --yes ${snapshot}`,
     );
-  if (verdict === null) return lines.join('\n');
+  if (outcome === null) return lines.join('\n');
   lines.push(
     renderTable(
       COLUMNS,
@@ -103,13 +103,13 @@ function diskLines({ health, disks = null }: Verification): string[] {
  * Losses of critical data cannot be repaired, and pages that are given up are gone: both are said in words.
  */
 function repairLines({
-  mended,
+  replicated,
   rebuilt,
   droppedPages,
   failed,
 }: NonNullable<Verification['repair']>): string[] {
   const lines: string[] = [];
-  if (mended.length > 0) lines.push(`  copies made again: ${mended.join(', ')}`);
+  if (replicated.length > 0) lines.push(`  copies made again: ${replicated.join(', ')}`);
   if (rebuilt.length > 0)
     lines.push(`  put together from what was good in several copies: ${rebuilt.join(', ')}`);
   if (droppedPages > 0)
@@ -136,7 +136,7 @@ function rowOf(role: ObjectRole, findings: readonly ObjectFinding[]): Row {
   const sum = (of: (finding: ObjectFinding) => number): number =>
     findings.reduce((total, finding) => total + of(finding), 0);
   const faults = (fault: string) => (finding: ObjectFinding) =>
-    finding.condition === 'sound' ? 0 : finding.health.faults.filter((one) => one.fault === fault).length;
+    finding.condition === 'intact' ? 0 : finding.health.faults.filter((one) => one.fault === fault).length;
   const [corrupt, unreachable] = [faults('corrupt'), faults('unreachable')];
   return {
     class: role,
@@ -148,7 +148,7 @@ function rowOf(role: ObjectRole, findings: readonly ObjectFinding[]): Row {
     wantedCopies: Math.max(...findings.map(({ health }) => health.wanted)),
     // A copy that is there and is not good, or that may be, counts as that and is not missing too.
     missing: sum((finding) =>
-      finding.condition === 'sound'
+      finding.condition === 'intact'
         ? 0
         : Math.max(0, finding.health.wanted - finding.health.good - corrupt(finding) - unreachable(finding)),
     ),
@@ -174,7 +174,7 @@ function cells(row: Row): string[] {
 }
 
 function isFaulty({ condition }: ObjectFinding): boolean {
-  return condition !== 'sound';
+  return condition !== 'intact';
 }
 
 function faultJson({

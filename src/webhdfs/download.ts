@@ -9,7 +9,7 @@ import { placeOf, type Exchange } from './transport.js';
 import { Watch } from './watch.js';
 
 export interface RangeOptions {
-  /** Bytes. Ranges under 16 MiB are dear: the DataNode opens the file anew for each. */
+  /** Bytes. Ranges under 16 MiB are dear: the DataNode reopens the file for each. */
   offset: number;
   length: number;
   /** Of the DataNode's reads; half the CPU of the default. */

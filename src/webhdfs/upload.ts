@@ -147,7 +147,7 @@ export class Upload {
     if (this.#failure) throw this.#failure;
     this.#checksum.update(data);
     this.#bytes += data.length;
-    const taken = this.#wake();
+    const taken = this.#notify();
     // An error that is told here is told by the failure as well.
     this.#request.write(data, (error) => error ?? this.#waiting?.resolve());
     await this.#watch.wait(taken);
@@ -203,7 +203,7 @@ export class Upload {
       );
   }
 
-  #wake(): Promise<void> {
+  #notify(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
       if (this.#failure) reject(this.#failure);

@@ -176,15 +176,16 @@ export function storeContract(label: string, open: () => Promise<StoreFixture>, 
       const found = await store.inspect(object, { read: true });
       expect(found.good).toBe(1);
       expect(found.faults.map(({ fault }) => fault)).toContain('corrupt');
-      await store.mend(object, { waitMs: COPIES_WAIT_MS });
+      await store.replicate(object, { waitMs: COPIES_WAIT_MS });
       await store.verify(object);
-      await store.mend({ ...object, copies: places }, { waitMs: COPIES_WAIT_MS });
+      await store.replicate({ ...object, copies: places }, { waitMs: COPIES_WAIT_MS });
       expect(
-        (await failure(store.mend({ ...object, copies: places + 1 }, { waitMs: 500 }), 'missing')).message,
+        (await failure(store.replicate({ ...object, copies: places + 1 }, { waitMs: 500 }), 'missing'))
+          .message,
       ).toContain(`${places} of ${places + 1} copies`);
       await store.verify({ ...object, copies: places });
       expect(await store.inspect({ ...object, name: 'g/s/y' }, { read: true })).toMatchObject({ good: 0 });
-      await failure(store.mend({ ...object, name: 'g/s/y' }, { waitMs: 0 }), 'missing');
+      await failure(store.replicate({ ...object, name: 'g/s/y' }, { waitMs: 0 }), 'missing');
     });
 
     it('ranks what it may choose from', async () => {

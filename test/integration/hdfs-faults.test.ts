@@ -91,7 +91,7 @@ describe.skipIf(labMissing() !== undefined)('an offload into HDFS', () => {
   });
 
   /**
-   * It is not felt, or the offload ends with words and goes through when begun anew: what the pipeline did at
+   * It is not felt, or the offload ends with words and goes through when begun again: what the pipeline did at
    * that instant decides.
    */
   const expectSurvives = async (harm: () => Promise<void>, heal: () => Promise<void>): Promise<void> => {

@@ -22,7 +22,7 @@ const ROOT = '/pars';
 const CODED = '{base: lean, critical: rs-3-2}';
 
 interface Verified {
-  snapshots: { verdict: string; repair: { mended: string[]; droppedPages: number } | null }[];
+  snapshots: { outcome: string; repair: { replicated: string[]; droppedPages: number } | null }[];
 }
 
 describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', () => {
@@ -129,7 +129,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     const found = await host.try('verify', snapshot, '--json');
     expect(found.code, found.stdout + found.stderr).toBe(5);
     const { snapshots } = await host.json<Verified>('verify', snapshot, '--repair');
-    expect(snapshots).toMatchObject([{ verdict: 'sound', repair: { mended: ['anon.0'] } }]);
+    expect(snapshots).toMatchObject([{ outcome: 'intact', repair: { replicated: ['anon.0'] } }]);
     expect(snapshots[0]?.repair?.droppedPages).toBeGreaterThan(0);
     await host.json<Verified>('verify', snapshot);
     await guest.start();

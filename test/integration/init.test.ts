@@ -36,9 +36,9 @@ test('one command, and the host is protected', async () => {
   );
 
   // Again: nothing is left to do, and nothing is changed.
-  const again = await host.json<{ changes: string[]; verdict: string }>('init', ...answers);
+  const again = await host.json<{ changes: string[]; outcome: string }>('init', ...answers);
   expect(again.changes.filter((change) => /^(wrote|copied|enabled)/.test(change))).toEqual([]);
-  expect(again.verdict).not.toBe('failure');
+  expect(again.outcome).not.toBe('failure');
 
   const guest = await host.boot();
   await guest.managedSave();

@@ -89,9 +89,9 @@ describe.skipIf(labMissing() !== undefined).each(FORMATS)('a refused start of a 
   test.each(rowsOf(format))('$way: $refusal.reason', async ({ way, refusal }) => {
     const image = await saveToStub(host, guest, way);
     const before = await fingerprint(image);
-    const mend = await refusal.break(host, guest);
+    const undo = await refusal.break(host, guest);
     const { code, said } = await attempt(host, guest, way, image);
-    await mend();
+    await undo();
     expect(code, 'virsh must not call a refused start a success').not.toBe(0);
     // libvirt tells of its helper that was ended, not why.
     if (way !== 'start --bypass-cache') expect(said).toMatch(refusal.said);
@@ -118,9 +118,9 @@ describe.skipIf(labMissing() !== undefined).each(FORMATS)('a refused start of a 
   test.runIf(ALL && format === 'raw')(`start: ${KILLED_HOOK.reason}`, async () => {
     const image = await saveToStub(host, guest, 'start');
     const snapshot = await host.snapshotOf(guest);
-    const mend = await KILLED_HOOK.break(host, guest);
+    const undo = await KILLED_HOOK.break(host, guest);
     const { code, said } = await attempt(host, guest, 'start', image);
-    await mend();
+    await undo();
     expect(await guest.state()).toBe('shut off');
     const isLost = (await statusOf()).found.lost.length > 0;
     if (isLost) await putBack(snapshot);

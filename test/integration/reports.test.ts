@@ -33,7 +33,7 @@ describe.skipIf(labMissing() !== undefined)('a host with a running guest', () =>
   test('doctor tells a host with the hook from one without', async () => {
     const without = await host.try('doctor', '--json');
     expect(without.code).toBe(4);
-    expect(verdict(without.stdout, 'hook')).toBe('failure');
+    expect(outcome(without.stdout, 'hook')).toBe('failure');
     await host.installHook();
     const sound = await host.try('doctor', '--json');
     expect(sound.code, sound.stdout).toBe(0);
@@ -48,7 +48,7 @@ describe.skipIf(labMissing() !== undefined)('a host with a running guest', () =>
       'hook live',
       'store writable',
     ])
-      expect(verdict(sound.stdout, name), name).toBe('ok');
+      expect(outcome(sound.stdout, name), name).toBe('ok');
     await host.uninstallHook();
   });
 
@@ -112,8 +112,8 @@ describe.skipIf(labMissing() !== undefined)('a host with a running guest', () =>
   });
 });
 
-function verdict(json: string, name: string): string | undefined {
-  return (JSON.parse(json) as { checks: Check[] }).checks.find((check) => check.name === name)?.verdict;
+function outcome(json: string, name: string): string | undefined {
+  return (JSON.parse(json) as { checks: Check[] }).checks.find((check) => check.name === name)?.outcome;
 }
 
 /** Where a save of the guest cannot fit, inside the lab. */

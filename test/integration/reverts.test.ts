@@ -88,7 +88,7 @@ describe.skipIf(libvirtVersion() < REVERTS_SINCE)('a revert to a snapshot whose 
     const { stderr } = await host.try('status');
     expect(stderr).toContain('a revert would end the running guest first, and then fail');
     const { checks } = JSON.parse((await host.try('doctor', '--json')).stdout) as { checks: Check[] };
-    expect(checks.find(({ name }) => name === 'reverts')).toMatchObject({ verdict: 'warning' });
+    expect(checks.find(({ name }) => name === 'reverts')).toMatchObject({ outcome: 'warning' });
     await expect(revert('s1')).rejects.toThrow(/usable|reached/);
     expect(await guest.state()).toBe('shut off');
     expect(await fingerprint(memory('s1'))).toEqual(before);

@@ -39,15 +39,15 @@ void call_it(Guest& g, const File& file, uint64_t inode_number, uint64_t dentry)
   g.set_word(file.inode + 88, dentry + 160);
 }
 
-/// What a witness saw, and how often it was asked.
-struct Witnessed {
+/// What a observer saw, and how often it was asked.
+struct Observed {
   std::vector<PageExplanation> pages;
   std::vector<FileShare> files;
   int times = 0;
 };
 
-Witnessed witness(Guest& g, uint64_t first, uint64_t pages) {
-  Witnessed out;
+Observed observer(Guest& g, uint64_t first, uint64_t pages) {
+  Observed out;
   const InspectOptions options{[&](const ReadingView& view) {
                                  out.pages = explain_pages(view, first, pages);
                                  out.files = largest_files(view, 8);
@@ -66,7 +66,7 @@ TEST_CASE("a file is named where dentries are linked without a union of a name, 
   types.drop("dentry", "d_u").add("dentry", {"d_alias", 160, {0, "dentry_union"}});
   Guest g({.types = types});
   call_it(g, g.ext4, 77, add_dentry(g, "data.bin", add_dentry(g, "/", 0)));
-  const Witnessed w = witness(g, g.small[0], 1);
+  const Observed w = observer(g, g.small[0], 1);
   REQUIRE(w.pages[0].file.has_value());
   CHECK(w.pages[0].file->path == "/data.bin");
 }
@@ -75,7 +75,7 @@ TEST_CASE("a page of the cache is explained with its flags, its folio and its fi
   Guest g({.types = named_kernel()});
   const uint64_t root = add_dentry(g, "/", 0), directory = add_dentry(g, "srv", root);
   call_it(g, g.ext4, 77, add_dentry(g, "data.bin", directory));
-  const Witnessed w = witness(g, g.small[0], 1);
+  const Observed w = observer(g, g.small[0], 1);
   CHECK(w.times == 1);
   REQUIRE(w.pages.size() == 1);
   const PageExplanation& page = w.pages[0];
@@ -97,22 +97,22 @@ TEST_CASE(
     "has nothing") {
   Guest g({.types = named_kernel()});
   const uint64_t head = g.large.at(4);
-  const Witnessed w = witness(g, head + 3, 1);
+  const Observed w = observer(g, head + 3, 1);
   CHECK(w.pages[0].head == head);
   CHECK(w.pages[0].index == (1ull << 6) + 3);
   CHECK(w.pages[0].refcount == 16);
   REQUIRE(w.pages[0].file);
   CHECK(w.pages[0].file->file_system == "xfs");
   CHECK(w.pages[0].file->path == "");
-  CHECK_FALSE(witness(g, g.anon, 1).pages[0].file);
-  CHECK_FALSE(witness(g, 1ull << 40, 1).pages[0].has_struct_page);
+  CHECK_FALSE(observer(g, g.anon, 1).pages[0].file);
+  CHECK_FALSE(observer(g, 1ull << 40, 1).pages[0].has_struct_page);
 }
 
 TEST_CASE("the largest files come first, with all their clean pages") {
   Guest g({.types = named_kernel()});
   uint64_t large = 0;
   for (auto [order, pfn] : g.large) large += 1ull << order;
-  const Witnessed w = witness(g, 0, 0);
+  const Observed w = observer(g, 0, 0);
   REQUIRE(w.files.size() == 2);
   CHECK(w.files[0].clean_pages == large);
   CHECK(w.files[0].file.file_system == "xfs");
@@ -126,7 +126,7 @@ TEST_CASE("dentries that go in a circle, or nowhere, give no name and end") {
   SUBCASE("nowhere") { g.set("dentry", a, "d_parent", 0xffff800000001000); }
   SUBCASE("no parent") { g.set("dentry", b, "d_parent", 0); }
   call_it(g, g.ext4, 5, b);
-  const Witnessed w = witness(g, g.small[0], 1);
+  const Observed w = observer(g, g.small[0], 1);
   REQUIRE(w.pages[0].file);
   CHECK(w.pages[0].file->path == "");
   CHECK(w.pages[0].file->inode == 5);

@@ -20,11 +20,11 @@ struct Planning {
         layout(*resolve_layout(btf, info)),
         array(*PageArray::find(memory, info, layout)),
         planner(memory, array, layout.private_state, head_end),
-        verdicts(array.end(), {PageClass::kernel, Reason::kernel_use}) {}
+        classifications(array.end(), {PageClass::kernel, Reason::kernel_use}) {}
 
   Reason plan(uint64_t pfn) {
     writes.clear();
-    return planner.plan(pfn, 0, CachedFile{}, verdicts, writes);
+    return planner.plan(pfn, 0, CachedFile{}, classifications, writes);
   }
   uint64_t home(uint64_t pfn) const { return array.home(pfn) / kPage; }
 
@@ -35,7 +35,7 @@ struct Planning {
   KernelLayout layout;
   PageArray array;
   RecoveryPlanner planner;
-  std::vector<Verdict> verdicts;
+  std::vector<Classification> classifications;
   std::vector<RecoveryWrite> writes;
 };
 
@@ -55,18 +55,18 @@ TEST_CASE("R8: a recovery into a page that could be lost itself is none") {
   Guest g;
   Planning p(g);
   for (PageClass c : {PageClass::free_page, PageClass::clean_cache}) {
-    p.verdicts[p.home(g.small[0])] = {c, Reason::plain};
+    p.classifications[p.home(g.small[0])] = {c, Reason::plain};
     CHECK(p.plan(g.small[0]) == Reason::recovery_target);
     CHECK(p.writes.empty());
   }
-  p.verdicts.resize(p.home(g.small[0]));
+  p.classifications.resize(p.home(g.small[0]));
   CHECK(p.plan(g.small[0]) == Reason::recovery_target);
 }
 
 TEST_CASE("R6: a recovery into a page whose place in guest memory is not proven is none") {
   Guest g;
   Planning p(g);
-  p.verdicts[p.home(g.small[0])] = {PageClass::kernel, Reason::segment_unproven};
+  p.classifications[p.home(g.small[0])] = {PageClass::kernel, Reason::segment_unproven};
   CHECK(p.plan(g.small[0]) == Reason::recovery_target);
   CHECK(p.writes.empty());
 }

@@ -95,7 +95,7 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on a cluster wit
     expect(await own.delete('/t', { recursive: true })).toBe(true);
   });
 
-  it('reads the token anew, since tokens are renewed', async () => {
+  it('reads the token again, since tokens are renewed', async () => {
     const changing = join(dir, 'changing');
     await writeFile(changing, (await readFile(tokenFile, 'utf8')).slice(0, -8));
     const own = client({ token: tokenOf(changing) });

@@ -26,7 +26,7 @@ export interface Reads {
   requests: number;
 }
 
-export interface Verdict {
+export interface Outcome {
   sound: boolean;
   /** What the guest or Pars said when it was not. */
   said: string;
@@ -44,9 +44,9 @@ export interface MatrixResult {
   cleanPages: number;
   expendablePages: number;
   reasons: { text: string; pages: number }[];
-  idleAll: Verdict;
-  busyHalf: Verdict;
-  busyAll: Verdict;
+  idleAll: Outcome;
+  busyHalf: Outcome;
+  busyAll: Outcome;
   /** The check after all was lost, and the same check after drop_caches. */
   reread: Reads;
   cold: Reads;
@@ -124,14 +124,14 @@ async function coldRead(guest: Guest): Promise<Reads> {
   return { sectors: reads, requests };
 }
 
-async function judged(guest: Guest, lostPages: number, said: string): Promise<Verdict> {
+async function judged(guest: Guest, lostPages: number, said: string): Promise<Outcome> {
   if (said !== '') return { sound: false, said, lostPages };
   const { ok, line } = await guest.deep();
   return { sound: ok, said: ok ? '' : line, lostPages };
 }
 
 /** The cache is full after every judgement; workers are at work while the guest is saved. */
-async function loseBusy(guest: Guest, image: string, lose: () => Promise<number>): Promise<Verdict> {
+async function loseBusy(guest: Guest, image: string, lose: () => Promise<number>): Promise<Outcome> {
   const { ok: busy, line: lazy } = await guest.ask('busy');
   if (!busy) return { sound: false, said: lazy, lostPages: 0 };
   await guest.save(image);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** docs/guest-matrix.md, made from the results of the guest matrix. */
-import { isSound, type MatrixGuest, type MatrixResult, type Reads, type Verdict } from './matrix-guest.js';
+import { isSound, type MatrixGuest, type MatrixResult, type Reads, type Outcome } from './matrix-guest.js';
 
 export interface MatrixRow {
   guest: MatrixGuest;
@@ -29,7 +29,7 @@ export function renderMatrix(rows: MatrixRow[], host: string): string {
   return [
     HEAD,
     summary,
-    verdicts(rows),
+    outcomes(rows),
     shares(ran),
     costs(ran.filter(({ result }) => result.reason === null)),
   ].join('\n');
@@ -40,8 +40,8 @@ function table(headings: string[], rows: string[][]): string {
   return [line(headings), line(headings.map(() => '---')), ...rows.map(line), ''].join('\n');
 }
 
-function verdicts(rows: MatrixRow[]): string {
-  const say = ({ sound, said, lostPages }: Verdict): string =>
+function outcomes(rows: MatrixRow[]): string {
+  const say = ({ sound, said, lostPages }: Outcome): string =>
     sound ? `passed, ${lostPages} pages lost` : `**FAILED**: ${said.replaceAll('|', '/')}`;
   const cells = rows.map(({ guest, result }) =>
     result

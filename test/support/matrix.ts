@@ -2,7 +2,7 @@
 /**
  * The guest matrix, run whole: see scripts/matrix. A guest that was judged once is not booted again while its
  * result is in
- * .matrix; remove the file to run it anew.
+ * .matrix; remove the file to run it again.
  */
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';

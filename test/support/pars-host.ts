@@ -74,7 +74,7 @@ export class ParsHost {
     return this.lab.stop();
   }
 
-  /** Writes /etc/pars/pars.yaml; the hook reads it anew each time. */
+  /** Writes /etc/pars/pars.yaml; the hook reads it again each time. */
   configure(policy: string): Promise<void> {
     const text = `store: ${this.store}\npolicy: ${policy}\nhook:\n  wait_for_store: 2s\n`;
     return writeFile(this.lab.hostPath('etc/pars/pars.yaml'), text);

@@ -17,7 +17,7 @@ const HEAD = `# Starts that are refused
 
 Made by \`scripts/refusals\`; do not edit. A guest under QEMU's emulator is saved and becomes a stub. Then something
 is broken, and libvirt is asked to start it. In each row whose stub was kept the start failed, the stub was byte for byte what it was
-(or, where a refill had begun, still a stub), and once the fault was mended the guest resumed from that very stub and
+(or, where a refill had begun, still a stub), and once the fault was fixed the guest resumed from that very stub and
 found its files, mappings and memory right. Where the hook refused, virsh said why (with --bypass-cache it tells only
 of its helper that was ended), and \`pars status\` did too.
 

@@ -81,13 +81,13 @@ export const NOT_NOTED: Refusal = {
   reason: 'nothing can be noted',
   said: /start|restore/i,
   break: async (host) => {
-    const mend = await away(host);
+    const undo = await away(host);
     const refused = host.lab.hostPath('var/lib/pars/refused');
     await rm(refused, { recursive: true, force: true });
     await writeFile(refused, '');
     return async () => {
       await rm(refused);
-      await mend();
+      await undo();
     };
   },
 };
@@ -148,9 +148,9 @@ const TOO_LATE: Refusal = {
     const config = await changeFile(host, 'etc/pars/pars.yaml', (text) =>
       text.replace('wait_for_store: 2s', 'wait_for_store: 1m\n  deadline: 2s'),
     );
-    const mend = await away(host);
+    const undo = await away(host);
     return async () => {
-      await mend();
+      await undo();
       await config();
     };
   },

@@ -39,7 +39,7 @@ until_true() {
 }
 booted() { leader=$(pgrep -P "$container" -n) && in_container systemctl -q is-active timers.target 2>/dev/null; }
 is_stub() { [ "$(stat -c %b "$root$saves/g.save")" -lt 20000 ]; }
-# Hydrated, it is the image it was. It is saved anew then: what was hydrated by hand is left alone.
+# Hydrated, it is the image it was. It is saved again then: what was hydrated by hand is left alone.
 again() {
   in_container pars hydrate "$saves/g.save" >/dev/null && in_container cmp "$saves/g.save" /srv/original &&
     in_container cp /srv/original "$saves/g.save"

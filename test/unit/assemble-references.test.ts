@@ -220,7 +220,7 @@ describe('pages that only a disk holds', () => {
     expect(image.equals(expected)).toBe(true);
   });
 
-  it('are recovered in a stream too, which begins anew', async () => {
+  it('are recovered in a stream too, which begins again', async () => {
     await store('clean-cache');
     changeDisk();
     const source = await SnapshotSource.open(fixture.store, manifest);

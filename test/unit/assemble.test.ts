@@ -289,7 +289,7 @@ describe('assembling in order', () => {
     expect([losses.recovered, attempts]).toEqual([PAGES, 1]);
   });
 
-  it('begins anew when pages turn out to be gone that change what was given out', async () => {
+  it('begins again when pages turn out to be gone that change what was given out', async () => {
     await store();
     await fixture.store.remove(objectPath(manifest.snapshot, 'clean-cache.0'));
     const { image, losses, attempts } = await inOrder(0, slowRecovery(fixture.store));
@@ -311,7 +311,7 @@ describe('assembling in order', () => {
 /** The cache's loss is learned of only after the kernel's stripe has been written. */
 function slowRecovery(inner: Store): Store {
   const readRange: Store['readRange'] = async (name, ...rest) => {
-    if (name.endsWith('clean-cache.0')) await new Promise((wake) => setTimeout(wake, 100));
+    if (name.endsWith('clean-cache.0')) await new Promise((resolve) => setTimeout(resolve, 100));
     return inner.readRange(name, ...rest);
   };
   return new Proxy(inner, {

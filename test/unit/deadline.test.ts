@@ -17,9 +17,9 @@ function aborted(signal: AbortSignal, withinMs: number): Promise<boolean> {
 it('comes although the collector runs meanwhile (R19)', async () => {
   const other = new AbortController();
   const signal = deadlineSignal(200, other.signal);
-  await new Promise((wake) => setTimeout(wake, 20));
+  await new Promise((resolve) => setTimeout(resolve, 20));
   collect();
-  await new Promise((wake) => setTimeout(wake, 20));
+  await new Promise((resolve) => setTimeout(resolve, 20));
   collect();
   expect(await aborted(signal, 10_000)).toBe(true);
   expect(other.signal.aborted).toBe(false);

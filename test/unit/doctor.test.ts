@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import pc from 'picocolors';
-import { type Check, checked, failure, ok, verdictOf, warning } from '../../src/doctor/check.js';
+import { type Check, checked, failure, ok, outcomeOf, warning } from '../../src/doctor/check.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from '../../src/doctor/libvirt.js';
 import { checkHook } from '../../src/doctor/hook.js';
 import { checkStore } from '../../src/doctor/store.js';
@@ -30,8 +30,8 @@ async function file(path: string, text: string, mode = 0o644): Promise<string> {
   return join(root, path);
 }
 
-const verdicts = (checks: readonly Check[]): string[] =>
-  checks.map(({ name, verdict }) => `${name}: ${verdict}`);
+const outcomes = (checks: readonly Check[]): string[] =>
+  checks.map(({ name, outcome }) => `${name}: ${outcome}`);
 
 describe('the format of saves', () => {
   it.each([
@@ -41,12 +41,12 @@ describe('the format of saves', () => {
     ['save_image_format = "gzip"\n', 'ok'],
     ['save_image_format = "sparse"\n', 'ok'],
     ['save_image_format = "raw"\n  save_image_format="lz4"\n', 'warning'],
-  ])('%j: %s', async (text, verdict) => {
-    expect(await checkSaveFormat(await file('qemu.conf', text))).toMatchObject({ verdict });
+  ])('%j: %s', async (text, outcome) => {
+    expect(await checkSaveFormat(await file('qemu.conf', text))).toMatchObject({ outcome });
   });
 
   it('a host without qemu.conf saves raw', async () => {
-    expect(await checkSaveFormat(join(root, 'none'))).toMatchObject({ verdict: 'ok' });
+    expect(await checkSaveFormat(join(root, 'none'))).toMatchObject({ outcome: 'ok' });
   });
 });
 
@@ -58,7 +58,7 @@ describe('a libvirt on which refused starts', () => {
     ['11.3.0', 'ok', /libvirt 11\.3/],
     ['10.2.0', 'warning', /not on 10\.2/],
     ['11.30.0', 'warning', /not on 11\.30/],
-  ])('were tried or not: %s', async (version, verdict, found) => {
+  ])('were tried or not: %s', async (version, outcome, found) => {
     await file(
       'virsh',
       `#!/bin/sh\necho 'Using API: QEMU ${version}'\necho 'Running hypervisor: QEMU 7.2.0'\n`,
@@ -66,27 +66,27 @@ describe('a libvirt on which refused starts', () => {
     );
     vi.stubEnv('PATH', `${root}:${process.env['PATH'] ?? ''}`);
     const check = (await checkVersions()).find(({ name }) => name === 'refused starts');
-    expect(check).toMatchObject({ verdict, found: expect.stringMatching(found) as string });
+    expect(check).toMatchObject({ outcome, found: expect.stringMatching(found) as string });
   });
 });
 
 describe('who confines libvirtd', () => {
-  it('nobody', async () => expect(await checkConfinement(root)).toMatchObject({ verdict: 'ok' }));
+  it('nobody', async () => expect(await checkConfinement(root)).toMatchObject({ outcome: 'ok' }));
   it('SELinux', async () => {
     await file('sys/fs/selinux/enforce', '1\n');
     expect(await checkConfinement(root)).toMatchObject({
-      verdict: 'warning',
+      outcome: 'warning',
       todo: expect.stringMatching(/virt_hooks_unconfined.*restorecon.*ausearch/) as string,
     });
   });
   it('AppArmor, until a local rule names pars', async () => {
     await file('sys/kernel/security/apparmor/profiles', 'man_groff (enforce)\nlibvirtd (enforce)\n');
     expect(await checkConfinement(root)).toMatchObject({
-      verdict: 'warning',
+      outcome: 'warning',
       todo: expect.stringContaining('apparmor.d/local') as string,
     });
     await file('etc/apparmor.d/local/usr.sbin.libvirtd', '/usr/local/lib/pars/** rmUx,\n');
-    expect(await checkConfinement(root)).toMatchObject({ verdict: 'ok' });
+    expect(await checkConfinement(root)).toMatchObject({ outcome: 'ok' });
   });
 });
 
@@ -110,7 +110,7 @@ describe('the hook', () => {
     const checks = await checkHook(root, root);
     expect(checks).toHaveLength(1);
     expect(checks[0]).toMatchObject({
-      verdict: 'failure',
+      outcome: 'failure',
       kind,
       todo: expect.stringContaining('pars hooks install') as string,
     });
@@ -123,13 +123,13 @@ describe('the store', () => {
     try {
       const before = await filesIn(fixture.directories);
       const checks = await checkStore(fixture.store, presetPolicy('lean'), formatBytes);
-      expect(verdicts(checks)).toEqual(
+      expect(outcomes(checks)).toEqual(
         expect.arrayContaining(['store: ok', 'store: warning', 'store writable: ok']),
       );
       expect(await filesIn(fixture.directories)).toEqual(before);
       await rm(fixture.directories[0] ?? '', { recursive: true });
       expect(
-        verdicts(await checked('store', () => checkStore(fixture.store, presetPolicy('lean'), formatBytes))),
+        outcomes(await checked('store', () => checkStore(fixture.store, presetPolicy('lean'), formatBytes))),
       ).toContain('store: failure');
     } finally {
       await fixture.dispose();
@@ -146,7 +146,7 @@ describe('erasure coding', () => {
         { ...presetPolicy('lean'), coding: 'RS-3-2-1024k' },
         formatBytes,
       );
-      expect(verdicts(checks)).toEqual(
+      expect(outcomes(checks)).toEqual(
         expect.arrayContaining(['store writable: ok', 'erasure coding: failure']),
       );
       expect(checks.find(({ name }) => name === 'erasure coding')).toMatchObject({
@@ -165,8 +165,8 @@ describe('a look that throws', () => {
       Promise.reject(new ParsError('unreachable', 'nobody answers', { hint: 'plug it in' })),
     );
     expect(checks).toEqual([failure('store', 'unreachable', 'nobody answers', 'plug it in')]);
-    expect(verdictOf([...checks, ok('a', 'b')])).toBe('failure');
-    expect(verdictOf([warning('a', 'b', 'c')])).toBe('warning');
+    expect(outcomeOf([...checks, ok('a', 'b')])).toBe('failure');
+    expect(outcomeOf([warning('a', 'b', 'c')])).toBe('warning');
     expect(renderChecks([...checks, ok('config', 'fine\u001b[2J')], pc.createColors(false))).toBe(
       'failure  store   nobody answers\n                 plug it in\nok       config  '
         + 'fine\ufffd[2J\n\n1 failure, 0 warnings: this host is not safe to rely on yet.',

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
-import { inspectObject, mendObject } from '../../src/stores/hdfs/health.js';
+import { inspectObject, replicateObject } from '../../src/stores/hdfs/health.js';
 import type { ObjectHealth, StoredObject } from '../../src/stores/store.js';
 import { failure } from '../contract/store.js';
 import { type Conduct, FakeHdfs } from '../support/fake-hdfs.js';
@@ -93,7 +93,7 @@ describe('a look at an object in HDFS', () => {
 describe('a mending', () => {
   it('that HDFS does not come to in time says how many copies there are', async () => {
     hdfs.blocks = [hdfs.block(1, 2)];
-    expect((await failure(mendObject(hdfs.files, hdfs.object(), 200), 'missing')).message).toContain(
+    expect((await failure(replicateObject(hdfs.files, hdfs.object(), 200), 'missing')).message).toContain(
       '2 of 3 copies',
     );
   });
@@ -101,6 +101,6 @@ describe('a mending', () => {
   it('is waited for', async () => {
     hdfs.blocks = [hdfs.block(1, 2)];
     setTimeout(() => (hdfs.blocks = [hdfs.block(1, 2, 4)]), 300);
-    await mendObject(hdfs.files, hdfs.object(), 10_000);
+    await replicateObject(hdfs.files, hdfs.object(), 10_000);
   });
 });

@@ -102,7 +102,8 @@ function called(): string[] {
 
 /** The worker in the background makes its files before that: afterwards they can be removed. */
 async function untilCalled(lines = 8): Promise<string[]> {
-  for (let i = 0; i < 500 && called().length < lines; i++) await new Promise((wake) => setTimeout(wake, 20));
+  for (let i = 0; i < 500 && called().length < lines; i++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
   return called();
 }
 
@@ -172,7 +173,7 @@ describe('the hook after a save', () => {
       run(`g${i}`, 'stopped end');
     }
     for (let i = 0; i < 250 && called().at(-1)?.trim() !== '40'; i++)
-      await new Promise((wake) => setTimeout(wake, 20));
+      await new Promise((resolve) => setTimeout(resolve, 20));
     const seen = called().map(Number);
     expect(seen.at(-1)).toBe(40);
     expect(seen.length).toBeLessThan(40);

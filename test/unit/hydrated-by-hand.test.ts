@@ -62,7 +62,7 @@ describe('an image that was hydrated by hand', () => {
     expect(parsed(await pars('offload', image, '--json'))).toMatchObject({ stub: true });
   });
 
-  it('is taken by the queue once its guest was saved anew', async () => {
+  it('is taken by the queue once its guest was saved again', async () => {
     save();
     expect(parsed(await onSaves('offload', '--pending', '--json'))).toMatchObject({
       offloaded: [image],

@@ -245,14 +245,14 @@ describe('the pace of offloads', () => {
     expect(Date.now() - began).toBeGreaterThanOrEqual(390);
   });
 
-  it('stops while a guest is being woken, but not for one that waits for the same image', async () => {
+  it('stops while a guest is being resumed, but not for one that waits for the same image', async () => {
     const pace = (): Pace => new Pace({ stateDir, bandwidth: null });
     const order: string[] = [];
     const waking = await JobRecord.begin(stateDir, 'hydrate', '/saves/other.save');
     const taken = pace()
       .take(1)
       .then(() => order.push('taken'));
-    await new Promise((wake) => setTimeout(wake, 700));
+    await new Promise((resolve) => setTimeout(resolve, 700));
     order.push('woken');
     await waking.succeed();
     await taken;

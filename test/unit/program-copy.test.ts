@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { installProgram } from '../../src/install/program-copy.js';
 
-it('is made once, and anew when it is damaged', async () => {
+it('is made once, and again when it is damaged', async () => {
   const prefix = mkdtempSync(join(tmpdir(), 'pars-program-'));
   try {
     const { directory } = await installProgram(prefix);

@@ -112,7 +112,7 @@ describe('a power cut between image and stub', () => {
         await file.lock();
         await fixture.registry.changes.note(file, { offset: 5000, stub, image: whole });
         overwrite(found, 5000);
-        expect(await fixture.registry.changes.mend(file)).toBe(false);
+        expect(await fixture.registry.changes.repair(file)).toBe(false);
         expect((await file.read(5000, 1000)).equals(found)).toBe(true);
       });
     }

@@ -224,7 +224,7 @@ describe('prune (R28)', () => {
     expect((await prune(place(), { yes: true })).removed).toEqual([]);
     backdate(objectPath(manifest.snapshot, 'state-consumed'), 8 * DAY);
     expect(await prune(place(), { yes: false })).toMatchObject({
-      verdicts: [{ reason: 'consumed', dueInMs: 0 }],
+      removable: [{ reason: 'consumed', dueInMs: 0 }],
       removed: [],
     });
     expect(await names()).toEqual([manifest.snapshot]);
@@ -238,14 +238,14 @@ describe('prune (R28)', () => {
     await markState(fixture.store, manifest, 'stubbed', A);
     backdate(objectPath(manifest.snapshot, MANIFEST_NAME), 99 * DAY);
     expect(await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place())).toBe(true);
-    expect((await prune(place(), { yes: true, orphans: true })).verdicts).toMatchObject([
+    expect((await prune(place(), { yes: true, orphans: true })).removable).toMatchObject([
       { reason: 'orphan', dueInMs: expect.closeTo(7 * DAY, -5) as number },
     ]);
     backdate(objectPath(manifest.snapshot, 'state-orphan'), 8 * DAY);
     writeStub(manifest);
-    expect((await prune(place(), { yes: true })).verdicts).toEqual([]);
+    expect((await prune(place(), { yes: true })).removable).toEqual([]);
     rmSync(manifest.image.path);
-    expect((await prune(place(), { yes: true })).removed, 'the grace begins anew').toEqual([]);
+    expect((await prune(place(), { yes: true })).removed, 'the grace begins again').toEqual([]);
     backdate(objectPath(manifest.snapshot, 'state-orphan'), 8 * DAY);
     expect((await prune(place(), { yes: true })).removed, 'age alone is no reason (R30)').toEqual([]);
     expect((await prune(place(), { yes: true, orphans: true })).removed).toEqual([manifest.snapshot]);
@@ -256,7 +256,7 @@ describe('prune (R28)', () => {
     await markState(fixture.store, manifest, 'stubbed', A);
     const later = await commit({ sequence: 2, token: '9'.repeat(32) }, { path: join(saves, 'renamed.save') });
     const judged = async (): Promise<unknown> =>
-      (await prune(place({ orphanGraceMs: 0 }), { yes: false })).verdicts;
+      (await prune(place({ orphanGraceMs: 0 }), { yes: false })).removable;
     expect(await judged(), 'that one was stored and never became a stub').toMatchObject([
       { reason: 'orphan', dueInMs: null },
     ]);
@@ -301,16 +301,16 @@ describe('prune (R28)', () => {
   );
 
   it(
-    'leaves a woken snapshot whose image stands there whole, as list does, and calls it an orphan when '
+    'leaves a resumed snapshot whose image stands there whole, as list does, and calls it an orphan when '
       + 'the image is gone or of another save',
     async () => {
       const manifest = await commit();
       for (const state of ['stubbed', 'waking'] as const) await markState(fixture.store, manifest, state, A);
       const opinions = async (): Promise<[list: boolean, prune: string | undefined]> => {
-        const { verdicts } = await prune(place(), { yes: false });
+        const { removable } = await prune(place(), { yes: false });
         return [
           await isOrphaned(await findSnapshot(fixture.store, manifest.snapshot), A, place()),
-          verdicts[0]?.reason,
+          removable[0]?.reason,
         ];
       };
       writeFileSync(manifest.image.path, Buffer.alloc(manifest.image.headEnd + 4096));
@@ -343,17 +343,17 @@ describe('prune (R28)', () => {
     await put(fixture.store, objectPath(late.snapshot, 'skeleton.0'), Buffer.from('x'), 3);
     backdate(objectPath(late.snapshot, 'skeleton.0'), 8 * DAY);
     const strict = place({ keepLast: 0 });
-    expect((await prune(strict, { yes: false })).verdicts.map(({ dueInMs }) => dueInMs)).toEqual([0, 0, 0]);
+    expect((await prune(strict, { yes: false })).removable.map(({ dueInMs }) => dueInMs)).toEqual([0, 0, 0]);
     const meanwhile = async (): Promise<void> => {
       await takeOver(fixture.store, taken.snapshot, B);
       await put(fixture.store, objectPath(late.snapshot, MANIFEST_NAME), encodeManifest(late), 3);
     };
-    const { removed, verdicts } = await prune(
+    const { removed, removable } = await prune(
       { ...strict, store: withFirstRemoval(meanwhile) },
       { yes: true },
     );
     expect(removed).toEqual([first.snapshot]);
-    expect(verdicts.map(({ snapshot }) => snapshot)).toEqual([first.snapshot]);
+    expect(removable.map(({ snapshot }) => snapshot)).toEqual([first.snapshot]);
     expect((await names()).sort()).toEqual([taken.snapshot, late.snapshot].sort());
   });
 
@@ -410,7 +410,7 @@ it('an upload in its first pack is not pruned, however short the grace', async (
   });
   await writer.write(Buffer.from('x'));
   expect(await prune({ ...place({ orphanGraceMs: 60_000 }) }, { yes: true })).toEqual({
-    verdicts: [],
+    removable: [],
     removed: [],
     leftovers: 0,
   });

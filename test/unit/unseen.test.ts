@@ -39,7 +39,7 @@ const unreachable = 6,
   usage = 2;
 
 interface Checks {
-  checks: { name: string; verdict: string; kind: string | null; found: string }[];
+  checks: { name: string; outcome: string; kind: string | null; found: string }[];
 }
 
 describe.skipIf(!canBecomeNobody)('to a user who may not look', () => {
@@ -108,7 +108,7 @@ describe.skipIf(!canBecomeNobody)('to a user who may not look', () => {
       ['save room', 'refused'],
       ['store', 'unreachable'],
     ]) {
-      expect(checks.find((check) => check.name === name)).toMatchObject({ verdict: 'failure', kind });
+      expect(checks.find((check) => check.name === name)).toMatchObject({ outcome: 'failure', kind });
     }
   });
 });

@@ -13,13 +13,13 @@ import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
 import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src/snapshot/snapshots.js';
 import { nodeFiles } from '../../src/stores/local/files.js';
 import { takeOver } from '../../src/lifecycle/claims.js';
-import { storeAnew } from '../../src/lifecycle/store-again.js';
+import { storeAgain } from '../../src/lifecycle/store-again.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import type { ObjectWriter, Store, StoredObject } from '../../src/stores/store.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { verificationJson } from '../../src/ui/verification.js';
 import { isStored } from '../../src/snapshot/index-table.js';
-import { verdictOf, verifySnapshot, worstOf, type Verification } from '../../src/health/verify.js';
+import { worstFault, verifySnapshot, worstOf, type Verification } from '../../src/health/verify.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
 import { copiesOf, filesIn, flipByte, localFixture, type LocalFixture } from '../support/local-store.js';
 import { CLEAN, storeSnapshot } from '../support/stored-snapshot.js';
@@ -107,7 +107,7 @@ function failingAfter(allowed: number): Store {
 describe('verify', () => {
   it('finds nothing wrong with what is whole', async () => {
     const found = await verify();
-    expect(verdictOf(found)).toBeNull();
+    expect(worstFault(found)).toBeNull();
     expect(found.health?.findings.map(({ name }) => name).sort()).toEqual([
       'clean-cache.0',
       'index',
@@ -121,38 +121,38 @@ describe('verify', () => {
     ['kernel.0', 'corrupt', 2],
     ['index', 'corrupt', 2],
     [MANIFEST_NAME, 'corrupt', 2],
-  ] as const)('finds one corrupt copy of %s', async (name, verdict, good) => {
+  ] as const)('finds one corrupt copy of %s', async (name, outcome, good) => {
     await flipByte((await files(name))[1]!, 20);
     const found = await verify();
-    expect(verdictOf(found)).toBe(verdict);
+    expect(worstFault(found)).toBe(outcome);
     expect(finding(found, name)).toMatchObject({
-      condition: 'thin',
+      condition: 'under-replicated',
       health: { good, wanted: 3, faults: [{ place: fixture.directories[1], fault: 'corrupt' }] },
     });
   });
 
   it('finds a copy that is missing, and a disk that is away', async () => {
     await rm((await files('kernel.0'))[0]!);
-    expect(verdictOf(await verify())).toBe('missing');
+    expect(worstFault(await verify())).toBe('missing');
     await rename(fixture.directories[2]!, `${fixture.directories[2]}-away`);
-    expect(verdictOf(await verify())).toBe('unreachable');
+    expect(worstFault(await verify())).toBe('unreachable');
   });
 
   it('reads nothing with 0 percent, but sees what is not there', async () => {
     await flipByte((await files('kernel.0'))[0]!, 20);
-    expect(verdictOf(await verify({ percent: 0 }))).toBeNull();
+    expect(worstFault(await verify({ percent: 0 }))).toBeNull();
     await rm((await files('kernel.0'))[0]!);
-    expect(verdictOf(await verify({ percent: 0 }))).toBe('missing');
+    expect(worstFault(await verify({ percent: 0 }))).toBe('missing');
   });
 
   it('tells critical data that is lost from expendable', async () => {
     for (const file of await files('clean-cache.0')) await rm(file);
     const found = await verify();
-    expect(verdictOf(found)).toBe('missing');
+    expect(worstFault(found)).toBe('missing');
     expect(finding(found, 'clean-cache.0')).toMatchObject({ condition: 'lost', critical: false });
     expect(finding(found, 'clean-cache.0').lost).toHaveLength(4);
     for (const file of await files('kernel.0')) await rm(file);
-    expect(verdictOf(await verify())).toBe('lost');
+    expect(worstFault(await verify())).toBe('lost');
   });
 
   it('counts a copy once: as missing, corrupt or unreachable', async () => {
@@ -177,7 +177,7 @@ describe('verify', () => {
     });
   });
 
-  it('has one verdict over many', () => {
+  it('has one outcome over many', () => {
     expect(worstOf([null, null])).toBeNull();
     expect(worstOf([null, 'missing', 'corrupt'])).toBe('corrupt');
     expect(worstOf(['unreachable', 'lost'])).toBe('lost');
@@ -190,7 +190,7 @@ describe('repair', () => {
     await rm(fixture.directories[1]!, { recursive: true });
     await mkdir(fixture.directories[1]!);
     await initLocalStore(fixture.path, { replace: fixture.directories[1]!, allowSameDevice: true });
-    expect(verdictOf(await verify())).toBe('missing');
+    expect(worstFault(await verify())).toBe('missing');
     await verify({ repair: true });
     expect(await files('state-stubbed')).toHaveLength(3);
     await expectWhole();
@@ -200,16 +200,16 @@ describe('repair', () => {
     for (const name of ['kernel.0', 'skeleton.0', 'index', MANIFEST_NAME])
       await flipByte((await files(name))[2]!, 30);
     const found = await verify({ repair: true });
-    expect(found.repair?.mended.sort()).toEqual(['index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
-    expect(verdictOf(found)).toBeNull();
+    expect(found.repair?.replicated.sort()).toEqual(['index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
+    expect(worstFault(found)).toBeNull();
     await expectWhole();
   });
 
-  it('says what it could not mend: a disk is away, and no other has room for the copy', async () => {
+  it('says what it could not replicate: a disk is away, and no other has room for the copy', async () => {
     await rename(fixture.directories[2]!, `${fixture.directories[2]}-away`);
     await rm((await files('kernel.0'))[0]!);
     const { repair } = await verify({ repair: true });
-    expect(repair?.mended).toEqual([]);
+    expect(repair?.replicated).toEqual([]);
     expect(repair?.failed.find(({ name }) => name === 'kernel.0')?.error.message).toContain(
       '2 of 3 copies are good',
     );
@@ -222,7 +222,7 @@ describe('repair', () => {
     const slow = new Proxy(fixture.store, {
       get: (target, key) => {
         const member: unknown = Reflect.get(target, key);
-        if (key !== 'mend')
+        if (key !== 'replicate')
           return typeof member === 'function'
             ? (member as (...args: unknown[]) => unknown).bind(target)
             : member;
@@ -243,10 +243,13 @@ describe('repair', () => {
     const before = await readFile((await files('kernel.0'))[0]!);
     for (const [i, file] of (await files('kernel.0')).entries())
       await flipByte(file, Math.floor(before.length / 4) * i + 100);
-    expect(finding(await verify(), 'kernel.0')).toMatchObject({ condition: 'thin', health: { good: 0 } });
+    expect(finding(await verify(), 'kernel.0')).toMatchObject({
+      condition: 'under-replicated',
+      health: { good: 0 },
+    });
     const found = await verify({ repair: true });
     expect(found.repair?.rebuilt).toEqual(['kernel.0']);
-    expect(verdictOf(found)).toBeNull();
+    expect(worstFault(found)).toBeNull();
     for (const file of await files('kernel.0')) expect((await readFile(file)).equals(before)).toBe(true);
   });
 
@@ -255,7 +258,7 @@ describe('repair', () => {
     await flipByte(file, 10);
     const found = await verify({ repair: true });
     expect(found.repair).toMatchObject({ droppedPages: 3, failed: [] });
-    expect(verdictOf(found)).toBeNull();
+    expect(worstFault(found)).toBeNull();
     const now = await readManifest(fixture.reopen(), manifest.snapshot);
     expect(now).toMatchObject({ revision: 1, droppedPages: 3 });
     expect(now.objects.map(({ name }) => name)).toContain('clean-cache.1');
@@ -273,7 +276,7 @@ describe('repair', () => {
     await rm((await files('clean-cache.0'))[0]!);
     const found = await verify({ repair: true });
     expect(found.repair?.droppedPages).toBe(0);
-    expect(verdictOf(found)).toBe('missing');
+    expect(worstFault(found)).toBe('missing');
     expect(await readManifest(fixture.store, manifest.snapshot)).toEqual(manifest);
   });
 
@@ -307,7 +310,7 @@ describe('repair', () => {
   it('never touches critical data that is lost', async () => {
     for (const file of await files('kernel.0')) await flipByte(file, 10);
     const before = await Promise.all((await files('kernel.0')).map((file) => readFile(file)));
-    expect(verdictOf(await verify({ repair: true }))).toBe('lost');
+    expect(worstFault(await verify({ repair: true }))).toBe('lost');
     expect(await Promise.all((await files('kernel.0')).map((file) => readFile(file)))).toEqual(before);
   });
 
@@ -344,7 +347,7 @@ describe('repair', () => {
       expect(failed.message).toBe('stopped');
       expect(allowed).toBeLessThan(12);
     }
-    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    expect(worstFault(await verify({ repair: true }))).toBeNull();
     await expectWhole();
   }, 90_000);
 
@@ -365,11 +368,11 @@ describe('repair', () => {
       message: expect.stringContaining('other (9') as string,
     });
     for (const directory of fixture.directories) await utimes(join(directory, path('repair-lock-3')), 0, 0);
-    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    expect(worstFault(await verify({ repair: true }))).toBeNull();
     await flipByte((await files('kernel.0'))[0]!, 10);
     await put('repair-lock-1', { ...lock, machineId: manifest.owner.machineId });
     await put('repair-lock-2', ['garbage']);
-    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    expect(worstFault(await verify({ repair: true }))).toBeNull();
     expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('repair'))).toEqual(
       [],
     );
@@ -382,7 +385,7 @@ describe('repair', () => {
     expect((await verify({ repair: true })).error).toMatchObject({ kind: 'busy' });
   });
 
-  it('stores an image anew that is whole here when critical data of its snapshot is lost', async () => {
+  it('stores an image again that is whole here when critical data of its snapshot is lost', async () => {
     const image = join(fixture.root, 'web.save');
     const small = smallImage({ frames: 2000 });
     await writeFile(image, small.bytes);
@@ -407,10 +410,10 @@ describe('repair', () => {
         percent: 100,
         repair: true,
         host: manifest.owner,
-        storeAnew: (lost) => storeAnew(lost, place),
+        storeAgain: (lost) => storeAgain(lost, place),
       });
     const found = await run();
-    expect(found && verdictOf(found)).toBe('lost');
+    expect(found && worstFault(found)).toBe('lost');
     const fresh = await readManifest(fixture.store, found?.storedAnew ?? '');
     expect(fresh).toMatchObject({
       image: { path: image, headDigest: damaged.image.headDigest },
@@ -436,7 +439,7 @@ describe('repair', () => {
     await verify({ repair: true });
     for (const directory of [first, second]) await writeFile(join(directory, path(MANIFEST_NAME)), old);
     expect((await readManifest(fixture.reopen(), manifest.snapshot)).revision).toBe(1);
-    expect(verdictOf(await verify({ repair: true }))).toBeNull();
+    expect(worstFault(await verify({ repair: true }))).toBeNull();
     expect(await readFile(join(first, path(MANIFEST_NAME)))).not.toEqual(old);
   });
 });

@@ -17,20 +17,20 @@ constexpr int32_t kUnmapped = -1;
 }  // namespace
 
 void Classifier::judge() {
-  out_.verdicts.assign(array_.end(), {PageClass::kernel, Reason::no_struct_page});
+  out_.classifications.assign(array_.end(), {PageClass::kernel, Reason::no_struct_page});
   assign_free();
   for (uint64_t pfn = 0; pfn < array_.end();) {
-    if (out_.verdicts[pfn].page_class == PageClass::free_page || !array_.at(pfn)) {
+    if (out_.classifications[pfn].page_class == PageClass::free_page || !array_.at(pfn)) {
       pfn++;
       continue;
     }
     const uint32_t order = whole_folio(pfn);
     const uint64_t pages = order == kNotAFolio ? 1 : 1ull << order;
-    Verdict verdict =
-        order == kNotAFolio ? Verdict{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order);
-    if (claims_free(pfn, pages)) verdict = {PageClass::kernel, Reason::claimed_twice};
-    else if (verdict.page_class == PageClass::clean_cache) losable_.push_back({pfn, order});
-    assign(pfn, pages, verdict);
+    Classification classification =
+        order == kNotAFolio ? Classification{PageClass::kernel, Reason::stray_page} : judge_folio(pfn, order);
+    if (claims_free(pfn, pages)) classification = {PageClass::kernel, Reason::claimed_twice};
+    else if (classification.page_class == PageClass::clean_cache) losable_.push_back({pfn, order});
+    assign(pfn, pages, classification);
     pfn += pages;
   }
 }
@@ -53,9 +53,10 @@ void Classifier::condemn(const std::vector<bool>& proven_segments) {
 
 /// A folio can reach over the end of a segment where two of them meet.
 bool Classifier::may_lose(uint64_t pfn, uint32_t order) const {
-  const auto first = out_.verdicts.begin() + pfn,
-             last = out_.verdicts.begin() + std::min(pfn + (uint64_t{1} << order), array_.end());
-  return std::all_of(first, last, [](const Verdict& v) { return v.page_class == PageClass::clean_cache; });
+  const auto first = out_.classifications.begin() + pfn,
+             last = out_.classifications.begin() + std::min(pfn + (uint64_t{1} << order), array_.end());
+  return std::all_of(first, last,
+                     [](const Classification& v) { return v.page_class == PageClass::clean_cache; });
 }
 
 /// Only now, for a recovery may write into critical pages alone. A folio that has none turns critical, which
@@ -89,14 +90,15 @@ void Classifier::assign_free() {
 /// their length and the folio's head is not free, so the block lies within the folio and loses its class with
 /// it.
 bool Classifier::claims_free(uint64_t pfn, uint64_t pages) const {
-  const auto first = out_.verdicts.begin() + pfn,
-             last = out_.verdicts.begin() + std::min(pfn + pages, array_.end());
-  return std::any_of(first, last, [](const Verdict& v) { return v.page_class == PageClass::free_page; });
+  const auto first = out_.classifications.begin() + pfn,
+             last = out_.classifications.begin() + std::min(pfn + pages, array_.end());
+  return std::any_of(first, last,
+                     [](const Classification& v) { return v.page_class == PageClass::free_page; });
 }
 
-void Classifier::assign(uint64_t pfn, uint64_t pages, Verdict verdict) {
+void Classifier::assign(uint64_t pfn, uint64_t pages, Classification classification) {
   const uint64_t end = std::min(pfn + pages, array_.end());
-  std::fill(out_.verdicts.begin() + pfn, out_.verdicts.begin() + end, verdict);
+  std::fill(out_.classifications.begin() + pfn, out_.classifications.begin() + end, classification);
 }
 
 /// The order of the folio that begins at `pfn`, 0 for a single page; kNotAFolio for a stray tail or a head
@@ -117,7 +119,7 @@ uint32_t Classifier::whole_folio(uint64_t pfn) const {
   return order;
 }
 
-Verdict Classifier::judge_folio(uint64_t pfn, uint32_t order) {
+Classification Classifier::judge_folio(uint64_t pfn, uint32_t order) {
   const StructPage page = *array_.at(pfn);
   const uint32_t type = page.type_word();
   if (page_.offline.matches(type)) return {PageClass::offline, Reason::page_type};
@@ -135,13 +137,14 @@ Verdict Classifier::judge_folio(uint64_t pfn, uint32_t order) {
   return judge_file_cache(pfn, order);
 }
 
-Verdict Classifier::judge_file_cache(uint64_t pfn, uint32_t order) {
+Classification Classifier::judge_file_cache(uint64_t pfn, uint32_t order) {
   const StructPage page = *array_.at(pfn);
   if (page.has(page_.flag.dirty | page_.flag.writeback))
     return {PageClass::dirty_cache, Reason::newer_than_disk};
   if (!unmapped(pfn, order)) return {PageClass::mapped_cache, Reason::mapped};
   const std::optional<Reason> why = doubt(pfn, order);
-  return why ? Verdict{PageClass::other_cache, *why} : Verdict{PageClass::clean_cache, Reason::plain};
+  return why ? Classification{PageClass::other_cache, *why}
+             : Classification{PageClass::clean_cache, Reason::plain};
 }
 
 bool Classifier::unmapped(uint64_t pfn, uint32_t order) const {
@@ -220,8 +223,8 @@ Reason Classifier::plan_loss(uint64_t pfn, uint32_t order) {
   }
   if (last != 0 && last - first > uint64_t{kStripePages} / 2 * kPageSize) return Reason::scattered;
   const uint32_t first_write = out_.recovery.writes.size();
-  const Reason reason =
-      planner_.plan(pfn, order, cache_->file(array_.at(pfn)->mapping()), out_.verdicts, out_.recovery.writes);
+  const Reason reason = planner_.plan(pfn, order, cache_->file(array_.at(pfn)->mapping()),
+                                      out_.classifications, out_.recovery.writes);
   if (!is_recipe(reason) || last == 0) {  // none; or all zero pages: nothing that could be lost
     out_.recovery.writes.resize(first_write);
     return reason;

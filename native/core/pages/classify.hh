@@ -13,7 +13,7 @@
 namespace pars {
 
 struct Classified {
-  std::vector<Verdict> verdicts;  ///< by page frame number
+  std::vector<Classification> classifications;  ///< by page frame number
   Recovery recovery;
   uint64_t cache_folios = 0;           ///< that met every condition but the tree's word
   uint64_t cache_folios_unproven = 0;  ///< of these, not found in their mapping's tree (R5)
@@ -39,8 +39,8 @@ class Classifier {
  private:
   void condemn(const std::vector<bool>& proven_segments);
   bool may_lose(uint64_t pfn, uint32_t order) const;
-  Verdict judge_folio(uint64_t pfn, uint32_t order);
-  Verdict judge_file_cache(uint64_t pfn, uint32_t order);
+  Classification judge_folio(uint64_t pfn, uint32_t order);
+  Classification judge_file_cache(uint64_t pfn, uint32_t order);
   std::optional<Reason> doubt(uint64_t pfn, uint32_t order);
   bool unmapped(uint64_t pfn, uint32_t order) const;
   bool tails_unused(uint64_t pfn, uint32_t order) const;
@@ -49,7 +49,7 @@ class Classifier {
   uint32_t whole_folio(uint64_t pfn) const;
   void plan_losses();
   Reason plan_loss(uint64_t pfn, uint32_t order);
-  void assign(uint64_t pfn, uint64_t pages, Verdict verdict);
+  void assign(uint64_t pfn, uint64_t pages, Classification classification);
   void assign_free();
   bool claims_free(uint64_t pfn, uint64_t pages) const;
   void sort_folios();

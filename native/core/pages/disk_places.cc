@@ -58,8 +58,8 @@ class Placer {
       return c == PageClass::clean_cache || c == PageClass::mapped_cache || c == PageClass::dirty_cache ||
              c == PageClass::other_cache;
     };
-    for (uint64_t pfn = 0; pfn < view_.verdicts.size(); pfn++) {
-      if (!in_cache(view_.verdicts[pfn].page_class)) continue;
+    for (uint64_t pfn = 0; pfn < view_.classifications.size(); pfn++) {
+      if (!in_cache(view_.classifications[pfn].page_class)) continue;
       const auto own = view_.array.at(pfn);
       if (!own) continue;
       const uint64_t head =

@@ -72,8 +72,8 @@ std::vector<PageExplanation> explain_pages(const ReadingView& view, uint64_t fir
 
 std::vector<FileShare> largest_files(const ReadingView& view, size_t limit) {
   std::unordered_map<uint64_t, uint64_t> pages;  // by mapping: no more of them than pages
-  for (uint64_t pfn = 0; pfn < view.verdicts.size(); pfn++) {
-    if (view.verdicts[pfn].page_class != PageClass::clean_cache) continue;
+  for (uint64_t pfn = 0; pfn < view.classifications.size(); pfn++) {
+    if (view.classifications[pfn].page_class != PageClass::clean_cache) continue;
     const auto page = view.array.at(pfn);
     if (!page) continue;
     const auto head = view.array.at(head_frame(view.array, pfn, *page));

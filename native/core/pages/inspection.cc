@@ -41,16 +41,17 @@ void add_free_list_proofs(const PageArray& array, const FreeMemory& free, Segmen
 }
 
 /// The entries that recovery writes into must themselves be critical.
-bool struct_pages_are_critical(const PageArray& array, const std::vector<Verdict>& verdicts) {
+bool struct_pages_are_critical(const PageArray& array, const std::vector<Classification>& classifications) {
   for (uint64_t pfn = 0; pfn < array.end(); pfn += kPageSize / kStructPageBytes) {
     const uint64_t home = array.home(pfn) / kPageSize;
-    if (array.at(pfn) && home < verdicts.size() && expendable(verdicts[home].page_class)) return false;
+    if (array.at(pfn) && home < classifications.size() && expendable(classifications[home].page_class))
+      return false;
   }
   return true;
 }
 
 Believed<Reading> read_kernel(const GuestRam& ram, const LiveKernel& kernel, uint64_t vcpus,
-                              uint64_t head_end, const ReadingWitness& witness) {
+                              uint64_t head_end, const ReadingObserver& observer) {
   auto array = PageArray::find(*kernel.memory, kernel.info, kernel.layout);
   if (!array) return Disbelief{array.why()};
   if (!any_is_kernel_page(*array, kernel.vmcoreinfo_gpas))
@@ -75,26 +76,27 @@ Believed<Reading> read_kernel(const GuestRam& ram, const LiveKernel& kernel, uin
   if (c.cache_folios_unproven * 1000 > c.cache_folios * kUnprovenPerMille)
     return Disbelief{std::to_string(c.cache_folios_unproven) + " of " + std::to_string(c.cache_folios) +
                      " cache folios are not in their mapping's tree (R5)"};
-  if (!struct_pages_are_critical(*array, c.verdicts))
+  if (!struct_pages_are_critical(*array, c.classifications))
     return Disbelief{"the struct page array lies in memory it calls expendable"};
-  if (witness) witness({*kernel.memory, kernel.layout, *array, reading.classified.verdicts, modules});
+  if (observer)
+    observer({*kernel.memory, kernel.layout, *array, reading.classified.classifications, modules});
   return reading;
 }
 
-void take(Inspection& out, uint32_t block, uint64_t page, Verdict verdict) {
-  out.classes[block][page] = verdict.page_class;
-  out.reasons[block][page] = verdict.reason;
+void take(Inspection& out, uint32_t block, uint64_t page, Classification classification) {
+  out.classes[block][page] = classification.page_class;
+  out.reasons[block][page] = classification.reason;
 }
 
 void classes_from_reading(const GuestRam& ram, const Reading& reading, Inspection& out) {
-  const std::vector<Verdict>& verdicts = reading.classified.verdicts;
+  const std::vector<Classification>& classifications = reading.classified.classifications;
   for (size_t i = 0; i < ram.segments().size(); i++) {
     const Segment& s = ram.segments()[i];
     const uint64_t first = s.gpa / kPageSize, pages = s.bytes / kPageSize;
     for (uint64_t p = 0; p < pages; p++) {
-      Verdict verdict{PageClass::kernel, Reason::no_struct_page};
-      if (first + p < verdicts.size()) verdict = verdicts[first + p];
-      take(out, s.block, s.block_page + p, verdict);
+      Classification classification{PageClass::kernel, Reason::no_struct_page};
+      if (first + p < classifications.size()) classification = classifications[first + p];
+      take(out, s.block, s.block_page + p, classification);
     }
   }
 }
@@ -170,7 +172,7 @@ void look_inside(Bytes image, const DomainXml& domain, const MigrationStream& st
     return;
   }
   const auto live = prove_live_kernel(ram, *vcpus);
-  const auto reading = live ? read_kernel(ram, *live, vcpus->size(), head_end, options.witness)
+  const auto reading = live ? read_kernel(ram, *live, vcpus->size(), head_end, options.observer)
                             : Believed<Reading>(Disbelief{live.why()});
   if (!reading) {
     out.reason = reading.why();

@@ -17,15 +17,15 @@ struct ReadingView {
   const KernelMemory& memory;
   const KernelLayout& layout;
   const PageArray& array;
-  const std::vector<Verdict>& verdicts;  ///< by page frame number
+  const std::vector<Classification>& classifications;  ///< by page frame number
   ModuleTypes& modules;
 };
 
 /// Called at most once for each kernel that is tried, with the reading that proved itself.
-using ReadingWitness = std::function<void(const ReadingView&)>;
+using ReadingObserver = std::function<void(const ReadingView&)>;
 
 struct InspectOptions {
-  ReadingWitness witness;
+  ReadingObserver observer;
   std::optional<std::vector<Vcpu>>
       vcpus;  ///< of a guest that runs: there is no device state to read them from
 };

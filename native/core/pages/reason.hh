@@ -79,10 +79,10 @@ struct ReasonFacts {
 const ReasonFacts& facts_of(Reason reason);
 
 /// What is said of one page.
-struct Verdict {
+struct Classification {
   PageClass page_class = PageClass::kernel;
   Reason reason = Reason::not_introspected;
-  bool operator==(const Verdict&) const = default;
+  bool operator==(const Classification&) const = default;
 };
 
 /// Pages by class and reason.

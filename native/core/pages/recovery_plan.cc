@@ -6,7 +6,8 @@
 namespace pars {
 
 Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& file,
-                             const std::vector<Verdict>& verdicts, std::vector<RecoveryWrite>& writes) {
+                             const std::vector<Classification>& classifications,
+                             std::vector<RecoveryWrite>& writes) {
   const StructPage head = *array_.at(pfn);
   const PageLayout& layout = array_.layout();
   bits_.clear();
@@ -16,21 +17,22 @@ Reason RecoveryPlanner::plan(uint64_t pfn, uint32_t order, const CachedFile& fil
   if (!is_recipe(recipe)) return recipe;
   const int bit = std::countr_zero(layout.flag.uptodate);
   const uint64_t flags = array_.home(pfn) + pfn * kStructPageBytes % kPageSize + layout.flags;
-  if (!clear_bits(flags + bit / 8, 1 << bit % 8, verdicts, writes)) return Reason::recovery_target;
+  if (!clear_bits(flags + bit / 8, 1 << bit % 8, classifications, writes)) return Reason::recovery_target;
   for (const StateBits& b : bits_) {
     const auto gpa = memory_.translate(b.va);
-    if (!gpa || !clear_bits(*gpa, b.mask, verdicts, writes)) return Reason::recovery_target;
+    if (!gpa || !clear_bits(*gpa, b.mask, classifications, writes)) return Reason::recovery_target;
   }
   return recipe;
 }
 
 /// The bits are set now, in a page that will come back as it is: critical, where the layout says (R6), with
 /// payload of its own in the image, beyond its head.
-bool RecoveryPlanner::clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Verdict>& verdicts,
+bool RecoveryPlanner::clear_bits(uint64_t gpa, uint8_t mask,
+                                 const std::vector<Classification>& classifications,
                                  std::vector<RecoveryWrite>& writes) {
   const uint64_t pfn = gpa / kPageSize;
-  if (pfn >= verdicts.size() || expendable(verdicts[pfn].page_class) ||
-      verdicts[pfn].reason == Reason::segment_unproven)
+  if (pfn >= classifications.size() || expendable(classifications[pfn].page_class) ||
+      classifications[pfn].reason == Reason::segment_unproven)
     return false;
   const PageLocation page = memory_.ram().location(pfn * kPageSize);
   if (!holds_payload(page)) return false;

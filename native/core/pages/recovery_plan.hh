@@ -17,13 +17,13 @@ class RecoveryPlanner {
       : memory_(memory), array_(array), private_(memory, layout, array), head_end_(head_end) {}
 
   /// Appends the writes for a folio of `file` and says by which recipe; any other reason is why its loss
-  /// could not be undone, and what was appended is to be dropped. `verdicts` are those of all pages, by
-  /// frame.
-  Reason plan(uint64_t pfn, uint32_t order, const CachedFile& file, const std::vector<Verdict>& verdicts,
-              std::vector<RecoveryWrite>& writes);
+  /// could not be undone, and what was appended is to be dropped. `classifications` are those of all pages,
+  /// by frame.
+  Reason plan(uint64_t pfn, uint32_t order, const CachedFile& file,
+              const std::vector<Classification>& classifications, std::vector<RecoveryWrite>& writes);
 
  private:
-  bool clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Verdict>& verdicts,
+  bool clear_bits(uint64_t gpa, uint8_t mask, const std::vector<Classification>& classifications,
                   std::vector<RecoveryWrite>& writes);
   bool holds_payload(PageLocation page);
 

@@ -55,7 +55,7 @@ void SegmentProofs::add(uint64_t gpa) {
 /// QEMU backs the memory below and above the PCI hole by one block, the lower part from its first byte on and
 /// the upper where that ends (hw/i386/pc.c, pc_memory_init). So a structure in either part is where it is
 /// only if the hole begins where the layout says, and with it the other part. That the kernel's own sections
-/// end there, too, is a second witness, which no table of machine types can forge.
+/// end there, too, is a second piece of evidence, which no table of machine types can forge.
 std::vector<bool> proven_segments(const GuestRam& ram, const SegmentProofs& proofs,
                                   const PresentSections& present) {
   const std::vector<Segment>& segments = ram.segments();

@@ -134,7 +134,7 @@ export class HdfsFiles {
       directory.length > this.root.length;
       directory = posix.dirname(directory)
     ) {
-      // The coding is its own: made anew by whoever finds it gone, it would have none.
+      // The coding is its own: recreated by whoever finds it gone, it would have none.
       if (posix.dirname(directory) === `${this.root}/${CODED}`) return;
       const gone = await this.client.delete(directory).catch((error: unknown) => {
         if (error instanceof WebHdfsError) return false;

@@ -10,7 +10,7 @@ import { parseCoding } from '../coding.js';
 import { unavailableParts } from './unavailable.js';
 import { prepareCoding } from './coding.js';
 import { HdfsFiles } from './files.js';
-import { inspectObject, mendObject, notProven, proveCopies } from './health.js';
+import { inspectObject, replicateObject, notProven, proveCopies } from './health.js';
 import { trustWarnings } from './init.js';
 import { type HdfsMarker, readMarker } from './marker.js';
 import { countNodes, type Nodes } from './nodes.js';
@@ -183,9 +183,9 @@ export class HdfsStore implements Store {
     return inspectObject(this.#files, this.#newHash, object, read);
   }
 
-  async mend(object: StoredObject, { waitMs }: { waitMs: number }): Promise<void> {
+  async replicate(object: StoredObject, { waitMs }: { waitMs: number }): Promise<void> {
     checkObjectName(object.name);
-    await mendObject(this.#files, object, waitMs);
+    await replicateObject(this.#files, object, waitMs);
   }
 
   async readRange(name: string, offset: number, bytes: number, sha256: string): Promise<Buffer> {
@@ -193,7 +193,7 @@ export class HdfsStore implements Store {
     const digestOf = (data: Buffer): string => createHash('sha256').update(data).digest('hex');
     const data = await this.#reader(name).read(offset, bytes);
     if (digestOf(data) === sha256) return data;
-    // Once more: it may have been written anew since its blocks were looked up.
+    // Once more: it may have been rewritten since its blocks were looked up.
     this.#forget(name);
     const again = await this.#reader(name).read(offset, bytes);
     if (digestOf(again) === sha256) return again;

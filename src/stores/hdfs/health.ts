@@ -123,7 +123,7 @@ export async function proveCopies(
 }
 
 /** HDFS makes copies and pieces from its good ones by itself; it is told how many, and waited for. */
-export async function mendObject(files: HdfsFiles, object: StoredObject, waitMs: number): Promise<void> {
+export async function replicateObject(files: HdfsFiles, object: StoredObject, waitMs: number): Promise<void> {
   const found = await files.find(files.pathOf(object.name));
   if (found === null) throw new ParsError('missing', `${object.name} has no good copy to make others from`);
   const { path, status } = found;

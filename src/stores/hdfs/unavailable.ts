@@ -42,12 +42,12 @@ export async function unavailableParts(
       found.push({ name, offset: 0, bytes: Infinity, why: `${name} does not exist in HDFS` });
     else blocks.push(...located);
   }
-  const verdicts = new Map<string, string | null>();
+  const outcomes = new Map<string, string | null>();
   for (const block of blocks) {
-    const known = block.gone ?? verdicts.get(block.nodes);
+    const known = block.gone ?? outcomes.get(block.nodes);
     const why =
-      known === undefined && verdicts.size < MAX_PROBES ? await probe(files, silent, block) : (known ?? null);
-    if (block.gone === null) verdicts.set(block.nodes, why);
+      known === undefined && outcomes.size < MAX_PROBES ? await probe(files, silent, block) : (known ?? null);
+    if (block.gone === null) outcomes.set(block.nodes, why);
     if (why !== null)
       found.push({
         name: block.name,

@@ -20,7 +20,7 @@ export const SMALL_BYTES = 1 << 20;
  * least a NameNode allows by default.
  */
 const SMALL_BLOCK = 1 << 20;
-/** Every block is a pipeline set up anew, and is read from one DataNode: shorter ones are dear. */
+/** Every block is a new pipeline, and is read from one DataNode: shorter ones are dear. */
 const LARGE_BLOCK = 32 << 20;
 
 export interface UploadTerms {

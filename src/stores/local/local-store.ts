@@ -10,7 +10,7 @@ import { native } from '../../native.js';
 import { diskError, type Files, nodeFiles, removeEmptyParents, syncDirectory } from './files.js';
 import { MARKER_FILE } from '../marker.js';
 import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './locations.js';
-import { mendCopies } from './repair.js';
+import { replicateCopies } from './repair.js';
 import { ageOf, sweepDirectory } from './sweep.js';
 import {
   type Attempt,
@@ -150,11 +150,11 @@ export class LocalStore implements Store {
     return { good: usable.length - faults.length, wanted: object.copies, faults: [...faults, ...away] };
   }
 
-  async mend(object: StoredObject): Promise<void> {
+  async replicate(object: StoredObject): Promise<void> {
     checkObjectName(object.name);
     const { usable } = await this.#survey(1);
     const places = this.#places.order(object.name, usable).map(({ directory }) => directory);
-    await mendCopies(this.#files, this.#primitives(), places, object, (directory) =>
+    await replicateCopies(this.#files, this.#primitives(), places, object, (directory) =>
       this.#look(directory, object, true),
     );
   }
@@ -224,7 +224,7 @@ export class LocalStore implements Store {
     );
   }
 
-  /** The youngest copy counts: one that was mended is as old as the mending. */
+  /** The youngest copy counts: one that was replaced is as old as the replacement. */
   async age(name: string): Promise<number> {
     checkObjectName(name);
     const { usable } = await this.#survey(1);

@@ -17,7 +17,7 @@ type Look = (directory: string) => Promise<'good' | Attempt>;
  * them. `places` in the order in which copies are placed. A copy that could not be read is left alone: its
  * disk answers with errors.
  */
-export async function mendCopies(
+export async function replicateCopies(
   files: Files,
   disk: DiskPrimitives,
   places: readonly string[],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The losses in the browser: worked out anew by the very functions of the report whenever an input changes.
+ * The losses in the browser: worked out again by the very functions of the report whenever an input changes.
  */
 import type { Durability, DurabilityInputs, Scheme } from '../../report/durability.js';
 

@@ -208,7 +208,7 @@ describe.skipIf(!isRoot)('a block device', () => {
     return name;
   }
 
-  /** Another device of the same contents: the count of writes begins anew. */
+  /** Another device of the same contents: the count of writes begins again. */
   function setUpAgain(): void {
     run('losetup', '-d', device);
     undo.pop();
@@ -219,7 +219,7 @@ describe.skipIf(!isRoot)('a block device', () => {
   const recordedOn = (recorded: RecordedDisk[]): RecordedDisk[] =>
     recorded.map((one) => ({ ...one, source: device }));
 
-  it('that is as it was is taken, also when it was set up anew', async () => {
+  it('that is as it was is taken, also when it was set up again', async () => {
     const recorded = stored(await record(disk()));
     expect(recorded[0]).toMatchObject({
       bytes: 64 * MiB,
