@@ -125,7 +125,7 @@ async function run(count: number): Promise<number> {
 }
 
 function report(rows: readonly Row[]): number {
-  const columns = ['GUEST', 'IMAGE', 'STUB', 'STORED', 'A STUB AFTER', 'WOKE IN', 'CHECKS'].map(
+  const columns = ['GUEST', 'IMAGE', 'STUB', 'STORED', 'A STUB AFTER', 'RESUMED IN', 'CHECKS'].map(
     (heading) => ({ heading }),
   );
   const cells = rows.map((row) => [
@@ -141,7 +141,7 @@ function report(rows: readonly Row[]): number {
   const bad = rows.filter(({ check, stubBytes }) => check !== 'ok' || stubBytes >= STUB_LIMIT);
   console.log(
     bad.length === 0
-      ? `All ${rows.length} guests were offloaded, woke, and are sound.`
+      ? `All ${rows.length} guests were offloaded, resumed, and pass their checks.`
       : `${bad.length} of ${rows.length} guests are not sound.`,
   );
   return bad.length === 0 ? 0 : 1;
