@@ -75,7 +75,9 @@ export class StripeProofs {
         writable: [terms.headEnd, terms.imageBytes],
       });
     } catch (error) {
-      throw notTheImage(imageOffset, (error as Error).message, error);
+      // A call that the addon does not know, or does not take, says nothing of the image.
+      if (!(error instanceof Error) || error instanceof TypeError) throw error;
+      throw notTheImage(imageOffset, error.message, error);
     }
   }
 }

@@ -15,6 +15,7 @@ import { imagesOfGuest, restoreBegin } from '../../src/lifecycle/restore-hook.js
 import { wholeSave } from '../../src/status/host-status.js';
 import { refuseOtherGuest } from '../../src/reader/save-header.js';
 import { probeImage } from '../../src/reader/reader.js';
+import { native } from '../../src/native.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
 import { domainXml, smallImage, sparseImage, UUID } from '../support/image-builder.js';
 import { imageFixture, type ImageFixture } from '../support/image-fixture.js';
@@ -158,6 +159,18 @@ describe('paths that are no disks (row 7)', () => {
   });
 });
 
+describe('an addon of another version', () => {
+  it('is no forged image: the error is its own', async () => {
+    writeFileSync(fixture.image, smallImage().bytes);
+    vi.spyOn(native(), 'proveStripe').mockImplementation(() => {
+      throw new TypeError('proveStripe is not a function');
+    });
+    await expect(fixture.offload()).rejects.toThrow(TypeError);
+    vi.restoreAllMocks();
+    await expectUntouched(smallImage().bytes);
+  });
+});
+
 describe('a reader that hangs (row 2)', () => {
   beforeEach(() => writeFileSync(fixture.image, smallImage().bytes));
 
@@ -169,7 +182,7 @@ describe('a reader that hangs (row 2)', () => {
     await expectUntouched(smallImage().bytes);
   });
 
-  it('is named by status, and the queue goes on to the next image', async () => {
+  it('leaves its image unreadable, for status and the queue alike', async () => {
     stand.plan = { hangIn: true };
     const save = await wholeSave(fixture.image, []);
     expect(save).toMatchObject({ condition: 'unreadable', kind: 'refused' });
