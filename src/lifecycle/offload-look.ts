@@ -8,7 +8,8 @@ import { GuestDisks } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
 import { ParsError } from '../errors.js';
 import type { ImageFacts } from '../reader/inspection.js';
-import { type ComparedDisk, ImageError, PackSession, type ReaderOptions } from '../reader/reader.js';
+import { PackSession } from '../reader/pack-session.js';
+import { type ComparedDisk, ImageError, type ReaderOptions } from '../reader/reader.js';
 
 export interface Look {
   session: PackSession;
@@ -35,7 +36,7 @@ export async function lookForOffload(
   } catch (error) {
     if (!options.keepLocal || !isBeyondUs(error)) throw error;
   }
-  return { session: PackSession.whole(file.fd, facts, options.reader), image: facts };
+  return { session: await PackSession.whole(file.fd, facts, options.reader), image: facts };
 }
 
 /** The disks are flushed before they are compared: what is referenced must outlive a power cut. */

@@ -4,7 +4,7 @@
  * each stripe's frames into place as restore would, and compares them with the file itself. The reader has
  * read hostile bytes, and may be anybody's by then (R1).
  */
-import { closeSync, openSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { awaitedElsewhere, bestEffort } from '../system/best-effort.js';
 import { native } from '../native.js';
@@ -22,13 +22,17 @@ export interface ProofTerms {
 
 /** Stripe by stripe, each while the next one is being read. */
 export class StripeProofs {
-  /** Of its own: the caller may close its descriptor while stripes come. */
-  readonly #fd: number;
+  readonly #file: FileHandle;
   #last: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(imageFd: number) {
-    this.#fd = openSync(`/proc/self/fd/${imageFd}`, 'r');
+  private constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /** With a descriptor of its own: the caller may close `imageFd` while stripes come. */
+  static async open(imageFd: number): Promise<StripeProofs> {
+    return new StripeProofs(await open(`/proc/self/fd/${imageFd}`, 'r'));
   }
 
   /**
@@ -51,7 +55,7 @@ export class StripeProofs {
     if (this.#closed) return;
     this.#closed = true;
     await bestEffort(this.#last);
-    closeSync(this.#fd);
+    await this.#file.close();
   }
 
   /** Throws 'corrupt' unless the frames are the image's bytes there. */
@@ -67,7 +71,7 @@ export class StripeProofs {
     }));
     try {
       await native().proveStripe({
-        fd: this.#fd,
+        fd: this.#file.fd,
         imageOffset,
         imageBytes,
         frames: claims,

@@ -16,7 +16,7 @@ import type { Manifest, ManifestObject } from './manifest.js';
 import { PackSet, type FinishedPack } from './pack-set.js';
 import { FRAME_FILL, isExpendableKind, PAGE_CLASSES, type PageClass, FRAME_DISK } from '../page-classes.js';
 import { storedClasses, type Policy } from '../policy/policy.js';
-import type { PackSession } from '../reader/reader.js';
+import type { PackSession } from '../reader/pack-session.js';
 import type { ReaderStripe } from '../reader/reader-stripe.js';
 import { encodeManifest, MANIFEST_NAME, nextSequence, objectPath } from './snapshots.js';
 import { bytesKept } from '../stores/coding.js';

@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { native } from '../../src/native.js';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
-import { PackSession, probeImage, reportImage } from '../../src/reader/reader.js';
+import { PackSession } from '../../src/reader/pack-session.js';
+import { probeImage, reportImage } from '../../src/reader/reader.js';
 import type { ReaderStripe } from '../../src/reader/reader-stripe.js';
 import { ImageBuilder, UUID } from '../support/image-builder.js';
 

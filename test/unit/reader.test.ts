@@ -15,7 +15,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
 import { FRAME_RECOVERY, PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
-import { ImageError, PackSession, probeImage, reportImage } from '../../src/reader/reader.js';
+import { PackSession } from '../../src/reader/pack-session.js';
+import { ImageError, probeImage, reportImage } from '../../src/reader/reader.js';
 import type { ReaderStripe } from '../../src/reader/reader-stripe.js';
 import { decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/image/stub.js';
 import {
@@ -321,7 +322,7 @@ describe('whole', () => {
     ['a few bytes', Buffer.from('x')],
     ['an image', smallImage().bytes],
   ])('stores %s as it is', async (_, bytes) => {
-    const session = PackSession.whole(fdOf(bytes), null);
+    const session = await PackSession.whole(fdOf(bytes), null);
     const stripes = await stripesOf(session).finally(() => session.close());
     expect(
       stripes.flatMap((stripe) => stripe.frames.map((frame) => frame.kind)).every((kind) => kind === 13),
