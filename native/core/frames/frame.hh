@@ -16,6 +16,7 @@ namespace pars {
 
 /// Frame kinds below kPageClasses are page classes.
 inline constexpr uint8_t kFillFrame = 12;
+static_assert(kPageClasses <= kFillFrame, "a page class with the number of another frame");
 inline constexpr uint8_t kSkeletonFrame = 13;
 inline constexpr uint8_t kRecoveryFrame = 14;
 /// References to one of the guest's disks (disk_reference.hh); when a stripe is put together, the pages they
