@@ -9,6 +9,7 @@ import { renderLeft } from '../ui/remaining.js';
 
 import { runQueue } from '../cli/queue-run.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
+import { counted } from '../system/counted.js';
 
 interface Options extends SharedOptions {
   deadline: string;
@@ -43,8 +44,8 @@ async function drain(context: Context, options: Options): Promise<number> {
   const { offloaded, left } = outcome;
   context.output.text(
     left.length === 0
-      ? `Offloaded ${offloaded.length} images; no managed save is left on this host's disk.`
-      : `Offloaded ${offloaded.length} images. These stay on this host's disk only:\n${renderLeft(left)}`,
+      ? `Offloaded ${counted(offloaded.length, 'image')}; no managed save is left on this host's disk.`
+      : `Offloaded ${counted(offloaded.length, 'image')}. These stay on this host's disk only:\n${renderLeft(left)}`,
   );
   return left.length === 0 ? 0 : EXIT_CODES.busy;
 }

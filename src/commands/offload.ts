@@ -17,6 +17,7 @@ import { thisHost } from '../system/host.js';
 import { describeOffloaded } from '../ui/offloaded.js';
 import { plain } from '../system/plain-text.js';
 import { renderLeft } from '../ui/remaining.js';
+import { counted } from '../system/counted.js';
 
 interface Options extends SharedOptions {
   pending?: boolean;
@@ -74,8 +75,8 @@ async function offloadAllPending(context: Context, images: string[], options: Op
   context.output.json({ worked, offloaded, left });
   context.output.text(
     left.length === 0
-      ? `Offloaded ${offloaded.length} images, 0 left.`
-      : `Offloaded ${offloaded.length} images, ${left.length} left:\n${renderLeft(left)}`,
+      ? `Offloaded ${counted(offloaded.length, 'image')}, 0 left.`
+      : `Offloaded ${counted(offloaded.length, 'image')}, ${left.length} left:\n${renderLeft(left)}`,
   );
   if (!worked && left.some(isDue)) context.output.text('Another pars process is already handling them.');
   return left.some((save) => save.condition === 'unreadable' || (worked && isDue(save)))

@@ -9,6 +9,7 @@ import { thisHost } from '../system/host.js';
 import { prune, type Pruning, type Removable } from '../lifecycle/prune.js';
 import { settleStarts } from '../lifecycle/claims.js';
 import { StubRegistry } from '../image/stub-registry.js';
+import { counted } from '../system/counted.js';
 
 interface Options extends SharedOptions {
   yes?: boolean;
@@ -62,8 +63,8 @@ function render({ output }: Context, { removable, removed, leftovers }: Pruning,
       ? ''
       : ` ${leftovers} leftover files of killed uploads ${yes ? 'are removed' : 'would go'} too.`;
   const sum = yes
-    ? `Removed ${removed.length} snapshots, ${bytes}.${files}`
-    : `${due.length} snapshots, ${bytes}, would be `
+    ? `Removed ${counted(removed.length, 'snapshot')}, ${bytes}.${files}`
+    : `${counted(due.length, 'snapshot')}, ${bytes}, would be `
       + `removed.${files}${due.length > 0 || leftovers > 0 ? ' To do it: pars prune --yes' : ''}`;
   if (removable.length === 0) return sum;
   const rows = removable.map((found) => [

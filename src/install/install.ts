@@ -15,6 +15,7 @@ import { StubRegistry } from '../image/stub-registry.js';
 import { tellHook } from '../status/save-places.js';
 import { shellWord } from '../system/shell-word.js';
 import { daemonId, libvirtVersion, runningDaemons } from '../libvirt/daemons.js';
+import { counted } from '../system/counted.js';
 
 /** What the installed hook says of itself in its second line. */
 const SIGNATURE = '# The libvirt hook of Pars';
@@ -96,7 +97,7 @@ async function refuseWhileNeeded({ stateDir }: UninstallOptions): Promise<void> 
   if (stubs.length === 0) return;
   throw new ParsError(
     'refused',
-    `this host has ${stubs.length} stubs that could not be started without the hook: `
+    `this host has ${counted(stubs.length, 'stub')} that could not be started without the hook: `
       + `${stubs.map((stub) => stub.image).join(', ')}`,
     {
       hint:

@@ -5,6 +5,7 @@ import type { Colours } from './colours.js';
 import { plain } from '../system/plain-text.js';
 import { renderTable } from './table.js';
 import { formatBytes } from './units.js';
+import { counted } from '../system/counted.js';
 
 export function renderPlan(plan: Plan, colours: Colours): string {
   const { guests, total, policy } = plan;
@@ -19,7 +20,7 @@ export function renderPlan(plan: Plan, colours: Colours): string {
   const rows = guests.map((guest) => cells(guest, policy));
   const sums = total.policies[policy];
   rows.push([
-    colours.bold(`${guests.length} guests at once`),
+    colours.bold(`${counted(guests.length, 'guest')} at once`),
     '',
     formatBytes(total.peakBytes),
     formatBytes(total.localBytes),

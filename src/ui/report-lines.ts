@@ -6,6 +6,7 @@ import type { Colours } from './colours.js';
 import { plain } from '../system/plain-text.js';
 import { type Column, renderTable } from './table.js';
 import { formatBytes } from './units.js';
+import { counted } from '../system/counted.js';
 
 export function renderLines(
   outcomes: readonly ReportOutcome[],
@@ -28,7 +29,8 @@ export function renderLines(
       : [colours.red('not readable'), plain(outcome.error.message)],
   );
   const { guests, failed } = total;
-  const title = failed === 0 ? `${guests} guests` : `${guests} guests, ${failed} not readable`;
+  const title =
+    failed === 0 ? counted(guests, 'guest') : `${counted(guests, 'guest')}, ${failed} not readable`;
   const sums = [
     total.imageBytes,
     total.criticalBytes,
