@@ -22,11 +22,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::copy(note.begin(), note.end(), page.begin());
   const auto base = std::make_shared<const Btf>(std::move(*Btf::parse({data, data + size})));
   if (const auto module = Btf::parse({data, data + size}, base)) resolve_file_system(*module);
-  const LayoutResult found = resolve_layout(*btf, *Vmcoreinfo::parse(page));
-  if (!found.layout) return 0;
-  const PageLayout& p = found.layout->page;
+  const auto found = resolve_layout(*btf, *Vmcoreinfo::parse(page));
+  if (!found) return 0;
+  const PageLayout& p = found->page;
   for (uint32_t at : {p.flags, p.mapping, p.index, p.private_data, p.list, p.compound})
     if (at > 56) std::abort();
-  if (p.refcount > 60 || p.mapcount > 60 || found.layout->zone.orders > 32) std::abort();
+  if (p.refcount > 60 || p.mapcount > 60 || found->zone.orders > 32) std::abort();
   return 0;
 }
