@@ -2,9 +2,8 @@
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
-import { outcomeOf } from '../doctor/check.js';
+import { exitCodeOf, outcomeOf } from '../doctor/check.js';
 import { type DoctorPlaces, examine } from '../doctor/doctor.js';
-import { EXIT_CODES } from '../errors.js';
 import { renderChecks } from '../ui/doctor.js';
 import { formatBytes } from '../ui/units.js';
 import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
@@ -32,6 +31,5 @@ async function doctor(context: Context, places: Options): Promise<number> {
   });
   context.output.json({ outcome: outcomeOf(checks), checks });
   context.output.text(renderChecks(checks, context.output.colours));
-  const worst = checks.find(({ kind }) => kind !== null);
-  return worst?.kind ? EXIT_CODES[worst.kind] : 0;
+  return exitCodeOf(checks);
 }

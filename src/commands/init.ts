@@ -4,9 +4,9 @@ import type { Cli, Context } from '../cli/context.js';
 import { addHookPlaces, asSentences, type HookPlaces, setUpHook } from '../cli/hook-setup.js';
 import type { SharedOptions } from '../cli/options.js';
 import { setUpStore } from '../cli/store-setup.js';
-import { outcomeOf } from '../doctor/check.js';
+import { exitCodeOf, outcomeOf } from '../doctor/check.js';
 import { examine } from '../doctor/doctor.js';
-import { EXIT_CODES, ParsError } from '../errors.js';
+import { ParsError } from '../errors.js';
 import { configurationText, type Wanted, writeConfiguration } from '../install/configuration.js';
 import { emptyDisks } from '../install/empty-disks.js';
 import { hookPath } from '../install/install.js';
@@ -94,8 +94,7 @@ async function check({ output }: Context, places: Options, file: string, changes
     output.note(
       'From now on each managed save is offloaded, and its stub is refilled when the guest is started.',
     );
-  const worst = checks.find(({ kind }) => kind !== null);
-  return worst?.kind ? EXIT_CODES[worst.kind] : 0;
+  return exitCodeOf(checks);
 }
 
 /** Of the file alone, for that is what the hook will read. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One thing that was looked at, and what is to be done about it. */
-import { ParsError, type ErrorKind } from '../errors.js';
+import { EXIT_CODES, ParsError, type ErrorKind } from '../errors.js';
 
 export type Outcome = 'ok' | 'warning' | 'failure';
 
@@ -50,4 +50,10 @@ export async function checked(name: string, look: () => Promise<Check | Check[]>
 export function outcomeOf(checks: readonly Check[]): Outcome {
   const has = (outcome: Outcome): boolean => checks.some((check) => check.outcome === outcome);
   return has('failure') ? 'failure' : has('warning') ? 'warning' : 'ok';
+}
+
+/** 0 unless something failed: then by the kind of the first failure. */
+export function exitCodeOf(checks: readonly Check[]): number {
+  const kind = checks.find((check) => check.kind !== null)?.kind ?? null;
+  return kind === null ? 0 : EXIT_CODES[kind];
 }

@@ -5,11 +5,10 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { build } from 'esbuild';
 import { ImageFile } from '../../src/image/image-file.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { restore } from '../../src/lifecycle/restore.js';
@@ -17,26 +16,15 @@ import { listSnapshots } from '../../src/snapshot/snapshots.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import { openStore } from '../../src/stores/open.js';
 import type { Store } from '../../src/stores/store.js';
+import { bundleProgram } from './bundled-program.js';
 import { rawImage } from './compressed.js';
 import type { KillRequest, KillResult } from './kill-entry.js';
 
 /** One level below the root, where the program looks for its binaries. */
 const ENTRY = resolve('build/kill-entry.mjs');
 
-/** Puts the program to be killed into one file that starts fast. Others may be running it. */
-export async function buildEntry(): Promise<void> {
-  const outfile = `${ENTRY}.${process.pid}`;
-  await build({
-    entryPoints: ['test/support/kill-entry.ts'],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    packages: 'external',
-    logLevel: 'error',
-  });
-  await rename(outfile, ENTRY);
-}
+/** Others may be running it. */
+export const buildEntry = (): Promise<void> => bundleProgram('test/support/kill-entry.ts', ENTRY);
 
 export type Work = Pick<KillRequest, 'work'> & Partial<KillRequest>;
 

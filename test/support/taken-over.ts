@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A reader that was taken over, in place of the true one (fake-reader.ts). */
 import type * as ChildProcessModule from 'node:child_process';
-import { rename, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { build } from 'esbuild';
+import { bundleProgram } from './bundled-program.js';
 
 /** What it does. Without anything it passes on what the true reader says. */
 export interface FakePlan {
@@ -31,20 +31,7 @@ export interface FakePlan {
 const ENTRY = resolve('build/fake-reader.mjs');
 const READER = resolve('build/Release/pars-reader');
 
-/** Puts it into one file that starts fast. Others may be running it. */
-export async function buildFakeReader(): Promise<void> {
-  const outfile = `${ENTRY}.${process.pid}`;
-  await build({
-    entryPoints: ['test/support/fake-reader.ts'],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    packages: 'external',
-    logLevel: 'error',
-  });
-  await rename(outfile, ENTRY);
-}
+export const buildFakeReader = (): Promise<void> => bundleProgram('test/support/fake-reader.ts', ENTRY);
 
 /** The command in place of the reader's, but for its arguments. */
 function fakeCommand(plan: FakePlan): string[] {

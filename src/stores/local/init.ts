@@ -8,6 +8,7 @@ import { isMissing } from '../../system/absence.js';
 import { bestEffort } from '../../system/best-effort.js';
 import { othersAbove, othersInDirectory } from '../../system/ownership.js';
 import { isTemporary } from '../../system/temporary-name.js';
+import { counted } from '../../system/counted.js';
 import { ParsError } from '../../errors.js';
 import { type Devices, devicesOf, refuseSameDevice, refuseUnmounted, sameDevice } from './devices.js';
 import { diskError, DIRECTORY_MODE, type Files, nodeFiles, syncDirectory } from './files.js';
@@ -226,7 +227,7 @@ function refuseOthers({ others }: Candidate): void {
 /** A policy that asks for more copies than there are directories can store nothing. */
 function refuseTooFew(directories: number, copies: number): void {
   if (directories >= copies) return;
-  const has = directories === 1 ? '1 directory' : `${directories} directories`;
+  const has = counted(directories, 'directory', 'directories');
   throw new ParsError('refused', `the policy keeps ${copies} copies, and the store has ${has}`, {
     hint:
       `name ${copies} directories, each the mount point of a disk, or a policy with fewer copies; `

@@ -5,6 +5,7 @@
  */
 import { join } from 'node:path';
 import { isMissing } from '../../system/absence.js';
+import { counted } from '../../system/counted.js';
 import { ParsError } from '../../errors.js';
 import { native } from '../../native.js';
 import { diskError, type Files, nodeFiles, removeEmptyParents, syncDirectory } from './files.js';
@@ -326,7 +327,7 @@ function warningsOf({ usable, absent }: Survey, devices: number): string[] {
   const warnings = absent.map(({ directory, reason }) => `${directory} cannot be used: ${reason}`);
   if (devices < usable.length)
     warnings.push(
-      `${usable.length} directories lie on ${devices} ${devices === 1 ? 'device' : 'devices'}: copies `
+      `${usable.length} directories lie on ${counted(devices, 'device')}: copies `
         + `on one device are lost together`,
     );
   for (const others of new Set(usable.map((place) => place.others)))
