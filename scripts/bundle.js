@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// bundle.js TREE NODE CACHE: puts the program into TREE as a package brings it: all of src in one file
+// bundle.js TREE NODE CACHE BY: puts the program into TREE as a package brings it: all of src in one file
 // (dist), and the binaries.
-// NODE: the Node that runs it once it is installed. CACHE: where V8 keeps what it has compiled. Prints the
-// licences of what is bundled.
+// NODE: the Node that runs it once it is installed. CACHE: where V8 keeps what it has compiled. BY: what
+// "pars --version" says of how it was installed. Prints the licences of what is bundled.
 import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 
-const [tree, node, cache] = process.argv.slice(2);
+const [tree, node, cache, by] = process.argv.slice(2);
 /**
  * What is read of a package.json.
  * @typedef {{ name: string, version: string, license: string }}
@@ -85,7 +85,7 @@ await copy('contrib/debian/pars.yaml', 0o644);
 await copy('LICENSE', 0o644);
 
 const { name, version, license } = await packageIn('.');
-const description = { name, version, license, type: 'commonjs', private: true };
+const description = { name, version, license, type: 'commonjs', private: true, installedBy: by };
 await writeFile(join(tree, 'package.json'), `${JSON.stringify(description, null, 2)}\n`);
 
 /** Names of the packages that are in the bundle or beside it. */

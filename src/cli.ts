@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 /** The entry point: answers --version before anything is loaded, hands the rest to the program. */
-import { version } from './version.js';
+import { isVersionCall, versionLine } from './version.js';
 
 /** Runs a command line, and leaves its exit code with the process. */
 async function main(argv: readonly string[]): Promise<void> {
-  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
-    process.stdout.write(`${version()}\n`);
+  if (isVersionCall(argv)) {
+    process.stdout.write(`${versionLine()}\n`);
     return;
   }
   const [{ run }, { watchOutput }] = await Promise.all([

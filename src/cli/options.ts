@@ -24,3 +24,14 @@ const DECLARATIONS: Record<SharedOption, [flags: string, description: string]> =
 export function addSharedOptions(command: Command, names: readonly SharedOption[]): void {
   for (const name of names) command.option(...DECLARATIONS[name]);
 }
+
+/** What a word means as a shared option: how many words after it are its value; null: it is none. */
+export function sharedOption(word: string): { values: 0 | 1 } | null {
+  for (const [flags] of Object.values(DECLARATIONS)) {
+    const [names = '', value] = flags.split(/ (?=<)/);
+    const takesValue = value !== undefined;
+    if (names.split(', ').includes(word)) return { values: takesValue ? 1 : 0 };
+    if (takesValue && word.startsWith(`${names}=`)) return { values: 0 };
+  }
+  return null;
+}

@@ -66,7 +66,7 @@ async function verify(context: Context, typed: string | undefined, options: Opti
     });
     if (verification) found.push(verification);
   }
-  await show(context, found);
+  await show(context, found, typed);
   const worst = worstOf(found.map(worstFault));
   return worst === null ? 0 : EXIT_CODES[worst];
 }
@@ -84,14 +84,17 @@ async function storingAgain(context: Context): Promise<(manifest: Manifest) => P
   };
 }
 
-async function show({ output }: Context, found: readonly Verification[]): Promise<void> {
+async function show(
+  { output }: Context,
+  found: readonly Verification[],
+  typed: string | undefined,
+): Promise<void> {
   const { renderVerification, verificationJson } = await import('../ui/verification.js');
+  const { verifySummary } = await import('../ui/verify-summary.js');
   output.json({ snapshots: found.map(verificationJson) });
-  output.text(
-    found.length === 0
-      ? 'No snapshots.'
-      : found.map((verification) => renderVerification(verification, output.colours)).join('\n'),
-  );
+  if (found.length === 0) return output.text('No snapshots.');
+  for (const verification of found) output.text(renderVerification(verification, output.colours));
+  output.text(verifySummary(found, `pars verify --repair${typed === undefined ? '' : ` ${typed}`}`));
 }
 
 function percent(text: string): number {

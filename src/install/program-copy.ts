@@ -24,7 +24,7 @@ import { bestEffort } from '../system/best-effort.js';
 import { ifThere, namesIn } from '../system/absence.js';
 import { syncPath, writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
-import { PACKAGE_ROOT } from '../version.js';
+import { COPY_MARK, PACKAGE_ROOT } from '../version.js';
 
 export const DEFAULT_PREFIX = '/usr/local/lib/pars';
 
@@ -34,7 +34,7 @@ export const RUNTIME = 'bin/node';
 /** For `pars watch`; the hook does without. */
 const WATCHER = 'build/Release/pars-watch';
 /** Marks a directory as made by us: only such are ever removed. */
-const MARK = '.pars-program';
+const MARK = COPY_MARK;
 /** Needed to build the addon, not to run it. */
 const BUILD_ONLY = new Set(['node-addon-api']);
 /**

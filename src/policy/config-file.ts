@@ -14,6 +14,7 @@ import {
 import * as z from 'zod';
 import { ParsError } from '../errors.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { nearest } from '../system/nearest.js';
 import { isCoding, MAX_COPIES, PRESETS } from './policy.js';
 
 const UNIT_MS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -171,7 +172,10 @@ export function parseConfigFile(text: string, name: string): ConfigFile {
   };
   const result = file.safeParse(contentsOf(document, name, lines) ?? {});
   if (!result.success)
-    throw invalid(result.error.issues.map((issue) => `${at(pathOf(issue))}: ${problem(issue)}`));
+    throw invalid(
+      result.error.issues.map((issue) => `${at(pathOf(issue))}: ${problem(issue)}`),
+      hintFor(result.error.issues.map(pathOf)),
+    );
   return { values: result.data, at };
 }
 
@@ -234,13 +238,33 @@ function place(name: string, lines: LineCounter, offset: number): string {
   return `${name}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
 }
 
-function invalid(problems: string[]): ParsError {
-  return new ParsError('usage', problems.join('\n'), {
-    hint:
-      'keys: store, policy, disk_references, hook.deadline, hook.wait_for_store, '
-      + 'disks.accept_uncompared, '
-      + 'retention.keep_last, retention.max_age, retention.consumed, retention.orphan_grace, queue.concurrency, '
-      + 'queue.bandwidth, queue.free_space_floor, queue.overdue, checkpoints.directory, '
-      + 'checkpoints.keep_last, checkpoints.max_age, watch, metrics.file, state_dir',
-  });
+/** For the first key that is not known: the one that was meant, else those that may stand there. */
+function hintFor(paths: readonly PropertyKey[][]): string | undefined {
+  for (const path of paths) {
+    const above = path.slice(0, -1).map(String);
+    const known = keysBelow(above);
+    const key = String(path.at(-1));
+    if (known === null || path.length === 0 || known.includes(key)) continue;
+    const meant = nearest(key, known);
+    const elsewhere = keysBelow([])?.find((one) => keysBelow([one])?.includes(key));
+    if (meant !== null) return `did you mean ${[...above, meant].join('.')}?`;
+    if (elsewhere !== undefined) return `did you mean ${elsewhere}.${key}?`;
+    return `keys ${above.length === 0 ? 'of the file' : `of ${above.join('.')}`}: ${known.join(', ')}`;
+  }
+  return undefined;
+}
+
+/** The keys of the map at `path`; null where no map stands. */
+function keysBelow(path: readonly string[]): string[] | null {
+  let here: unknown = file;
+  for (const key of path) {
+    if (!(here instanceof z.ZodObject)) return null;
+    const value: unknown = key === 'policy' ? customPolicy : (here.shape as Record<string, unknown>)[key];
+    here = value instanceof z.ZodOptional ? value.unwrap() : value;
+  }
+  return here instanceof z.ZodObject ? Object.keys(here.shape) : null;
+}
+
+function invalid(problems: string[], hint?: string): ParsError {
+  return new ParsError('usage', problems.join('\n'), hint === undefined ? {} : { hint });
 }

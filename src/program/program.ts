@@ -4,17 +4,18 @@ import { Command, CommanderError } from 'commander';
 import { ParsError } from '../errors.js';
 import { exitCodeTable } from '../ui/exit-codes.js';
 import { Output } from '../ui/output.js';
-import { version } from '../version.js';
+import { versionLine } from '../version.js';
 import { Cli } from '../cli/context.js';
 import { exitCodeOf, printError } from '../cli/failure.js';
 import { addSharedOptions } from '../cli/options.js';
+import { normalised } from './arguments.js';
 import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
 
 /** Runs the command line and returns the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
   const cli = new Cli();
   try {
-    const call = withoutHelpWord(argv);
+    const call = normalised(argv);
     const program = await buildProgram(call, cli);
     await program.parseAsync(call, { from: 'user' });
     return cli.exitCode;
@@ -33,7 +34,7 @@ export async function buildProgram(argv: readonly string[], cli: Cli): Promise<C
       'Keeps memory snapshots of libvirt guests safe and cheap: stores each class of pages as often as '
         + 'it deserves.',
     )
-    .version(version())
+    .version(versionLine(), '-v, --version')
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError(true)
@@ -64,24 +65,6 @@ async function addCommand(
   if (!entry.words.every((word, i) => words[i] === word)) return;
   addSharedOptions(command, entry.shared);
   (await entry.load()).register(command, cli);
-}
-
-/**
- * "pars help store init" asks what "pars store init --help" does. commander's own answer knows one word, and
- * says nothing to those it does not know.
- */
-function withoutHelpWord(argv: readonly string[]): readonly string[] {
-  const at = argv.findIndex((word) => !Object.hasOwn(GROUPS, word));
-  if (argv[at] !== 'help') return argv;
-  const words = argv.filter((word, i) => i !== at && !word.startsWith('-'));
-  const name = words.join(' ');
-  if (
-    name !== ''
-    && !Object.hasOwn(GROUPS, name)
-    && !COMMANDS.some((entry) => entry.words.join(' ') === name)
-  )
-    throw new ParsError('usage', `unknown command '${name}'`, { hint: 'see: pars --help' });
-  return [...words, '--help'];
 }
 
 function calledWords(argv: readonly string[]): string[] {

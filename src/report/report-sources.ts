@@ -30,6 +30,11 @@ export async function reportSources(
   const lists = await Promise.all(
     places.map(async (place) => ((await isDirectory(place)) ? savesIn(place) : null)),
   );
+  const empty = named.find((_, i) => lists[i]?.length === 0);
+  if (empty !== undefined)
+    throw new ParsError('missing', `${empty} holds no managed save (*.save)`, {
+      hint: 'name the image itself, whatever its name is, or give --all for the managed saves of this host',
+    });
   return {
     paths: [...new Set(places.flatMap((place, i) => lists[i] ?? [place]))],
     found: lists.some((list) => list !== null),

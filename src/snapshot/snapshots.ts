@@ -6,6 +6,8 @@ import type { Manifest } from './manifest.js';
 import { readStateRecord, type StateRecord } from './state-record.js';
 import { guestOf, isSnapshotName, isUuid, objectPath } from './snapshot-names.js';
 import type { Store } from '../stores/store.js';
+import { counted } from '../system/counted.js';
+import { plain } from '../system/plain-text.js';
 
 export { guestOf, newSnapshotName, objectPath } from './snapshot-names.js';
 export { encodeManifest } from './manifest-codec.js';
@@ -124,9 +126,25 @@ export async function resolveSnapshot(store: Store, typed: string): Promise<stri
     (isUuid(typed.toLowerCase()) ? whole.at(-1) : undefined) ?? (found.length === 1 ? found[0] : undefined);
   if (typed !== '' && latest) return latest.snapshot;
   if (found.length === 0 || typed === '') throw noSuchSnapshot(typed);
-  throw new ParsError('usage', `"${typed}" fits ${found.length} snapshots`, {
-    hint: 'give more of the name; see: pars list',
+  throw new ParsError('usage', `"${typed}" fits ${counted(found.length, 'snapshot')}:\n${listed(found)}`, {
+    hint: 'give more of the name',
   });
+}
+
+/** So many are listed where a name fits several. */
+const LISTED = 20;
+
+/** A line each: its name, when it was stored, and of which guest. */
+function listed(entries: readonly SnapshotEntry[]): string {
+  const lines = entries
+    .slice(-LISTED)
+    .map((entry) =>
+      entry.condition === 'whole'
+        ? `${entry.snapshot}  ${plain(entry.manifest.created)}  ${plain(entry.manifest.domain.name)}`
+        : `${entry.snapshot}  ${entry.condition}`,
+    );
+  const more = entries.length - lines.length;
+  return [...(more === 0 ? [] : [`(${more} more before these: pars list)`]), ...lines].join('\n');
 }
 
 /**
