@@ -1,23 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The reader and the parent's side of it, on images small enough to write by hand. */
-import {
-  closeSync,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { native } from '../../src/native.js';
-import { FRAME_RECOVERY, PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
+import { describe, expect, it } from 'vitest';
+import { PAGE_CLASSES } from '../../src/page-classes.js';
 import { PackSession } from '../../src/reader/pack-session.js';
-import { ImageError, probeImage, reportImage } from '../../src/reader/reader.js';
-import type { ReaderStripe } from '../../src/reader/reader-stripe.js';
+import { probeImage, reportImage } from '../../src/reader/reader.js';
 import { decodeStub, encodeStub, MAX_STUB_BYTES, STUB_MAGIC, type StubRecord } from '../../src/image/stub.js';
 import {
   domainXml,
@@ -29,90 +15,11 @@ import {
   type SmallImage,
   UUID,
 } from '../support/image-builder.js';
+import { useOpenFiles } from '../support/open-files.js';
+import { imageErrorOf, packed, rebuild, stripesOf } from '../support/packed-image.js';
 
-let directory: string;
-const opened: number[] = [];
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'pars-reader-'));
-});
-afterEach(() => {
-  for (const fd of opened.splice(0)) closeSync(fd);
-  rmSync(directory, { recursive: true, force: true });
-});
-
-function fileOf(bytes: Buffer): string {
-  const path = join(directory, `image-${opened.length}`);
-  writeFileSync(path, bytes, { mode: 0o600 });
-  return path;
-}
-
-function open(path: string, flags = 'r'): number {
-  const fd = openSync(path, flags);
-  opened.push(fd);
-  return fd;
-}
-
-const fdOf = (bytes: Buffer): number => open(fileOf(bytes));
-
-async function stripesOf(
-  session: PackSession,
-  stored: readonly PageClass[] = PAGE_CLASSES,
-  level = 1,
-): Promise<ReaderStripe[]> {
-  const stripes: ReaderStripe[] = [];
-  for await (const stripe of session.pack(stored, level)) stripes.push(stripe);
-  return stripes;
-}
-
-/** The image as restore would rebuild it. */
-async function rebuild(stripes: ReaderStripe[]): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for (const { imageOffset, imageBytes, frames } of stripes) {
-    const kept = frames.filter((frame) => frame.kind !== FRAME_RECOVERY);
-    parts.push(
-      await native().assembleStripe({
-        imageOffset,
-        imageBytes,
-        writes: Buffer.alloc(0),
-        frames: kept.map(({ kind, data, rawBytes }) => ({ kind, data, rawBytes, lost: null })),
-      }),
-    );
-  }
-  return Buffer.concat(parts);
-}
-
-async function packed(fd: number): Promise<ReaderStripe[]> {
-  const session = await PackSession.look(fd);
-  try {
-    return await stripesOf(session);
-  } finally {
-    await session.close();
-  }
-}
-
-async function imageErrorOf(work: Promise<unknown>): Promise<ImageError> {
-  const error = await work.then(
-    () => null,
-    (e: unknown) => e,
-  );
-  expect(error).toBeInstanceOf(ImageError);
-  return error as ImageError;
-}
-
-function readersRunning(): number {
-  return readdirSync('/proc').filter((pid) => {
-    try {
-      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-      return (
-        status.startsWith('Name:\tpars-reader\n')
-        && status.includes(`PPid:\t${process.pid}\n`)
-        && !status.includes('State:\tZ')
-      );
-    } catch {
-      return false;
-    }
-  }).length;
-}
+const files = useOpenFiles();
+const fdOf = (bytes: Buffer): number => files.open(files.file(bytes));
 
 describe('probe', () => {
   it('tells header, domain and head', async () => {
@@ -328,118 +235,5 @@ describe('whole', () => {
       stripes.flatMap((stripe) => stripe.frames.map((frame) => frame.kind)).every((kind) => kind === 13),
     ).toBe(true);
     expect((await rebuild(stripes)).equals(bytes)).toBe(true);
-  });
-});
-
-describe('what does not parse', () => {
-  const stream = (image: ImageBuilder): Buffer => image.build();
-  it.each([
-    ['an empty file', Buffer.alloc(0), 'truncated'],
-    ['another file', Buffer.alloc(10000, 'LibvirtQem'), 'bad-magic'],
-    [
-      'an image still being written',
-      stream(new ImageBuilder().header({ magic: 'LibvirtQemudPart' }).raw(Buffer.alloc(100))),
-      'partial-image',
-    ],
-    [
-      'an image of a later version',
-      stream(new ImageBuilder().header({ version: 9 }).raw(Buffer.alloc(100))),
-      'unsupported-version',
-    ],
-    ['an image cut off in its XML', stream(new ImageBuilder().header()).subarray(0, 150), 'truncated'],
-    [
-      'XML of no domain',
-      stream(new ImageBuilder().header({ xml: '<pool/>' }).raw(Buffer.alloc(100))),
-      'bad-text',
-    ],
-  ])('%s has no facts', async (_, bytes, code) => {
-    expect((await imageErrorOf(probeImage(fdOf(bytes)))).code).toBe(code);
-  });
-
-  it('an image cut off in its memory has facts, and no look inside', async () => {
-    const bytes = smallImage().bytes.subarray(0, 9 << 20);
-    expect((await probeImage(fdOf(bytes))).headEnd).toBeGreaterThan(HEAD_BYTES);
-    const error = await imageErrorOf(PackSession.look(fdOf(bytes)));
-    expect(error).toMatchObject({ code: 'truncated', kind: 'corrupt' });
-    expect(error.offset).toBeGreaterThan((9 << 20) - 2 * PAGE);
-  });
-
-  it('a compressed image has facts, and no look inside', async () => {
-    const bytes = new ImageBuilder().header({ format: 5 }).raw(noisePage(1)).build();
-    expect(await probeImage(fdOf(bytes))).toMatchObject({ format: 'zstd', headEnd: 0 });
-    expect(await imageErrorOf(reportImage(fdOf(bytes)))).toMatchObject({
-      code: 'unsupported-format',
-      kind: 'refused',
-    });
-  });
-
-  it('every byte of the first stretch may be wrong without harm', async () => {
-    const { bytes, streamOffset } = smallImage({ frames: 1100 });
-    for (let at = 0; at < streamOffset + 120; at += 7) {
-      const damaged = Buffer.from(bytes);
-      damaged[at]! ^= 0xff;
-      const path = join(directory, 'damaged');
-      writeFileSync(path, damaged);
-      const fd = openSync(path, 'r');
-      const outcome = await probeImage(fd)
-        .then(
-          () => null,
-          (error: unknown) => error,
-        )
-        .finally(() => closeSync(fd));
-      if (outcome !== null) expect(outcome, `byte ${at}`).toBeInstanceOf(ImageError);
-    }
-  }, 180_000);
-});
-
-describe('trouble', () => {
-  it('a descriptor that can be written is refused', async () => {
-    const fd = open(fileOf(smallImage().bytes), 'r+');
-    await expect(probeImage(fd)).rejects.toThrow(/read-only|can be written/);
-  });
-
-  it('an image that shrinks while it is read is said to', async () => {
-    const path = fileOf(smallImage().bytes);
-    const session = await PackSession.look(open(path));
-    ftruncateSync(open(path, 'r+'), PAGE);
-    await expect(stripesOf(session)).rejects.toThrow(/shrank|truncated/);
-    await session.close();
-  });
-
-  it('abort ends the reader, whatever it is doing', async () => {
-    const controller = new AbortController();
-    const session = await PackSession.look(fdOf(smallImage().bytes), { signal: controller.signal });
-    const stripes = session.pack(PAGE_CLASSES);
-    await stripes.next();
-    controller.abort(new Error('enough'));
-    await expect(
-      (async () => {
-        for await (const stripe of stripes) void stripe;
-      })(),
-    ).rejects.toThrow('enough');
-    await session.close();
-    expect(readersRunning()).toBe(0);
-  });
-
-  it('an aborted signal starts nothing', async () => {
-    await expect(
-      probeImage(fdOf(smallImage().bytes), { signal: AbortSignal.abort(new Error('enough')) }),
-    ).rejects.toThrow('enough');
-    expect(readersRunning()).toBe(0);
-  });
-
-  it('close ends a reader that waits, and is safe twice', async () => {
-    const session = await PackSession.look(fdOf(smallImage().bytes));
-    expect(readersRunning()).toBe(1);
-    await session.close();
-    await session.close();
-    expect(readersRunning()).toBe(0);
-  });
-
-  it('leaves no descriptor behind', async () => {
-    const fd = fdOf(smallImage().bytes);
-    const before = readdirSync('/proc/self/fd').length;
-    for (let i = 0; i < 5; i++) await probeImage(fd);
-    await expect.poll(() => readdirSync('/proc/self/fd').length).toBeLessThanOrEqual(before + 1);
   });
 });

@@ -1,46 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The addon: every function of src/native.ts, and what it does with arguments and files it cannot use. */
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import {
-  closeSync,
-  fstatSync,
-  fsyncSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+/** Frames packed and unpacked, stripes put together, digests: the native addon's codecs. */
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
 import { native, type StripeFrame } from '../../src/native.js';
 import { FRAME_FILL, FRAME_SKELETON } from '../../src/page-classes.js';
 import { noisePage, PAGE } from '../support/image-builder.js';
+import { useOpenFiles } from '../support/open-files.js';
 
-let directory: string;
-const opened: number[] = [];
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'pars-native-'));
-});
-afterEach(() => {
-  for (const fd of opened.splice(0)) closeSync(fd);
-  rmSync(directory, { recursive: true, force: true });
-});
-
-function file(bytes: Buffer | string, name = 'file'): string {
-  const path = join(directory, name);
-  writeFileSync(path, bytes);
-  return path;
-}
-
-function open(path: string, flags = 'r+'): number {
-  const fd = openSync(path, flags);
-  opened.push(fd);
-  return fd;
-}
+const files = useOpenFiles();
 
 describe('frames', () => {
   it('compress and decompress', async () => {
@@ -276,14 +243,17 @@ describe('hashes', () => {
       const data = Buffer.alloc(bytes, noisePage(bytes % 100));
       const hash = native().newHash();
       for (let at = 0; at < bytes; at += 1_000_003) hash.update(data.subarray(at, at + 1_000_003));
-      expect(await native().hashFileUncached(open(file(data), 'r'))).toEqual({ xxh3: hash.digest(), bytes });
+      expect(await native().hashFileUncached(files.open(files.file(data), 'r'))).toEqual({
+        xxh3: hash.digest(),
+        bytes,
+      });
     },
   );
 
   it('are had through a descriptor that can only write', async () => {
     const hash = native().newHash();
     hash.update(Buffer.from('hello'));
-    const fd = open(file('hello'), 'a');
+    const fd = files.open(files.file('hello'), 'a');
     expect(await native().hashFileUncached(fd)).toEqual({ xxh3: hash.digest(), bytes: 5 });
   });
 
@@ -303,123 +273,5 @@ describe('hashes', () => {
 
   it('of a descriptor that is none are an error with a code', async () => {
     await expect(native().hashFileUncached(9999)).rejects.toMatchObject({ code: 'ENOENT' });
-  });
-});
-
-describe('leases', () => {
-  it('are held until somebody else wants the file, who goes on when they are given up', async () => {
-    const path = file('x');
-    const fd = open(path);
-    expect(native().takeWriteLease(fd)).toBe(true);
-    expect(native().leaseHeld(fd)).toBe(true);
-    const reader = spawn('cat', [path], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const done = once(reader, 'close');
-    await expect.poll(() => native().leaseHeld(fd)).toBe(false);
-    expect(reader.exitCode).toBeNull();
-    native().releaseLease(fd);
-    expect(await done).toEqual([0, null]);
-  });
-
-  it('are not to be had while somebody else has the file open', () => {
-    const path = file('x');
-    const fd = open(path),
-      other = open(path, 'r');
-    expect(native().takeWriteLease(fd)).toBe(false);
-    expect(native().leaseHeld(fd)).toBe(false);
-    closeSync(opened.splice(opened.indexOf(other), 1)[0]!);
-    expect(native().takeWriteLease(fd)).toBe(true);
-    native().releaseLease(fd);
-    native().releaseLease(fd);
-  });
-});
-
-describe('locks', () => {
-  it('exclude each other', () => {
-    const path = file('x');
-    const one = open(path),
-      two = open(path);
-    expect(native().tryLock(one)).toBe(true);
-    expect(native().tryLock(one)).toBe(true);
-    expect(native().tryLock(two)).toBe(false);
-    native().unlock(one);
-    expect(native().tryLock(two)).toBe(true);
-  });
-
-  it('of a descriptor that is none are errors with a code', () => {
-    expect(() => native().tryLock(9999)).toThrow(expect.objectContaining({ code: 'EBADF' }));
-    expect(() => native().leaseHeld(9999)).toThrow(expect.objectContaining({ code: 'EBADF' }));
-    expect(() => native().tryLock(-1)).toThrow(TypeError);
-  });
-});
-
-describe('room', () => {
-  it('a hole frees blocks and keeps the length', async () => {
-    const data = Buffer.alloc(1 << 20, 'x');
-    const fd = open(file(data));
-    fsyncSync(fd);
-    const before = fstatSync(fd).blocks;
-    await native().punchHole(fd, 4096, (1 << 20) - 4096);
-    fsyncSync(fd);
-    expect(fstatSync(fd).size).toBe(1 << 20);
-    expect(fstatSync(fd).blocks).toBeLessThan(before);
-    data.fill(0, 4096);
-    expect(readFileSync(join(directory, 'file')).equals(data)).toBe(true);
-  });
-
-  it('is reserved within and beyond the length, which stays', async () => {
-    const fd = open(file('x'));
-    await native().reserve(fd, 0, 1 << 20);
-    expect(fstatSync(fd)).toMatchObject({ size: 1 });
-    expect(fstatSync(fd).blocks * 512).toBeGreaterThanOrEqual(1 << 20);
-  });
-
-  it('that there is not is an error with a code', async () => {
-    const fd = open(file('x'));
-    await expect(native().reserve(fd, 0, 2 ** 46)).rejects.toMatchObject({
-      code: expect.stringMatching(/^(ENOSPC|EFBIG)$/) as string,
-    });
-    await expect(native().punchHole(open(file('y', 'other'), 'r'), 0, 4096)).rejects.toMatchObject({
-      code: 'EBADF',
-    });
-    expect(() => native().reserve(fd, 0, 0)).toThrow(TypeError);
-    expect(() => native().punchHole(fd, -4096, 4096)).toThrow(TypeError);
-  });
-
-  it('writing back starts without a word', () => {
-    const fd = open(file(Buffer.alloc(1 << 20)));
-    native().startWriteback(fd, 0, 1 << 20);
-    expect(() => native().startWriteback(9999, 0, 1)).toThrow(expect.objectContaining({ code: 'EBADF' }));
-  });
-});
-
-describe('pipes', () => {
-  it('are read to the byte, and short only at their end', async () => {
-    const { readFd, writeFd } = native().pipe();
-    opened.push(readFd);
-    writeSync(writeFd, 'abcdef');
-    const into = Buffer.alloc(6, '.');
-    expect(await native().readFully(readFd, into.subarray(1, 5))).toBe(4);
-    expect(into.toString()).toBe('.abcd.');
-    const waiting = native().readFully(readFd, into.subarray(0, 5));
-    writeSync(writeFd, 'ghi');
-    expect(await waiting).toBe(5);
-    expect(into.toString()).toBe('efghi.');
-    writeSync(writeFd, 'j');
-    closeSync(writeFd);
-    expect(await native().readFully(readFd, into)).toBe(1);
-    expect(await native().readFully(readFd, into)).toBe(0);
-    expect(await native().readFully(readFd, into.subarray(0, 0))).toBe(0);
-  });
-
-  it('are not inherited by children', () => {
-    const { readFd, writeFd } = native().pipe();
-    opened.push(readFd, writeFd);
-    const seen = execFileSync('ls', ['/proc/self/fd'], { encoding: 'utf8' }).split('\n');
-    expect(seen).not.toContain(String(readFd));
-    expect(seen).not.toContain(String(writeFd));
-  });
-
-  it('fill nothing but buffers', () => {
-    expect(() => native().readFully(0, 'text' as unknown as Buffer)).toThrow(TypeError);
   });
 });

@@ -1,221 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * The life of snapshots in a real local store: claims, takeovers, orphans, retention (R25, R27, R28), and
- * disks that moved on (R26).
- */
-import { mkdtempSync, mkdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** What prune removes, and what it never does (R28). */
+import { renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Manifest } from '../../src/snapshot/manifest.js';
+import { describe, expect, it } from 'vitest';
 import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
-import { prune, isOrphaned, type PrunePlace } from '../../src/lifecycle/prune.js';
+import { prune, isOrphaned } from '../../src/lifecycle/prune.js';
 import { guardRemoval } from '../../src/lifecycle/removal.js';
-import {
-  claimByForce,
-  claimWaking,
-  markState,
-  refuseConsumed,
-  settleStarts,
-  takeOver,
-} from '../../src/lifecycle/claims.js';
-import { lostStubs } from '../../src/image/lost-stubs.js';
-import {
-  findSnapshot,
-  listSnapshots,
-  MANIFEST_NAME,
-  newSnapshotName,
-  objectPath,
-} from '../../src/snapshot/snapshots.js';
-import { StubRegistry } from '../../src/image/stub-registry.js';
-import { encodeStub } from '../../src/image/stub.js';
+import { markState, takeOver } from '../../src/lifecycle/claims.js';
+import { findSnapshot, MANIFEST_NAME, newSnapshotName, objectPath } from '../../src/snapshot/snapshots.js';
 import { failure, put } from '../contract/store.js';
-import { copiesOf, type LocalFixture, localFixture } from '../support/local-store.js';
+import { copiesOf } from '../support/local-store.js';
 import { GUEST, sampleManifest } from '../support/manifests.js';
+import {
+  A,
+  B,
+  backdate,
+  commit,
+  DAY,
+  fixture,
+  names,
+  place,
+  root,
+  saves,
+  useOwnedSnapshots,
+  withFirstRemoval,
+  writeStub,
+} from '../support/owned-snapshots.js';
 
-const A = { machineId: 'a'.repeat(32), host: 'host-a' };
-const B = { machineId: 'b'.repeat(32), host: 'host-b' };
-const C = { machineId: 'c'.repeat(32), host: 'host-c' };
-const DAY = 86_400_000;
-
-let fixture: LocalFixture;
-let root: string;
-let saves: string;
-
-beforeEach(async () => {
-  fixture = await localFixture();
-  root = mkdtempSync(join(tmpdir(), 'pars-life-'));
-  saves = join(root, 'saves');
-  mkdirSync(saves);
-});
-afterEach(async () => {
-  await fixture.dispose();
-  rmSync(root, { recursive: true, force: true });
-});
-
-/** A snapshot of host A's managed save. */
-async function commit(
-  changes: Partial<Manifest> = {},
-  image: Partial<Manifest['image']> = {},
-): Promise<Manifest> {
-  const base = sampleManifest({ snapshot: newSnapshotName(GUEST), owner: A, ...changes });
-  const manifest = { ...base, image: { ...base.image, path: join(saves, 'web.save'), ...image } };
-  await put(fixture.store, objectPath(manifest.snapshot, 'skeleton.0'), Buffer.from('pages'), 3);
-  await put(fixture.store, objectPath(manifest.snapshot, MANIFEST_NAME), encodeManifest(manifest), 3);
-  return manifest;
-}
-
-function writeStub({ token, snapshot, image, domain }: Manifest): void {
-  const record = encodeStub({
-    token,
-    domainUuid: domain.uuid,
-    imageBytes: image.bytes,
-    offset: image.headEnd,
-    headDigest: 'c'.repeat(64),
-    snapshot,
-    storeUrl: 'local:/a',
-  });
-  writeFileSync(image.path, Buffer.concat([Buffer.alloc(image.headEnd), record]));
-}
-
-/** Makes every object of a snapshot, or one, look so old. */
-function backdate(name: string, ms: number): void {
-  const time = new Date(Date.now() - ms);
-  for (const directory of fixture.directories) utimesSync(join(directory, name), time, time);
-}
-
-function place(retention: Partial<PrunePlace['retention']> = {}, host = A): PrunePlace {
-  const defaults = { keepLast: null, maxAgeMs: null, consumedMs: 7 * DAY, orphanGraceMs: 7 * DAY };
-  return {
-    store: fixture.store,
-    host,
-    registry: new StubRegistry(join(root, 'state')),
-    retention: { ...defaults, ...retention },
-  };
-}
-
-/** The store, with something that happens when the first snapshot has been removed. */
-function withFirstRemoval(meanwhile: () => Promise<void>): LocalFixture['store'] {
-  let happened = false;
-  const remove = async (name: string): Promise<void> => {
-    await fixture.store.remove(name);
-    if (happened || name.endsWith(MANIFEST_NAME)) return;
-    happened = true;
-    await meanwhile();
-  };
-  return new Proxy(fixture.store, {
-    get: (target, key) => {
-      const member: unknown = Reflect.get(target, key);
-      return key === 'remove'
-        ? remove
-        : typeof member === 'function'
-          ? (member as (...args: unknown[]) => unknown).bind(target)
-          : member;
-    },
-  });
-}
-
-async function names(): Promise<string[]> {
-  return (await listSnapshots(fixture.store)).map(({ snapshot }) => snapshot);
-}
-
-describe('claims (R27)', () => {
-  it("are the same host's again, and nobody else's, who hears whose and since when", async () => {
-    const manifest = await commit();
-    await claimWaking(fixture.store, manifest, A);
-    await claimWaking(fixture.store, manifest, A);
-    const error = await failure(claimWaking(fixture.store, manifest, B), 'refused');
-    expect(error.message).toMatch(/host-a \(a{32}\), \d{4}-\d\d-\d\dT/);
-    expect(error.hint).toContain(`pars takeover ${manifest.snapshot}`);
-  });
-
-  it('are won by exactly one of many hosts that come at once', async () => {
-    const manifest = await commit();
-    const hosts = Array.from({ length: 8 }, (_, i) => ({
-      machineId: String(i).repeat(32),
-      host: `host-${i}`,
-    }));
-    const results = await Promise.allSettled(
-      hosts.map((host) => claimWaking(fixture.reopen(), manifest, host)),
-    );
-    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
-  });
-
-  it('go over by a takeover, and back by another', async () => {
-    const manifest = await commit();
-    await claimWaking(fixture.store, manifest, A);
-    expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({
-      taken: true,
-      before: { machineId: A.machineId, since: expect.any(String) as string },
-    });
-    await claimWaking(fixture.store, manifest, B);
-    await failure(claimWaking(fixture.store, manifest, A), 'refused');
-    expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({ taken: false });
-    expect(await takeOver(fixture.store, manifest.snapshot, A)).toMatchObject({
-      taken: true,
-      before: { machineId: B.machineId },
-    });
-    await claimWaking(fixture.store, manifest, A);
-    await failure(claimWaking(fixture.store, manifest, B), 'refused');
-  });
-
-  it('are made by force too, so that a third host does not wake the guest for free', async () => {
-    const manifest = await commit();
-    await claimWaking(fixture.store, manifest, A);
-    await claimByForce(fixture.store, manifest, B);
-    await claimByForce(fixture.store, manifest, B);
-    expect((await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('state-'))).toEqual(
-      ['state-takeover-1', 'state-waking'],
-    );
-    for (const host of [A, C])
-      expect((await failure(claimWaking(fixture.store, manifest, host), 'refused')).message).toContain(
-        'host-b',
-      );
-    await markState(fixture.store, manifest, 'consumed', B);
-    await claimByForce(fixture.store, manifest, C);
-  });
-
-  it('that cannot be read are no leave to wake', async () => {
-    const manifest = await commit();
-    await put(fixture.store, objectPath(manifest.snapshot, 'state-waking'), Buffer.from('garbage'), 3);
-    await failure(claimWaking(fixture.store, manifest, B), 'corrupt');
-  });
-
-  it('of a consumed snapshot are not taken over (R25)', async () => {
-    const manifest = await commit();
-    await markState(fixture.store, manifest, 'consumed', A);
-    await failure(takeOver(fixture.store, manifest.snapshot, B), 'refused');
-  });
-
-  it('taken over make the taker the owner', async () => {
-    const manifest = await commit();
-    await takeOver(fixture.store, manifest.snapshot, B);
-    const entry = await findSnapshot(fixture.store, manifest.snapshot);
-    await failure(guardRemoval(entry, place(), { force: false }), 'refused');
-    await guardRemoval(entry, place({}, B), { force: false });
-    await failure(guardRemoval(entry, place({}, C), { force: true, owner: A.machineId }), 'refused');
-  });
-});
-
-describe('a start without the stub', () => {
-  it('leaves the stub known as consumed, and nobody misses it when it is dropped', async () => {
-    const manifest = await commit();
-    const { token, snapshot, image, domain } = manifest;
-    writeStub(manifest);
-    const registry = new StubRegistry(join(root, 'state'));
-    await registry.add({ image: image.path, snapshot, token, domainUuid: domain.uuid, managedSave: true });
-    mkdirSync(join(root, 'state/started'));
-    writeFileSync(join(root, 'state/started', domain.uuid), '');
-    await settleStarts(fixture.store, registry, A);
-    expect(await registry.all()).toMatchObject([{ snapshot, consumed: true }]);
-    await expect(refuseConsumed(fixture.store, manifest)).rejects.toMatchObject({
-      kind: 'refused',
-      hint: expect.stringContaining('virsh managedsave-remove') as string,
-    });
-    rmSync(image.path);
-    expect(await lostStubs(registry)).toEqual([]);
-  });
-});
+useOwnedSnapshots();
 
 describe('prune (R28)', () => {
   it('removes consumed snapshots after their time, and only with yes', async () => {
