@@ -2,7 +2,8 @@
 // package-files.js TREE: puts into TREE what the program itself makes: its manual and its completions.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bashCompletion, manualPages, zshCompletion } from '../dist/program/manual.js';
+import { bashCompletion, zshCompletion } from '../dist/program/completion.js';
+import { manualPages } from '../dist/program/manual.js';
 import { version } from '../dist/version.js';
 
 const share = join(process.argv[2], 'usr/share');

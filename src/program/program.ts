@@ -9,6 +9,7 @@ import { Cli } from '../cli/context.js';
 import { exitCodeOf, printError } from '../cli/failure.js';
 import { addSharedOptions } from '../cli/options.js';
 import { normalised } from './arguments.js';
+import { exampleText } from './examples.js';
 import { COMMANDS, GROUPS, type CommandEntry } from './table.js';
 
 /** Runs the command line and returns the exit code. */
@@ -64,6 +65,7 @@ async function addCommand(
     .description(entry.summary);
   if (!entry.words.every((word, i) => words[i] === word)) return;
   addSharedOptions(command, entry.shared);
+  command.addHelpText('after', () => exampleText(entry.words));
   (await entry.load()).register(command, cli);
 }
 

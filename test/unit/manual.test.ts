@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The manual and the completions say what --help says, and the package holds them. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+/** The manual says what --help says, and has a page wherever man looks for one. */
+import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { bashCompletion, manualPages, pageName, registeredCommands } from '../../src/program/manual.js';
+import { Cli } from '../../src/cli/context.js';
+import { examplesOf } from '../../src/program/examples.js';
+import { manualPages, pageName } from '../../src/program/manual.js';
+import { buildProgram } from '../../src/program/program.js';
+import { registeredCommands } from '../../src/program/registered.js';
+import { GROUPS } from '../../src/program/table.js';
 
 /** What a reader of the page sees, without a formatter: requests gone, escapes undone. */
 function readable(page: string): string {
@@ -23,7 +25,7 @@ describe('the manual', () => {
   it('has a page for every command, with all that its --help says', async () => {
     const pages = await manualPages('1');
     const { commands } = await registeredCommands();
-    expect(pages.size).toBe(commands.length + 1);
+    expect(pages.size).toBe(commands.length + Object.keys(GROUPS).length + 1);
     for (const { entry, command } of commands) {
       const page = squeezed(readable(pages.get(`${pageName(entry)}.8`) ?? ''));
       // Wide enough that no line is wrapped: each line of the help is a sentence or an item of the page.
@@ -42,6 +44,36 @@ describe('the manual', () => {
     }
   });
 
+  it('has a page for the first word of a command of two, with all that may follow', async () => {
+    const store = squeezed(readable((await manualPages('1')).get('pars-store.8') ?? ''));
+    for (const word of ['init', 'status']) expect(store).toContain(`pars-store-${word}`);
+    expect(store).toContain('pars store init');
+  });
+
+  it('has examples on every page, of options and arguments that the command takes', async () => {
+    const pages = await manualPages('1');
+    for (const { entry, command } of (await registeredCommands()).commands) {
+      const examples = examplesOf(entry.words);
+      const name = entry.words.join(' ');
+      expect(examples.length, name).toBeGreaterThan(0);
+      for (const { call, what } of examples) {
+        const words = call.split(' ').slice(1);
+        const called: string[] = [];
+        const program = await buildProgram(words, new Cli());
+        for (const one of [
+          program,
+          ...program.commands,
+          ...program.commands.flatMap((each) => each.commands),
+        ])
+          one.exitOverride().action(() => void called.push(one.name()));
+        await program.parseAsync(words, { from: 'user' });
+        expect(called, call).toEqual([command.name()]);
+        for (const text of [call, what])
+          expect(readable(pages.get(`${pageName(entry)}.8`) ?? '')).toContain(text);
+      }
+    }
+  });
+
   it.skipIf(spawnSync('groff', ['--version']).status !== 0)('is free of warnings for groff', async () => {
     for (const [name, page] of await manualPages('1')) {
       const { stderr, status } = spawnSync('groff', ['-man', '-Tutf8', '-ww', '-z'], {
@@ -50,32 +82,5 @@ describe('the manual', () => {
       });
       expect({ name, status, stderr }).toEqual({ name, status: 0, stderr: '' });
     }
-  });
-});
-
-describe('the completion for bash', () => {
-  it('offers commands, their options, and files', async () => {
-    const root = mkdtempSync(join(tmpdir(), 'pars-completion-'));
-    const script = join(root, 'pars');
-    writeFileSync(script, await bashCompletion());
-    const offers = (...line: string[]): string[] =>
-      execFileSync(
-        'bash',
-        [
-          '-c',
-          `. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _pars; printf '%s\\n' "\${COMPREPLY[@]}"`,
-          script,
-          ...line,
-        ],
-        { cwd: root, encoding: 'utf8' },
-      )
-        .trim()
-        .split('\n');
-    expect(offers('pars', 'of')).toEqual(['offload']);
-    expect(offers('pars', 'store', '')).toEqual(expect.arrayContaining(['init', 'status']));
-    expect(offers('pars', 'offload', '--keep')).toEqual(['--keep-local']);
-    expect(offers('pars', 'offload', '--quiet', 'pa')).toEqual(['pars']);
-    expect(offers('pars', 'store', 'init', '--allow')).toEqual(['--allow-same-device']);
-    rmSync(root, { recursive: true });
   });
 });
