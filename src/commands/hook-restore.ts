@@ -71,7 +71,7 @@ async function refill(
     },
     asJob: (image, refill) =>
       asJob(stateDir, 'hydrate', image, async (job) => {
-        const done = await refill();
+        const done = await refill(job);
         await noteRefill(stateDir, job, done, began);
         return done;
       }),

@@ -2,18 +2,13 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
-import { type Answer, eachImage } from '../cli/each-image.js';
+import { eachImage } from '../cli/each-image.js';
+import { publishMetrics } from '../cli/metrics-file.js';
 import { refuseNoImage } from '../cli/named-image.js';
 import type { SharedOptions } from '../cli/options.js';
-import type { Output } from '../ui/output.js';
-import { plain } from '../system/plain-text.js';
-import { formatBytes, formatCount } from '../ui/units.js';
+import { answerRefilled } from '../cli/refilled.js';
 import { thisHost } from '../system/host.js';
-import { hydrate, type Hydrated } from '../lifecycle/hydrate.js';
-import { ImageFile } from '../image/image-file.js';
-import { publishMetrics } from '../cli/metrics-file.js';
-import { asJob } from '../journal/jobs.js';
-import { noteRefill } from '../queue/note-refill.js';
+import { hydrateAsJob } from '../queue/image-job.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
 interface Options extends SharedOptions {
@@ -27,7 +22,8 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Turn stubs back into images, in place. Killed at any instant, the file is still a stub. Does '
-        + 'nothing to a whole image. With --json, one object for one image, and {"images": [...]} for '
+        + 'nothing to a whole image. The queue leaves the image alone until its guest is saved again; to refill '
+        + 'one ahead of a start use "pars wake", which takes the guest. With --json, one object for one image, and {"images": [...]} for '
         + 'several.',
     )
     .argument('<image...>', 'stubs')
@@ -39,94 +35,25 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function hydrateAll(context: Context, images: string[], options: Options): Promise<number> {
-  const { stateDir } = await context.config();
+  const { stateDir, acceptUncomparedDisks } = await context.config();
+  const place = { store: () => context.store(), host: thisHost(), registry: new StubRegistry(stateDir) };
   try {
-    return await eachImage(context, images, async (image) =>
-      answer(context, await hydrateAsJob(context, resolve(image), options, stateDir)),
-    );
-  } finally {
-    await publishMetrics(context);
-  }
-}
-
-async function hydrateAsJob(
-  context: Context,
-  path: string,
-  options: Options,
-  stateDir: string,
-): Promise<Hydrated> {
-  await refuseNoImage(path, context.signal);
-  const began = Date.now();
-  return asJob(
-    stateDir,
-    'hydrate',
-    path,
-    async (job) => {
-      const { done, version } = await hydratePath(context, path, options, stateDir);
-      await noteRefill(stateDir, job, done, began);
-      // Whoever did this by hand wants the image, so the queue must not make a stub of it again.
-      if (done.hydrated) await job?.update({ heldVersion: version });
-      return done;
-    },
-    { byHand: true },
-  );
-}
-
-async function hydratePath(
-  context: Context,
-  path: string,
-  options: Options,
-  stateDir: string,
-): Promise<{ done: Hydrated; version: string }> {
-  const host = thisHost();
-  const registry = new StubRegistry(stateDir);
-  const image = await ImageFile.open(path);
-  try {
-    const done = await hydrate(
-      image,
-      { store: () => context.store(), host, registry },
-      {
+    return await eachImage(context, images, async (image) => {
+      const path = resolve(image);
+      await refuseNoImage(path, context.signal);
+      const done = await hydrateAsJob(path, place, {
+        stateDir,
+        holdMs: null,
         force: options.force ?? false,
         acceptChangedDisks: options.acceptChangedDisks ?? false,
-        acceptUncomparedDisks: (await context.config()).acceptUncomparedDisks,
+        acceptUncomparedDisks,
         lockWaitMs: LOCK_WAIT_MS,
         signal: context.signal,
         onProgress: await context.progress(),
-      },
-    );
-    return { done, version: await image.version() };
+      });
+      return answerRefilled(context.output, done);
+    });
   } finally {
-    await image.close();
+    await publishMetrics(context);
   }
-}
-
-function answer({ output }: Context, done: Hydrated): Answer {
-  const { image, hydrated, manifest, bytes, losses } = done;
-  return {
-    json: {
-      image,
-      hydrated,
-      snapshot: manifest?.snapshot ?? null,
-      bytes,
-      pagesLostByPolicy: losses.byPolicy,
-      pagesLostUnexpectedly: losses.unexpected,
-      pagesRecovered: losses.recovered,
-    },
-    say: () => tell(output, done),
-  };
-}
-
-function tell(output: Output, { image, hydrated, manifest, bytes, losses }: Hydrated): void {
-  if (!hydrated) return output.text(`${plain(image)} is whole: nothing to do.`);
-  output.text(`${plain(image)} is an image again, ${formatBytes(bytes)}, from ${manifest?.snapshot ?? ''}.`);
-  if (losses.byPolicy > 0)
-    output.text(
-      `${formatCount(losses.byPolicy)} expendable pages were not stored; the guest reads what it needs `
-        + `of them from its disks.`,
-    );
-  if (losses.unexpected > 0)
-    output.warning(
-      `${formatCount(losses.unexpected)} expendable pages had no readable copy left and were `
-        + `recovered; the guest does without them, but look at the store: pars verify`,
-    );
 }

@@ -92,10 +92,7 @@ function render(found: HostStatus): string {
   const { due, held, running, failed, refused, lost, stubs, failures, losses, blindSpots } = found;
   const sections = [
     section('Cannot be seen', blindSpots.map(describeBlindSpot)),
-    section(
-      'Running',
-      running.map((job) => `${job.kind} ${plain(job.image)}, since ${job.began}`),
-    ),
+    section('Running', running.map(describeRunning)),
     section(
       'Due',
       due.map(
@@ -122,6 +119,14 @@ function render(found: HostStatus): string {
 
 function section(title: string, lines: readonly string[]): string {
   return lines.length === 0 ? '' : `${title}:\n${lines.map((line) => `  ${line}`).join('\n')}`;
+}
+
+function describeRunning({ kind, image, began, progress }: Job): string {
+  const since = `${kind} ${plain(image)}, since ${began}`;
+  if (progress === undefined) return since;
+  const { done, total, secondsLeft } = progress;
+  const left = secondsLeft === null ? '' : `, ${formatDuration(secondsLeft)} left`;
+  return `${since}: ${Math.floor((100 * done) / total)} %${left}`;
 }
 
 function describeStub({ image, snapshot, consumed, uncomparedDisks = [] }: KnownStub): string {

@@ -9,11 +9,13 @@ import { stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { orTellSystem } from '../system/system-log.js';
 import { parseJson } from '../system/json-text.js';
-import { namesIn, readIfThere } from '../system/absence.js';
+import { ifThere, namesIn, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError, type ErrorKind } from '../errors.js';
 import { processStart } from '../system/process-start.js';
+import { Cancellation, Cancelled, requestCancel } from './cancellation.js';
 import { noteFailure } from './failures.js';
+import { type JobProgress, ProgressNote, readProgress } from './job-progress.js';
 import { countFailure } from './ledger.js';
 
 export type JobKind = 'offload' | 'hydrate';
@@ -31,10 +33,14 @@ export interface Job {
    * one, the queue leaves it alone.
    */
   heldVersion?: string;
+  /** Until when, of one that was refilled ahead of a start; absent: until its guest is saved again. */
+  heldUntil?: string;
   state: JobState;
   began: string;
   ended: string | null;
   error: { kind: ErrorKind; message: string; hint: string | null } | null;
+  /** Of one that is running and tells it. */
+  progress?: JobProgress;
   /**
    * The process at work, and when it started (clock ticks since boot): a number that was given out again is
    * not it.
@@ -45,11 +51,17 @@ export interface Job {
 
 /** The job a command is doing right now. */
 export class JobRecord {
+  /** Takes what the work tells of its progress. */
+  readonly progress: ProgressNote;
+  /** What of the work may be cancelled listens to it. */
+  readonly cancellation: Cancellation;
   readonly #path: string;
   readonly #earlier: string | null;
   #job: Job;
 
   private constructor(path: string, job: Job, earlier: string | null) {
+    this.progress = new ProgressNote(besideJob(path, 'progress'));
+    this.cancellation = new Cancellation(besideJob(path, 'cancel'), job.image, job);
     this.#path = path;
     this.#job = job;
     this.#earlier = earlier;
@@ -75,7 +87,9 @@ export class JobRecord {
     return record;
   }
 
-  async update(change: Partial<Pick<Job, 'domain' | 'snapshot' | 'losses' | 'heldVersion'>>): Promise<void> {
+  async update(
+    change: Partial<Pick<Job, 'domain' | 'snapshot' | 'losses' | 'heldVersion' | 'heldUntil'>>,
+  ): Promise<void> {
     this.#job = { ...this.#job, ...change };
     await this.#save();
   }
@@ -123,10 +137,12 @@ export async function asJob<T>(
     await orTellSystem(record?.succeed(), notNoted(kind, image));
     return result;
   } catch (error) {
-    if (byHand && error instanceof ParsError && error.kind === 'usage')
-      await orTellSystem(record?.undo(), notNoted(kind, image));
+    const forNothing = error instanceof ParsError && error.kind === 'usage' && byHand;
+    if (forNothing || error instanceof Cancelled) await orTellSystem(record?.undo(), notNoted(kind, image));
     else await noteEnd(record, stateDir, kind, image, error);
     throw error;
+  } finally {
+    await Promise.all([record?.progress.end(), record?.cancellation.end()]);
   }
 }
 
@@ -187,10 +203,27 @@ async function readJob(path: string): Promise<Job | null> {
   if (text === null) return null;
   const job = parseJson(text) as Job | undefined;
   if (typeof job?.image !== 'string') return damaged(path);
-  const gone =
-    job.state === 'running' && (job.processStart === '' || processStart(job.pid) !== job.processStart);
-  return gone ? { ...job, state: 'interrupted' } : job;
+  if (job.state !== 'running') return job;
+  if (job.processStart === '' || processStart(job.pid) !== job.processStart)
+    return { ...job, state: 'interrupted' };
+  const progress = await readProgress(besideJob(path, 'progress'), job.pid);
+  return progress === null ? job : { ...job, progress };
 }
+
+/** As if the job had never been. */
+export async function forgetJob(stateDir: string, { kind, image }: Job): Promise<void> {
+  const path = jobPath(stateDir, kind, image);
+  for (const one of [path, besideJob(path, 'cancel'), besideJob(path, 'progress')])
+    await ifThere(one, unlink, undefined);
+}
+
+/** Asks the process at work to end this job; it may be done before it hears of that. */
+export async function cancelJob(stateDir: string, job: Job): Promise<void> {
+  await requestCancel(besideJob(jobPath(stateDir, job.kind, job.image), 'cancel'), job);
+}
+
+const besideJob = (path: string, what: 'progress' | 'cancel'): string =>
+  `${path.slice(0, -'json'.length)}${what}`;
 
 /** A note that says nothing may have been one of a failure: it is told of as a failed job about itself. */
 async function damaged(path: string): Promise<Job> {

@@ -52,6 +52,8 @@ export interface HydrateOptions {
   acceptUncomparedDisks?: boolean;
   /** How long to wait for another pars that works on the file. */
   lockWaitMs: number;
+  /** Resolves when so many more bytes may be read from the store. */
+  pace?: (bytes: number) => Promise<void>;
   signal?: AbortSignal;
   onProgress?: OnProgress;
   onStep?: (step: HydrateStep) => void;
@@ -102,6 +104,7 @@ export async function hydrate(
   const store = await place.store();
   await settleOwnStarts(store, facts, place, options);
   const source = await agreeingSource(store, image, facts, record);
+  if (options.pace) source.readAt(options.pace);
   await source.survey();
   await guardDisks(image.path, source.manifest, facts.domain, place, options);
   await guardLife(store, source.manifest, place.host, options);

@@ -7,11 +7,12 @@
  */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { codeOf, isForbidden, isMissing } from '../system/absence.js';
-import { deadlineSignal } from '../system/deadline.js';
+import { deadlineSignal, eitherSignal } from '../system/deadline.js';
 import { hydrate, type Hydrated, type HydrateOptions } from './hydrate.js';
 import { ParsError } from '../errors.js';
 import type { DiskSource } from '../libvirt/disk-sources.js';
 import type { Host } from '../system/host.js';
+import type { JobRecord } from '../journal/jobs.js';
 import { ImageFile } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
 import { hasLiveStub } from '../image/live-stubs.js';
@@ -45,12 +46,11 @@ export interface RestoreBegin {
   acceptUncomparedDisks?: boolean;
   signal?: AbortSignal;
   /** Keeps a note of the work while it lasts. */
-  asJob(image: string, work: () => Promise<Hydrated>): Promise<Hydrated>;
+  asJob(image: string, work: (job: JobRecord | null) => Promise<Hydrated>): Promise<Hydrated>;
 }
 
 const MAGIC = 'LibvirtQemudSave';
 const STORE_POLL_MS = 1000;
-const LOCK_WAIT_MS = 30_000;
 
 /**
  * Makes every image of the guest that libvirt has open whole. Throws, and with it fails the start, when one
@@ -68,9 +68,9 @@ export async function restoreBegin(request: RestoreBegin): Promise<void> {
     if (images.length === 0 && !request.prepared && (await hasLiveStub(request.registry, request.domainUuid)))
       throw notFound(request);
     for (const { image, pid } of images) {
-      await request.asJob(image.path, async () => {
+      await request.asJob(image.path, async (job) => {
         if (pid !== request.parentPid) await refuseReadAhead(image, signal);
-        return hydrateInTime(image, request, signal);
+        return hydrateInTime(image, request, job, signal);
       });
     }
   } finally {
@@ -81,14 +81,18 @@ export async function restoreBegin(request: RestoreBegin): Promise<void> {
 async function hydrateInTime(
   image: ImageFile,
   request: RestoreBegin,
-  signal: AbortSignal,
+  job: JobRecord | null,
+  inTime: AbortSignal,
 ): Promise<Hydrated> {
+  const signal = eitherSignal(inTime, job?.cancellation.signal);
   const options: HydrateOptions = {
     force: false,
     acceptChangedDisks: false,
     acceptUncomparedDisks: request.acceptUncomparedDisks ?? false,
-    lockWaitMs: LOCK_WAIT_MS,
+    // Whoever refills it already, "pars wake" for one, is as fast as this would be.
+    lockWaitMs: request.times.deadlineMs,
     signal,
+    ...(job && { onProgress: job.progress.tell }),
     ...(request.prepared && { disks: request.prepared }),
   };
   const waitUntil = Date.now() + request.times.waitForStoreMs;
@@ -96,6 +100,8 @@ async function hydrateInTime(
     try {
       return await hydrate(image, { ...request, store: () => request.openStore(signal) }, options);
     } catch (error) {
+      job?.cancellation.signal.throwIfAborted();
+      request.signal?.throwIfAborted();
       if (signal.aborted) throw tooLate(image.path, request.times);
       if (!(error instanceof ParsError) || error.kind !== 'unreachable' || Date.now() >= waitUntil)
         throw error;

@@ -128,6 +128,7 @@ const file = z.strictObject({
       overdue: duration.optional(),
     })
     .optional(),
+  wake: z.strictObject({ bandwidth: size.optional(), settle: duration.optional() }).optional(),
   checkpoints: z
     .strictObject({
       directory: z.string().startsWith('/', { error: 'expected an absolute path' }).optional(),

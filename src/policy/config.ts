@@ -30,6 +30,12 @@ export interface Config {
   acceptUncomparedDisks: boolean;
   checkpoints: CheckpointLimits;
   queue: QueueLimits;
+  wake: {
+    /** Bytes a second that `pars wake --all` reads from the store; null: no limit. */
+    bandwidth: number | null;
+    /** How long an image that was woken, and not started, stays whole. */
+    settleMs: number;
+  };
   /** Directories, and patterns of them, whose finished saves are offloaded beside libvirt's managed saves. */
   watch: string[];
   /** For node_exporter's textfile collector; null: none is written. */
@@ -107,6 +113,7 @@ function defaults(): Config {
     retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
     acceptUncomparedDisks: false,
     queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+    wake: { bandwidth: null, settleMs: 3_600_000 },
     checkpoints: { directory: DEFAULT_CHECKPOINT_DIR, keepLast: null, maxAgeMs: null },
     watch: [],
     metricsFile: null,
@@ -152,6 +159,10 @@ async function parse(text: string, file: string): Promise<Config> {
       bandwidth: parsed.values.queue?.bandwidth ?? config.queue.bandwidth,
       freeSpaceFloor: parsed.values.queue?.free_space_floor ?? config.queue.freeSpaceFloor,
       overdueMs: parsed.values.queue?.overdue ?? config.queue.overdueMs,
+    },
+    wake: {
+      bandwidth: parsed.values.wake?.bandwidth ?? config.wake.bandwidth,
+      settleMs: parsed.values.wake?.settle ?? config.wake.settleMs,
     },
     checkpoints: {
       directory: parsed.values.checkpoints?.directory ?? config.checkpoints.directory,

@@ -47,6 +47,11 @@ const EXAMPLES: Record<string, readonly (readonly [call: string, what: string])[
   ],
   drain: [['pars drain --deadline 5m', 'before the host goes down; lists what is left after five minutes']],
   hydrate: [[`pars hydrate ${SAVE}`, 'the stub is an image again']],
+  wake: [
+    ['pars wake web', 'before "virsh start web"'],
+    ['pars wake --all --starting', 'at a boot: the guests that this host is about to start'],
+  ],
+  cancel: [['pars cancel web', 'the refill that a start of this guest waits for']],
   restore: [
     [`pars restore ${SNAPSHOT} --to /srv/web.save`, 'the image alone'],
     [`pars restore ${SNAPSHOT} --define`, 'the guest, on a host that has its disks'],

@@ -117,6 +117,18 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('../commands/hydrate.js'),
   },
   {
+    words: ['wake'],
+    summary: "refill a guest's stub ahead of its start, outside libvirt's hook",
+    shared: STORE,
+    load: () => import('../commands/wake.js'),
+  },
+  {
+    words: ['cancel'],
+    summary: "cancel the refill of a guest's stub, also one that a start waits for",
+    shared: OUTPUT,
+    load: () => import('../commands/cancel.js'),
+  },
+  {
     words: ['restore'],
     summary: 'write the image of a snapshot to a new file',
     shared: STORE,

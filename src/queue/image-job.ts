@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/** An offload of one image as a job of this host: visible while it runs, and counted when it is done. */
+/** Work on one image as a job of this host: visible while it runs, and counted when it is done. */
 import { PAGE_BYTES } from '../page-classes.js';
 import { resolve } from 'node:path';
 import { asJob, type JobRecord } from '../journal/jobs.js';
 import { countOffload } from '../journal/ledger.js';
+import { hydrate, type Hydrated, type HydrateOptions, type HydratePlace } from '../lifecycle/hydrate.js';
 import { offload } from '../lifecycle/offload.js';
 import type { Offloaded, OffloadOptions, OffloadPlace } from '../lifecycle/offload-request.js';
+import { ImageFile } from '../image/image-file.js';
+import type { OnProgress } from '../progress.js';
+import type { Store } from '../stores/store.js';
+import { eitherSignal } from '../system/deadline.js';
+import { noteRefill } from './note-refill.js';
 import type { Pace } from './pace.js';
 
 /** A backup that reads the image is given this long to finish. */
@@ -30,12 +36,58 @@ export async function offloadAsJob(image: string, place: OffloadPlace, job: Imag
       leaseWaitMs: LEASE_WAIT_MS,
       level: LEVEL,
       pace: (bytes) => pace.take(bytes),
+      onProgress: telling(record, options.onProgress),
     });
     await record?.update({ domain: done.domain, snapshot: done.snapshot });
     if (!done.alreadyStub) await count(stateDir, done, began);
     return done;
   };
   return asJob(stateDir, 'offload', resolve(image), work, { byHand });
+}
+
+/** Whoever waits for the work is told, and whoever asks for the job. */
+function telling(record: JobRecord | null, onProgress?: OnProgress): OnProgress {
+  return (event) => {
+    record?.progress.tell(event);
+    onProgress?.(event);
+  };
+}
+
+export interface RefillJob extends HydrateOptions {
+  stateDir: string;
+  /** How long the queue must not make a stub of it again; null: until its guest is saved again. */
+  holdMs: number | null;
+}
+
+/** Where a refill works; its store is asked no more once the signal comes. */
+export interface RefillPlace extends Omit<HydratePlace, 'store'> {
+  store(signal: AbortSignal): Promise<Store>;
+}
+
+/** Refills one stub as a job that somebody asked for; a whole image is left as it is. */
+export async function hydrateAsJob(path: string, place: RefillPlace, job: RefillJob): Promise<Hydrated> {
+  const { stateDir, holdMs, onProgress, ...options } = job;
+  const began = Date.now();
+  const work = async (record: JobRecord | null): Promise<Hydrated> => {
+    const signal = eitherSignal(options.signal, record?.cancellation.signal);
+    const image = await ImageFile.open(path);
+    try {
+      const done = await hydrate(
+        image,
+        { ...place, store: () => place.store(signal) },
+        { ...options, signal, onProgress: telling(record, onProgress) },
+      );
+      await noteRefill(stateDir, record, done, began);
+      const until = holdMs === null ? {} : { heldUntil: new Date(Date.now() + holdMs).toISOString() };
+      if (done.hydrated) await record?.update({ heldVersion: await image.version(), ...until });
+      return done;
+    } catch (error) {
+      throw record === null ? error : record.cancellation.explain(error);
+    } finally {
+      await image.close();
+    }
+  };
+  return asJob(stateDir, 'hydrate', path, work, { byHand: true });
 }
 
 async function count(stateDir: string, done: Offloaded, began: number): Promise<void> {

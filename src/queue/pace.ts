@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJobs } from '../journal/jobs.js';
+import { Bandwidth } from './bandwidth.js';
 
 export interface PaceOptions {
   stateDir: string;
@@ -17,25 +18,18 @@ const LOOK_MS = 500;
 
 export class Pace {
   readonly #options: PaceOptions;
-  /** When the bytes that were let through so far are paid for. */
-  #paidAt = 0;
+  readonly #bandwidth: Bandwidth;
   #looked = { at: -Infinity, starting: Promise.resolve(false) };
 
   constructor(options: PaceOptions) {
     this.#options = options;
+    this.#bandwidth = new Bandwidth(options.bandwidth, options.signal);
   }
 
   /** Resolves when so many more bytes may be stored. */
   async take(bytes: number): Promise<void> {
     while (await this.#someoneWakes()) await this.#sleep(LOOK_MS);
-    const now = Date.now();
-    const from = Math.max(now, this.#paidAt);
-    this.#paidAt = from + this.#cost(bytes);
-    if (from > now) await this.#sleep(from - now);
-  }
-
-  #cost(bytes: number): number {
-    return this.#options.bandwidth === null ? 0 : (bytes * 1000) / this.#options.bandwidth;
+    await this.#bandwidth.take(bytes);
   }
 
   #someoneWakes(): Promise<boolean> {

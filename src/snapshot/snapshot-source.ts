@@ -20,6 +20,7 @@ export class SnapshotSource {
   readonly #store: Store;
   /** Frames that the store said cannot be had, and why. */
   readonly #away = new Map<IndexFrame, string>();
+  #pace: (bytes: number) => Promise<void> = async () => undefined;
 
   private constructor(store: Store, manifest: Manifest, stripes: readonly IndexStripe[]) {
     this.#store = store;
@@ -81,10 +82,16 @@ export class SnapshotSource {
     this.#away.set(frame, hit.why);
   }
 
+  /** From now on each read of a frame waits for what this returns. */
+  readAt(pace: (bytes: number) => Promise<void>): void {
+    this.#pace = pace;
+  }
+
   /** The compressed bytes of a stored frame, checked against its digest. */
   async read(frame: IndexFrame): Promise<Buffer> {
     const why = this.#away.get(frame);
     if (why !== undefined) throw new ParsError('unreachable', why);
+    await this.#pace(frame.bytes);
     return this.#store.readRange(
       objectPath(this.manifest.snapshot, packName(frame.kind, frame.pack)),
       frame.offset,

@@ -7,6 +7,7 @@ import { lstat } from 'node:fs/promises';
 import { type ErrorKind, ParsError } from '../errors.js';
 import { ifThere, isThere } from '../system/absence.js';
 import { fileVersion, ImageFile } from '../image/image-file.js';
+import { tellsOfCancel } from '../journal/cancellation.js';
 import { readFailures, type Failure } from '../journal/failures.js';
 import { readJobs, type Job } from '../journal/jobs.js';
 import { readLosses, type NotedLoss } from '../journal/losses.js';
@@ -35,7 +36,7 @@ export interface WholeSave extends Omit<DueImage, 'domain'> {
   /** Null when it cannot be read. */
   domain: string | null;
   /**
-   * 'opted-out': the guest's metadata says no. 'held': somebody hydrated it by hand. 'kept': it could not be
+   * 'opted-out': the guest's metadata says no. 'held': somebody hydrated it by hand, or woke it. 'kept': it could not be
    * refilled when it is needed. 'unreadable': damaged, still being written, or nothing that may be opened.
    */
   condition: 'due' | 'opted-out' | 'held' | 'kept' | 'unreadable';
@@ -110,7 +111,7 @@ async function stillRefused(
   const known = new Set((await registry.all()).map(({ domainUuid }) => domainUuid));
   const live = new Set(stubs.map(({ domainUuid }) => domainUuid));
   const isYoung = ({ time }: RefusedStart): boolean => Date.now() - Date.parse(time) < UNKNOWN_GUEST_MS;
-  const refused = await readRefusedStarts(stateDir);
+  const refused = (await readRefusedStarts(stateDir)).filter(({ message }) => !tellsOfCancel(message));
   return refused.filter(
     (start) => live.has(start.domainUuid) || (!known.has(start.domainUuid) && isYoung(start)),
   );
@@ -183,13 +184,8 @@ export async function wholeSave(
         condition: 'opted-out',
         reason: 'its guest opted out (offload="no" in its metadata)',
       };
-    if (isHeld(path, jobs, fileVersion(stats)))
-      return {
-        ...file,
-        domain: domain.name,
-        condition: 'held',
-        reason: 'it was hydrated by hand; it is offloaded again after the next save, or by name',
-      };
+    const held = whyHeld(path, jobs, fileVersion(stats));
+    if (held !== null) return { ...file, domain: domain.name, condition: 'held', reason: held };
     if (isCompressed(format) && (await memorySnapshotOf(path)) !== null)
       return {
         ...file,
@@ -206,11 +202,18 @@ export async function wholeSave(
   }
 }
 
-function isHeld(path: string, jobs: readonly Job[], version: string): boolean {
-  return jobs.some(
+function whyHeld(path: string, jobs: readonly Job[], version: string): string | null {
+  const holding = jobs.find(
     ({ kind, image, state, heldVersion }) =>
       kind === 'hydrate' && image === path && state === 'done' && heldVersion === version,
   );
+  if (holding === undefined) return null;
+  const { heldUntil } = holding;
+  if (heldUntil === undefined)
+    return 'it was hydrated by hand; it is offloaded again after the next save, or by name';
+  return Date.parse(heldUntil) > Date.now()
+    ? `it was refilled for a start (pars wake), which is waited for until ${heldUntil}`
+    : null;
 }
 
 async function probePath(path: string, probes: ProbeMemory): Promise<ImageFacts> {

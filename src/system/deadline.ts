@@ -21,6 +21,16 @@ export function deadlineSignal(ms: number, other?: AbortSignal): AbortSignal {
   return controller.signal;
 }
 
+/** A signal that comes with the first of those that there are. */
+export function eitherSignal(...signals: (AbortSignal | undefined)[]): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of signals) {
+    if (signal?.aborted) controller.abort(signal.reason);
+    signal?.addEventListener('abort', () => controller.abort(signal.reason), { once: true });
+  }
+  return controller.signal;
+}
+
 /**
  * Does `work` after that time, in as many waits as it takes; none of them keeps the process alive. Returns
  * what calls it off.

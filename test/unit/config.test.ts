@@ -38,6 +38,7 @@ describe('the configuration', () => {
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
       checkpoints: { directory: '/var/lib/libvirt/pars-checkpoints', keepLast: null, maxAgeMs: null },
+      wake: { bandwidth: null, settleMs: 3_600_000 },
       watch: [],
       acceptUncomparedDisks: false,
       metricsFile: null,
@@ -65,6 +66,7 @@ describe('the configuration', () => {
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
       queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
       checkpoints: { directory: '/var/lib/libvirt/pars-checkpoints', keepLast: null, maxAgeMs: null },
+      wake: { bandwidth: null, settleMs: 3_600_000 },
       watch: [],
       acceptUncomparedDisks: false,
       metricsFile: null,
@@ -83,6 +85,14 @@ describe('the configuration', () => {
     expect((await load('disk_references: off\n')).diskReferences).toBe(false);
     expect((await load('disk_references: auto\n')).diskReferences).toBe(true);
     expect((await complaint('disk_references: no\n')).message).toContain('expected auto or off');
+  });
+
+  it('says how guests are woken', async () => {
+    expect((await load('wake: { bandwidth: 200M, settle: 5m }\n')).wake).toEqual({
+      bandwidth: 200 << 20,
+      settleMs: 300_000,
+    });
+    expect((await complaint('wake: { settle: soon }\n')).message).toContain('expected a duration');
   });
 
   it('says how the queue is worked off', async () => {

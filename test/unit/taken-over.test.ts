@@ -201,7 +201,7 @@ describe('a reader that hangs (row 2)', () => {
         registry: fixture.registry,
         host: { machineId: '0'.repeat(32), host: 'test' },
         times: { deadlineMs, waitForStoreMs: 0 },
-        asJob: (_, work) => work(),
+        asJob: (_, work) => work(null),
       });
     await expect(start(1000).finally(() => closeSync(holder))).rejects.toThrow('hook.deadline');
     expect(Date.now() - began).toBeLessThan(5000);
