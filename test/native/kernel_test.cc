@@ -114,6 +114,25 @@ TEST_CASE("R6: a memory device is placed where the XML says, or left out") {
   CHECK(left_out([](MemoryDevice& d) { d.base = 1ull << 45; }));
 }
 
+TEST_CASE("R6: virtio-mem's block is named behind its place on the bus") {
+  auto xml = domain("pc-q35-10.0", 1280 * kMiB);
+  xml.memory_devices = {{"virtio-mem", "memvirtiomem0", 256 * kMiB, 4ull << 30}};
+  const auto segments = [&](std::vector<std::pair<std::string, uint64_t>> devices) {
+    devices.insert(devices.begin(), {"pc.ram", 1024 * kMiB});
+    const auto layout = lay_out_ram(xml, stream_with(devices));
+    return layout ? *layout : std::vector<Segment>{};
+  };
+  const auto placed = segments({{"0000:00:01.1:00.0/memvirtiomem0", 256 * kMiB}});
+  REQUIRE(placed.size() == 2);
+  CHECK(placed[1].gpa == 4ull << 30);
+  CHECK(placed[1].block == 1);
+  CHECK(placed[1].plugged);
+  CHECK(segments({{"memvirtiomem0", 256 * kMiB}}).size() == 2);
+  CHECK(segments({{"0000:00:01.1:00.0/memvirtiomem0", 128 * kMiB}}).size() == 1);
+  CHECK(segments({{"0000:00:01.1:00.0/xmemvirtiomem0", 256 * kMiB}}).size() == 1);
+  CHECK(segments({{"a/memvirtiomem0", 256 * kMiB}, {"b/memvirtiomem0", 256 * kMiB}}).size() == 1);
+}
+
 TEST_CASE("R6: old machine types call a block by its backend's path") {
   auto xml = domain("pc-i440fx-3.1", 768 * kMiB);
   xml.numa_cells = {{0, 256 * kMiB}, {1, 512 * kMiB}};

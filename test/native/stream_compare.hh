@@ -31,6 +31,7 @@ inline bool same_stripe(const Stripe& a, const Stripe& b) {
 inline std::string stream_difference(const MigrationStream& a, const MigrationStream& b) {
   if (a.machine != b.machine || a.version != b.version || a.ram_section != b.ram_section)
     return "what stands before the RAM";
+  if (a.early != b.early) return "the devices' sections before the pages";
   if (a.ram_end != b.ram_end) return "the end of the RAM";
   if (a.payload_records != b.payload_records || a.zero_records != b.zero_records)
     return "the numbers of records";

@@ -76,6 +76,18 @@ Status add_vcpu(const DeviceDescription& device, Bytes contents, uint64_t at, st
   return Done{};
 }
 
+/// The description begins with the sections that stand before the pages, where they have been crossed.
+Status check_early(const MigrationStream& stream, const std::vector<DeviceDescription>& devices) {
+  for (size_t i = 0; i < stream.early.size(); ++i) {
+    const EarlySection& early = stream.early[i];
+    if (i == devices.size() || devices[i].name != early.name || devices[i].instance != early.instance ||
+        devices[i].bytes != early.bytes)
+      return Error{ErrorCode::bad_offset, stream.ram_end,
+                   "the description does not begin with the section \"" + early.name + "\" before the pages"};
+  }
+  return Done{};
+}
+
 /// Commands may stand between device sections; they have no footer and no description.
 void skip_commands(Cursor& cursor, Bytes image) {
   while (cursor.remaining() && image[cursor.position()] == stream::kCommand) {
@@ -91,9 +103,10 @@ Result<std::vector<Vcpu>> read_vcpus(Bytes image, const MigrationStream& stream)
   if (!description) return description.error();
   const auto devices = parse_device_description(description->text, description->header + kDescriptionHeader);
   if (!devices) return devices.error();
+  if (Status early = check_early(stream, *devices); !early) return early.error();
   std::vector<Vcpu> vcpus;
   Cursor cursor(image.first(description->header), stream.ram_end);
-  for (const DeviceDescription& device : *devices) {
+  for (const DeviceDescription& device : std::span(*devices).subspan(stream.early.size())) {
     skip_commands(cursor, image.first(description->header));
     const uint64_t at = cursor.position();
     Bytes contents;

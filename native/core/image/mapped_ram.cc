@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "core/image/early_section.hh"
 #include "core/image/ram_walk.hh"
 
 namespace pars {
@@ -73,6 +74,7 @@ Status cross_ram(Bytes image, uint64_t position, MigrationStream& stream) {
     const auto next = stream::cross_sections(image, position + 8, stream.ram_section, last);
     if (!next) return next.error();
     position = next->position, last = next->is_end;
+    stream::note_early(stream.early, next->early);
     if (next->done) break;
   }
   stream.ram_end = position;

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "core/image/early_section.hh"
 #include "core/image/mapped_ram.hh"
 #include "core/image/ram_walk.hh"
 
@@ -106,6 +107,7 @@ void take_findings(MigrationStream& stream, stream::Findings& findings, uint64_t
   stream.payload_records = findings.payload_records;
   stream.zero_records = findings.zero_records;
   stream.repeated_records = findings.repeated_records;
+  stream::note_early(stream.early, findings.early);
   stream.vmcoreinfo = std::move(findings.vmcoreinfo);
   stream.fills = std::move(findings.fills);
 }

@@ -39,15 +39,24 @@ struct Stripe {
   bool hole = false;  ///< mapped-ram: places of zero pages and nothing else
 };
 
+/// A device's section before the pages, as virtio-mem has one (early_section.hh).
+struct EarlySection {
+  std::string name;
+  uint32_t instance = 0;
+  uint64_t bytes = 0;  ///< between its header and its footer
+  bool operator==(const EarlySection&) const = default;
+};
+
 struct MigrationStream {
   uint32_t version = 0;
   std::string machine;  ///< from the configuration section
   std::vector<RamBlock> blocks;
   bool mapped = false;  ///< mapped-ram: pages lie at fixed places, and there are no records (mapped_ram.hh)
-  uint32_t ram_section = 0;      ///< id of the section "ram"
-  uint64_t ram_end = 0;          ///< image offset of the first byte after the RAM section's END footer
-  std::vector<Stripe> stripes;   ///< they cover [first record header >= kHeadBytes, end of image)
-  uint64_t payload_records = 0;  ///< records that carry 4096 bytes
+  uint32_t ram_section = 0;         ///< id of the section "ram"
+  std::vector<EarlySection> early;  ///< devices' sections before the RAM's end, in order
+  uint64_t ram_end = 0;             ///< image offset of the first byte after the RAM section's END footer
+  std::vector<Stripe> stripes;      ///< they cover [first record header >= kHeadBytes, end of image)
+  uint64_t payload_records = 0;     ///< records that carry 4096 bytes
   uint64_t zero_records = 0;
   uint64_t repeated_records = 0;  ///< payload records that a later record of the same page replaced
   std::vector<uint64_t>

@@ -3,6 +3,7 @@
 // not need.
 #include <algorithm>
 
+#include "core/image/early_section.hh"
 #include "core/image/ram_walk.hh"
 
 namespace pars {
@@ -34,6 +35,7 @@ class PlainWalk {
     const auto next = stream::cross_sections(image_, position_ + 8, stream_.ram_section, in_end_);
     if (!next) return next.error();
     position_ = next->position, in_end_ = next->is_end, done_ = next->done;
+    stream::note_early(stream_.early, next->early);
     return Done{};
   }
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/image/early_section.hh"
+
 namespace pars::stream {
 namespace {
 
@@ -176,6 +178,7 @@ bool RamWalk::cross() {
   position_ = next->position;
   in_end_ = next->is_end;
   done_ = next->done;
+  note_early(findings_.early, next->early);
   crossed_ = true;
   return true;
 }
@@ -225,6 +228,7 @@ void RamWalk::merge_findings(Findings& later, uint32_t inherited) {
   findings_.zero_records += later.zero_records;
   findings_.repeated_records += later.repeated_records;
   for (uint64_t payload : later.vmcoreinfo) findings_.note_vmcoreinfo(payload);
+  note_early(findings_.early, later.early);
   findings_.fills.merge(later.fills);
 }
 

@@ -31,6 +31,7 @@ struct Findings {
   uint64_t zero_records = 0;
   uint64_t repeated_records = 0;
   std::vector<uint64_t> vmcoreinfo;
+  std::vector<EarlySection> early;
   FillCandidates fills;
 
   void add_run(uint64_t header, uint64_t pages, uint32_t block);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/image/early_section.hh"
 #include "core/image/mapped_ram.hh"
 
 namespace pars::stream {
@@ -117,8 +118,8 @@ class Prologue {
   }
 
   bool ram_start() {
-    while (cursor_.ok() && peek() == kCommand)
-      if (!command()) return false;
+    while (cursor_.ok() && (peek() == kCommand || begins_early_section(cursor_)))
+      if (peek() == kCommand ? !command() : !early_section()) return false;
     const uint64_t at = cursor_.position();
     const uint8_t type = cursor_.u8();
     stream_.ram_section = cursor_.be32();
@@ -136,6 +137,13 @@ class Prologue {
   }
 
   bool command();
+
+  bool early_section() {
+    const Result<EarlySection> crossed = cross_early_section(cursor_);
+    if (!crossed) return fail(crossed.error().code, crossed.error().offset, crossed.error().what);
+    note_early(stream_.early, {*crossed});
+    return true;
+  }
 
   bool blocks() {
     const uint64_t at = cursor_.position();
@@ -303,6 +311,7 @@ Result<NextSection> cross_sections(Bytes image, uint64_t position, uint32_t ram_
   Cursor cursor(image, position);
   if (Status footer = read_footer(cursor, ram_section); !footer) return footer.error();
   if (was_end) return NextSection{cursor.position(), false, true};
+  std::vector<EarlySection> early;
   for (;;) {
     const uint64_t at = cursor.position();
     if (!cursor.remaining())
@@ -312,12 +321,18 @@ Result<NextSection> cross_sections(Bytes image, uint64_t position, uint32_t ram_
       if (Status skipped = skip_command(cursor); !skipped) return skipped.error();
       continue;
     }
+    if (begins_early_section(cursor)) {
+      const Result<EarlySection> crossed = cross_early_section(cursor);
+      if (!crossed) return crossed.error();
+      note_early(early, {*crossed});
+      continue;
+    }
     if (type < kSectionStart || type > kSectionFull) return no_section(type, at);
     cursor.skip(1);
     Cursor id = cursor;
     const bool continues = type == kSectionPart || type == kSectionEnd;
     if (!continues || id.be32() != ram_section || !id.ok()) return foreign_section(cursor, type, at);
-    return NextSection{id.position(), type == kSectionEnd, false};
+    return NextSection{id.position(), type == kSectionEnd, false, std::move(early)};
   }
 }
 

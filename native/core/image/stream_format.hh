@@ -62,6 +62,7 @@ struct NextSection {
   uint64_t position = 0;  ///< of the next RAM section's first record, or of the first byte behind the RAM
   bool is_end = false;    ///< that section is the last
   bool done = false;      ///< there is none
+  std::vector<EarlySection> early = {};  ///< devices' sections that were crossed
 };
 
 /// From just behind a RAM section's EOS word over its footer to the next RAM section.

@@ -44,6 +44,25 @@ std::optional<uint32_t> find_block(const MigrationStream& stream, const std::str
   return std::nullopt;
 }
 
+/// The block behind a device that is itself on a bus: its name follows the device's place on it. Two of a
+/// name and length tell nothing.
+std::optional<uint32_t> find_behind_place(const MigrationStream& stream, const std::string& name,
+                                          uint64_t bytes) {
+  std::optional<uint32_t> found;
+  for (uint32_t i = 0; i < stream.blocks.size(); i++) {
+    if (!stream.blocks[i].name.ends_with("/" + name) || stream.blocks[i].bytes != bytes) continue;
+    if (found) return std::nullopt;
+    found = i;
+  }
+  return found;
+}
+
+std::optional<uint32_t> find_device_block(const MigrationStream& stream, const MemoryDevice& device) {
+  const auto plain = find_block(stream, device.block, device.bytes);
+  return plain || device.model != "virtio-mem" ? plain
+                                               : find_behind_place(stream, device.block, device.bytes);
+}
+
 /// What <memory> counts beside the machine's own RAM.
 uint64_t plugged_bytes(const DomainXml& domain) {
   uint64_t total = 0;
@@ -90,7 +109,7 @@ void place(const Backing& backing, uint64_t ram_offset, uint64_t low, std::vecto
 void place_device(const MemoryDevice& device, const MigrationStream& stream, std::vector<Segment>& segments) {
   if ((device.model != "dimm" && device.model != "virtio-mem") || !device.base || *device.base % kPageSize)
     return;
-  const auto block = find_block(stream, device.block, device.bytes);
+  const auto block = find_device_block(stream, device);
   const uint64_t end = segments.back().gpa + segments.back().bytes, begin = *device.base;
   if (!block || begin < std::max(end, kFourGiB) || begin - std::max(end, kFourGiB) > kMaxGap) return;
   const auto backs = [&](const Segment& s) { return s.block == *block; };
