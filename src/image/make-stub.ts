@@ -100,6 +100,7 @@ async function replaceByRecord(
     options.onStep?.('recorded');
     await punchBehind(fd, record);
     options.onStep?.('punched');
+    await takeLength(image, record);
     await image.sync();
     await forget();
     return { state: 'stub', freedBytes: 0, error: null };
@@ -127,6 +128,11 @@ async function putBack(image: ImageFile, before: Buffer, from: number, error: un
 async function punchBehind(fd: number, record: StubRecord): Promise<void> {
   const from = record.offset + encodeStub(record).length;
   if (from < record.imageBytes) await native().punchHole(fd, from, record.imageBytes - from);
+}
+
+/** An image that was refilled may have another length than the one that was offloaded. */
+async function takeLength(image: ImageFile, { imageBytes }: StubRecord): Promise<void> {
+  if (Number((await image.identity()).bytes) !== imageBytes) await image.truncate(imageBytes);
 }
 
 /**

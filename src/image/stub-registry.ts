@@ -33,6 +33,8 @@ export interface KnownStub {
   uncomparedDisks?: string[] | undefined;
   /** Its guest was started otherwise since, and has moved on, but the stub is still there. */
   consumed?: boolean | undefined;
+  /** Which file a refill left in its place (`fileVersion`): while it is that, it is what the snapshot holds. */
+  refilled?: string | undefined;
 }
 
 /** What is remembered of the stub `record` at `path`. */
@@ -75,6 +77,7 @@ export class StubRegistry {
       memoryOf,
       uncomparedDisks,
       consumed,
+      refilled,
     } = known;
     const stub: KnownStub = {
       image,
@@ -86,6 +89,7 @@ export class StubRegistry {
       ...(memoryOf !== undefined && { memoryOf }),
       ...(uncomparedDisks !== undefined && { uncomparedDisks }),
       ...(consumed === true && { consumed }),
+      ...(refilled !== undefined && { refilled }),
     };
     await writeAtomically(this.#path(stub), `${JSON.stringify(stub, null, 2)}\n`);
   }

@@ -14,6 +14,7 @@ import {
   stateObject,
   takeoverObject,
   takeoversIn,
+  type SnapshotEntry,
   type State,
 } from '../snapshot/snapshots.js';
 import { encodeStateRecord, readStateRecord, type StateRecord } from '../snapshot/state-record.js';
@@ -99,6 +100,23 @@ async function holderOf(
   const takeover = await readTakeover(store, snapshot, await store.list(snapshot));
   if (takeover !== null || claim === null) return takeover;
   return readStateRecord(store, stateObject(snapshot, claim));
+}
+
+/** Whether a snapshot is this host's, and no other host has claimed it. */
+export async function isHeldHere(
+  store: Store,
+  entry: SnapshotEntry & { condition: 'whole' },
+  { machineId }: Host,
+): Promise<boolean> {
+  const holder = await holderOf(store, entry.manifest, entry.state === 'waking' ? 'waking' : null);
+  return ownerOf(entry).machineId === machineId && (holder ?? ownerOf(entry)).machineId === machineId;
+}
+
+/** Takes this host's claim back: what was resumed is a stub again. One of another host stays. */
+export async function unclaim(store: Store, manifest: Manifest, { machineId }: Host): Promise<void> {
+  if ((await readState(store, manifest.snapshot)) !== 'waking') return;
+  const holder = await holderOf(store, manifest, 'waking');
+  if (holder?.machineId === machineId) await store.remove(stateObject(manifest.snapshot, 'waking'));
 }
 
 export interface Takeover {

@@ -109,10 +109,9 @@ export async function hydrate(
   await guardDisks(image.path, source.manifest, facts.domain, place, options);
   await guardLife(store, source.manifest, place.host, options);
   // Known here, wherever it was made: the hook notes the start that consumes it.
-  await orTellSystem(
-    place.registry.add(knownStub(image.path, record, source.manifest)),
-    `the stub ${image.path} could not be noted`,
-  );
+  const known = knownStub(image.path, record, source.manifest);
+  const notNoted = `the stub ${image.path} could not be noted`;
+  await orTellSystem(place.registry.add(known), notNoted);
   options.onStep?.('claimed');
   const { losses, bytes } = await refill(image, facts, source, record, {
     ...options,
@@ -120,6 +119,8 @@ export async function hydrate(
     // The stub's own word: its XML may have been edited since the image was offloaded.
     movedDisks: placesOf(facts),
   });
+  // If its start fails it becomes the stub again, with nothing stored anew.
+  await orTellSystem(place.registry.add({ ...known, refilled: await image.version() }), notNoted);
   options.onStep?.('done');
   return {
     hydrated: true,
@@ -166,12 +167,12 @@ async function settleOwnStarts(
  * Disks are what was recorded of them, as far as the guest gets them again: of the memory of one of libvirt's
  * snapshots libvirt knows. What the guest's metadata accepts is accepted as well.
  */
-async function guardDisks(
+export async function guardDisks(
   path: string,
   { disks }: Manifest,
   domain: ImageFacts['domain'],
-  { libvirtSnapshots }: HydratePlace,
-  options: HydrateOptions,
+  { libvirtSnapshots }: Pick<HydratePlace, 'libvirtSnapshots'>,
+  options: Pick<HydrateOptions, 'acceptChangedDisks' | 'acceptUncomparedDisks' | 'disks' | 'signal'>,
 ): Promise<void> {
   if (options.acceptChangedDisks || domain.acceptChangedDisks) return;
   const now = options.disks ?? (await memorySnapshotOf(path, libvirtSnapshots))?.disks;

@@ -24,7 +24,17 @@ export const OFFLOAD_STEPS = [
   'stubbed',
   'done',
 ] as const satisfies readonly (UploadStep | StubStep | 'locked' | 'inspected' | 'done')[];
-export type OffloadStep = (typeof OFFLOAD_STEPS)[number];
+/** Those of one that makes an image the stub again which it was refilled from. */
+export const STUB_AGAIN_STEPS = [
+  'locked',
+  'found',
+  'leased',
+  'recorded',
+  'punched',
+  'stubbed',
+  'done',
+] as const;
+export type OffloadStep = (typeof OFFLOAD_STEPS)[number] | (typeof STUB_AGAIN_STEPS)[number];
 
 export interface OffloadOptions {
   policy: Policy;
@@ -55,6 +65,8 @@ export interface Offloaded {
   freedBytes: number;
   /** It was a stub before. */
   alreadyStub: boolean;
+  /** It had been refilled from this snapshot and not written since: nothing was stored anew. */
+  storedBefore: boolean;
   /** It is a stub now. */
   stub: boolean;
   domain: string;

@@ -21,7 +21,8 @@ import type { OnProgress } from '../progress.js';
 import { ProbeMemory } from '../image/probe-memory.js';
 import { type MemorySnapshot, memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { proveCritical, refuseUnrevertable } from './memory-file.js';
-import { markState, settleStarts } from './claims.js';
+import { markState, settleStarts, unclaim } from './claims.js';
+import { isStoredBy, snapshotOfRefilled } from './refilled-image.js';
 import {
   findSnapshot,
   newSnapshotName,
@@ -75,11 +76,13 @@ class Offload {
     if (facts.stubRecord !== null) return this.#finishEarlier(facts);
     this.#refuseUnwanted(facts);
     this.#memory = await this.#memorySnapshot(facts, identity);
+    const earlier = await this.#earlier(facts);
+    const refilled = await this.#refilledFrom(facts, identity, earlier);
+    if (refilled !== null) return this.#stubAgain(refilled, identity);
     const disks = await disksOf(facts, this.#memory, this.#options.signal);
     const uncompared = uncomparedIn(disks);
     const policy = policyFor(facts, disks, this.#options);
     await refuseThinStore(this.#place.store, policy);
-    const earlier = await this.#earlier(facts);
     for (const stub of earlier) await this.#dropFragment(stub);
     const token = randomBytes(16).toString('hex');
     const snapshot = newSnapshotName(facts.domain.uuid);
@@ -109,6 +112,35 @@ class Offload {
     } finally {
       this.#options.onStep?.('done');
     }
+  }
+
+  /** The snapshot that the image was refilled from, if it is that still and is what would be stored now. */
+  #refilledFrom(facts: ImageFacts, identity: ImageIdentity, stubs: KnownStub[]): Promise<Manifest | null> {
+    const { keepLocal, managedSave, signal } = this.#options;
+    const isWanted = (manifest: Manifest): boolean => {
+      const policy = policyFor(facts, manifest.disks, this.#options);
+      const { image, references } = manifest;
+      const isSameKind = image.managedSave === managedSave && image.memoryOf === this.#memory?.name;
+      return (
+        isSameKind
+        && isStoredBy(manifest, policy)
+        && (references === undefined || this.#usesDisks(facts, policy))
+      );
+    };
+    const look = { facts, identity, stubs: keepLocal ? [] : stubs, isWanted, ...(signal && { signal }) };
+    return snapshotOfRefilled(this.#image, look, this.#place);
+  }
+
+  /** Nothing is stored, so nothing is withdrawn if the image stays whole. */
+  async #stubAgain(manifest: Manifest, identity: ImageIdentity): Promise<Offloaded> {
+    this.#options.onStep?.('found');
+    const outcome = await this.#becomeStub(manifest, identity);
+    if (outcome.state === 'whole') throw outcome.error;
+    const result = await this.#stubbed(manifest, outcome);
+    await this.#place.registry.add(knownStub(this.#image.path, this.#recordOf(manifest), manifest));
+    await bestEffort(unclaim(this.#place.store, manifest, this.#place.host));
+    this.#options.onStep?.('done');
+    return { ...result, storedBytes: 0, storedBefore: true };
   }
 
   /** The snapshot of libvirt's whose memory the image is. */
@@ -285,6 +317,7 @@ class Offload {
     await this.#place.registry.add(knownStub(this.#image.path, record, manifest));
     if ((await readState(this.#place.store, record.snapshot)) === 'committed')
       await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
+    await bestEffort(unclaim(this.#place.store, manifest, this.#place.host));
     const whole =
       facts.bytes === record.imageBytes
       && (await this.#image.allocatedBytes()) <= record.offset + SLACK_BYTES;
@@ -303,6 +336,7 @@ class Offload {
       storedBytes,
       freedBytes: freedBytes ?? 0,
       alreadyStub: false,
+      storedBefore: false,
       stub: freedBytes !== null,
       domain: domain.name,
       domainUuid: domain.uuid,

@@ -39,7 +39,7 @@ export async function offloadAsJob(image: string, place: OffloadPlace, job: Imag
       onProgress: telling(record, options.onProgress),
     });
     await record?.update({ domain: done.domain, snapshot: done.snapshot });
-    if (!done.alreadyStub) await count(stateDir, done, began);
+    if (!done.alreadyStub && !done.storedBefore) await count(stateDir, done, began);
     return done;
   };
   return asJob(stateDir, 'offload', resolve(image), work, { byHand });

@@ -12,6 +12,11 @@ export function describeOffloaded(result: Offloaded): string {
       `${name} is a stub already `
       + `(${result.snapshot})${result.freedBytes > 0 ? `; freed ${formatBytes(result.freedBytes)} it still held` : ''}.`
     );
+  if (result.storedBefore)
+    return (
+      `${name} is what ${result.snapshot} holds, so nothing was stored anew.`
+      + `\nThe image is a stub again: ${formatBytes(result.freedBytes)} freed.`
+    );
   const stored =
     `Stored ${name} as ${result.snapshot}: ${formatBytes(result.storedBytes)} over all `
     + `copies, policy ${result.policy}.`;

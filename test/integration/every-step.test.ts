@@ -199,8 +199,9 @@ async function stopAtEach(
   prepare: () => Promise<void>,
   work: () => Promise<unknown>,
   check: () => Promise<void>,
+  stride = STRIDE,
 ): Promise<number> {
-  for (let k = Math.floor(Math.random() * STRIDE); k < MOST; k += STRIDE) {
+  for (let k = Math.floor(Math.random() * stride); k < MOST; k += stride) {
     await prepare();
     const { stopped, done, error } = await stopAfter(k, work);
     if (!stopped) {
@@ -241,6 +242,22 @@ it('a hydration', async () => {
     expect(await stateOf(image, original)).toBe('image');
   });
   expect(count).toBeGreaterThan(10);
+}, 600_000);
+
+it('an offload of what was refilled and not written since, which stores nothing anew', async () => {
+  const refilled = async (): Promise<void> => {
+    await offloadFirst();
+    await hydrateImage();
+  };
+  const check = async (): Promise<void> => {
+    await expectSound();
+    await offloadOf(image);
+    expect(await stateOf(image, original)).toBe('stub');
+    expect(await listSnapshots(store())).toMatchObject([{ state: 'stubbed' }]);
+    await hydrateImage();
+    expect(await stateOf(image, original)).toBe('image');
+  };
+  expect(await stopAtEach(refilled, () => offloadOf(image), check, Math.min(STRIDE, 8))).toBeGreaterThan(10);
 }, 600_000);
 
 it('the hook, whose second run wakes the guest, or an offload makes a small stub again', async () => {

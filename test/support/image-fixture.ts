@@ -9,6 +9,9 @@ import { offload } from '../../src/lifecycle/offload.js';
 import type { Offloaded, OffloadOptions } from '../../src/lifecycle/offload-request.js';
 import { policyByName } from '../../src/policy/policy.js';
 import type { Store } from '../../src/stores/store.js';
+import { nodeFiles } from '../../src/stores/local/files.js';
+import type { DiskPrimitives } from '../../src/stores/local/writer.js';
+import { plainDisk } from './disk-primitives.js';
 import { localFixture, type LocalFixture } from './local-store.js';
 
 const HOST = { machineId: '0'.repeat(32), host: 'test' };
@@ -23,8 +26,9 @@ export interface ImageFixture extends LocalFixture {
   registry: StubRegistry;
 }
 
-export async function imageFixture(): Promise<ImageFixture> {
-  const local = await localFixture();
+/** `disk`: the addon's own, where copies are to be looked at again. */
+export async function imageFixture(disk: DiskPrimitives = plainDisk): Promise<ImageFixture> {
+  const local = await localFixture(nodeFiles, disk);
   const { root, store } = local;
   const image = join(root, 'saves', 'g.save');
   mkdirSync(dirname(image));
