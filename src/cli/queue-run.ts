@@ -41,6 +41,7 @@ export async function runQueue(context: Context, run: QueueRun): Promise<Pending
         failed: (image, error) => {
           if (!output.isJson) printError(error, output, image);
         },
+        heldBack: (image, reason) => output.note(`waiting with ${plain(image)}: ${plain(reason)}`),
         startsNotNoted: ({ message }) =>
           output.warning(`starts of guests could not be noted in the store: ${plain(message)}`),
       },

@@ -125,6 +125,7 @@ const file = z.strictObject({
         .optional(),
       bandwidth: size.optional(),
       free_space_floor: floor.optional(),
+      settle: duration.optional(),
       overdue: duration.optional(),
     })
     .optional(),

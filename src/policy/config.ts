@@ -52,6 +52,11 @@ export interface QueueLimits {
   bandwidth: number | null;
   /** With less room than this where the saves lie the largest image goes first, else the oldest. */
   freeSpaceFloor: { bytes: number } | { share: number };
+  /**
+   * So long after a start of a guest, or the refill for one, its image may be wanted again; after a boot saves
+   * from before it are left alone until nobody has started a guest for so long.
+   */
+  settleMs: number;
   /** An image that waits longer than this is a matter for monitoring. */
   overdueMs: number;
 }
@@ -112,7 +117,13 @@ function defaults(): Config {
     hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
     retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
     acceptUncomparedDisks: false,
-    queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+    queue: {
+      concurrency: 2,
+      bandwidth: null,
+      freeSpaceFloor: { share: 0.1 },
+      settleMs: 60_000,
+      overdueMs: 3_600_000,
+    },
     wake: { bandwidth: null, settleMs: 3_600_000 },
     checkpoints: { directory: DEFAULT_CHECKPOINT_DIR, keepLast: null, maxAgeMs: null },
     watch: [],
@@ -158,6 +169,7 @@ async function parse(text: string, file: string): Promise<Config> {
       concurrency: parsed.values.queue?.concurrency ?? config.queue.concurrency,
       bandwidth: parsed.values.queue?.bandwidth ?? config.queue.bandwidth,
       freeSpaceFloor: parsed.values.queue?.free_space_floor ?? config.queue.freeSpaceFloor,
+      settleMs: parsed.values.queue?.settle ?? config.queue.settleMs,
       overdueMs: parsed.values.queue?.overdue ?? config.queue.overdueMs,
     },
     wake: {

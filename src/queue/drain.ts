@@ -11,6 +11,7 @@ import { forgetFinishedSave } from '../journal/finished-saves.js';
 import { isManagedSave, tellHook } from '../status/save-places.js';
 import { type ImageJob, offloadAsJob } from './image-job.js';
 import { ProbeMemory } from '../image/probe-memory.js';
+import { HoldBack } from './hold-back.js';
 import { Pace } from './pace.js';
 import { offloadPending, type PendingOutcome } from './pending.js';
 
@@ -19,6 +20,8 @@ export interface DrainListener {
   offloaded(image: string, domain: string): void;
   /** The image stays in the queue. */
   failed(image: string, error: unknown): void;
+  /** For a while; it is taken when that is over. */
+  heldBack(image: string, reason: string): void;
   startsNotNoted(error: Error): void;
 }
 
@@ -55,6 +58,8 @@ export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
     signal,
     concurrency: limits.concurrency,
     patient: hurry,
+    ...(!hurry && { holdBack: new HoldBack({ stateDir, settleMs: limits.settleMs }) }),
+    heldBack: (image, reason) => listener.heldBack(image, reason),
     largestFirst: async () => hurry || (await isShortOfRoom(drain.saveDir, limits.freeSpaceFloor)),
   });
 }

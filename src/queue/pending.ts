@@ -15,6 +15,7 @@ import { allSaves, type SavePlaces } from '../status/save-places.js';
 import { ImageFile } from '../image/image-file.js';
 import { readJobs, type Job } from '../journal/jobs.js';
 import { native } from '../native.js';
+import type { HoldBack } from './hold-back.js';
 import { ProbeMemory } from '../image/probe-memory.js';
 
 export type { WholeSave } from '../status/host-status.js';
@@ -27,6 +28,9 @@ export interface PendingWork extends SavePlaces {
   offload(image: string): Promise<boolean>;
   /** Wait for another worker to come to its end, rather than leave the queue to it. */
   patient?: boolean;
+  /** Which saves are left alone for a while; nothing is said of one twice. */
+  holdBack?: HoldBack;
+  heldBack?(image: string, reason: string): void;
   /** What is known of the images already. */
   probes?: ProbeMemory;
   signal?: AbortSignal;
@@ -41,6 +45,8 @@ export interface PendingOutcome {
 }
 
 const POLL_MS = 250;
+/** What is held back is held back for seconds or minutes. */
+const HELD_POLL_MS = 1000;
 /**
  * An image that somebody has open (its guest is being started, a backup reads it) is waited for so long, when
  * nothing else is due.
@@ -129,6 +135,7 @@ class Queue {
    * Images handed out and not finished: as long as there are any, others may be saved, and all hands stay.
    */
   #active = 0;
+  readonly #said = new Set<string>();
   #picking: Promise<unknown> = Promise.resolve();
 
   constructor(work: PendingWork) {
@@ -159,13 +166,13 @@ class Queue {
 
   async #pick(): Promise<string | null> {
     while (!this.#work.signal?.aborted) {
-      const { ready, inUse } = await this.#look();
+      const { ready, inUse, held } = await this.#look();
       if (ready !== null) return this.#handOut(ready);
       if (inUse.length > 0) this.#patience ??= Date.now() + IN_USE_MS;
       if (this.#patience !== null && Date.now() >= this.#patience)
         for (const { key } of inUse) this.#tried.add(key);
-      else if (inUse.length === 0 && this.#active === 0) return null;
-      await pause(this.#work.signal);
+      else if (inUse.length === 0 && this.#active === 0 && !held) return null;
+      await pause(this.#work.signal, held ? HELD_POLL_MS : POLL_MS);
     }
     return null;
   }
@@ -177,18 +184,34 @@ class Queue {
     return image;
   }
 
-  /** The first image that is due and free, and those before it that are due but open elsewhere. */
-  async #look(): Promise<{ ready: Candidate | null; inUse: Candidate[] }> {
+  /**
+   * The first image that is due and free, those before it that are due but open elsewhere, and whether there
+   * are any that are held back.
+   */
+  async #look(): Promise<{ ready: Candidate | null; inUse: Candidate[]; held: boolean }> {
     const jobs = await readJobs(this.#work.stateDir);
     const inUse: Candidate[] = [];
+    let held = false;
     for (const candidate of await this.#candidates(jobs)) {
       if ((await dueImage(candidate.image, jobs, this.#work.probes)) === null) {
         if (!jobs.some(({ image, state }) => image === candidate.image && state === 'running'))
           this.#notDue.add(candidate.key);
-      } else if (await isFree(candidate.image)) return { ready: candidate, inUse };
+      } else if (await this.#isHeldBack(candidate, jobs)) held = true;
+      else if (await isFree(candidate.image)) return { ready: candidate, inUse, held };
       else inUse.push(candidate);
     }
-    return { ready: null, inUse };
+    return { ready: null, inUse, held };
+  }
+
+  async #isHeldBack({ image, key, mtimeNs }: Candidate, jobs: readonly Job[]): Promise<boolean> {
+    const reason = await this.#work.holdBack?.reasonFor(
+      { image, mtimeMs: Number(mtimeNs / 1_000_000n) },
+      jobs,
+    );
+    if (reason === undefined || reason === null) return false;
+    if (!this.#said.has(key)) this.#work.heldBack?.(image, reason);
+    this.#said.add(key);
+    return true;
   }
 
   async #candidates(jobs: readonly Job[]): Promise<Candidate[]> {
@@ -196,10 +219,15 @@ class Queue {
       (one) => one !== null,
     );
     const open = all.filter(({ key }) => !this.#tried.has(key) && !this.#notDue.has(key));
-    const order = (await this.#work.largestFirst())
-      ? (a: Candidate, b: Candidate): bigint => b.bytes - a.bytes
-      : (a: Candidate, b: Candidate): bigint => a.mtimeNs - b.mtimeNs;
+    const order = await this.#order(jobs);
     return open.sort((a, b) => Number(order(a, b)));
+  }
+
+  /** Guests are started in the order in which they were saved, as a rule: then the youngest is stored first. */
+  async #order(jobs: readonly Job[]): Promise<(a: Candidate, b: Candidate) => bigint> {
+    if (await this.#work.largestFirst()) return (a, b) => b.bytes - a.bytes;
+    if (await this.#work.holdBack?.startsCome(jobs)) return (a, b) => b.mtimeNs - a.mtimeNs;
+    return (a, b) => a.mtimeNs - b.mtimeNs;
   }
 }
 
@@ -235,8 +263,8 @@ async function isFree(path: string): Promise<boolean> {
   }
 }
 
-async function pause(signal?: AbortSignal): Promise<void> {
-  await sleep(POLL_MS, undefined, signal && { signal }).catch((error: unknown) => {
+async function pause(signal?: AbortSignal, ms = POLL_MS): Promise<void> {
+  await sleep(ms, undefined, signal && { signal }).catch((error: unknown) => {
     if (!signal?.aborted) throw error;
   });
 }

@@ -76,7 +76,7 @@ export class ParsHost {
 
   /** Writes /etc/pars/pars.yaml; the hook reads it again each time. */
   configure(policy: string): Promise<void> {
-    const text = `store: ${this.store}\npolicy: ${policy}\nhook:\n  wait_for_store: 2s\n`;
+    const text = `store: ${this.store}\npolicy: ${policy}\nhook:\n  wait_for_store: 2s\nqueue:\n  settle: 2s\n`;
     return writeFile(this.lab.hostPath('etc/pars/pars.yaml'), text);
   }
 

@@ -36,7 +36,13 @@ describe('the configuration', () => {
       diskReferences: true,
       hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
-      queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+      queue: {
+        concurrency: 2,
+        bandwidth: null,
+        freeSpaceFloor: { share: 0.1 },
+        settleMs: 60_000,
+        overdueMs: 3_600_000,
+      },
       checkpoints: { directory: '/var/lib/libvirt/pars-checkpoints', keepLast: null, maxAgeMs: null },
       wake: { bandwidth: null, settleMs: 3_600_000 },
       watch: [],
@@ -64,7 +70,13 @@ describe('the configuration', () => {
       diskReferences: true,
       hook: { deadlineMs: 300_000, waitForStoreMs: 90_000 },
       retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
-      queue: { concurrency: 2, bandwidth: null, freeSpaceFloor: { share: 0.1 }, overdueMs: 3_600_000 },
+      queue: {
+        concurrency: 2,
+        bandwidth: null,
+        freeSpaceFloor: { share: 0.1 },
+        settleMs: 60_000,
+        overdueMs: 3_600_000,
+      },
       checkpoints: { directory: '/var/lib/libvirt/pars-checkpoints', keepLast: null, maxAgeMs: null },
       wake: { bandwidth: null, settleMs: 3_600_000 },
       watch: [],
@@ -96,11 +108,13 @@ describe('the configuration', () => {
   });
 
   it('says how the queue is worked off', async () => {
-    const yaml = 'queue:\n  concurrency: 4\n  bandwidth: 200M\n  free_space_floor: 50G\n  overdue: 2h\n';
+    const yaml =
+      'queue:\n  concurrency: 4\n  bandwidth: 200M\n  free_space_floor: 50G\n  settle: 5s\n  overdue: 2h\n';
     expect((await load(yaml)).queue).toEqual({
       concurrency: 4,
       bandwidth: 200 << 20,
       freeSpaceFloor: { bytes: 50 * 2 ** 30 },
+      settleMs: 5000,
       overdueMs: 7_200_000,
     });
     expect((await load('queue:\n  free_space_floor: 25%\n')).queue.freeSpaceFloor).toEqual({ share: 0.25 });
