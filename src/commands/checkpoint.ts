@@ -35,8 +35,8 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       "Make a live snapshot of a running guest's memory and disks (libvirt 9.9 and later), wait until its "
-        + 'memory is in the store, and say its name. Then delete checkpoints beyond checkpoints.keep_last and '
-        + 'checkpoints.max_age: libvirt merges their disks.',
+        + 'memory is in the store, and say its name. Then delete checkpoints beyond checkpoints.keep_last '
+        + 'and checkpoints.max_age: libvirt merges their disks.',
     )
     .argument('<guest>', 'its name, or its UUID')
     .action((guest: string, options: SharedOptions) =>
@@ -56,9 +56,9 @@ export function registerList(command: Command, cli: Cli): void {
 export function registerRollback(command: Command, cli: Cli): void {
   command
     .description(
-      'Bring a guest back to a checkpoint, by default the newest: its memory and its disks as they were. What it '
-        + 'has done since is lost. Refused, with the guest left as it is, when the memory cannot be had from '
-        + 'the store.',
+      'Bring a guest back to a checkpoint, by default the newest: its memory and its disks as they were. '
+        + 'What it has done since is lost. Refused, with the guest left as it is, when the memory cannot '
+        + 'be had from the store.',
     )
     .argument('<guest>', 'its name, or its UUID')
     .argument('[checkpoint]', 'as "pars checkpoints" shows it (default: the newest)')

@@ -45,7 +45,8 @@ async function drain(context: Context, options: Options): Promise<number> {
   context.output.text(
     left.length === 0
       ? `Offloaded ${counted(offloaded.length, 'image')}; no managed save is left on this host's disk.`
-      : `Offloaded ${counted(offloaded.length, 'image')}. These stay on this host's disk only:\n${renderLeft(left)}`,
+      : `Offloaded ${counted(offloaded.length, 'image')}. `
+          + `These stay on this host's disk only:\n${renderLeft(left)}`,
   );
   return left.length === 0 ? 0 : EXIT_CODES.busy;
 }

@@ -22,9 +22,9 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Turn stubs back into images, in place. Killed at any instant, the file is still a stub. Does '
-        + 'nothing to a whole image. The queue leaves the image alone until its guest is saved again; to refill '
-        + 'one ahead of a start use "pars wake", which takes the guest. With --json, one object for one image, and {"images": [...]} for '
-        + 'several.',
+        + 'nothing to a whole image. The queue leaves the image alone until its guest is saved again; to '
+        + 'refill one ahead of a start use "pars wake", which takes the guest. With --json, one object for '
+        + 'one image, and {"images": [...]} for several.',
     )
     .argument('<image...>', 'stubs')
     .option('--force', 'even though the guest was started since, or another host has resumed it')

@@ -31,10 +31,11 @@ export function register(command: Command, cli: Cli): void {
   addHookPlaces(
     command
       .description(
-        'Set this host up: write the configuration, initialise the store, install the libvirt hook, enable the '
-          + 'timer, and check all of it as "pars doctor" does. What is not given is asked for on a terminal. '
-          + 'Nothing that is there is overwritten: a configuration is only completed, a store that is set up '
-          + "already is used, another program's hook is left alone. Run again, it does what is missing.",
+        'Set this host up: write the configuration, initialise the store, install the libvirt hook, enable '
+          + 'the timer, and check all of it as "pars doctor" does. What is not given is asked for on a '
+          + 'terminal. Nothing that is there is overwritten: a configuration is only completed, a store '
+          + "that is set up already is used, another program's hook is left alone. Run again, it does what "
+          + 'is missing.',
       )
       .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
       .option(
@@ -115,7 +116,8 @@ async function wish(options: Options, file: string, signal: AbortSignal): Promis
 
 async function askForStore(signal: AbortSignal): Promise<string> {
   process.stderr.write(
-    'Where is the memory of saved guests to go? Directories, each the mount point of a disk of its own, with\n'
+    'Where is the memory of saved guests to go? Directories, each the mount point of a disk '
+      + 'of its own, with\n'
       + 'commas between them; or a directory in HDFS: webhdfs://nn1:9870,nn2:9870/pars\n',
   );
   const typed = await ask({ text: 'Store', preset: (await emptyDisks()).join(',') }, signal);

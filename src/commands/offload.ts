@@ -38,9 +38,8 @@ export function register(command: Command, cli: Cli): void {
     .option(
       '--pending',
       'all managed saves that are still whole, and the finished saves in watched directories, a few at a '
-        + 'time, the oldest first or the largest while room is short; leaves them to another pars process that does so '
-        + 'already; exits with 8 when one of them, '
-        + 'or one that cannot be read, is left',
+        + 'time, the oldest first or the largest while room is short; leaves them to another pars process '
+        + 'that does so already; exits with 8 when one of them, or one that cannot be read, is left',
     )
     .option(
       '--save-dir <dir>',

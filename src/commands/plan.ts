@@ -17,9 +17,10 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Say whether saves of running guests would fit: on the local disk at their peak (libvirt writes the whole image first), and in the store under each policy. '
-        + "Reads the guests' memory in place and stops nothing. Exits with 7 when something does not "
-        + 'fit, so that it can gate a maintenance script.',
+      'Say whether saves of running guests would fit: on the local disk at their peak (libvirt writes the '
+        + "whole image first), and in the store under each policy. Reads the guests' memory in place and "
+        + 'stops nothing. Exits with 7 when something does not fit, so that it can gate a maintenance '
+        + 'script.',
     )
     .argument('[domain...]', 'names or UUIDs of running domains (default: all that run)')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)

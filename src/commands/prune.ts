@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { plain } from '../system/plain-text.js';
-import { renderTable } from '../ui/table.js';
+import { renderTable, type Column } from '../ui/table.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
 import { thisHost } from '../system/host.js';
 import { prune, type Pruning, type Removable } from '../lifecycle/prune.js';
@@ -74,7 +74,14 @@ function render({ output }: Context, { removable, removed, leftovers }: Pruning,
     whenDue(found, yes),
     formatBytes(found.storedBytes),
   ]);
-  return `${renderTable([{ heading: 'SNAPSHOT' }, { heading: 'GUEST' }, { heading: 'WHY' }, { heading: 'WHEN' }, { heading: 'STORED', align: 'right' }], rows, output.colours)}\n${sum}`;
+  const columns: Column[] = [
+    { heading: 'SNAPSHOT' },
+    { heading: 'GUEST' },
+    { heading: 'WHY' },
+    { heading: 'WHEN' },
+    { heading: 'STORED', align: 'right' },
+  ];
+  return `${renderTable(columns, rows, output.colours)}\n${sum}`;
 }
 
 function whenDue({ dueInMs }: Removable, yes: boolean): string {

@@ -38,9 +38,9 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Say what save images hold, class by class, and what each policy would store of them. A dry run: nothing is changed. '
-        + 'Several images, or a directory of them, give one line each and a total. With --json, one '
-        + 'object for one image, and {"images": [...], "total": {...}} for several.',
+      'Say what save images hold, class by class, and what each policy would store of them. A dry run: '
+        + 'nothing is changed. Several images, or a directory of them, give one line each and a total. '
+        + 'With --json, one object for one image, and {"images": [...], "total": {...}} for several.',
     )
     .argument(
       '[image...]',

@@ -14,9 +14,9 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Mark the directories of a store as ours, once: local ones, or one in HDFS. A directory without '
-        + 'the mark counts as a disk that is not there, and is never written. Each local directory is to be the '
-        + 'mount point of a disk of its own: one that lies on the file system of /, of the directory above it or '
-        + 'of another one is refused, for its disk may not be mounted.',
+        + 'the mark counts as a disk that is not there, and is never written. Each local directory is to '
+        + 'be the mount point of a disk of its own: one that lies on the file system of /, of the '
+        + 'directory above it or of another one is refused, for its disk may not be mounted.',
     )
     .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
     .option(

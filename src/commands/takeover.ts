@@ -12,8 +12,8 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       "Make a snapshot that another host owns or has claimed this host's, so that its guest can be "
-        + 'resumed here. Be sure that the guest does not run there: nothing here can see that. The other host '
-        + 'needs a takeover of its own to resume it again.',
+        + 'resumed here. Be sure that the guest does not run there: nothing here can see that. The other '
+        + 'host needs a takeover of its own to resume it again.',
     )
     .argument('<snapshot>', 'its name, the beginning of it, or the UUID of a guest for its latest')
     .action((snapshot: string, options: SharedOptions) =>

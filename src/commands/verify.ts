@@ -18,8 +18,8 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Read what the store holds of a snapshot, or of all, and list what is missing, corrupt or '
-        + 'under-replicated. Exits with 0 when nothing is wrong, 9 when critical data is lost, 5 when copies are '
-        + 'corrupt, 4 when copies are missing, 6 when locations cannot be reached.',
+        + 'under-replicated. Exits with 0 when nothing is wrong, 9 when critical data is lost, 5 when '
+        + 'copies are corrupt, 4 when copies are missing, 6 when locations cannot be reached.',
     )
     .argument(
       '[snapshot]',

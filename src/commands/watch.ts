@@ -25,11 +25,11 @@ const AGAIN_MS = 60_000;
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Offload every save as soon as libvirt has finished it, wherever that is: managed saves, "virsh save" to '
-        + 'any file, memory files of snapshots. Watches whole file systems: those of the managed saves, of '
-        + 'the directories in the configuration (watch), and of those named here. What others put there is '
-        + 'offloaded only inside watched directories. Saves to block devices are not handled. Runs until it is '
-        + 'stopped (contrib/systemd/pars-watch.service).',
+      'Offload every save as soon as libvirt has finished it, wherever that is: managed saves, "virsh '
+        + 'save" to any file, memory files of snapshots. Watches whole file systems: those of the managed '
+        + 'saves, of the directories in the configuration (watch), and of those named here. What others '
+        + 'put there is offloaded only inside watched directories. Saves to block devices are not handled. '
+        + 'Runs until it is stopped (contrib/systemd/pars-watch.service).',
     )
     .argument('[directory...]', 'file systems to watch too, by a directory on each')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
@@ -67,7 +67,8 @@ async function concerns(
 }
 
 /**
- * Works the queue off when it is notified, one run at a time; after a run that left something, again by itself.
+ * Works the queue off when it is notified, one run at a time; after a run that left something, again by
+ * itself.
  */
 class Worker {
   readonly #context: Context;

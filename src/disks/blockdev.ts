@@ -118,7 +118,8 @@ function glusterNode({ name, hosts }: NetworkSource): Blockdev | Reason {
 function httpNode({ protocol, name, hosts: [host], query, secret }: NetworkSource): Blockdev | Reason {
   if (secret || host === undefined) return { reason: 'it needs a password, which libvirt hands to QEMU' };
   const port = host.port === '' ? '' : `:${host.port}`;
-  const url = `${protocol}://${host.name}${port}/${name.replace(/^\/+/, '')}${query === '' ? '' : `?${query}`}`;
+  const path = name.replace(/^\/+/, '');
+  const url = `${protocol}://${host.name}${port}/${path}${query === '' ? '' : `?${query}`}`;
   return { driver: protocol, url };
 }
 

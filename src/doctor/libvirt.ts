@@ -97,7 +97,9 @@ export async function checkConfinement(root = '/'): Promise<Check> {
   const profiles = await read('sys/kernel/security/apparmor/profiles');
   if (!/^(libvirtd|virtqemud|\/usr\/sbin\/(?:libvirtd|virtqemud)) \(enforce\)/m.test(profiles))
     return ok('confinement', 'nothing confines libvirtd');
-  const local = `${await read('etc/apparmor.d/local/usr.sbin.libvirtd')}${await read('etc/apparmor.d/local/usr.sbin.virtqemud')}`;
+  const local =
+    (await read('etc/apparmor.d/local/usr.sbin.libvirtd'))
+    + (await read('etc/apparmor.d/local/usr.sbin.virtqemud'));
   if (local.includes('pars'))
     return ok('confinement', 'AppArmor confines libvirtd, and a local rule names pars');
   return warning(

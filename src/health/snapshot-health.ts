@@ -24,9 +24,9 @@ import type { ObjectHealth, Store, StoredObject } from '../stores/store.js';
 export type ObjectRole = PageClass | 'skeleton' | 'index' | 'manifest' | 'state';
 
 /**
- * 'intact': as many good copies as there should be. 'under-replicated': every byte can be had, but too few copies are
- * whole. 'unreachable': nothing is known to be lost, but not all can be had now. 'lost': some of it is in no
- * copy.
+ * 'intact': as many good copies as there should be. 'under-replicated': every byte can be had, but too few
+ * copies are whole. 'unreachable': nothing is known to be lost, but not all can be had now. 'lost': some of
+ * it is in no copy.
  */
 export type Condition = 'intact' | 'under-replicated' | 'unreachable' | 'lost';
 

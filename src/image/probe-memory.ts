@@ -7,7 +7,9 @@ import type { ImageFacts } from '../reader/inspection.js';
 import { probeImage, type ReaderOptions } from '../reader/reader.js';
 import type { ImageFile, ImageIdentity } from './image-file.js';
 
-/** A file is written at most so long after the time that its change carries: file systems use coarse clocks. */
+/**
+ * A file is written at most so long after the time that its change carries: file systems use coarse clocks.
+ */
 const CLOCK_TICK_NS = 100_000_000n;
 /** Images a host keeps at the same time, and more. */
 const MAX_KNOWN = 4096;

@@ -134,7 +134,10 @@ async function openAndSync(directory: string): Promise<void> {
   await syncPath(directory);
 }
 
-/** Makes a directory, and those above it that are not there, for everybody to look into; others stay as they are. */
+/**
+ * Makes a directory, and those above it that are not there, for everybody to look into; others stay as they
+ * are.
+ */
 export async function makeOpenDirectory(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true });
   if (first === undefined) return;

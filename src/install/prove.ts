@@ -38,7 +38,8 @@ async function run(
         profile === undefined
           ? 'see that the file system of --prefix may execute programs and everybody may read it, or name '
             + 'another directory with --prefix; the hook that was there before, if any, is unchanged'
-          : `allow it in /etc/apparmor.d/local/usr.sbin.${profile.replace(/.*\//, '')}, then: systemctl reload apparmor`,
+          : `allow it in /etc/apparmor.d/local/usr.sbin.${profile.replace(/.*\//, '')}, `
+            + 'then: systemctl reload apparmor',
       cause,
     });
   });

@@ -10,7 +10,9 @@ const TIMER = 'pars-offload.timer';
 /** Where a package, or an administrator, puts units. */
 const UNIT_DIRECTORIES = ['/etc/systemd/system', '/usr/local/lib/systemd/system', '/usr/lib/systemd/system'];
 
-/** Enables and starts it; returns what was changed. Nothing where systemd does not run, or has no such unit. */
+/**
+ * Enables and starts it; returns what was changed. Nothing where systemd does not run, or has no such unit.
+ */
 export async function enableTimer(): Promise<string[]> {
   if (!(await isThere('/run/systemd/system'))) return [];
   const units = await Promise.all(UNIT_DIRECTORIES.map((directory) => isThere(join(directory, TIMER))));

@@ -62,8 +62,8 @@ export async function refuseConsumed(store: Store, manifest: Manifest): Promise<
 /**
  * Claims a snapshot for this host before it is resumed (R27): the exclusive create decides between two hosts
  * that come at the same time. The same host may claim again; for another host's claim `pars takeover` is
- * needed. A store that can be read but not written keeps no guest from resuming on the host that stored it, but
- * no other host may resume it then: nobody could be told of it.
+ * needed. A store that can be read but not written keeps no guest from resuming on the host that stored it,
+ * but no other host may resume it then: nobody could be told of it.
  */
 export async function claimWaking(store: Store, manifest: Manifest, host: Host): Promise<void> {
   const claimed = await markState(store, manifest, 'waking', host).catch((error: unknown) => {
@@ -77,8 +77,8 @@ export async function claimWaking(store: Store, manifest: Manifest, host: Host):
 
 /**
  * Claims a snapshot although another host holds it, or a start has consumed it: what was resumed by force is
- * noted like any other resume, so that no third host takes it for free. A store that cannot be written does not
- * stop it: force is for the day when much is broken.
+ * noted like any other resume, so that no third host takes it for free. A store that cannot be written does
+ * not stop it: force is for the day when much is broken.
  */
 export async function claimByForce(store: Store, manifest: Manifest, host: Host): Promise<void> {
   try {

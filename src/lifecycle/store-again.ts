@@ -15,8 +15,8 @@ import { findSnapshot, ownerOf } from '../snapshot/snapshots.js';
 const LEVEL = 1;
 
 /**
- * Stores the image of a damaged snapshot again and leaves the image as it is; null when there is no such image
- * here, or the snapshot is another host's (R27).
+ * Stores the image of a damaged snapshot again and leaves the image as it is; null when there is no such
+ * image here, or the snapshot is another host's (R27).
  */
 export async function storeAgain(
   manifest: Manifest,

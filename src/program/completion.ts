@@ -87,7 +87,8 @@ function common(all: readonly Place[]): string {
       return `    ${shellWord(`${path} `)}${number}) kind=${kind} ;;`;
     }),
   ]);
-  return `# Reads the words before the one at the cursor: sets cmd, kind and with (options that choose a store).
+  return `\
+# Reads the words before the one at the cursor: sets cmd, kind and with (options that choose a store).
 _pars_read() {
   local word option= number=0
   cmd=pars kind=none with=()

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Managed saves by the guests they are of. libvirt is not asked: it may not run yet, or be waiting for us. */
+/**
+ * Managed saves by the guests they are of. libvirt is not asked: it may not run yet, or be waiting for us.
+ */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ParsError } from '../errors.js';

@@ -54,7 +54,9 @@ export class Patience {
       'refused',
       `pars-reader gave no answer within ${Math.round(this.#all / 1000)} s, and was ended`,
       {
-        hint: 'nothing was changed. Is the disk of the image very slow? Else the image may be hostile: keep it and report this',
+        hint:
+          'nothing was changed. Is the disk of the image very slow? Else the image may be hostile: '
+          + 'keep it and report this',
       },
     );
   }

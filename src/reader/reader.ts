@@ -54,7 +54,8 @@ export class ImageError extends ParsError {
     const refused = code.startsWith('unsupported');
     super(refused ? 'refused' : 'corrupt', `${message} (${code} at byte ${offset})`, {
       hint: refused
-        ? 'store it whole with "pars offload --keep-local", or set save_image_format = "raw" in /etc/libvirt/qemu.conf for the next save'
+        ? 'store it whole with "pars offload --keep-local", or set save_image_format = "raw" in '
+          + '/etc/libvirt/qemu.conf for the next save'
         : 'if it is a libvirt save image it is damaged or still being written; Pars leaves it alone',
     });
     this.code = code;

@@ -91,7 +91,9 @@ function notTheImage(offset: number, why: string, cause?: unknown): ParsError {
     'corrupt',
     `what pars-reader packed is not what the image holds at byte ${offset}: ${why}`,
     {
-      hint: 'the image is as it was. It may be hostile, or memory of this host faulty; keep it and report this',
+      hint:
+        'the image is as it was. It may be hostile, or memory of this host faulty; keep it and report '
+        + 'this',
       ...(cause !== undefined && { cause }),
     },
   );

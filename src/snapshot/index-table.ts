@@ -37,8 +37,8 @@ export interface IndexStripe {
 
 export const INDEX_MAGIC = 'PARSIDX1';
 /**
- * A stripe holds 2048 pages and what lies between, and is cut where it gets longer than 16 MiB; no frame of it
- * is longer either (kMaxFrameBytes in native/core/frames/frame.hh).
+ * A stripe holds 2048 pages and what lies between, and is cut where it gets longer than 16 MiB; no frame of
+ * it is longer either (kMaxFrameBytes in native/core/frames/frame.hh).
  */
 export const MAX_STRIPE_BYTES = 64 << 20;
 /** Of the whole index: 4 TiB of memory in stripes of 2048 pages, with eight frames each. */

@@ -36,8 +36,9 @@ export interface WholeSave extends Omit<DueImage, 'domain'> {
   /** Null when it cannot be read. */
   domain: string | null;
   /**
-   * 'opted-out': the guest's metadata says no. 'held': somebody hydrated it by hand, or woke it. 'kept': it could not be
-   * refilled when it is needed. 'unreadable': damaged, still being written, or nothing that may be opened.
+   * 'opted-out': the guest's metadata says no. 'held': somebody hydrated it by hand, or woke it. 'kept': it
+   * could not be refilled when it is needed. 'unreadable': damaged, still being written, or nothing that may
+   * be opened.
    */
   condition: 'due' | 'opted-out' | 'held' | 'kept' | 'unreadable';
   /** Of one that cannot be read: the kind of error. Absent while libvirt is still writing it. */

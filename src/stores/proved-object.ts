@@ -2,7 +2,10 @@
 /** A new object that counts only when the store has proved that it holds it. */
 import type { ObjectTerms, Store, StoredObject } from './store.js';
 
-/** `fill` writes the object's bytes. If anything fails nothing of the object stays, as far as the store can tell. */
+/**
+ * `fill` writes the object's bytes. If anything fails nothing of the object stays, as far as the store can
+ * tell.
+ */
 export async function writeProved(
   store: Pick<Store, 'create' | 'verify'>,
   name: string,

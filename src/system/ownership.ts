@@ -51,7 +51,9 @@ export async function othersInDirectory(
   return why === null ? othersAbove(path, stat) : `${path} ${why}`;
 }
 
-/** Why others may put something else in the place of `path`, which need not be there; null when nobody can. */
+/**
+ * Why others may put something else in the place of `path`, which need not be there; null when nobody can.
+ */
 export async function othersAbove(
   path: string,
   stat: (path: string) => Promise<Owned> = statNow,
@@ -69,8 +71,8 @@ export async function othersAbove(
 
 /**
  * The contents of a file that this user obeys: `what`, for messages ("the configuration"). Throws 'refused'
- * when others decide what is in it; of a `secret` one when everybody may read it. What the system says when it
- * cannot be opened is thrown as it is.
+ * when others decide what is in it; of a `secret` one when everybody may read it. What the system says when
+ * it cannot be opened is thrown as it is.
  */
 export function readTrusted(what: string, path: string, { secret = false } = {}): Buffer {
   // Of a pipe without a writer the opening would wait.

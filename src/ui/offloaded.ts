@@ -10,7 +10,8 @@ export function describeOffloaded(result: Offloaded): string {
   if (result.alreadyStub)
     return (
       `${name} is a stub already `
-      + `(${result.snapshot})${result.freedBytes > 0 ? `; freed ${formatBytes(result.freedBytes)} it still held` : ''}.`
+      + `(${result.snapshot})`
+      + `${result.freedBytes > 0 ? `; freed ${formatBytes(result.freedBytes)} it still held` : ''}.`
     );
   if (result.storedBefore)
     return (

@@ -61,12 +61,8 @@ function cells(
 
 function policyLines({ total, policy }: Plan): string[] {
   const others = Object.entries(total.policies).filter(([name]) => name !== policy);
-  return others.length === 0
-    ? []
-    : [
-        `Under other policies the store would hold: `
-          + `${others.map(([name, { storedBytes }]) => `${plain(name)} ${formatBytes(storedBytes)}`).join(', ')}.`,
-      ];
+  const bytes = others.map(([name, { storedBytes }]) => `${plain(name)} ${formatBytes(storedBytes)}`);
+  return others.length === 0 ? [] : [`Under other policies the store would hold: ${bytes.join(', ')}.`];
 }
 
 function conclusions({ total, saveDir, store, fits, policy }: Plan, colours: Colours): string[] {
@@ -78,7 +74,8 @@ function conclusions({ total, saveDir, store, fits, policy }: Plan, colours: Col
   if (!fits.save)
     lines.push(
       fits.saveOneByOne
-        ? `  One after the other they do: save a guest, wait until it is a stub (pars status), then save the next.`
+        ? '  One after the other they do: save a guest, wait until it is a stub (pars status), '
+            + 'then save the next.'
         : `  Not one after the other either: the largest needs ${formatBytes(total.largestPeakBytes)}.`,
     );
   if (store === null)

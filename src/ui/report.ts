@@ -45,7 +45,8 @@ function head({ image, guest, ram, estimated }: ImageReport): [string, string][]
     [
       estimated ? 'would be' : 'image',
       `${plain(image.path)} (${formatBytes(image.bytes)}, `
-        + `${plain(image.format)}${image.rawBytes === undefined ? '' : `, unpacked ${formatBytes(image.rawBytes)}`})`,
+        + plain(image.format)
+        + `${image.rawBytes === undefined ? '' : `, unpacked ${formatBytes(image.rawBytes)}`})`,
     ],
     ['guest', `${plain(image.domain.name)} (${plain(image.domain.uuid)})`],
     ['kernel', kernel],

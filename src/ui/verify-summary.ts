@@ -17,7 +17,9 @@ export function verifySummary(found: readonly Verification[], again: string): st
 function readable(found: readonly Verification[]): string {
   const lost = found.filter((one) => has(one, 'lost', true)).length;
   if (lost > 0)
-    return `Critical data of ${counted(lost, 'snapshot')} is in no copy: its guest cannot be resumed from it.`;
+    return (
+      `Critical data of ${counted(lost, 'snapshot')} is in no copy: ` + 'its guest cannot be resumed from it.'
+    );
   const unseen = found.filter(({ health }) => health === null).length;
   if (unseen > 0) return `${counted(unseen, 'snapshot')} could not be examined.`;
   const away = found.filter((one) => has(one, 'unreachable')).length;
@@ -30,7 +32,8 @@ function readable(found: readonly Verification[]): string {
   const pages = all.flatMap(({ lost: frames }) => frames).reduce((sum, frame) => sum + frame.pages, 0);
   if (pages === 0) return `All data ${rest === '' ? '' : 'that was read '}is still readable.${rest}`;
   return (
-    `All critical data ${rest === '' ? '' : 'that was read '}is still readable; ${formatCount(pages)} expendable `
+    `All critical data ${rest === '' ? '' : 'that was read '}is still readable; `
+    + `${formatCount(pages)} expendable `
     + `pages are in no copy, and guests read what they need of them from their disks.${rest}`
   );
 }

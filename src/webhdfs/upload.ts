@@ -219,9 +219,9 @@ export class Upload {
 }
 
 /**
- * HttpFS makes the file when data comes, and reads on when it refuses, so that the refusal is not lost. A proxy
- * in front of a gateway (nginx, by default) passes the request on with its first data: waited for, each file
- * would cost MADE_MS.
+ * HttpFS makes the file when data comes, and reads on when it refuses, so that the refusal is not lost. A
+ * proxy in front of a gateway (nginx, by default) passes the request on with its first data: waited for, each
+ * file would cost MADE_MS.
  */
 const takesDataFirst = ({ url, isGateway }: Redirect): boolean =>
   isGateway || url.searchParams.get('data') === 'true';

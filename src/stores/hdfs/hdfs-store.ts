@@ -316,7 +316,8 @@ const UNKNOWN_PLACES = 16;
 function notAStore(url: string, marker: string): ParsError {
   return new ParsError('unreachable', `${url} is not a store: there is no ${marker} in HDFS`, {
     hint:
-      'what is stored is not lost: see whether this is the directory, of the cluster, that it was stored in; only a '
-      + 'store that was never set up is made with: pars store init (same --store or configuration)',
+      'what is stored is not lost: see whether this is the directory, of the cluster, that it was stored '
+      + 'in; only a store that was never set up is made with: pars store init (same --store or '
+      + 'configuration)',
   });
 }

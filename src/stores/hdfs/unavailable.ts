@@ -98,8 +98,10 @@ async function probe(
     await reader.read(offset, enough);
     return null;
   } catch (error) {
-    if (error instanceof ParsError && error.kind === 'unreachable')
-      return `unavailable${/: (too few|none|no DataNode) .*$/.exec(error.message)?.[0] ?? `: ${error.message}`}`;
+    if (error instanceof ParsError && error.kind === 'unreachable') {
+      const nodes = /: (too few|none|no DataNode) .*$/.exec(error.message)?.[0];
+      return `unavailable${nodes ?? `: ${error.message}`}`;
+    }
     if (error instanceof ParsError && error.kind !== 'internal') return null;
     throw error;
   } finally {

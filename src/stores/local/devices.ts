@@ -43,8 +43,8 @@ async function deviceAt(files: Files, path: string): Promise<number> {
 }
 
 const ALLOWED =
-  'mount the disks first, and give their mount points; if the directory is meant as it is (a test, a disk array, a '
-  + 'directory within a disk that is mounted): --force';
+  'mount the disks first, and give their mount points; if the directory is meant as it is (a test, a disk '
+  + 'array, a directory within a disk that is mounted): --force';
 
 /** Throws 'refused' for a directory that is not the mount point of a disk of its own, with the reason. */
 export function refuseUnmounted({ directory, exists, device, above, root }: Located): void {
@@ -59,7 +59,8 @@ export function refuseUnmounted({ directory, exists, device, above, root }: Loca
   if (device !== above) return;
   throw new ParsError(
     'refused',
-    `${directory}${why} lies on the same file system as ${dirname(directory)}: it is not a mount point, so if a disk `
+    `${directory}${why} lies on the same file system as ${dirname(directory)}: it is not a mount point, `
+      + `so if a disk `
       + 'belongs there, it is not mounted',
     { hint: ALLOWED },
   );

@@ -216,11 +216,15 @@ function refuseForeign({ directory, foreign }: Candidate): void {
   );
 }
 
-/** Who can write there can read every guest's memory, and make a host run anything at the next start (R24). */
+/**
+ * Who can write there can read every guest's memory, and make a host run anything at the next start (R24).
+ */
 function refuseOthers({ others }: Candidate): void {
   if (others === null) return;
   throw new ParsError('refused', `${others}: others than root decide what is in the store`, {
-    hint: 'chown root:root and chmod go-w, of the directory and of those above it; or --force, if that is meant',
+    hint:
+      'chown root:root and chmod go-w, of the directory and of those above it; or --force, if that is '
+      + 'meant',
   });
 }
 

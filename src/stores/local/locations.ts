@@ -139,8 +139,8 @@ export function notEnoughPlaces(url: string, needed: number, { usable, absent }:
     absent.length === 0
       ? `add directories to the store, or choose a policy with at most ${usable.length} copies`
       : usable.length === 0
-        ? 'what is stored there is not lost: mount the disks, or run pars as a user who may read them, and try again; '
-          + 'only a store that was never set up is made with: pars store init'
+        ? 'what is stored there is not lost: mount the disks, or run pars as a user who may read them, and '
+          + 'try again; only a store that was never set up is made with: pars store init'
         : `mount the disk, or if it was replaced by an empty one: pars store init --store ${url} `
           + `--replace DIRECTORY`;
   return new ParsError('unreachable', `store ${url}: ${have}${why}`, { hint });

@@ -19,7 +19,9 @@ export function formatChance(chance: number | null): string {
   const one = 1 / chance;
   if (one >= 1e6) {
     const power = Math.floor(Math.log10(one));
-    return `1 in ${(one / 10 ** power).toFixed(1)}\u00b710${String(power).replace(/\d/g, (digit) => '\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079'[Number(digit)] ?? '')}`;
+    const digits = '\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079';
+    const raised = String(power).replace(/\d/g, (digit) => digits[Number(digit)] ?? '');
+    return `1 in ${(one / 10 ** power).toFixed(1)}\u00b710${raised}`;
   }
   return `1 in ${String(Number(one.toPrecision(2))).replace(/\B(?=(\d{3})+$)/g, '\u00a0')}`;
 }
@@ -28,7 +30,8 @@ export function lossCells(durability: Durability, formatBytes: (bytes: number) =
   const cells = durability.whenDead.map(({ guestLost, rereadBytes }) => {
     const reread =
       rereadBytes === null || rereadBytes === 0 ? '' : `, reads ${formatBytes(rereadBytes)} again`;
-    return `${guestLost === 0 ? 'safe' : guestLost === null ? 'too few disks' : `lost: ${formatChance(guestLost)}`}${reread}`;
+    if (guestLost === 0) return `safe${reread}`;
+    return guestLost === null ? `too few disks${reread}` : `lost: ${formatChance(guestLost)}${reread}`;
   });
   while (cells.length < 3) cells.push('\u2013');
   return [...cells, formatChance(durability.guestLostPerYear)];

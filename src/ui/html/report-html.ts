@@ -38,12 +38,15 @@ export const REPORT_PAGE = {
 export function renderHtml(report: ImageReport, made: Date): string {
   const { image, guest } = report;
   const title = `Memory of ${image.domain.name}`;
+  const kernel = guest.introspected ? `Linux ${esc(guest.kernel ?? 'unknown')}` : 'Not introspected';
+  const data = inlineJson({ map: mapData(report), losses: lossData(report) });
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${POLICY}"><meta name="referrer" content="no-referrer">
 <link rel="icon" href="data:,"><title>${esc(title)}${TITLE_END}<style>${STYLE}</style></head>
 <body><header><h1>${esc(title)}</h1>
-<p class="lead">${guest.introspected ? `Linux ${esc(guest.kernel ?? 'unknown')}` : 'Not introspected'} \u00b7 <code>${esc(image.path)}</code> \u00b7 ${esc(image.domain.uuid)}</p>
+<p class="lead">${kernel} \u00b7 <code>${esc(image.path)}</code> \u00b7 ${esc(image.domain.uuid)}</p>
 ${banners(report)}</header><main>
 ${figures(report, bytesByFate(report))}
 ${mapSection(report)}
@@ -52,15 +55,25 @@ ${lossSection(report)}
 ${classSection(report)}
 ${fileSection(report)}
 ${reasonSection(report)}
-</main><footer><p>Exact: bytes before compression. Estimate: after zstd, from samples of each class. ${report.estimated ? 'Of a running guest every figure is an estimate. ' : ''}Nothing was changed to make this report. Pars ${esc(version())}, ${made.toISOString().replace('T', ' ').slice(0, 16)} UTC.</p></footer>
-<script type="application/json" id="data">${inlineJson({ map: mapData(report), losses: lossData(report) })}</script>
+</main><footer>${footnote(report, made)}</footer>
+<script type="application/json" id="data">${data}</script>
 <script>${script()}</script></body></html>
 `;
 }
 
+function footnote({ estimated }: ImageReport, made: Date): string {
+  return (
+    `<p>Exact: bytes before compression. Estimate: after zstd, from samples of each class. `
+    + `${estimated ? 'Of a running guest every figure is an estimate. ' : ''}`
+    + `Nothing was changed to make this report. Pars ${esc(version())}, `
+    + `${made.toISOString().replace('T', ' ').slice(0, 16)} UTC.</p>`
+  );
+}
+
 function banners({ guest, estimated, ram }: ImageReport): string {
   const running = estimated
-    ? `<p class="banner"><strong>Estimates.</strong> The guest was running while its ${formatBytes(ram.pages * ram.pageSize)} were read, so all figures are estimates.</p>`
+    ? `<p class="banner"><strong>Estimates.</strong> The guest was running while its `
+      + `${formatBytes(ram.pages * ram.pageSize)} were read, so all figures are estimates.</p>`
     : '';
   return guest.introspected
     ? running
@@ -91,8 +104,10 @@ function lossData(report: ImageReport): LossData {
 /** The page's functions as they are, and the line that starts them. */
 function script(): string {
   const functions = [...DURABILITY_FUNCTIONS, ...LOSS_FUNCTIONS, ...MAP_FUNCTIONS].map(String).join('\n');
-  return `'use strict';\n${functions}\nconst data = JSON.parse(document.getElementById('data').textContent);\nstartMap(data.map);\nstartLosses(data.losses, durabilityOf, formatSize);`.replaceAll(
-    '</',
-    '<\\/',
-  );
+  const text = `'use strict';
+${functions}
+const data = JSON.parse(document.getElementById('data').textContent);
+startMap(data.map);
+startLosses(data.losses, durabilityOf, formatSize);`;
+  return text.replaceAll('</', '<\\/');
 }

@@ -36,6 +36,7 @@ export function mapSection({ map, classes, estimated }: ImageReport): string {
       `<section aria-labelledby="h-map"><h2 id="h-map">Memory map</h2><p>There is none: the layout `
       + `of this guest\u2019s memory is not known.</p></section>`
     );
+  const total = map.segments.reduce((sum, { bytes }) => sum + bytes, 0);
   const present = PAGE_CLASSES.filter((name) => classes[name].pages > 0 && name !== 'device');
   const legend = rows(
     present,
@@ -44,9 +45,14 @@ export function mapSection({ map, classes, estimated }: ImageReport): string {
       + `data-class="${name}">${swatch(name)}${name}</button></li>`,
   );
   return `<section aria-labelledby="h-map"><h2 id="h-map">Memory map</h2>
-<p class="soft">Guest-physical memory${estimated ? ' at one moment' : ''}, from address 0 at the top left, row by row. Point at it, or move with the arrow keys. Choose a class to see it alone.</p>
-<div class="map"><canvas id="map" tabindex="0" role="application" aria-roledescription="memory map" aria-label="Memory map of ${formatBytes(map.segments.reduce((sum, { bytes }) => sum + bytes, 0))}: arrow keys move, the line below says what is there" aria-describedby="where"></canvas><div id="tip" hidden></div></div>
-<output id="where" aria-live="polite" class="soft">One square is one cell of ${formatBytes(map.cellPages * PAGE_BYTES)} or several of them, in the colour of the class that most of its pages have.</output>
+<p class="soft">Guest-physical memory${estimated ? ' at one moment' : ''}, from address 0 at the top left,
+row by row. Point at it, or move with the arrow keys. Choose a class to see it alone.</p>
+<div class="map"><canvas id="map" tabindex="0" role="application" aria-roledescription="memory map"
+aria-label="Memory map of ${formatBytes(total)}: arrow keys move, the line below says what is there"
+aria-describedby="where"></canvas><div id="tip" hidden></div></div>
+<output id="where" aria-live="polite" class="soft">One square is one cell of
+${formatBytes(map.cellPages * PAGE_BYTES)} or several of them, in the colour of the class that most of its
+pages have.</output>
 <ul class="legend" aria-label="Classes">${legend}</ul></section>`;
 }
 
@@ -79,9 +85,12 @@ export function classSection({ classes, skeleton, onDisks }: ImageReport): strin
     ...held(undefined),
     'critical',
   ]);
+  const head = ['Class', 'Pages', 'Of all', 'In image (exact)', 'Compressed (estimate)'];
+  if (onDisks) head.push('On its disks');
+  head.push('If lost');
   return `<section aria-labelledby="h-classes"><h2 id="h-classes">What the memory holds</h2>
 <div class="stack" aria-hidden="true">${stack}</div>
-${table('', 'Pages of 4 KiB by class', ['Class', 'Pages', 'Of all', 'In image (exact)', 'Compressed (estimate)', ...(onDisks ? ['On its disks'] : []), 'If lost'], body + rest)}</section>`;
+${table('', 'Pages of 4 KiB by class', head, body + rest)}</section>`;
 }
 
 export function policySection(report: ImageReport): string {
@@ -91,9 +100,10 @@ export function policySection(report: ImageReport): string {
     ...Object.values(policies).map(({ storedBytes }) => storedBytes),
   );
   const share = (bytes: number): string => ((100 * bytes) / most).toFixed(3);
+  const mark = (bytes: number): string => `<i class="estimate" style="left:${share(bytes)}%"></i>`;
   const bar = (parts: string, compressed: number | null): string =>
-    `<td class="bar" `
-    + `aria-hidden="true"><div>${parts}${compressed === null ? '' : `<i class="estimate" style="left:${share(compressed)}%"></i>`}</div></td>`;
+    `<td class="bar" aria-hidden="true"><div>${parts}`
+    + `${compressed === null ? '' : mark(compressed)}</div></td>`;
   const native = (name: string, bytes: number | null, compressed: number | null): string =>
     row(
       name,
@@ -131,35 +141,40 @@ export function policySection(report: ImageReport): string {
     native('3 \u00d7 zstd image', null, natives.estimatedThreeCopiesOfZstd),
     native('RS-6-3 image', natives.rs63, null),
   ].join('');
+  const empty = '<span aria-hidden="true"></span>';
+  const head = ['Policy', empty, 'All copies (exact)', 'Saved', 'Compressed (estimate)'];
   return `<section aria-labelledby="h-policies"><h2 id="h-policies">What each policy stores</h2>
 <p class="soft">Bytes over all copies. The last three are stores that know nothing of pages.</p>
-${table('policies', 'Policies beside plain storage', ['Policy', '<span aria-hidden="true"></span>', 'All copies (exact)', 'Saved', 'Compressed (estimate)'], body + others)}
-<p class="key" aria-hidden="true"><span><i class="swatch" style="background:var(--critical)"></i>critical</span><span><i class="swatch" style="background:var(--expendable)"></i>expendable</span><span><i class="swatch" style="background:var(--estimate);width:.3em"></i>all of it after compression</span></p></section>`;
+${table('policies', 'Policies beside plain storage', head, body + others)}
+<p class="key" aria-hidden="true">
+<span><i class="swatch" style="background:var(--critical)"></i>critical</span>
+<span><i class="swatch" style="background:var(--expendable)"></i>expendable</span>
+<span><i class="swatch" style="background:var(--estimate);width:.3em"></i>all of it after compression</span>
+</p></section>`;
 }
 
 export function lossSection(report: ImageReport): string {
   const { durabilityInputs: inputs, reread } = report;
   const input = (id: string, text: string, value: number, limits: string): string =>
     `<label for="${id}">${text}<input id="${id}" type="number" value="${value}" ${limits} required></label>`;
-  const body = rows(
-    lossSchemes(report),
-    ({ name, durability }) =>
-      `<tr data-name="${esc(name)}"${name === report.policy ? ' class="chosen"' : ''}><th scope="row">${esc(name)}</th>${lossCells(
-        durability,
-        formatBytes,
-      )
-        .map((text) => `<td>${esc(text)}</td>`)
-        .join('')}</tr>`,
-  );
+  const body = rows(lossSchemes(report), ({ name, durability }) => {
+    const cells = lossCells(durability, formatBytes).map((text) => `<td>${esc(text)}</td>`);
+    return (
+      `<tr data-name="${esc(name)}"${name === report.policy ? ' class="chosen"' : ''}>`
+      + `<th scope="row">${esc(name)}</th>${cells.join('')}</tr>`
+    );
+  });
+  const caption = 'When so many are dead at once, and the chance that the guest is lost within a year';
   return `<section aria-labelledby="h-losses"><h2 id="h-losses">What dead disks cost</h2>
-<p class="soft">Of <span id="of-disks">${inputs.disks}</span> disks or DataNodes. An estimate: disks that die by themselves, blocks placed at random. The formulas are in docs/reports.md.</p>
+<p class="soft">Of <span id="of-disks">${inputs.disks}</span> disks or DataNodes. An estimate: disks that die
+by themselves, blocks placed at random. The formulas are in docs/reports.md.</p>
 <form id="inputs" aria-label="Inputs of the estimate" onsubmit="return false">
 ${input('disks', 'disks or DataNodes', inputs.disks, 'min="1" max="10000" step="1"')}
 ${input('afr', 'die in a year, %', round(100 * inputs.annualFailureRate), 'min="0.01" max="99" step="any"')}
 ${input('repair', 'hours until copied again', inputs.repairHours, 'min="0.01" max="8766" step="any"')}
 ${input('block', 'block, MiB', inputs.blockBytes / 2 ** 20, 'min="1" max="65536" step="any"')}
 </form>
-${table('', 'When so many are dead at once, and the chance that the guest is lost within a year', ['Stored as', '1 dead', '2 dead', '3 dead', 'Guest lost in a year'], body, 'losses')}
+${table('', caption, ['Stored as', '1 dead', '2 dead', '3 dead', 'Guest lost in a year'], body, 'losses')}
 ${
   reread.requests === 0
     ? ''
@@ -173,9 +188,9 @@ function onDisksLine({ onDisks }: ImageReport): string {
   if (!onDisks) return '';
   const pages = PAGE_CLASSES.reduce((sum, name) => sum + onDisks[name], 0);
   return (
-    `<p class="soft">The guest\u2019s own disks hold ${formatBytes(pages * PAGE_BYTES)} of it, byte for byte: `
-    + `lean and minimal leave that there, and the guest reads none of it again. A guest whose disk is lost is `
-    + `lost anyway.</p>`
+    `<p class="soft">The guest\u2019s own disks hold ${formatBytes(pages * PAGE_BYTES)} of it, byte for `
+    + `byte: lean and minimal leave that there, and the guest reads none of it again. A guest whose disk `
+    + `is lost is lost anyway.</p>`
   );
 }
 
@@ -194,13 +209,19 @@ export function lossSchemes(report: ImageReport): { name: string; durability: La
 
 export function fileSection({ files = [] }: ImageReport): string {
   if (files.length === 0) return '';
+  const name = (path: string | null): string =>
+    path === null ? '<span class="soft">name not cached</span>' : `<code>${esc(path)}</code>`;
   const body = rows(
     files,
     ({ cleanPages, file }) =>
-      `<tr><td class="text">${file.path === null ? '<span class="soft">name not cached</span>' : `<code>${esc(file.path)}</code>`}</td><td class="text">${esc(file.fileSystem)} ${esc(file.superBlock)}</td><td>${Number(file.inode)}</td><td>${formatBytes(Number(file.bytes))}</td><td>${formatBytes(cleanPages * PAGE_BYTES)}</td></tr>`,
+      `<tr><td class="text">${name(file.path)}</td>`
+      + `<td class="text">${esc(file.fileSystem)} ${esc(file.superBlock)}</td>`
+      + `<td>${Number(file.inode)}</td><td>${formatBytes(Number(file.bytes))}</td>`
+      + `<td>${formatBytes(cleanPages * PAGE_BYTES)}</td></tr>`,
   );
+  const caption = 'Names are what the guest\u2019s own cache still knows, below the root of each file system';
   return `<section aria-labelledby="h-files"><h2 id="h-files">Files that hold most of the clean cache</h2>
-${table('', 'Names are what the guest\u2019s own cache still knows, below the root of each file system', ['File', 'On', 'Inode', 'Size', 'Clean cache'], body)}</section>`;
+${table('', caption, ['File', 'On', 'Inode', 'Size', 'Clean cache'], body)}</section>`;
 }
 
 export function reasonSection({ notes, reasons, uncomparedDisks }: ImageReport): string {
@@ -219,7 +240,9 @@ export function reasonSection({ notes, reasons, uncomparedDisks }: ImageReport):
       ? ''
       : table('', 'Critical, although one might expect otherwise', ['Why', 'Pages'], notesBody);
   return `<section aria-labelledby="h-why"><h2 id="h-why">Why</h2>${doubts}${uncomparedText(uncomparedDisks)}
-<details><summary>Every page by the rule that decided</summary>${table('', 'The rules are in docs/safety.md', ['Class', 'Because it is', 'Rule', 'Pages'], body)}</details></section>`;
+<details><summary>Every page by the rule that decided</summary>
+${table('', 'The rules are in docs/safety.md', ['Class', 'Because it is', 'Rule', 'Pages'], body)}
+</details></section>`;
 }
 
 /** A start will be refused: the page must not hide that. */
@@ -261,7 +284,8 @@ function table(className: string, caption: string, head: readonly string[], body
   return (
     `<div class="scroll" tabindex="0" role="region" `
     + `aria-label="${caption}"><table${id === '' ? '' : ` id="${id}"`} `
-    + `class="${className}"><caption>${caption}</caption><thead><tr>${cells}</tr></thead><tbody>${body}</tbody></table></div>`
+    + `class="${className}"><caption>${caption}</caption><thead><tr>${cells}</tr></thead>`
+    + `<tbody>${body}</tbody></table></div>`
   );
 }
 
