@@ -8,7 +8,7 @@
  * rounds (2), turn by turn. Needs root, and room for five images of that size.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -252,10 +252,14 @@ a hydration when the whole image is on the disk; \`-put\` compares nothing, \`-g
 ${table(rows)}
 `;
   if (values.markdown) {
+    // Written by hand, and none of this script's.
+    const kept = existsSync(values.markdown)
+      ? (/\n## Other clusters\n.*/s.exec(readFileSync(values.markdown, 'utf8'))?.[0] ?? '')
+      : '';
     writeFileSync(
       values.markdown,
       `# Pars beside hdfs dfs\n\nMade by \`npm run bench:hdfs -- --markdown ${values.markdown}\`. How `
-        + `to set a store in HDFS up is in the [README](../README.md#in-hdfs).\n\n${text}`,
+        + `to set a store in HDFS up is in the [README](../README.md#in-hdfs).\n\n${text}${kept}`,
     );
   }
   return text;

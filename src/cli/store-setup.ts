@@ -58,9 +58,9 @@ async function setUpHdfs({ url, allowSameDevice, force, replace, signal }: Store
   return { result, text: describeHdfs(result), warnings: result.warnings.map(plain) };
 }
 
-function describeHdfs({ storeId, directory, marked }: HdfsInitResult): string {
+function describeHdfs({ storeId, directory, marked, facts }: HdfsInitResult): string {
   const what = marked ? `Set up ${plain(directory)} in HDFS` : 'Nothing to do: set up already';
-  return `${what}.\nStore ${storeId}.`;
+  return `${what}.\nStore ${[storeId, ...facts.map(plain)].join('; ')}.`;
 }
 
 function describe({ storeId, directories, marked, allowSameDevice }: InitResult): string {

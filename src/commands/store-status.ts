@@ -31,6 +31,7 @@ async function status(context: Context): Promise<number> {
       ],
     ] as const;
     output.text(renderPairs(pairs, output.colours));
+    for (const fact of found.facts ?? []) output.note(plain(fact));
     for (const warning of found.warnings) output.warning(plain(warning));
   }
   return found.usablePlaces < found.places ? EXIT_CODES.unreachable : 0;

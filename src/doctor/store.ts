@@ -25,6 +25,7 @@ export async function checkStore(
     status.usablePlaces < status.places
       ? failure('store', 'unreachable', places, status.warnings[0] ?? 'see: pars store status')
       : ok('store', places),
+    ...(status.facts ?? []).map((text) => ok('store', text)),
     ...status.warnings.map((text) => warning('store', text, 'see: pars store status')),
   ];
   await writeAndRead(store, { copies: policy.criticalCopies, critical: true });

@@ -82,6 +82,8 @@ export interface StoreStatus {
   places: number;
   /** Room for what is written, all copies counted, under every quota; null when the store does not say. */
   freeBytes: number | null;
+  /** What is good to know, of a store that says so: how it protects what it holds. */
+  facts?: string[];
   warnings: string[];
 }
 

@@ -29,6 +29,8 @@ const fileStatus = z.object({
   accessTime: z.number(),
   fileId: z.number().optional(),
   ecPolicy: z.string().optional(),
+  /** In an encryption zone: what DataNodes keep, and the checksums they know, are of encrypted bytes. */
+  encBit: z.boolean().optional(),
 });
 export type FileStatus = z.infer<typeof fileStatus>;
 

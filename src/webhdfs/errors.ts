@@ -17,6 +17,7 @@ export type WebHdfsFailure =
   | 'lease' //        somebody else writes this file
   | 'lost-block' //   no DataNode that is alive holds this block
   | 'invalid' //      a parameter or an operation that the cluster does not take
+  | 'key' //          an encryption zone's, which the cluster does not have or not give
   | 'insecure' //     out of TLS, where all is to be encrypted
   | 'certificate' //  of a node that does not prove who it is
   | 'unreachable' //  no connection, or it broke
@@ -85,6 +86,13 @@ const BY_EXCEPTION: Record<string, WebHdfsFailure> = {
   InvalidPathException: 'invalid',
 };
 
+/**
+ * Said by DataNodes and NameNodes, and by a KMS through them, under exceptions of every kind: of a version of a
+ * key that is gone, of a user who may not use it, of a KMS that does not answer.
+ */
+const OF_KEYS =
+  /KeyVersion name|No KeyVersion exists|not authorized to perform \[\w+_EEK\]|KMSClientProvider|KeyProvider/i;
+
 /** Messages that only a plain IOException (or one wrapped in another) carries. */
 const BY_MESSAGE: [RegExp, WebHdfsFailure][] = [
   [/No active and not excluded nodes contain this block|Could not obtain block/i, 'lost-block'],
@@ -93,6 +101,7 @@ const BY_MESSAGE: [RegExp, WebHdfsFailure][] = [
 ];
 
 function kindOf(exception: string | undefined, message: string, status: number): WebHdfsFailure {
+  if (exception !== undefined && OF_KEYS.test(message)) return 'key';
   const named = exception === undefined ? undefined : BY_EXCEPTION[exception];
   if (named) return named;
   const said = BY_MESSAGE.find(([pattern]) => pattern.test(message));

@@ -25,6 +25,8 @@ export interface HdfsOptions {
   secure?: boolean;
   /** The gateway as well. */
   httpfs?: boolean;
+  /** A key provider with the key `pars`, for encryption zones (see `createZone`). */
+  zones?: boolean;
   racks?: number;
   /** First of the ports to use; free ones by default. */
   port?: number;
@@ -89,6 +91,12 @@ export class HdfsCluster {
     return this.#call('exec', ...command);
   }
 
+  /** Of an empty directory, which is made. */
+  async createZone(path: string): Promise<void> {
+    await this.exec('dfs', '-mkdir', '-p', path);
+    await this.exec('crypto', '-createZone', '-keyName', 'pars', '-path', path);
+  }
+
   /** A line each NameNode and DataNode. */
   async status(): Promise<Daemon[]> {
     const lines = (await this.#call('status')).trim().split('\n');
@@ -126,7 +134,7 @@ export class HdfsCluster {
 
 function upArguments(options: HdfsOptions): string[] {
   const args = [String(options.dataNodes ?? 3)];
-  for (const flag of ['ha', 'secure', 'httpfs'] as const) if (options[flag]) args.push(`--${flag}`);
+  for (const flag of ['ha', 'secure', 'httpfs', 'zones'] as const) if (options[flag]) args.push(`--${flag}`);
   if (options.racks !== undefined) args.push('--racks', String(options.racks));
   if (options.port !== undefined) args.push('--port', String(options.port));
   if (options.diskMiB !== undefined) args.push('--disk', String(options.diskMiB));

@@ -21,8 +21,9 @@ export interface HdfsFixture extends StoreFixture {
   client: WebHdfsClient;
 }
 
-export async function hdfsFixture(cluster: HdfsCluster): Promise<HdfsFixture> {
-  const root = `/test-${process.pid}-${made++}`;
+/** `parent`: a directory that is there; by default that of the file system. */
+export async function hdfsFixture(cluster: HdfsCluster, parent = ''): Promise<HdfsFixture> {
+  const root = `${parent}/test-${process.pid}-${made++}`;
   const url = `${cluster.url}${root}`;
   await initHdfsStore(url);
   const client = new WebHdfsClient({ nameNodes: nameNodesOf(cluster.url), user: 'root' });

@@ -47,6 +47,8 @@ describe('a DataNode with the only copy', () => {
   it.each<[kind: ErrorKind, conduct: Conduct]>([
     ['corrupt', 'breaks off'],
     ['unreachable', 'hangs up'],
+    ['unreachable', 403],
+    ['unreachable', 502],
   ])('leaves it %s when it %s each time, and gives it when it does so once', async (kind, conduct) => {
     hdfs = await FakeHdfs.start(data);
     hdfs.blocks = [hdfs.block(1)];

@@ -38,6 +38,13 @@ const MEANING: Record<Exclude<WebHdfsFailure, 'aborted'>, { kind: ErrorKind; hin
   lease: { kind: 'busy', hint: 'another client writes the same file: try again' },
   'lost-block': { kind: 'unreachable', hint: 'start the DataNodes that are down, then try again' },
   invalid: { kind: 'refused' },
+  key: {
+    kind: 'unreachable',
+    hint:
+      "the cluster does not have, or not give, the key of the store's encryption zone: is its KMS up, is the key "
+      + 'there (hadoop key list -metadata), and may this user use it? Until then nothing in the zone can be '
+      + 'read, and without the key never',
+  },
   insecure: {
     kind: 'refused',
     hint:

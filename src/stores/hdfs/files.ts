@@ -135,12 +135,25 @@ export class HdfsFiles {
       directory = posix.dirname(directory)
     ) {
       // The coding is its own: recreated by whoever finds it gone, it would have none.
-      if (posix.dirname(directory) === `${this.root}/${CODED}`) return;
+      if (posix.dirname(directory) === `${this.root}/${CODED}` || (await this.#isZone(directory))) return;
       const gone = await this.client.delete(directory).catch((error: unknown) => {
         if (error instanceof WebHdfsError) return false;
         throw error;
       });
       if (!gone) return;
+    }
+  }
+
+  /** The root of an encryption zone: recreated by whoever finds it gone, it would not encrypt. */
+  async #isZone(directory: string): Promise<boolean> {
+    const encrypted = async (path: string): Promise<boolean | undefined> =>
+      (await statusOrNull(this.client, path, {}))?.encBit;
+    try {
+      return (await encrypted(directory)) === true && (await encrypted(posix.dirname(directory))) !== true;
+    } catch (error) {
+      // What cannot be looked at stays.
+      if (error instanceof WebHdfsError) return true;
+      throw error;
     }
   }
 

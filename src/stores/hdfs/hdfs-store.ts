@@ -11,14 +11,14 @@ import { unavailableParts } from './unavailable.js';
 import { prepareCoding } from './coding.js';
 import { HdfsFiles } from './files.js';
 import { inspectObject, replicateObject, notProven, proveCopies } from './health.js';
-import { trustWarnings } from './init.js';
 import { type HdfsMarker, readMarker } from './marker.js';
 import { countNodes, type Nodes } from './nodes.js';
 import { quotaRoom } from './quota.js';
 import { ObjectReader, SilentNodes } from './object-reader.js';
 import { Spread } from './placement.js';
 import { NameNodeClock, sweepBelow } from './sweep.js';
-import { type Receivers, sendSmall } from './upload.js';
+import { protections, trustWarnings } from './trust.js';
+import { notWhatWasSent, type Receivers, sendSmall } from './upload.js';
 import { parseHdfsUrl } from './url.js';
 import { HdfsWriter } from './writer.js';
 import { MARKER_FILE } from '../marker.js';
@@ -91,6 +91,7 @@ export class HdfsStore implements Store {
       usablePlaces: places,
       places,
       freeBytes: room.length === 0 ? null : Math.min(...room),
+      facts: protections(this.#files, await this.#files.status(this.#files.root)),
       warnings,
     };
   }
@@ -305,8 +306,7 @@ export class HdfsStore implements Store {
     const hash = this.#newHash();
     const reader = new ObjectReader(this.#files, path, this.#silent);
     for await (const piece of reader.stream(0, object.bytes)) hash.update(piece);
-    if (hash.digest() !== object.xxh3)
-      throw new ParsError('corrupt', `${path} read back from HDFS is not what was sent`);
+    if (hash.digest() !== object.xxh3) throw notWhatWasSent(path);
   }
 }
 

@@ -4,6 +4,7 @@ import { ParsError } from '../../errors.js';
 import { DIRECTORY_MODE, FILE_MODE, HdfsFiles } from './files.js';
 import { encodeMarker, newMarker, readMarker, type HdfsMarker } from './marker.js';
 import { parseHdfsUrl } from './url.js';
+import { protections, trustWarnings } from './trust.js';
 import { sendSmall } from './upload.js';
 import { MARKER_FILE } from '../marker.js';
 
@@ -12,9 +13,13 @@ export interface HdfsInitResult {
   directory: string;
   /** False: it was a store already. */
   marked: boolean;
-  /** What this cluster does not keep from others (R24). */
+  /** What this cluster keeps from others, and what it does not (R24). */
+  facts: string[];
   warnings: string[];
 }
+
+/** That of an encryption zone, made with it. */
+const TRASH = '.Trash';
 
 /** The marker is worth as much as what it marks. */
 const COPIES = 3;
@@ -27,6 +32,7 @@ export async function initHdfsStore(url: string, signal?: AbortSignal): Promise<
     storeId: marker.storeId,
     directory: files.root,
     marked: existing === null,
+    facts: protections(files, await files.status(files.root)),
     warnings: trustWarnings(files),
   };
 }
@@ -43,7 +49,7 @@ async function lookAt(files: HdfsFiles): Promise<HdfsMarker | null> {
   if (marker !== null) return marker;
   const foreign = (await files.list(files.root))
     .map(({ pathSuffix }) => pathSuffix)
-    .filter((name) => !name.startsWith(`.${MARKER_FILE}.`));
+    .filter((name) => !name.startsWith(`.${MARKER_FILE}.`) && name !== TRASH);
   if (foreign.length === 0) return null;
   throw new ParsError(
     'refused',
@@ -78,22 +84,4 @@ async function mark(files: HdfsFiles): Promise<HdfsMarker> {
   if (winner === null)
     throw new ParsError('busy', `${files.root} is being set up by somebody else`, { hint: 'try again' });
   return winner;
-}
-
-/** What a cluster without Kerberos or TLS means, in plain words (R24). */
-export function trustWarnings({ client: { options } }: HdfsFiles): string[] {
-  const warnings: string[] = [];
-  if (options.nameNodes.some((address) => address.startsWith('http:'))) {
-    warnings.push(
-      "without TLS the guests' memory, with the secrets in it, crosses the network readable by anybody "
-        + 'on it (swebhdfs:// encrypts it)',
-    );
-  }
-  if (options.token === undefined) {
-    warnings.push(
-      `without Kerberos HDFS believes anybody who says he is ${options.user ?? 'somebody'}: whoever `
-        + `reaches the NameNode can read and change the guests' memory`,
-    );
-  }
-  return warnings;
 }

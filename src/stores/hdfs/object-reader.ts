@@ -50,9 +50,9 @@ interface OpenStream {
 
 /** What went wrong with the copies of one block. */
 interface Trouble {
-  /** How often each DataNode broke off although it answers: its copy is bad, or it died just then. */
+  /** How often each DataNode broke off when it had begun to send: its copy is bad, or it died just then. */
   cut: Map<string, number>;
-  /** How often each DataNode hung up before it answered, which it does for no copy's sake. */
+  /** How often each DataNode hung up before that, or refused, which it does for no copy's sake. */
   hungUp: Map<string, number>;
   attempts: number;
 }
@@ -69,7 +69,7 @@ export class ObjectReader {
   #stream: OpenStream | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(files: HdfsFiles, path: string, silent: SilentNodes, without: readonly string[] = []) {
+  constructor(files: HdfsFiles, path: string, silent = new SilentNodes(), without: readonly string[] = []) {
     this.#files = files;
     this.#path = path;
     this.#silent = silent;
@@ -213,7 +213,7 @@ export class ObjectReader {
     const names = transferNames(error.node ?? '', block ? [block] : []);
     if (names.length === 0) throw hdfsError(error, `reading ${this.#path}`);
     if (error.kind === 'timeout' || NEVER_REACHED.has(error.exception ?? '')) return this.#silent.add(names);
-    const count = error.answered ? trouble.cut : trouble.hungUp;
+    const count = error.answered && error.status === undefined ? trouble.cut : trouble.hungUp;
     for (const name of names) count.set(name, (count.get(name) ?? 0) + 1);
     this.#silent.add([...trouble.hungUp].filter(([, times]) => times > 1).map(([name]) => name));
   }

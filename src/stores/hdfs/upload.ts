@@ -12,6 +12,7 @@ import {
 } from '../../webhdfs/index.js';
 import { hdfsError, isHdfs } from './errors.js';
 import type { HdfsFiles } from './files.js';
+import { ObjectReader } from './object-reader.js';
 import { refusalBehind } from './refusal.js';
 
 export const SMALL_BYTES = 1 << 20;
@@ -96,7 +97,7 @@ export class HdfsUpload {
 
   /**
    * Closes the file and compares what the cluster has with what was sent. False: its checksum is of another
-   * kind, so it must be read back.
+   * kind (as in an encryption zone, where it is of the encrypted bytes), so it must be read back.
    */
   async finish(): Promise<boolean> {
     const sent = await this.#explained(() => this.#upload.close());
@@ -110,7 +111,7 @@ export class HdfsUpload {
         'corrupt',
         `${this.#path} has ${status.length} bytes in HDFS after ${sent.bytes} were sent`,
       );
-    return this.#terms.coding === undefined && this.#check(sent);
+    return this.#terms.coding === undefined && status.encBit !== true && this.#check(sent);
   }
 
   abort(): void {
@@ -154,21 +155,29 @@ async function checksumOf(files: HdfsFiles, path: string): Promise<FileChecksum 
   return null;
 }
 
-/**
- * A whole small file; throws unless the cluster's checksum is that of what was sent or cannot be compared.
- */
+/** A whole small file, proved: by the cluster's checksum, or where that cannot be compared by reading it back. */
 export async function sendSmall(
   files: HdfsFiles,
   path: string,
   data: Buffer,
   terms: UploadTerms,
-): Promise<boolean> {
+): Promise<void> {
   const upload = await beginUpload(files, path, terms, data.length <= SMALL_BYTES);
   try {
     if (data.length > 0) await upload.send(data);
-    return await upload.finish();
+    if (await upload.finish()) return;
   } catch (error) {
     upload.abort();
     throw error;
   }
+  if (!(await readSmall(files, path)).equals(data)) throw notWhatWasSent(path);
+}
+
+async function readSmall(files: HdfsFiles, path: string): Promise<Buffer> {
+  const reader = new ObjectReader(files, path);
+  return reader.read(0, await reader.length()).finally(() => reader.close());
+}
+
+export function notWhatWasSent(path: string): ParsError {
+  return new ParsError('corrupt', `${path} read back from HDFS is not what was sent`);
 }

@@ -20,6 +20,7 @@ write_conf() {
     default_settings >"$1/hdfs"
     namespace_settings "$2" >>"$1/hdfs"
     rack_settings "$1" >>"$1/core"
+    [[ -z $zones ]] || echo "hadoop.security.key.provider.path=jceks://file$2/keys.jceks" >>"$1/core"
     if [[ -n $secure ]]; then
         core_security >>"$1/core"
         hdfs_security >>"$1/hdfs"

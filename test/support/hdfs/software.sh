@@ -40,7 +40,7 @@ compile_preload() {
 # Formatting takes a JVM of its own, so every cluster gets a copy of one formatted directory.
 format_name() {
     say 'formatting a name directory (once)'
-    local conf=$1/conf secure='' httpfs=''
+    local conf=$1/conf secure='' httpfs='' zones=''
     mkdir -p "$conf"
     write_conf "$conf" "$1"
     hdfs_java "$conf" "$namenode_class" ${ha:+-D dfs.ha.namenode.id=nn1} -format -nonInteractive >"$1/log" 2>&1 ||
