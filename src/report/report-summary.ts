@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Many reports in one look: one line a guest and a total, from the same model as the full report. */
-import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { ImageReport } from './report.js';
 
 /** What became of one image: its report, or why there is none. */
@@ -28,6 +28,12 @@ export function bytesByFate({ classes, skeleton }: ImageReport): { critical: num
       0,
     );
   return { critical: sum(false) + skeleton.rawBytes, expendable: sum(true) };
+}
+
+/** What the guest's own disks hold of it; null when nobody compared. */
+export function bytesOnDisks({ onDisks }: ImageReport): number | null {
+  if (onDisks === undefined) return null;
+  return PAGE_BYTES * PAGE_CLASSES.reduce((pages, name) => pages + onDisks[name], 0);
 }
 
 export function reportTotal(outcomes: readonly ReportOutcome[]): ReportTotal {

@@ -4,7 +4,7 @@ import { PAGE_CLASSES } from '../page-classes.js';
 import { plain } from '../system/plain-text.js';
 import { PRESETS } from '../policy/policy.js';
 import type { ImageReport } from '../report/report.js';
-import { bytesByFate, type ReportOutcome } from '../report/report-summary.js';
+import { bytesByFate, bytesOnDisks, type ReportOutcome } from '../report/report-summary.js';
 
 const FIXED = [
   'path',
@@ -23,6 +23,7 @@ const FIXED = [
 ];
 const PER_CLASS = ['pages', 'bytes', 'estimated_compressed_bytes'];
 const PER_POLICY = ['bytes', 'estimated_compressed_bytes', 'guest_lost_per_year'];
+const ON_DISKS = 'on_its_disks_bytes';
 const NATIVE = ['native_3x_bytes', 'native_3x_zstd_estimated_bytes', 'native_rs63_bytes'];
 const HEAD = [
   ...FIXED,
@@ -30,6 +31,7 @@ const HEAD = [
   ...columns([...PRESETS, 'configured'], PER_POLICY),
   'configured_policy',
   ...NATIVE,
+  ON_DISKS,
   'error',
 ];
 
@@ -77,6 +79,7 @@ function figures(report: ImageReport): string[] {
     ...perPolicy.map(cell),
     configured,
     ...[natives.threeCopies, natives.estimatedThreeCopiesOfZstd, natives.rs63].map(cell),
+    cell(bytesOnDisks(report)),
   ];
 }
 

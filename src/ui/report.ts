@@ -2,6 +2,7 @@
 /** The report as text. What is exact and what is estimated is told apart in the headings. */
 import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import { type ImageReport, policyOrder } from '../report/report.js';
+import { bytesOnDisks } from '../report/report-summary.js';
 import type { Colours } from './colours.js';
 import { renderFiles } from './explain.js';
 import { lossCells } from './html/page-losses.js';
@@ -26,7 +27,8 @@ export function renderReport(report: ImageReport, colours: Colours, width = 80):
   if (report.notes.length > 0) parts.push(noteTable(report, colours));
   if (report.uncomparedDisks.length > 0) parts.push(uncomparedLines(report));
   if (report.reread.requests > 0) parts.push(rereadLine(report));
-  if (report.onDisks) parts.push(onDisksLine(report.onDisks));
+  const onDisks = bytesOnDisks(report);
+  if (onDisks !== null) parts.push(onDisksLine(onDisks));
   parts.push(
     colours.dim('Exact: bytes before compression. Estimate: after zstd, from samples of each class.'),
   );
@@ -161,10 +163,9 @@ function rereadLine({ reread }: ImageReport): string {
   );
 }
 
-function onDisksLine(onDisks: NonNullable<ImageReport['onDisks']>): string {
-  const pages = PAGE_CLASSES.reduce((sum, name) => sum + onDisks[name], 0);
+function onDisksLine(bytes: number): string {
   return (
-    `The guest's own disks hold ${formatBytes(pages * PAGE_BYTES)} of it, byte for byte: lean and minimal `
+    `The guest's own disks hold ${formatBytes(bytes)} of it, byte for byte: lean and minimal `
     + `leave that there, and the guest reads none of it again. A guest `
     + `whose disk is lost is lost anyway.`
   );

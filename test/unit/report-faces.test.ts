@@ -112,6 +112,7 @@ function figuresOf({
     native_3x_bytes: natives.threeCopies,
     native_3x_zstd_estimated_bytes: natives.estimatedThreeCopiesOfZstd,
     native_rs63_bytes: natives.rs63,
+    on_its_disks_bytes: '',
     error: '',
   };
   for (const name of PAGE_CLASSES) {

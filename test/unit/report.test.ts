@@ -3,6 +3,7 @@ import pc from 'picocolors';
 import { describe, expect, it } from 'vitest';
 import { renderHtml } from '../../src/ui/html/report-html.js';
 import { renderReport } from '../../src/ui/report.js';
+import { renderCsv } from '../../src/ui/report-csv.js';
 import { formatBytes, formatCount, formatDuration, formatShare } from '../../src/ui/units.js';
 import type { ClassFacts, InspectionFacts } from '../../src/reader/inspection.js';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
@@ -194,6 +195,16 @@ describe("what the guest's own disks hold", () => {
         copies * 150 * 4096,
       );
     expect(report.policies['lean']!.durability.scheme.cache.bytes).toBe(50 * 4096);
+  });
+
+  it('is a column of the CSV', () => {
+    const [head = '', row = '', earlier = ''] = renderCsv([
+      { path: '/image', report },
+      { path: '/image', report: before },
+    ]).split('\r\n');
+    const column = head.split(',').indexOf('on_its_disks_bytes');
+    expect(row.split(',')[column]).toBe(String(150 * 4096));
+    expect(earlier.split(',')[column]).toBe('');
   });
 
   it('is said, in the table and in words', () => {

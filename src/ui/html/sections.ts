@@ -3,6 +3,7 @@
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../../page-classes.js';
 import type { ImageReport, LaidOut } from '../../report/report.js';
 import { policyOrder } from '../../report/report.js';
+import { bytesOnDisks } from '../../report/report-summary.js';
 import { formatBytes, formatCount, formatShare } from '../units.js';
 import { lossCells } from './page-losses.js';
 import { esc, rows } from './text.js';
@@ -184,11 +185,11 @@ ${
 }${onDisksLine(report)}</section>`;
 }
 
-function onDisksLine({ onDisks }: ImageReport): string {
-  if (!onDisks) return '';
-  const pages = PAGE_CLASSES.reduce((sum, name) => sum + onDisks[name], 0);
+function onDisksLine(report: ImageReport): string {
+  const bytes = bytesOnDisks(report);
+  if (bytes === null) return '';
   return (
-    `<p class="soft">The guest\u2019s own disks hold ${formatBytes(pages * PAGE_BYTES)} of it, byte for `
+    `<p class="soft">The guest\u2019s own disks hold ${formatBytes(bytes)} of it, byte for `
     + `byte: lean and minimal leave that there, and the guest reads none of it again. A guest whose disk `
     + `is lost is lost anyway.</p>`
   );
