@@ -148,14 +148,23 @@ function endOfRam(reader: Reader): boolean {
     reader.take(4);
     kind = reader.u8();
   }
-  while (kind === 0x08) {
-    const command = reader.take(4);
-    reader.take(command.readUInt16BE(2));
-    kind = reader.u8();
+  for (; kind === 0x08 || kind === 0x04; kind = reader.u8()) {
+    if (kind === 0x08) reader.take(reader.take(4).readUInt16BE(2));
+    else if (!tookVirtioMem(reader)) return true;
   }
   if (kind !== 0x02 && kind !== 0x03) return true;
   reader.take(4);
   return false;
+}
+
+/** virtio-mem's section before the pages: address, length, block, node, size, a bit a block; a footer. */
+function tookVirtioMem(reader: Reader): boolean {
+  reader.take(4);
+  if (!reader.text().endsWith('virtio-mem-device-early')) return false;
+  const fields = reader.take(4 + 4 + 36);
+  const blocks = Number(fields.readBigUInt64BE(16) / fields.readBigUInt64BE(24));
+  reader.take(Math.ceil(blocks / 64) * 8 + 5);
+  return true;
 }
 
 /** Writes the core; pages that no segment names stay holes, and read as zeros. */
