@@ -2,13 +2,16 @@
 /** One run of the queue for a command: opens the store, prints what happens, and publishes the metrics. */
 import { resolve } from 'node:path';
 import { StubRegistry } from '../image/stub-registry.js';
+import type { Removable } from '../lifecycle/prune.js';
 import { drainQueue } from '../queue/drain.js';
 import type { PendingOutcome } from '../queue/pending.js';
 import type { Store } from '../stores/store.js';
 import { thisHost } from '../system/host.js';
+import { counted } from '../system/counted.js';
 import { plain } from '../system/plain-text.js';
 import type { Context } from './context.js';
 import { printError } from './failure.js';
+import { formatBytes } from '../ui/units.js';
 import { publishMetrics } from './metrics-file.js';
 
 export interface QueueRun {
@@ -22,7 +25,7 @@ export interface QueueRun {
 /** Failures of single images are printed, and the images stay in the queue. */
 export async function runQueue(context: Context, run: QueueRun): Promise<PendingOutcome> {
   const store = await openOrPublish(context);
-  const { stateDir, queue, policy, diskReferences, watch } = await context.config();
+  const { stateDir, queue, policy, diskReferences, watch, retention } = await context.config();
   const { output } = context;
   const saveDir = resolve(run.saveDir);
   const { policyIsFixed, signal, hurry } = run;
@@ -31,6 +34,7 @@ export async function runQueue(context: Context, run: QueueRun): Promise<Pending
       saveDir,
       watch,
       limits: queue,
+      retention,
       place: { store, host: thisHost(), registry: new StubRegistry(stateDir) },
       job: { stateDir, policy, policyIsFixed, diskReferences, signal, onProgress: await context.progress() },
       hurry,
@@ -44,12 +48,20 @@ export async function runQueue(context: Context, run: QueueRun): Promise<Pending
         heldBack: (image, reason) => output.note(`waiting with ${plain(image)}: ${plain(reason)}`),
         startsNotNoted: ({ message }) =>
           output.warning(`starts of guests could not be noted in the store: ${plain(message)}`),
+        pruned: ({ removed, removable }) => output.note(describePruned(removed, removable)),
+        notPruned: ({ message }) => output.note(`nothing was pruned: ${plain(message)}`),
       },
     });
   } finally {
     await store.close();
     await publishMetrics(context, saveDir);
   }
+}
+
+function describePruned(removed: readonly string[], removable: readonly Removable[]): string {
+  const gone = removable.filter(({ snapshot }) => removed.includes(snapshot));
+  const bytes = formatBytes(gone.reduce((sum, { storedBytes }) => sum + storedBytes, 0));
+  return `pruned ${counted(removed.length, 'snapshot')} that no guest needs, ${bytes}: ${removed.map(plain).join(', ')}`;
 }
 
 /**

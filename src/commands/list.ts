@@ -5,6 +5,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { knownHost, type Host } from '../system/host.js';
 import { isUuid } from '../snapshot/snapshot-names.js';
+import type { Discarded } from '../lifecycle/prune.js';
 import type { SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 import { StubRegistry } from '../image/stub-registry.js';
@@ -23,15 +24,17 @@ async function list(context: Context, beginning = ''): Promise<void> {
   const entries = await entriesOf(await context.store(), beginning);
   const { renderSnapshots, snapshotJson } = await import('../ui/snapshots.js');
   const host = knownHost();
-  const orphans = await orphansAmong(entries, host, (await context.config()).stateDir);
+  const discarded = await discardedAmong(entries, host, (await context.config()).stateDir);
   output.json({
     snapshots: entries.map((entry) => ({
       ...snapshotJson(entry, host),
-      orphan: orphans.has(entry.snapshot),
+      orphan: discarded.has(entry.snapshot) && !('discarded' in entry),
+      discarded: discarded.has(entry.snapshot),
+      diskMovedOn: discarded.get(entry.snapshot)?.diskMovedOn ?? null,
     })),
   });
   output.text(
-    entries.length === 0 ? 'No snapshots.' : renderSnapshots(entries, host, output.colours, orphans),
+    entries.length === 0 ? 'No snapshots.' : renderSnapshots(entries, host, output.colours, discarded),
   );
 }
 
@@ -51,13 +54,13 @@ async function entriesOf(store: Store, typed: string): Promise<SnapshotEntry[]> 
 }
 
 /** Those of this host whose stub is gone (R28). */
-async function orphansAmong(
+async function discardedAmong(
   entries: readonly SnapshotEntry[],
   host: Host | null,
   stateDir: string,
-): Promise<Set<string>> {
-  const { isOrphaned } = await import('../lifecycle/prune.js');
+): Promise<Map<string, Discarded>> {
+  const { discardedState } = await import('../lifecycle/prune.js');
   const registry = new StubRegistry(stateDir);
-  const orphaned = await Promise.all(entries.map((entry) => isOrphaned(entry, host, { registry })));
-  return new Set(entries.filter((_, i) => orphaned[i]).map(({ snapshot }) => snapshot));
+  const states = await Promise.all(entries.map((entry) => discardedState(entry, host, { registry })));
+  return new Map(entries.flatMap(({ snapshot }, i) => (states[i] ? [[snapshot, states[i]]] : [])));
 }

@@ -12,6 +12,7 @@ import { StubRegistry } from '../image/stub-registry.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 import { type ImageJob, offloadAsJob } from '../queue/image-job.js';
 import { Pace } from '../queue/pace.js';
+import { sayingWhatCouldGo } from '../queue/tidy.js';
 import type { WholeSave } from '../queue/pending.js';
 import { thisHost } from '../system/host.js';
 import { describeOffloaded } from '../ui/offloaded.js';
@@ -116,7 +117,10 @@ async function offloadAll(context: Context, images: string[], options: Options):
     const place = { store, host: thisHost(), registry: new StubRegistry((await context.config()).stateDir) };
     const exitCode = await eachImage(context, images, async (image) => {
       await refuseNoImage(resolve(image), context.signal);
-      const result = await offloadAsJob(image, place, await jobOf(context, image, options));
+      const job = await jobOf(context, image, options);
+      const result = await offloadAsJob(image, place, job).catch(async (error: unknown) => {
+        throw await sayingWhatCouldGo(error, { ...place, retention: (await context.config()).retention });
+      });
       return { json: result, say: () => context.output.text(describeOffloaded(result)) };
     });
     for (const note of store.notes?.() ?? []) context.output.warning(plain(note));

@@ -18,6 +18,7 @@ interface Options extends SharedOptions {
 
 const WHY: Record<Removable['reason'], string> = {
   consumed: 'its guest was started from it',
+  discarded: 'its guest was started without it',
   orphan: 'its stub is gone, its guest was not started',
   fragment: 'an upload that nobody finished',
   retention: 'beyond keep_last and max_age',
@@ -27,8 +28,8 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       "Remove this host's snapshots that no guest needs any more: consumed ones after "
-        + 'retention.consumed, fragments after retention.orphan_grace, stored copies beyond '
-        + 'retention.keep_last and retention.max_age. An orphan, whose stub is gone although its guest was '
+        + 'retention.consumed, fragments and those whose guest was started without them after '
+        + 'retention.orphan_grace, stored copies beyond retention.keep_last and retention.max_age. An orphan, whose stub is gone although its guest was '
         + 'not started, holds the only copy of its memory: it is shown, and goes after '
         + 'retention.orphan_grace with --orphans, or when the guest has a later stub. Says what it would '
         + 'do; does it with --yes.',

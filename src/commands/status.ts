@@ -5,6 +5,8 @@ import type { SharedOptions } from '../cli/options.js';
 import { EXIT_CODES } from '../errors.js';
 import { deadlineSignal } from '../system/deadline.js';
 import { plain } from '../system/plain-text.js';
+import type { Tidied } from '../journal/tidied.js';
+import { counted } from '../system/counted.js';
 import { formatBytes, formatDuration } from '../ui/units.js';
 import { type BlindSpot, hostStatus, type HostStatus } from '../status/host-status.js';
 
@@ -89,7 +91,20 @@ function exitCodeFor({ failed, lost, refused, blindSpots }: HostStatus, overdue:
 }
 
 function render(found: HostStatus): string {
-  const { due, held, running, failed, refused, lost, stubs, failures, losses, blindSpots } = found;
+  const {
+    due,
+    held,
+    running,
+    failed,
+    refused,
+    lost,
+    discarded,
+    tidied,
+    stubs,
+    failures,
+    losses,
+    blindSpots,
+  } = found;
   const sections = [
     section('Cannot be seen', blindSpots.map(describeBlindSpot)),
     section('Running', running.map(describeRunning)),
@@ -106,6 +121,8 @@ function render(found: HostStatus): string {
       held.map(({ image, bytes, reason }) => `${plain(image)} (${formatBytes(bytes)}): ${plain(reason)}`),
     ),
     section('Lost', lost.map(describeLost)),
+    section('Discarded', discarded.map(describeDiscarded)),
+    section('Store', tidied === null ? [] : describeTidied(tidied)),
     section('Failed', failed.map(describeFailed)),
     section('Refused starts', refused.filter((start) => !explains(failed, start)).map(describeRefused)),
     section('Stubs', stubs.map(describeStub)),
@@ -150,6 +167,28 @@ function describeFailed({ kind, image, state, began, error }: Job): string {
     state === 'interrupted' ? 'was interrupted' : `failed: ${plain(error?.message ?? 'unknown reason')}`;
   const hint = error?.hint ? `\n    ${plain(error.hint)}` : '';
   return `${kind} ${plain(image)}, begun ${began}, ${why}${hint}`;
+}
+
+/** Nothing to say of a store in which a guest needs everything. */
+function describeTidied({ time, removed, removedBytes, due, dueBytes, later, laterBytes }: Tidied): string[] {
+  const lines = [];
+  if (due + later > 0)
+    lines.push(
+      `${counted(due + later, 'snapshot')} that no guest needs, ${formatBytes(dueBytes + laterBytes)} (${time}); `
+        + `${due} of them, ${formatBytes(dueBytes)}, may go now: pars prune`,
+    );
+  if (removed > 0)
+    lines.push(`${counted(removed, 'snapshot')}, ${formatBytes(removedBytes)}, removed ${time}`);
+  return lines;
+}
+
+function describeDiscarded({ image, snapshot }: KnownStub): string {
+  const name = plain(snapshot);
+  return (
+    `${plain(image)} is gone, and its guest was started without it; the store keeps its memory for now\n`
+    + `    while the guest's disks are as they were: pars restore ${name} --as-managed-save; else it goes by `
+    + 'itself (pars prune)'
+  );
 }
 
 function describeLost({ image, snapshot }: KnownStub): string {

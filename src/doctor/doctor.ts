@@ -13,6 +13,7 @@ import { type Check, checked, failure, ok, warning } from './check.js';
 import { checkDisks } from './disks.js';
 import { checkHook } from './hook.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from './libvirt.js';
+import { checkRetention } from './retention.js';
 import { checkReverts, checkStore, room } from './store.js';
 import { printableUrl } from '../stores/printable-url.js';
 
@@ -46,6 +47,12 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
       checks.push(
         ...(await checked('store', async () =>
           checkStore(await tools.store(), config.policy, tools.formatBytes),
+        )),
+      );
+    if (config.store !== null)
+      checks.push(
+        ...(await checked('retention', async () =>
+          checkRetention(await tools.store(), config, tools.formatBytes),
         )),
       );
     checks.push(

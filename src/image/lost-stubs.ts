@@ -28,6 +28,8 @@ export async function lostStubs(registry: StubRegistry): Promise<KnownStub[]> {
 export async function forgetLost(registry: StubRegistry, snapshot: string): Promise<void> {
   for (const stub of await registry.all())
     if (stub.snapshot === snapshot && !(await liveStub(stub))) await registry.remove(stub);
+  for (const stub of await registry.discarded())
+    if (stub.snapshot === snapshot) await registry.forgetDiscarded(stub);
 }
 
 /** A directory that is not there may be a disk that is not mounted. What may not be looked at is an error. */

@@ -59,11 +59,13 @@ export class StubRegistry {
   readonly changes: RecordChanges;
   readonly #stubs: string;
   readonly #started: string;
+  readonly #discarded: string;
 
   constructor(stateDir: string) {
     this.changes = new RecordChanges(stateDir);
     this.#stubs = join(stateDir, 'stubs');
     this.#started = join(stateDir, 'started');
+    this.#discarded = join(stateDir, 'discarded');
   }
 
   async add(known: KnownStub): Promise<void> {
@@ -98,9 +100,28 @@ export class StubRegistry {
     await bestEffort(unlink(this.#path(stub)));
   }
 
-  async all(): Promise<KnownStub[]> {
-    const names = (await namesIn(this.#stubs)).filter((name) => NAME.test(name));
-    const stubs = await Promise.all(names.map((name) => this.#read(name)));
+  all(): Promise<KnownStub[]> {
+    return this.#readAll(this.#stubs);
+  }
+
+  /** The stub is gone, and its guest was started without it: its memory is in the store only. */
+  async discard(stub: KnownStub): Promise<void> {
+    await writeAtomically(join(this.#discarded, nameOf(stub)), `${JSON.stringify(stub, null, 2)}\n`);
+    await this.remove(stub);
+  }
+
+  discarded(): Promise<KnownStub[]> {
+    return this.#readAll(this.#discarded);
+  }
+
+  /** The memory was put back, or removed from the store. */
+  async forgetDiscarded(stub: Pick<KnownStub, 'domainUuid' | 'token'>): Promise<void> {
+    await ifThere(join(this.#discarded, nameOf(stub)), unlink, undefined);
+  }
+
+  async #readAll(directory: string): Promise<KnownStub[]> {
+    const names = (await namesIn(directory)).filter((name) => NAME.test(name));
+    const stubs = await Promise.all(names.map((name) => this.#read(directory, name)));
     return stubs.filter((stub): stub is KnownStub => stub !== null);
   }
 
@@ -142,8 +163,8 @@ export class StubRegistry {
     await ifThere(aside, unlink, undefined);
   }
 
-  async #read(name: string): Promise<KnownStub | null> {
-    const path = join(this.#stubs, name);
+  async #read(directory: string, name: string): Promise<KnownStub | null> {
+    const path = join(directory, name);
     const text = await readIfThere(path);
     if (text === null) return null;
     const stub = parseJson(text) as KnownStub | undefined;
@@ -155,7 +176,11 @@ export class StubRegistry {
     });
   }
 
-  #path({ domainUuid, token }: Pick<KnownStub, 'domainUuid' | 'token'>): string {
-    return join(this.#stubs, `${domainUuid}.${token}.json`);
+  #path(stub: Pick<KnownStub, 'domainUuid' | 'token'>): string {
+    return join(this.#stubs, nameOf(stub));
   }
+}
+
+function nameOf({ domainUuid, token }: Pick<KnownStub, 'domainUuid' | 'token'>): string {
+  return `${domainUuid}.${token}.json`;
 }

@@ -21,7 +21,7 @@ import { encodeStateRecord, readStateRecord, type StateRecord } from '../snapsho
 import type { Store } from '../stores/store.js';
 import { liveStub } from '../image/live-stubs.js';
 import { shellWord } from '../system/shell-word.js';
-import type { StubRegistry } from '../image/stub-registry.js';
+import type { KnownStub, StubRegistry } from '../image/stub-registry.js';
 
 /**
  * One copy is enough to begin with: a state is noted wherever the store can be written,
@@ -195,9 +195,23 @@ export async function settleStarts(
       const { manifest } = entry;
       const stub = known.find(({ token }) => token === manifest.token);
       if (!stub && ownerOf(entry).machineId !== host.machineId) continue;
+      if (stub) await noteHowStarted(store, manifest, stub, host);
       if (entry.state !== 'consumed') await markState(store, manifest, 'consumed', host);
-      if (stub)
-        await ((await liveStub(stub)) ? registry.add({ ...stub, consumed: true }) : registry.remove(stub));
+      if (stub) await afterStart(registry, stub);
     }
   });
+}
+
+/**
+ * A stub that was never refilled cannot have been what its guest was started from: then the snapshot loses the
+ * claim that a failed refill may have left, and is known as discarded.
+ */
+async function noteHowStarted(store: Store, manifest: Manifest, stub: KnownStub, host: Host): Promise<void> {
+  if (stub.refilled === undefined) await unclaim(store, manifest, host);
+  else await markState(store, manifest, 'waking', host);
+}
+
+async function afterStart(registry: StubRegistry, stub: KnownStub): Promise<void> {
+  if (await liveStub(stub)) await registry.add({ ...stub, consumed: true });
+  else await (stub.refilled === undefined ? registry.discard(stub) : registry.remove(stub));
 }

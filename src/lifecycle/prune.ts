@@ -7,6 +7,7 @@
  */
 import { dirname } from 'node:path';
 import { isThere } from '../system/absence.js';
+import { changesOfDisks } from '../disks/compare.js';
 import type { Retention } from '../policy/config.js';
 import { sweepTemporaries } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
@@ -29,7 +30,7 @@ import { encodeStateRecord } from '../snapshot/state-record.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
 
-export type PruneReason = 'consumed' | 'orphan' | 'fragment' | 'retention';
+export type PruneReason = 'consumed' | 'discarded' | 'orphan' | 'fragment' | 'retention';
 
 /**
  * What is to become of one snapshot. `dueInMs`: how long until it may go; 0 when it may go now; null when no
@@ -55,7 +56,7 @@ export interface PrunePlace {
   store: Store;
   host: Host;
   registry: StubRegistry;
-  retention: Retention;
+  retention: Omit<Retention, 'automatic'>;
   /** Where this host keeps its notes; what killed writers left there is swept too. */
   stateDir?: string;
   /** Where libvirt keeps the XML of its own snapshots. */
@@ -71,24 +72,28 @@ export interface Pruned {
    * Orphans too. Age alone says nothing: a stub that vanished without a start may be missed any day (R30).
    */
   orphans?: boolean;
+  /** The store is full: what a start has consumed goes before its time. */
+  pressed?: boolean;
 }
 
 /**
  * Looks at every snapshot; with `yes` removes those that are due, and begins the grace of orphans seen for
  * the first time.
  */
-export async function prune(place: PrunePlace, { yes, orphans = false }: Pruned): Promise<Pruning> {
+export async function prune(place: PrunePlace, pruned: Pruned): Promise<Pruning> {
+  const { yes } = pruned;
+  const how = { orphans: false, pressed: false, ...pruned };
   await refusePartialStore(place.store);
   const entries = await listSnapshots(place.store);
   const judged: Removable[] = [];
   for (const entry of entries) {
-    const found = await judge(place, entry, entries, { yes, orphans });
+    const found = await judge(place, entry, entries, how);
     if (found !== null) judged.push(found);
   }
   const removable: Removable[] = [];
   const removed: string[] = [];
   for (const first of judged) {
-    const found = yes && first.dueInMs === 0 ? await judgeAgain(place, first.snapshot, orphans) : first;
+    const found = yes && first.dueInMs === 0 ? await judgeAgain(place, first.snapshot, how) : first;
     if (found !== null) removable.push(found);
     if (!yes || found?.dueInMs !== 0) continue;
     await removeSnapshot(place.store, found.snapshot);
@@ -110,11 +115,15 @@ export async function prune(place: PrunePlace, { yes, orphans = false }: Pruned)
  * Right before a removal: since the store was listed a host may have taken the snapshot over, an upload
  * committed, a place gone missing.
  */
-async function judgeAgain(place: PrunePlace, snapshot: string, orphans: boolean): Promise<Removable | null> {
+async function judgeAgain(
+  place: PrunePlace,
+  snapshot: string,
+  how: Required<Pruned>,
+): Promise<Removable | null> {
   await refusePartialStore(place.store);
   const now = await listSnapshots(place.store, guestOf(snapshot));
   const entry = now.find((one) => one.snapshot === snapshot);
-  return entry === undefined ? null : judge(place, entry, now, { yes: true, orphans });
+  return entry === undefined ? null : judge(place, entry, now, how);
 }
 
 /**
@@ -126,6 +135,8 @@ async function forgetGone({ registry, retention }: PrunePlace, there: ReadonlySe
     if (there.has(stub.snapshot) || (await registry.ageOf(stub)) < retention.orphanGraceMs) continue;
     if (!(await liveStub(stub))) await registry.remove(stub);
   }
+  for (const stub of await registry.discarded())
+    if (!there.has(stub.snapshot)) await registry.forgetDiscarded(stub);
 }
 
 async function refusePartialStore(store: Store): Promise<void> {
@@ -149,7 +160,7 @@ async function judge(
   place: PrunePlace,
   entry: SnapshotEntry,
   all: readonly SnapshotEntry[],
-  { yes, orphans }: Required<Pruned>,
+  { yes, orphans, pressed }: Required<Pruned>,
 ): Promise<Removable | null> {
   if (entry.condition === 'unreadable') return null; // may become readable again; rm --force removes it
   if (entry.condition === 'incomplete') return fragment(place, entry.snapshot);
@@ -166,11 +177,11 @@ async function judge(
     if (yes) await place.store.remove(orphanObject(entry.snapshot));
     return null;
   }
-  if (entry.state === 'consumed')
-    return found(
-      'consumed',
-      place.retention.consumedMs - (await age(place, stateObject(entry.snapshot, 'consumed'))),
-    );
+  if (entry.state === 'consumed') {
+    const consumedMs = await age(place, stateObject(entry.snapshot, 'consumed'));
+    if (entry.discarded) return found('discarded', place.retention.orphanGraceMs - consumedMs);
+    return found('consumed', pressed ? 0 : place.retention.consumedMs - consumedMs);
+  }
   if (entry.state === 'committed')
     return (await isRetained(place, entry, all)) ? null : found('retention', 0);
   if (need !== 'orphan') return null;
@@ -306,7 +317,27 @@ async function age({ store }: Pick<PrunePlace, 'store'>, name: string): Promise<
   return store.age(name);
 }
 
-/** Whether the stub of a snapshot of this host is gone, for `pars list`. */
+/** What `pars list` says of a managed save of this host that was discarded: with or without a start since. */
+export interface Discarded {
+  /** A disk is not what it was: the memory is of no use any more. */
+  diskMovedOn: boolean;
+}
+
+/** Null for a snapshot whose stub is there, or whose guest was started from it. */
+export async function discardedState(
+  entry: SnapshotEntry,
+  host: Host | null,
+  place: NeedPlace,
+): Promise<Discarded | null> {
+  if (entry.condition !== 'whole' || host?.machineId !== ownerOf(entry).machineId) return null;
+  const isGone = entry.discarded
+    ? (await needOf(place, entry)) !== 'needed'
+    : await isOrphaned(entry, host, place);
+  if (!isGone) return null;
+  return { diskMovedOn: (await changesOfDisks(entry.manifest.disks, { askLibvirt: false })).length > 0 };
+}
+
+/** Whether the stub of a snapshot of this host is gone, although its guest was not started. */
 export async function isOrphaned(
   entry: SnapshotEntry,
   host: Host | null,

@@ -5,8 +5,9 @@
  * and move its disks on.
  */
 import { join } from 'node:path';
-import { unlink } from 'node:fs/promises';
+import { stat, unlink } from 'node:fs/promises';
 import { bestEffort } from '../system/best-effort.js';
+import { fileVersion } from '../image/image-file.js';
 import { moveDisks } from '../libvirt/domain-xml.js';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
@@ -59,7 +60,8 @@ export async function restoreDefined(
     const xml = moveDisks(await savedXml(image), moved, devices);
     if (moved.size > 0) await setSavedXml(image, xml);
     // Known here, so that the hook notes the start that consumes it (R25).
-    await registry.add({ image, snapshot, token, domainUuid: domain.uuid, managedSave: true });
+    const refilled = fileVersion(await stat(image, { bigint: true }));
+    await registry.add({ image, snapshot, token, domainUuid: domain.uuid, managedSave: true, refilled });
     await defineGuest(xml);
   } catch (error) {
     await undo(image, registry, manifest);

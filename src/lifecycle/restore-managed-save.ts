@@ -4,13 +4,14 @@
  * when libvirt or somebody has removed it (docs/safety.md, R30). libvirt looks for the file at each start, so
  * nothing has to be told.
  */
-import { lstat, unlink } from 'node:fs/promises';
+import { lstat, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkDisks } from '../disks/compare.js';
 import { ParsError } from '../errors.js';
+import { fileVersion } from '../image/image-file.js';
 import { guestName, guestState } from '../libvirt/guest.js';
 import type { Manifest } from '../snapshot/manifest.js';
-import { readManifest } from '../snapshot/snapshots.js';
+import { readManifest, wasDiscarded } from '../snapshot/snapshots.js';
 import { claimByForce, claimWaking, refuseConsumed } from './claims.js';
 import { restore, type Restored, type RestoreOptions } from './restore.js';
 import { refuseName, type DefinePlace } from './restore-defined.js';
@@ -36,16 +37,21 @@ export async function restoreManagedSave(
   await refuseOther(domain);
   const image = join(saveDir, `${domain.name}.save`);
   await refuseExisting(image);
-  const { acceptUncomparedDisks: acceptUncompared, signal } = options;
+  const { signal } = options;
+  // Its guest was started without it: only what can be compared tells that its disks are as they were.
+  const discarded = wasDiscarded(await store.list(snapshot));
+  const acceptUncompared = options.acceptUncomparedDisks && !discarded;
   if (!options.acceptChangedDisks) await checkDisks(disks, { acceptUncompared, askLibvirt: true, signal });
-  if (!options.force) await refuseConsumed(store, manifest);
+  if (!options.force && !discarded) await refuseConsumed(store, manifest);
   await (options.force ? claimByForce : claimWaking)(store, manifest, host);
-  const restored = await restore(store, snapshot, image, options);
+  const restored = await restore(store, snapshot, image, { ...options, discarded });
   try {
     // A start while it was written did not see it: that guest's disks move on.
     await refuseOther(domain);
     if (await registry.startNoted(domain.uuid)) throw startedMeanwhile(domain.name);
-    await registry.add({ image, snapshot, token, domainUuid: domain.uuid, managedSave: true });
+    const refilled = fileVersion(await stat(image, { bigint: true }));
+    await registry.add({ image, snapshot, token, domainUuid: domain.uuid, managedSave: true, refilled });
+    await registry.forgetDiscarded({ domainUuid: domain.uuid, token });
   } catch (error) {
     await unlink(image);
     throw error;

@@ -24,6 +24,8 @@ import type { Store } from '../stores/store.js';
 export interface RestoreOptions {
   /** Write over a file that is there; restore from a snapshot whose guest has run on since. */
   force: boolean;
+  /** It was never resumed, and its guest's disks are known to be what they were. */
+  discarded?: boolean;
   /** Where disks of the guest are on this host, by their targets. */
   movedDisks?: ReadonlyMap<string, string>;
   signal?: AbortSignal;
@@ -61,7 +63,7 @@ export async function restore(
   const target = resolve(path);
   if (!options.force) await refuseExisting(target);
   const manifest = await readManifest(store, snapshot);
-  if (!options.force) await refuseConsumed(store, manifest);
+  if (!options.force && !options.discarded) await refuseConsumed(store, manifest);
   const source = await SnapshotSource.open(store, manifest);
   await source.survey();
   const bytes = outputBytes(source.stripes, 'in-place');

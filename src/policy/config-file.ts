@@ -107,6 +107,7 @@ const file = z.strictObject({
     .optional(),
   retention: z
     .strictObject({
+      automatic: z.boolean({ error: 'expected true or false' }).optional(),
       keep_last: z
         .int({ error: 'expected a number of snapshots' })
         .min(1, { error: 'expected at least 1' })

@@ -72,6 +72,8 @@ export interface CheckpointLimits {
 
 /** What `pars prune` may remove (R28). */
 export interface Retention {
+  /** The worker removes what is due by itself. */
+  automatic: boolean;
   /**
    * Stored copies that no stub needs and nobody has started: the newest so many of a guest stay; null: all.
    */
@@ -115,7 +117,13 @@ function defaults(): Config {
     policy: presetPolicy(DEFAULT_PRESET),
     diskReferences: true,
     hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
-    retention: { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS },
+    retention: {
+      automatic: true,
+      keepLast: null,
+      maxAgeMs: null,
+      consumedMs: WEEK_MS,
+      orphanGraceMs: WEEK_MS,
+    },
     acceptUncomparedDisks: false,
     queue: {
       concurrency: 2,
@@ -159,6 +167,7 @@ async function parse(text: string, file: string): Promise<Config> {
       waitForStoreMs: parsed.values.hook?.wait_for_store ?? config.hook.waitForStoreMs,
     },
     retention: {
+      automatic: parsed.values.retention?.automatic ?? config.retention.automatic,
       keepLast: parsed.values.retention?.keep_last ?? config.retention.keepLast,
       maxAgeMs: parsed.values.retention?.max_age ?? config.retention.maxAgeMs,
       consumedMs: parsed.values.retention?.consumed ?? config.retention.consumedMs,

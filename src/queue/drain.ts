@@ -4,14 +4,17 @@
  */
 import { statfs } from 'node:fs/promises';
 import { ifThere } from '../system/absence.js';
+import { ParsError } from '../errors.js';
 import { settleStarts } from '../lifecycle/claims.js';
 import type { OffloadPlace } from '../lifecycle/offload-request.js';
-import type { QueueLimits } from '../policy/config.js';
+import type { QueueLimits, Retention } from '../policy/config.js';
 import { forgetFinishedSave } from '../journal/finished-saves.js';
 import { isManagedSave, tellHook } from '../status/save-places.js';
 import { type ImageJob, offloadAsJob } from './image-job.js';
 import { ProbeMemory } from '../image/probe-memory.js';
 import { HoldBack } from './hold-back.js';
+import { isFull, makeRoom, sayingWhatCouldGo, tidyAfterRun, type TidyPlace } from './tidy.js';
+import type { Pruning } from '../lifecycle/prune.js';
 import { Pace } from './pace.js';
 import { offloadPending, type PendingOutcome } from './pending.js';
 
@@ -23,6 +26,10 @@ export interface DrainListener {
   /** For a while; it is taken when that is over. */
   heldBack(image: string, reason: string): void;
   startsNotNoted(error: Error): void;
+  /** Removed from the store. */
+  pruned(pruning: Pruning): void;
+  /** What is due stays for another time. */
+  notPruned(error: ParsError): void;
 }
 
 export interface Drain {
@@ -30,6 +37,7 @@ export interface Drain {
   /** Of the configuration: directories whose finished saves are offloaded too. */
   watch: readonly string[];
   limits: QueueLimits;
+  retention: Retention;
   place: OffloadPlace;
   job: Omit<ImageJob, 'managedSave' | 'keepLocal' | 'force' | 'pace' | 'byHand'>;
   /** The host goes down: no limit of bandwidth, the largest first, and another worker is waited for. */
@@ -51,7 +59,7 @@ export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
   );
   const probes = new ProbeMemory();
   const sharing = { ...drain, place: { ...place, probes } };
-  return offloadPending({
+  const outcome = await offloadPending({
     ...places,
     probes,
     offload: (image) => offloadNext(sharing, pace, image),
@@ -62,23 +70,42 @@ export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
     heldBack: (image, reason) => listener.heldBack(image, reason),
     largestFirst: async () => hurry || (await isShortOfRoom(drain.saveDir, limits.freeSpaceFloor)),
   });
+  if (!hurry && !signal.aborted) await tidy(drain, (at) => tidyAfterRun(at));
+  return outcome;
 }
 
-async function offloadNext(
-  { saveDir, place, job, signal, listener }: Drain,
-  pace: Pace,
-  image: string,
-): Promise<boolean> {
+/** Null when nothing was removed, also because it could not be. That the store is not in order stops no run. */
+async function tidy(
+  { place, retention, job, listener }: Drain,
+  work: (at: TidyPlace) => Promise<Pruning | null>,
+): Promise<Pruning | null> {
+  try {
+    const pruning = await work({ ...place, retention, stateDir: job.stateDir });
+    if (pruning !== null && pruning.removed.length > 0) listener.pruned(pruning);
+    return pruning;
+  } catch (error) {
+    if (!(error instanceof ParsError)) throw error;
+    listener.notPruned(error);
+    return null;
+  }
+}
+
+async function offloadNext(drain: Drain, pace: Pace, image: string): Promise<boolean> {
+  const { saveDir, place, job, signal, listener } = drain;
   const managedSave = isManagedSave(image, saveDir);
   const request = { ...job, managedSave, keepLocal: false, force: false, signal, pace, byHand: false };
   try {
-    const { stub, domain } = await offloadAsJob(image, place, request);
+    const { stub, domain } = await offloadAsJob(image, place, request).catch(async (error: unknown) => {
+      // A full store: what starts have consumed goes before its time, and the image is tried once more.
+      if (!isFull(error) || (await tidy(drain, makeRoom)) === null) throw error;
+      return offloadAsJob(image, place, request);
+    });
     // What a watch had noted is done: when it is resumed from, it is the guest's again.
     if (stub) await forgetFinishedSave(job.stateDir, image);
     listener.offloaded(image, domain);
     return stub;
   } catch (error) {
-    listener.failed(image, error);
+    listener.failed(image, await sayingWhatCouldGo(error, { ...place, retention: drain.retention }));
     return false;
   }
 }

@@ -29,6 +29,8 @@ export type SnapshotEntry =
       condition: 'whole';
       state: SnapshotState;
       manifest: Manifest;
+      /** Its guest was started without it: it was a stub, and never resumed. */
+      discarded?: boolean;
       takenOver?: Manifest['owner'];
     }
   | { snapshot: string; condition: 'incomplete' }
@@ -178,6 +180,7 @@ async function readEntry(store: Store, snapshot: string, known?: string[]): Prom
       condition: 'whole',
       state: stateFrom(objects),
       manifest: await readManifest(store, snapshot),
+      ...(wasDiscarded(objects) && { discarded: true }),
       ...(takenOver && { takenOver }),
     };
   } catch (error) {
@@ -198,6 +201,12 @@ export async function readTakeover(
 
 function stateFrom(objects: readonly string[]): SnapshotState {
   return STATES.findLast((state) => objects.includes(`state-${state}`)) ?? 'committed';
+}
+
+/** By the names of its objects: consumed as a stub that nobody had resumed. */
+export function wasDiscarded(objects: readonly string[]): boolean {
+  const has = (state: State): boolean => objects.includes(`state-${state}`);
+  return has('consumed') && has('stubbed') && !has('waking');
 }
 
 /** A newer format is read too, so that the error says so instead of calling it damaged. */

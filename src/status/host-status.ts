@@ -11,6 +11,7 @@ import { tellsOfCancel } from '../journal/cancellation.js';
 import { readFailures, type Failure } from '../journal/failures.js';
 import { readJobs, type Job } from '../journal/jobs.js';
 import { readLosses, type NotedLoss } from '../journal/losses.js';
+import { readTidied, type Tidied } from '../journal/tidied.js';
 import { readRefusedStarts, type RefusedStart } from '../journal/refused-starts.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { lostStubs } from '../image/lost-stubs.js';
@@ -62,6 +63,10 @@ export interface HostStatus {
   stubs: KnownStub[];
   /** Stubs that are gone although no start of their guests consumed them: the memory is in the store only. */
   lost: KnownStub[];
+  /** Managed saves that are gone, whose guests were started without them. */
+  discarded: KnownStub[];
+  /** What the worker has last seen in the store that no guest needs; null when none has looked. */
+  tidied: Tidied | null;
   /** Starts that the hook refused, while the stub is still there to be started, the latest first. */
   refused: RefusedStart[];
   /** The last things that went wrong, whether or not they were resolved, the latest first. */
@@ -91,6 +96,8 @@ export async function hostStatus(
     failed,
     stubs,
     lost: await lostStubs(registry),
+    discarded: await registry.discarded(),
+    tidied: await readTidied(stateDir),
     refused: await stillRefused(stateDir, stubs, registry),
     failures: await readFailures(stateDir),
     losses: await readLosses(stateDir),

@@ -3,6 +3,7 @@
 import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
+import type { Discarded } from '../lifecycle/prune.js';
 import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Colours } from './colours.js';
 import { plain } from '../system/plain-text.js';
@@ -52,11 +53,11 @@ export function renderSnapshots(
   entries: readonly SnapshotEntry[],
   host: Host | null,
   colours: Colours,
-  orphans: ReadonlySet<string> = new Set(),
+  discarded: ReadonlyMap<string, Discarded> = new Map(),
 ): string {
   return renderTable(
     LIST_COLUMNS,
-    entries.map((entry) => listRow(entry, host, colours, orphans.has(entry.snapshot))),
+    entries.map((entry) => listRow(entry, host, colours, discarded.get(entry.snapshot))),
     colours,
   );
 }
@@ -75,7 +76,7 @@ export function renderSnapshot(entry: SnapshotEntry, host: Host | null, colours:
   return `${renderPairs(pairsOf(entry, host), colours)}\n\n${classTable(entry.manifest, colours)}`;
 }
 
-function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours, orphan: boolean): string[] {
+function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours, discarded?: Discarded): string[] {
   if (entry.condition === 'incomplete')
     return [entry.snapshot, '', colours.yellow('incomplete'), '', '', '', '', ''];
   if (entry.condition === 'unreadable')
@@ -83,8 +84,8 @@ function listRow(entry: SnapshotEntry, host: Host | null, colours: Colours, orph
   const { domain, created, image, storedBytes, policy, references } = entry.manifest;
   const state = isForeign(entry, host)
     ? `${entry.state}, foreign`
-    : orphan
-      ? colours.yellow('orphan')
+    : discarded
+      ? colours.yellow(discarded.diskMovedOn ? 'discarded; disk moved on' : 'discarded')
       : entry.state;
   return [
     entry.snapshot,

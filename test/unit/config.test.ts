@@ -35,7 +35,13 @@ describe('the configuration', () => {
       policy: presetPolicy('lean'),
       diskReferences: true,
       hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
-      retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
+      retention: {
+        automatic: true,
+        keepLast: null,
+        maxAgeMs: null,
+        consumedMs: 604_800_000,
+        orphanGraceMs: 604_800_000,
+      },
       queue: {
         concurrency: 2,
         bandwidth: null,
@@ -69,7 +75,13 @@ describe('the configuration', () => {
       policy: presetPolicy('minimal'),
       diskReferences: true,
       hook: { deadlineMs: 300_000, waitForStoreMs: 90_000 },
-      retention: { keepLast: null, maxAgeMs: null, consumedMs: 604_800_000, orphanGraceMs: 604_800_000 },
+      retention: {
+        automatic: true,
+        keepLast: null,
+        maxAgeMs: null,
+        consumedMs: 604_800_000,
+        orphanGraceMs: 604_800_000,
+      },
       queue: {
         concurrency: 2,
         bandwidth: null,
