@@ -70,13 +70,14 @@ export interface Native {
   compress(data: Buffer, level: number): Promise<Buffer>;
 
   /**
-   * Reads the pages that a decompressed table of references stands for. `disks`: descriptors by the numbers
-   * of disks, -1 for one that is not there. What is lost is zeros in `data`.
+   * Reads the pages that a decompressed table of references stands for. `disks`: by their numbers, null for
+   * one that is not there; a `map` is as in docs/format.md, "The reader's protocol", and stays as it is
+   * meanwhile. What is lost is zeros in `data`.
    */
   readReferences(
     table: Buffer,
     pages: number,
-    disks: readonly number[],
+    disks: readonly ({ fds: readonly number[]; map: Buffer | null } | null)[],
   ): Promise<{ data: Buffer; lost: LostReference[] }>;
 
   /**

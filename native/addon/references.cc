@@ -9,6 +9,7 @@
 #include "addon/arguments.hh"
 #include "addon/functions.hh"
 #include "addon/work.hh"
+#include "core/frames/disk_map.hh"
 #include "core/frames/disk_reference.hh"
 #include "core/frames/frame.hh"
 #include "core/image/fill.hh"
@@ -17,8 +18,14 @@ namespace pars::addon {
 namespace {
 
 constexpr const char* kShape =
-    "a table of references, its pages, and a list of descriptors (-1: no such disk)";
+    "a table of references, its pages, and a list of disks, each {fds, map} or null";
 constexpr size_t kMaxDisks = 1 << 16;
+
+/// Of a disk: its files, and where in them its bytes lie. No files: it is not there.
+struct DiskFiles {
+  std::vector<int> fds;
+  DiskMap map;
+};
 
 /// A run whose bytes are not on its disk any more.
 struct LostRun {
@@ -30,7 +37,7 @@ struct LostRun {
 /// comes back as zeros.
 class ReadReferencesWork final : public Work {
  public:
-  ReadReferencesWork(Napi::Env env, Bytes table, uint64_t pages, std::vector<int> disks)
+  ReadReferencesWork(Napi::Env env, Bytes table, uint64_t pages, std::vector<DiskFiles> disks)
       : Work(env), table_(table), pages_(pages), disks_(std::move(disks)) {}
 
  private:
@@ -61,19 +68,36 @@ class ReadReferencesWork final : public Work {
     return order;
   }
 
-  int descriptor_of(const DiskRun& run) const {
-    return run.place.disk < disks_.size() ? disks_[run.place.disk] : -1;
+  /// Calls `visit` with descriptor, offset and length of each piece of a run, until it answers false. False
+  /// when it does, or a piece lies nowhere.
+  template <class Visit>
+  bool each_piece(const DiskRun& run, Visit visit) const {
+    if (run.place.disk >= disks_.size()) return false;
+    const DiskFiles& disk = disks_[run.place.disk];
+    const uint64_t bytes = run.pages * kPageSize;
+    for (uint64_t done = 0; done < bytes;) {
+      const auto piece = disk.map.at(run.place.offset + done, bytes - done);
+      if (!piece || piece->file >= disk.fds.size()) return false;
+      if (!visit(disk.fds[piece->file], piece->offset, piece->bytes)) return false;
+      done += piece->bytes;
+    }
+    return true;
   }
 
   /// The kernel may begin to read all of them at once.
   void announce(const DiskRun& run) const {
-    const int fd = descriptor_of(run);
-    const auto bytes = static_cast<off_t>(run.pages * kPageSize);
-    if (fd >= 0) (void)posix_fadvise(fd, static_cast<off_t>(run.place.offset), bytes, POSIX_FADV_WILLNEED);
+    each_piece(run, [](int fd, uint64_t offset, uint64_t bytes) {
+      return posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED) ==
+             0;
+    });
   }
 
   void read_run(const DiskRun& run, std::span<uint8_t> to) {
-    const bool read = read_all(descriptor_of(run), run.place.offset, to);
+    uint64_t done = 0;
+    const bool read = each_piece(run, [&](int fd, uint64_t offset, uint64_t bytes) {
+      done += bytes;
+      return read_all(fd, offset, to.subspan(done - bytes, bytes));
+    });
     if (read && digest_of(to) == run.digest) return;
     std::fill(to.begin(), to.end(), 0);
     lost_.push_back({run, !read});
@@ -81,8 +105,7 @@ class ReadReferencesWork final : public Work {
 
   static bool read_all(int fd, uint64_t offset, std::span<uint8_t> to) {
     for (size_t done = 0; done < to.size();) {
-      const ssize_t n =
-          fd < 0 ? 0 : pread(fd, to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
+      const ssize_t n = pread(fd, to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) return false;
       done += static_cast<size_t>(n);
@@ -110,22 +133,43 @@ class ReadReferencesWork final : public Work {
 
   Bytes table_;
   uint64_t pages_;
-  std::vector<int> disks_;
+  std::vector<DiskFiles> disks_;
   std::vector<DiskRun> runs_;
   std::vector<LostRun> lost_;
   OutputBytes out_;
 };
 
-/// Descriptors by the number of their disk; nullopt for a list of another shape.
-std::optional<std::vector<int>> descriptors(const Napi::Value& value) {
+/// One of the list; nullopt for another shape. The bytes of its map stay where they are.
+std::optional<DiskFiles> disk_files(const Napi::Value& value) {
+  DiskFiles disk;
+  if (value.IsNull()) return disk;
+  if (!value.IsObject()) return std::nullopt;
+  const auto object = value.As<Napi::Object>();
+  const Napi::Value fds = object.Get("fds"), map = object.Get("map");
+  if (!fds.IsArray()) return std::nullopt;
+  const auto list = fds.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const Napi::Value fd = list.Get(i);
+    if (!fd.IsNumber()) return std::nullopt;
+    disk.fds.push_back(fd.As<Napi::Number>().Int32Value());
+  }
+  if (map.IsNull()) return disk;
+  const auto table = buffer(map);
+  if (!table) return std::nullopt;
+  disk.map = DiskMap(*table);
+  return disk;
+}
+
+/// By their numbers.
+std::optional<std::vector<DiskFiles>> all_disks(const Napi::Value& value) {
   if (!value.IsArray()) return std::nullopt;
   auto list = value.As<Napi::Array>();
   if (list.Length() > kMaxDisks) return std::nullopt;
-  std::vector<int> out;
+  std::vector<DiskFiles> out;
   for (uint32_t i = 0; i < list.Length(); i++) {
-    const Napi::Value entry = list.Get(i);
-    if (!entry.IsNumber()) return std::nullopt;
-    out.push_back(entry.As<Napi::Number>().Int32Value());
+    auto disk = disk_files(list.Get(i));
+    if (!disk) return std::nullopt;
+    out.push_back(std::move(*disk));
   }
   return out;
 }
@@ -135,11 +179,12 @@ std::optional<std::vector<int>> descriptors(const Napi::Value& value) {
 Napi::Value read_references(const Napi::CallbackInfo& info) {
   auto table = buffer(info[0]);
   auto pages = whole_number(info[1]);
-  auto disks = descriptors(info[2]);
+  auto disks = all_disks(info[2]);
   if (!table || !pages || *pages > kMaxFrameBytes / kPageSize || !disks)
     return throw_type(info.Env(), kShape);
   auto* work = new ReadReferencesWork(info.Env(), *table, *pages, std::move(*disks));
   work->keep(info[0]);
+  work->keep(info[2]);
   return Work::start(work);
 }
 

@@ -13,7 +13,8 @@ namespace pars::reader {
 
 namespace {
 
-constexpr uint32_t kMaxRequest = 8 << 20;  // a running domain's XML is at most 4 MiB long
+constexpr uint32_t kMaxRequest = 8 << 20;   // a running domain's XML is at most 4 MiB long
+constexpr uint32_t kMaxDiskMap = 32 << 20;  // a disk in more pieces is not looked for
 constexpr int kParentGone = 3;
 
 void write_all(const void* data, size_t bytes) {
@@ -62,13 +63,20 @@ void send_progress(const char* phase, uint64_t done, uint64_t total) {
   send(Message::progress, {{"phase", phase}, {"done", done}, {"total", total}});
 }
 
-std::optional<nlohmann::json> receive(Message type) {
+std::optional<std::vector<uint8_t>> receive_bytes(Message type) {
   uint32_t header[2];
   if (!read_all(header, sizeof header)) return std::nullopt;
-  if (header[0] != static_cast<uint32_t>(type) || header[1] > kMaxRequest) return std::nullopt;
-  std::vector<char> text(header[1]);
-  if (!read_all(text.data(), text.size())) return std::nullopt;
-  auto request = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
+  const uint32_t most = type == Message::disk_map ? kMaxDiskMap : kMaxRequest;
+  if (header[0] != static_cast<uint32_t>(type) || header[1] > most) return std::nullopt;
+  std::vector<uint8_t> bytes(header[1]);
+  if (!read_all(bytes.data(), bytes.size())) return std::nullopt;
+  return bytes;
+}
+
+std::optional<nlohmann::json> receive(Message type) {
+  const auto text = receive_bytes(type);
+  if (!text) return std::nullopt;
+  auto request = nlohmann::json::parse(text->begin(), text->end(), nullptr, false);
   if (request.is_discarded() || !request.is_object()) return std::nullopt;
   return request;
 }

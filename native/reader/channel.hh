@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <vector>
 
 #include "core/bytes.hh"
 #include "core/result.hh"
@@ -23,7 +24,8 @@ enum class Message : uint32_t {
   map = 9,
   query = 10,
   explanation = 11,
-  references = 12
+  references = 12,
+  disk_map = 13
 };
 
 /// Writes one message to the parent; a parent that is gone ends the process.
@@ -34,5 +36,7 @@ void send_progress(const char* phase, uint64_t done, uint64_t total);
 /// Waits for a request of that type, an object; nullopt when the parent closed its end or sent something
 /// else.
 std::optional<nlohmann::json> receive(Message type);
+/// The same for one that is no object but bytes.
+std::optional<std::vector<uint8_t>> receive_bytes(Message type);
 
 }  // namespace pars::reader

@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <cstring>
 
 #include "core/frames/recovery_frame.hh"
 #include "core/frames/stripe.hh"
+#include "reader/channel.hh"
 #include "reader/jail.hh"
 
 namespace pars::reader {
@@ -85,14 +88,16 @@ class Comparer {
     spend(pages.back().offset + kPageSize - pages.front().offset);
     const uint64_t from = pages.front().offset;
     const uint8_t* there = disks_.window(disk, from, pages.back().offset + kPageSize - from);
-    if (!there) return one_by_one(disk, pages);
+    if (!there) return by_halves(disk, pages);
     for (const PlacedPage& page : pages)
       if (std::memcmp(there + (page.offset - from), bytes_of(page), kPageSize) == 0) take(disk, page);
   }
-  /// The last pages of a wrong guess may lie past the disk's end.
-  void one_by_one(size_t disk, Pages pages) {
-    for (const PlacedPage& page : pages)
-      if (is_at(disk, page)) take(disk, page);
+  /// The last pages of a wrong guess may lie past the disk's end; and not all of a mapped disk is in its
+  /// files.
+  void by_halves(size_t disk, Pages pages) {
+    if (pages.size() == 1) return;
+    compare(disk, pages.first(pages.size() / 2));
+    compare(disk, pages.subspan(pages.size() / 2));
   }
 
   void take(size_t disk, const PlacedPage& page) {
@@ -145,18 +150,63 @@ class Candidates {
 
 }  // namespace
 
-Disks::Disks(std::vector<uint16_t> numbers)
-    : numbers_(std::move(numbers)),
-      buffer_(numbers_.empty() ? nullptr
-                               : static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kMaxWindow))) {}
+std::optional<std::vector<GivenDisk>> given_disks(std::span<char* const> words) {
+  std::vector<GivenDisk> disks;
+  int fd = kFirstDiskFd;
+  for (const char* word : words) {
+    GivenDisk disk;
+    const char* end = word + std::strlen(word);
+    auto parsed = std::from_chars(word, end, disk.number);
+    disk.mapped = parsed.ec == std::errc{} && parsed.ptr != end && *parsed.ptr == ':';
+    if (disk.mapped) parsed = std::from_chars(parsed.ptr + 1, end, disk.files);
+    const int left = kFirstDiskFd + kMaxDiskFiles - fd;
+    if (parsed.ec != std::errc{} || parsed.ptr != end || disk.files < 1 || disk.files > left)
+      return std::nullopt;
+    disk.first_fd = fd, fd += disk.files;
+    disks.push_back(std::move(disk));
+  }
+  return disks;
+}
+
+int files_of(const std::vector<GivenDisk>& disks) {
+  int files = 0;
+  for (const GivenDisk& disk : disks) files += disk.files;
+  return files;
+}
+
+bool receive_tables(std::vector<GivenDisk>& disks) {
+  for (GivenDisk& disk : disks) {
+    if (!disk.mapped) continue;
+    auto table = receive_bytes(Message::disk_map);
+    if (!table || table->size() % DiskMap::kEntryBytes) return false;
+    disk.table = std::move(*table);
+  }
+  return true;
+}
+
+Disks::Disks(std::vector<GivenDisk> given)
+    : given_(std::move(given)),
+      buffer_(given_.empty() ? nullptr : static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kMaxWindow))) {}
 
 const uint8_t* Disks::window(size_t disk, uint64_t offset, uint64_t bytes) {
   if (disk >= count() || !buffer_ || offset > kMaxDiskBytes || bytes > kMaxWindow) return nullptr;
   const uint64_t from = align_down(offset), needed = offset + bytes - from, until = align_up(offset + bytes);
   if (until - from > kMaxWindow) return nullptr;
-  const bool whole =
-      read_at(kFirstDiskFd + static_cast<int>(disk), buffer_.get(), until - from, needed, from);
-  return whole ? buffer_.get() + (offset - from) : nullptr;
+  return read(given_[disk], from, needed, until - from) ? buffer_.get() + (offset - from) : nullptr;
+}
+
+/// Into the buffer. `needed`: a disk may end within its last page.
+bool Disks::read(const GivenDisk& disk, uint64_t from, uint64_t needed, uint64_t whole) {
+  const DiskMap map = disk.map();
+  for (uint64_t done = 0; done < needed;) {
+    const auto piece = map.at(from + done, whole - done);
+    if (!piece || piece->file >= static_cast<uint64_t>(disk.files)) return false;
+    const int fd = disk.first_fd + static_cast<int>(piece->file);
+    const uint64_t due = std::min(piece->bytes, needed - done);
+    if (!read_at(fd, buffer_.get() + done, piece->bytes, due, piece->offset)) return false;
+    done += piece->bytes;
+  }
+  return true;
 }
 
 DiskAccess Disks::access() {

@@ -8,21 +8,38 @@
 #include <span>
 #include <vector>
 
+#include "core/frames/disk_map.hh"
 #include "core/frames/disk_reference.hh"
 #include "core/pages/disk_places.hh"
 #include "core/pages/inspection.hh"
 
 namespace pars::reader {
 
-/// Descriptors from kFirstDiskFd on. They may have been opened past the page cache, so all is read by whole,
-/// aligned pages.
+/// A disk of the domain's: the file that it is, or the files that its bytes lie in.
+struct GivenDisk {
+  uint16_t number = 0;  ///< in the manifest
+  int first_fd = 0;     ///< the others follow
+  int files = 1;
+  bool mapped = false;         ///< what lies where comes from the parent
+  std::vector<uint8_t> table;  ///< of a mapped one: DiskMap's
+
+  DiskMap map() const { return mapped ? DiskMap(table) : DiskMap(); }
+};
+
+/// From the words after the mode: "0" is a file or device that is disk 0, "1:3" disk 1 in three files.
+/// Nothing when they are not such words, or tell of more than kMaxDiskFiles files.
+std::optional<std::vector<GivenDisk>> given_disks(std::span<char* const> words);
+int files_of(const std::vector<GivenDisk>& disks);
+/// Takes the tables of mapped disks from the parent; false when it does not send them.
+bool receive_tables(std::vector<GivenDisk>& disks);
+
+/// Their files may have been opened past the page cache, so all is read by whole, aligned pages.
 class Disks {
  public:
-  /// `numbers`: of each disk in the manifest, in the order of the descriptors.
-  explicit Disks(std::vector<uint16_t> numbers);
+  explicit Disks(std::vector<GivenDisk> given);
 
-  size_t count() const { return numbers_.size(); }
-  uint16_t number(size_t disk) const { return numbers_[disk]; }
+  size_t count() const { return given_.size(); }
+  uint16_t number(size_t disk) const { return given_[disk].number; }
   /// At most kMaxWindow bytes from there on, good until the next call; nullptr when not all can be read.
   const uint8_t* window(size_t disk, uint64_t offset, uint64_t bytes);
   DiskAccess access();
@@ -33,7 +50,9 @@ class Disks {
   struct Free {
     void operator()(uint8_t* memory) const { std::free(memory); }
   };
-  std::vector<uint16_t> numbers_;
+  bool read(const GivenDisk& disk, uint64_t from, uint64_t needed, uint64_t whole);
+
+  std::vector<GivenDisk> given_;
   std::unique_ptr<uint8_t, Free> buffer_;
 };
 

@@ -36,8 +36,8 @@ constexpr uint64_t kDataBase = 8ull << 30;  // virtual; page indexes are reserve
 // packs faster than this.
 constexpr uint64_t kSecondsBase = 3600, kBytesASecond = 512 << 10, kSecondsToDie = 60;
 
-bool close_others(int disks) {
-  return syscall(SYS_close_range, static_cast<unsigned>(kFirstDiskFd + disks), ~0u, 0u) == 0 &&
+bool close_others(int disk_files) {
+  return syscall(SYS_close_range, static_cast<unsigned>(kFirstDiskFd + disk_files), ~0u, 0u) == 0 &&
          (close(1) == 0 || errno == EBADF);
 }
 
@@ -189,26 +189,26 @@ bool is_read_only(int fd, bool device_too) {
   return S_ISREG(st.st_mode) || (device_too && S_ISBLK(st.st_mode));
 }
 
-bool disks_are_read_only(int disks) {
-  for (int i = 0; i < disks; i++)
+bool disks_are_read_only(int disk_files) {
+  for (int i = 0; i < disk_files; i++)
     if (!is_read_only(kFirstDiskFd + i, true)) return false;
   return true;
 }
 
 }  // namespace
 
-std::string enter_jail(uint64_t image_bytes, int disks, bool live) {
+std::string enter_jail(uint64_t image_bytes, int disk_files, bool live) {
   if (!is_read_only(kImageFd, false)) return "descriptor 3 is not a regular file opened read-only";
-  if (!disks_are_read_only(disks)) return "a disk is not a file or block device opened read-only";
+  if (!disks_are_read_only(disk_files)) return "a disk is not a file or block device opened read-only";
   const pid_t parent = getppid();
-  if (!close_others(disks)) return "descriptors cannot be closed";
+  if (!close_others(disk_files)) return "descriptors cannot be closed";
   offer_memory();
   if (!drop_identity() || !drop_capabilities()) return "the user cannot be changed";
   // After the change of user, which clears it; then the parent must still be there.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) return "the parent is gone";
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
     return "privileges cannot be given up";
-  if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, kFirstDiskFd + disks) ||
+  if (!limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, kFirstDiskFd + disk_files) ||
       !limit(RLIMIT_DATA, kDataBase + image_bytes / 16) || !limit_processor_time(image_bytes))
     return "limits cannot be set";
   return filter_calls(live) ? "" : "system calls cannot be filtered";

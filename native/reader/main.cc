@@ -5,10 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <string>
 
 #include "core/image/mapped_ram.hh"
@@ -132,7 +130,7 @@ struct MapMaker {
 /// Finds where the cache should lie on the disks while the reading is at hand, and compares afterwards.
 class DiskSearch {
  public:
-  explicit DiskSearch(std::vector<uint16_t> numbers) : disks_(std::move(numbers)) {}
+  explicit DiskSearch(std::vector<GivenDisk> disks) : disks_(std::move(disks)) {}
   bool wanted() const { return disks_.count() > 0; }
   void place(const ReadingView& view) { placed_ = place_pages(view, disks_.access()); }
   /// What it found goes to the parent.
@@ -234,7 +232,7 @@ int probe(Bytes image) {
   return 0;
 }
 
-int run(const std::string& mode, Bytes image, std::vector<uint16_t> disks) {
+int run(const std::string& mode, Bytes image, std::vector<GivenDisk> disks) {
   if (mode == "probe") return probe(image);
   if (mode == "report") return look(image, Then::nothing, DiskSearch(std::move(disks)));
   if (mode == "pack") return look(image, Then::pack, DiskSearch(std::move(disks)));
@@ -244,35 +242,22 @@ int run(const std::string& mode, Bytes image, std::vector<uint16_t> disks) {
   return 2;
 }
 
-int start(const char* mode, std::vector<uint16_t> disks) {
+int start(const char* mode, std::vector<GivenDisk> disks) {
   struct stat st {};
   if (fstat(kImageFd, &st) != 0) return 2;
   signal(SIGPIPE, SIG_IGN);
   signal(SIGBUS, on_bus_error);
-  if (const std::string problem =
-          enter_jail(st.st_size, static_cast<int>(disks.size()), std::string(mode) == "live");
+  if (const std::string problem = enter_jail(st.st_size, files_of(disks), std::string(mode) == "live");
       !problem.empty()) {
     std::fprintf(stderr, "pars-reader: %s\n", problem.c_str());
     return 4;
   }
   if (std::string(mode) == "live") return live();
+  if (!receive_tables(disks)) return 2;
   if (st.st_size == 0) return fail({ErrorCode::truncated, 0, "the file is empty"});
   void* map = mmap(nullptr, st.st_size, PROT_READ, MAP_SHARED, kImageFd, 0);
   if (map == MAP_FAILED) return fail({ErrorCode::io, 0, "the image cannot be mapped"});
   return run(mode, {static_cast<const uint8_t*>(map), static_cast<size_t>(st.st_size)}, std::move(disks));
-}
-
-/// Numbers of the disks behind the descriptors from kFirstDiskFd on.
-std::optional<std::vector<uint16_t>> numbers_from(int count, char** texts) {
-  std::vector<uint16_t> numbers;
-  for (int i = 0; i < count; i++) {
-    uint16_t number = 0;
-    const char* end = texts[i] + std::strlen(texts[i]);
-    const auto parsed = std::from_chars(texts[i], end, number);
-    if (parsed.ec != std::errc{} || parsed.ptr != end) return std::nullopt;
-    numbers.push_back(number);
-  }
-  return numbers;
 }
 
 }  // namespace
@@ -280,11 +265,13 @@ std::optional<std::vector<uint16_t>> numbers_from(int count, char** texts) {
 }  // namespace pars::reader
 
 int main(int argc, char** argv) {
-  if (argc >= 2 && argc - 2 <= pars::reader::kMaxDisks)
-    if (auto disks = pars::reader::numbers_from(argc - 2, argv + 2))
+  if (argc >= 2)
+    if (auto disks = pars::reader::given_disks({argv + 2, argv + argc}))
       return pars::reader::start(argv[1], std::move(*disks));
-  std::fprintf(stderr,
-               "usage: pars-reader probe|report|map|explain|pack|whole, with the image as descriptor 3, or "
-               "live, with a QEMU's memory; after it, numbers of the disks that are descriptors 5 and on\n");
+  std::fprintf(
+      stderr,
+      "usage: pars-reader probe|report|map|explain|pack|whole, with the image as descriptor 3, or "
+      "live, with a QEMU's memory; after it the disks whose files are descriptors 5 and on: NUMBER, or "
+      "NUMBER:FILES\n");
   return 2;
 }

@@ -2,11 +2,11 @@
 /**
  * The files that a qcow2 image reads through to: its backing file, that one's, and so on, and a data file
  * that holds its clusters. From the images' own headers (QEMU, interop/qcow2 in its docs): a guest cannot
- * write
- * those.
+ * write those.
  */
 import { dirname, resolve } from 'node:path';
 import { ifThere } from '../system/absence.js';
+import type { Reason } from './blockdev.js';
 import { openDisk } from './disk-bytes.js';
 
 const MAGIC = 'QFI\xfb';
@@ -59,6 +59,37 @@ export async function filesBelow(path: string): Promise<Below> {
     at = isNew && header?.backingFormat === 'qcow2' ? backing : null;
   }
   return { files: [...files.values()], beyond };
+}
+
+/** An image of a chain. */
+export interface Layer {
+  path: string;
+  format: 'qcow2' | 'raw';
+  /** A raw file that holds its clusters; null when it holds them itself. */
+  data: string | null;
+}
+
+/**
+ * A qcow2 image and all that it stands on, the guest's own first. A reason when not all of it is local files
+ * whose formats are told.
+ */
+export async function layersOf(path: string): Promise<Layer[] | Reason> {
+  const layers: Layer[] = [];
+  let at: FileBelow | null = { path, format: 'qcow2' };
+  while (at !== null) {
+    if (layers.length >= MAX_FILES) return { reason: `it stands on more than ${MAX_FILES} files` };
+    if (at.format === 'raw') return [...layers, { path: at.path, format: 'raw', data: null }];
+    if (at.format !== 'qcow2') return { reason: `the format of ${at.path}, below it, is not told` };
+    const header = await lookBelow(at.path);
+    if (header === null) return { reason: `${at.path} is no qcow2 image` };
+    const data = localPath(header.data, at.path),
+      backing = localPath(header.backing, at.path);
+    if ((header.data !== null && data === null) || (header.backing !== null && backing === null))
+      return { reason: `${at.path} stands on what is no local file` };
+    layers.push({ path: at.path, format: 'qcow2', data });
+    at = backing === null ? null : { path: backing, format: header.backingFormat };
+  }
+  return layers;
 }
 
 async function lookBelow(path: string): Promise<Header | null> {

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A disk as its guest sees it, for what only QEMU can open: qemu-nbd exports it read-only to a socket of
- * ours. Its format is the one that
- * the domain XML names, never probed. As root it runs under a user of its own that may read every file and
- * do nothing else that root may,
- * and without network unless the disk is on one; it ends with us.
+ * ours. Its format is the one that the domain XML names, never probed.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, chownSync, constants } from 'node:fs';
+import { chownSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Server as SocketServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { isForbidden, isMissing } from '../system/absence.js';
+import { isThere } from '../system/absence.js';
 import type { DiskBytes } from './disk-bytes.js';
 import { openNbd } from './nbd-client.js';
+import { JAIL_ENV, jailed, jailUid, oneLine, qemuTool } from './qemu-jail.js';
 import { ParsError } from '../errors.js';
 
 /** A block device graph as QEMU's -blockdev has it. */
@@ -25,16 +23,12 @@ export interface Blockdev {
   [option: string]: unknown;
 }
 
-const PROGRAM_PATH = ['/usr/local/bin', '/usr/bin', '/bin', '/usr/local/sbin', '/usr/sbin', '/sbin'];
-/** The range systemd uses for dynamic users, as for the reader: no account and no file belongs to it. */
-const FIRST_UID = 61_184;
-const UIDS = 4336;
 const POLL_MS = 20;
 const MAX_STDERR = 2048;
 
 /** Null when it is not installed. */
 export function qemuNbd(): string | null {
-  return PROGRAM_PATH.map((directory) => join(directory, 'qemu-nbd')).find(isExecutable) ?? null;
+  return qemuTool('qemu-nbd');
 }
 
 /** Throws 'missing' without qemu-nbd, 'unreachable' when it cannot open the disk. */
@@ -48,13 +42,13 @@ export async function openThroughQemu(
       hint: "install QEMU's tools (Debian: qemu-utils)",
     });
   const directory = await mkdtemp(join(tmpdir(), 'pars-nbd-'));
-  const uid = FIRST_UID + (process.pid % UIDS);
+  const uid = jailUid();
   if (process.getuid?.() === 0) chownSync(directory, uid, uid);
   const socket = join(directory, 'socket');
   const relays: SocketServer[] = [];
   const reachable = await throughRelays(graph, join(directory, 'relay'), uid, relays);
   const words = [program, '--read-only', `--socket=${socket}`, `json:${JSON.stringify(reachable)}`];
-  const server = new Server(jailed(words, uid, options.network));
+  const server = new Server(jailed(words, options.network));
   const end = async (): Promise<void> => {
     await server.end();
     for (const relay of relays) relay.close();
@@ -122,7 +116,7 @@ async function connected(server: Server, socket: string, signal: AbortSignal): P
   for (;;) {
     if (signal.aborted) throw new ParsError('unreachable', 'QEMU did not open it in time');
     if (server.ended) throw new ParsError('unreachable', `QEMU cannot open it: ${await server.said()}`);
-    if (exists(socket)) {
+    if (await isThere(socket)) {
       const disk = await openNbd({ path: socket }, '', signal).catch((error: unknown) => {
         if (server.ended || signal.aborted) throw error;
       });
@@ -138,11 +132,7 @@ class Server {
   #stderr = '';
 
   constructor([program = '', ...args]: readonly string[]) {
-    this.#child = spawn(program, args, {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: PROGRAM_PATH.join(':'), LC_ALL: 'C' },
-      cwd: '/',
-    });
+    this.#child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: JAIL_ENV, cwd: '/' });
     this.#exit = once(this.#child, 'close').catch((error: unknown) => (this.#stderr += String(error)));
     this.#child.stderr?.on('data', (data: Buffer) => {
       if (this.#stderr.length < MAX_STDERR) this.#stderr += data.toString('utf8').slice(0, MAX_STDERR);
@@ -156,56 +146,11 @@ class Server {
   /** What it said before it ended, on one line. */
   async said(): Promise<string> {
     await this.#exit;
-    const words = this.#stderr
-      .trim()
-      .replace(/^qemu-nbd: /gm, '')
-      .replace(/Failed to blk_new_open '[^\n]*': /g, '')
-      .split('\n')
-      .join('; ');
-    return words || 'it says nothing';
+    return oneLine(this.#stderr);
   }
 
   async end(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#exit;
-  }
-}
-
-function jailed(command: readonly string[], uid: number, network: boolean): string[] {
-  const limits = ['prlimit', '--core=0', '--nofile=256', '--', ...command];
-  const privileges = ['setpriv', '--no-new-privs', '--pdeathsig', 'KILL'];
-  if (process.getuid?.() !== 0) return [...privileges, '--', ...limits];
-  const only = '-all,+dac_read_search';
-  const identity = [
-    `--reuid=${uid}`,
-    `--regid=${uid}`,
-    '--clear-groups',
-    `--inh-caps=${only}`,
-    `--ambient-caps=${only}`,
-    `--bounding-set=${only}`,
-  ];
-  return [
-    'unshare',
-    '--ipc',
-    ...(network ? [] : ['--net']),
-    '--',
-    ...privileges,
-    ...identity,
-    '--',
-    ...limits,
-  ];
-}
-
-function isExecutable(path: string): boolean {
-  return exists(path, constants.X_OK);
-}
-
-function exists(path: string, mode: number = constants.F_OK): boolean {
-  try {
-    accessSync(path, mode);
-    return true;
-  } catch (error) {
-    if (!isMissing(error) && !isForbidden(error)) throw error;
-    return false;
   }
 }

@@ -4,12 +4,12 @@ import type { ImageFile } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
 import { LEAD_BYTES } from '../image/stub-preamble.js';
 import { unpackImage } from '../image/unpacked.js';
-import { GuestDisks } from '../disks/guest-disks.js';
+import { GuestDisks, type ReadableDisk } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
 import { ParsError } from '../errors.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { PackSession } from '../reader/pack-session.js';
-import { type ComparedDisk, ImageError, type ReaderOptions } from '../reader/reader.js';
+import { ImageError, type ReaderOptions } from '../reader/reader.js';
 
 export interface Look {
   session: PackSession;
@@ -41,7 +41,7 @@ export async function lookForOffload(
 
 /** The disks are flushed before they are compared: what is referenced must outlive a power cut. */
 async function lookAndCompare(file: ImageFile, facts: ImageFacts, options: LookOptions): Promise<Look> {
-  const disks = await GuestDisks.toCompare(options.compare);
+  const disks = await GuestDisks.toCompare(options.compare, options.reader.signal);
   try {
     return await look(file, facts, options, disks.list());
   } finally {
@@ -53,7 +53,7 @@ async function look(
   file: ImageFile,
   facts: ImageFacts,
   { reader }: LookOptions,
-  disks: readonly ComparedDisk[],
+  disks: readonly ReadableDisk[],
 ): Promise<Look> {
   if (isCompressed(facts.format)) return lookUnpacked(file, facts, reader, disks);
   return { session: await PackSession.look(file.fd, reader, disks), image: facts };
@@ -64,7 +64,7 @@ async function lookUnpacked(
   file: ImageFile,
   facts: ImageFacts,
   reader: ReaderOptions,
-  disks: readonly ComparedDisk[],
+  disks: readonly ReadableDisk[],
 ): Promise<Look> {
   const raw = await unpackImage(file, facts, reader);
   try {

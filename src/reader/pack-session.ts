@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The reader's packing of an image: what it found inside, then every stripe, each proved (R20). */
 import { fstatSync } from 'node:fs';
+import type { ReadableDisk } from '../disks/guest-disks.js';
 import { ParsError } from '../errors.js';
 import { EXPENDABLE, LAST_FRAME, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { checkFrames, checkStored, mostFrameBytes, mostStripes } from './frame-checks.js';
 import type { ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
-import { type ComparedDisk, MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
+import { MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
 import { badAnswer, inspectionFacts } from './reader-answers.js';
 import type { ReaderFrame, ReaderStripe } from './reader-stripe.js';
 import { factsOfImage } from './save-header.js';
@@ -50,7 +51,7 @@ export class PackSession {
   static async look(
     imageFd: number,
     options: ReaderOptions = {},
-    disks: readonly ComparedDisk[] = [],
+    disks: readonly ReadableDisk[] = [],
   ): Promise<PackSession> {
     const reader = new Reader('pack', imageFd, options, disks);
     try {

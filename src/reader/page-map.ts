@@ -3,6 +3,7 @@
  * What the reader shows people beside the counts: a map of memory, the largest files of the cache, single
  * pages explained. Checked like every answer (R1).
  */
+import type { ReadableDisk } from '../disks/guest-disks.js';
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { DomainFacts, ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
 import {
@@ -15,7 +16,7 @@ import {
   list,
   text,
 } from './reader-answers.js';
-import { type ComparedDisk, MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
+import { MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
 import { factsOfImage } from './save-header.js';
 
 const MAX_CELLS = 65_536;
@@ -84,7 +85,7 @@ export type Look = { inspection: InspectionFacts; references: ReferenceFacts | n
 export async function mapImage(
   imageFd: number,
   options: ReaderOptions = {},
-  disks: readonly ComparedDisk[] = [],
+  disks: readonly ReadableDisk[] = [],
 ): Promise<{ image: ImageFacts } & Look> {
   const whatIsThere = async (reader: Reader): Promise<{ image: ImageFacts } & Look> => {
     const image = factsOfImage(parseJson(await reader.expect(MESSAGE.image)), imageFd);
@@ -135,7 +136,7 @@ export async function explainImage(
 async function withReader<T>(
   mode: 'map' | 'live' | 'explain',
   fd: number,
-  { disks = [], ...options }: ReaderOptions & { disks?: readonly ComparedDisk[] },
+  { disks = [], ...options }: ReaderOptions & { disks?: readonly ReadableDisk[] },
   work: (reader: Reader) => Promise<T>,
 ): Promise<T> {
   const reader = new Reader(mode, fd, options, disks);
@@ -146,7 +147,7 @@ async function withReader<T>(
   }
 }
 
-async function look(reader: Reader, imageBytes: number, disks: readonly ComparedDisk[] = []): Promise<Look> {
+async function look(reader: Reader, imageBytes: number, disks: readonly ReadableDisk[] = []): Promise<Look> {
   const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), imageBytes);
   const references = await reader.references(disks, inspection);
   return { inspection, references, ...pictures(parseJson(await reader.expect(MESSAGE.map))) };

@@ -5,6 +5,7 @@
  */
 import { fstatSync, statSync } from 'node:fs';
 import { parseJson as jsonOf } from '../system/json-text.js';
+import type { ReadableDisk } from '../disks/guest-disks.js';
 import { ParsError } from '../errors.js';
 import type { ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
 import { builtBinary } from '../native.js';
@@ -27,6 +28,7 @@ export const MESSAGE = {
   query: 10,
   explanation: 11,
   references: 12,
+  diskMap: 13,
 } as const;
 /** The most bytes of an answer of each type; a frame's come from its stripe. */
 const MAX_ANSWER: Record<number, number> = {
@@ -71,13 +73,6 @@ const HINTS: Record<string, string> = {
     + 'may be hostile',
 };
 
-/** A disk of the guest's, opened for reading, that the image is compared with. */
-export interface ComparedDisk {
-  /** In the domain's list of disks, and the manifest's. */
-  number: number;
-  fd: number;
-}
-
 export interface ReaderOptions {
   signal?: AbortSignal;
   onProgress?: OnProgress;
@@ -93,6 +88,11 @@ type FrameMemory = (bytes: number) => Buffer;
 const noFrame: FrameMemory = () => {
   throw badAnswer('a frame where none is due');
 };
+
+/** How the reader is told of a disk: its number, and in how many files it is if that takes a map. */
+function wordOf({ number, fds, map }: ReadableDisk): string {
+  return map === null ? String(number) : `${number}:${fds.length}`;
+}
 
 function readerPath(): string {
   const path = builtBinary('pars-reader');
@@ -113,11 +113,11 @@ export class Reader {
     mode: ReaderMode,
     imageFd: number,
     { signal, onProgress }: ReaderOptions,
-    disks: readonly ComparedDisk[] = [],
+    disks: readonly ReadableDisk[] = [],
   ) {
     this.#child = new PipedChild(
-      [readerPath(), mode, ...disks.map(({ number }) => String(number))],
-      (writeFd) => ['pipe', 'ignore', 'pipe', imageFd, writeFd, ...disks.map(({ fd }) => fd)],
+      [readerPath(), mode, ...disks.map(wordOf)],
+      (writeFd) => ['pipe', 'ignore', 'pipe', imageFd, writeFd, ...disks.flatMap(({ fds }) => fds)],
       {},
       signal,
     );
@@ -125,6 +125,7 @@ export class Reader {
     this.#patience = new Patience(mode, mode === 'probe' ? 0 : fstatSync(imageFd).size, () =>
       this.#child.kill(),
     );
+    for (const { map } of disks) if (map !== null) this.#sendBytes(MESSAGE.diskMap, map);
   }
 
   /** The next message that is not progress. The reader's own error message is thrown. */
@@ -145,7 +146,7 @@ export class Reader {
 
   /** What it found on the disks it was given; null when there are none. */
   async references(
-    disks: readonly ComparedDisk[],
+    disks: readonly ReadableDisk[],
     inspection: InspectionFacts,
   ): Promise<ReferenceFacts | null> {
     if (disks.length === 0) return null;
@@ -153,16 +154,19 @@ export class Reader {
   }
 
   send(type: number, payload: object): void {
-    const text = Buffer.from(JSON.stringify(payload));
-    const header = Buffer.alloc(8);
-    header.writeUInt32LE(type, 0);
-    header.writeUInt32LE(text.length, 4);
-    this.#child.stdin?.write(Buffer.concat([header, text]));
+    this.#sendBytes(type, Buffer.from(JSON.stringify(payload)));
   }
 
   /** Ends the reader, whatever it is doing. Safe twice. */
   async close(): Promise<void> {
     await this.#child.close();
+  }
+
+  #sendBytes(type: number, payload: Buffer): void {
+    const header = Buffer.alloc(8);
+    header.writeUInt32LE(type, 0);
+    header.writeUInt32LE(payload.length, 4);
+    this.#child.stdin?.write(Buffer.concat([header, payload]));
   }
 
   async #receive(memory: FrameMemory): Promise<Message> {
@@ -233,7 +237,7 @@ export async function probeImage(imageFd: number, options: ReaderOptions = {}): 
 export async function reportImage(
   imageFd: number,
   options: ReaderOptions = {},
-  disks: readonly ComparedDisk[] = [],
+  disks: readonly ReadableDisk[] = [],
 ): Promise<{ image: ImageFacts; inspection: InspectionFacts; references: ReferenceFacts | null }> {
   const reader = new Reader('report', imageFd, options, disks);
   try {

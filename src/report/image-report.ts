@@ -47,7 +47,7 @@ async function disksToCompare(
   const isToBeRead = stubRecord === null && (file !== null || !isCompressed(format));
   if (!isToBeRead || !domain.diskReferences || domain.acceptChangedDisks) return null;
   const disks = await recordDisks(domain.disks, { askLibvirt: true, signal: options.signal });
-  return GuestDisks.toLookAt(disks);
+  return GuestDisks.toLookAt(disks, options.signal);
 }
 
 /**

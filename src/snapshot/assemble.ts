@@ -89,7 +89,7 @@ export async function assemble(
   sink: Sink,
   options: AssembleOptions,
 ): Promise<Losses> {
-  const disks = await ReferencedPages.open(source, options.movedDisks ?? new Map());
+  const disks = await ReferencedPages.open(source, options.movedDisks ?? new Map(), options.signal);
   try {
     return await new Assembly(source, disks, sink, options).run();
   } finally {

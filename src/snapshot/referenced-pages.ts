@@ -5,7 +5,7 @@
 import { ParsError } from '../errors.js';
 import { native, type LostReference } from '../native.js';
 import { FRAME_DISK, isExpendableKind, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
-import { GuestDisks } from '../disks/guest-disks.js';
+import { GuestDisks, type ReadableDisk } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
 import { decoded } from './decoding.js';
 import type { IndexFrame, IndexStripe } from './index-table.js';
@@ -23,23 +23,27 @@ export class ReferencedPages {
   readonly #source: SnapshotSource;
   readonly #recorded: readonly RecordedDisk[];
   readonly #disks: GuestDisks;
-  readonly #descriptors: readonly number[];
+  readonly #readable: readonly (ReadableDisk | null)[];
 
   private constructor(source: SnapshotSource, recorded: readonly RecordedDisk[], disks: GuestDisks) {
     this.#source = source;
     this.#recorded = recorded;
     this.#disks = disks;
-    this.#descriptors = disks.descriptors();
+    this.#readable = disks.byNumber();
   }
 
   /** `moved`: where disks are on this host, by their targets. Opens nothing when nothing is on disks. */
-  static async open(source: SnapshotSource, moved: ReadonlyMap<string, string>): Promise<ReferencedPages> {
+  static async open(
+    source: SnapshotSource,
+    moved: ReadonlyMap<string, string>,
+    signal?: AbortSignal,
+  ): Promise<ReferencedPages> {
     const recorded = source.manifest.disks.map((disk) => ({
       ...disk,
       source: moved.get(disk.target) ?? disk.source,
     }));
     const needed = source.stripes.some(hasReferences);
-    return new ReferencedPages(source, recorded, await GuestDisks.toRead(needed ? recorded : []));
+    return new ReferencedPages(source, recorded, await GuestDisks.toRead(needed ? recorded : [], signal));
   }
 
   /**
@@ -52,7 +56,7 @@ export class ReferencedPages {
     });
     const what = describeFrame(frame, stripe);
     const table = await decoded(what, native().decompress(packed, frame.rawBytes));
-    const reading = native().readReferences(table, frame.pages, this.#descriptors);
+    const reading = native().readReferences(table, frame.pages, this.#readable);
     const { data, lost } = await decoded(what, reading);
     for (const reference of lost) this.#refuseFatal(reference);
     return { data, lostPages: lost.reduce((sum, { pages }) => sum + pages, 0) };
@@ -63,8 +67,12 @@ export class ReferencedPages {
   }
 
   #refuseFatal(reference: LostReference): void {
-    const isThere = (this.#descriptors[reference.disk] ?? -1) >= 0;
-    if (!isThere) throw diskMissing(this.#describe(reference.disk));
+    const isThere = (this.#readable[reference.disk] ?? null) !== null;
+    if (!isThere)
+      throw diskMissing(
+        this.#describe(reference.disk),
+        this.#disks.reason(reference.disk) ?? 'it is not there',
+      );
     if (isExpendableKind(reference.pageClass)) return;
     const { disk, offset, pages, pageClass, unreadable } = reference;
     const what =
@@ -92,8 +100,10 @@ export function hasReferences({ frames }: IndexStripe): boolean {
   return frames.some(({ kind }) => kind === FRAME_DISK);
 }
 
-function diskMissing(disk: string): ParsError {
-  return new ParsError('unreachable', `pages of the guest are only on its disk ${disk}, which is not there`, {
-    hint: 'bring the disk to that place, then try again',
-  });
+function diskMissing(disk: string, reason: string): ParsError {
+  return new ParsError(
+    'unreachable',
+    `pages of the guest are only on its disk ${disk}, which cannot be read: ${reason}`,
+    { hint: 'see that the disk is there and can be read, then try again' },
+  );
 }

@@ -54,6 +54,7 @@ describe.skipIf(labMissing() !== undefined)('what the guest has on its disk', ()
     'comes back from it: $what',
     async ({ saveFormat, fs = 'ext4', kernel = 'trixie', mkfs, onDevice }) => {
       host = await ParsHost.start({ lab: saveFormat ? { saveFormat } : {} });
+      await host.configure('lean\ndisk_references: auto');
       const guest = await host.lab.defineGuest({
         kernel,
         memoryMiB: 256,

@@ -19,7 +19,7 @@ const run = promisify(execFile);
 const PAGE = 4096;
 const MEMORY_MIB = 320;
 /** Everything that is no reference is stored, free memory too: what comes back must be the very image. */
-const LEAN_AND_FREE = '{base: lean, classes: {free: 1}}';
+const LEAN_AND_FREE = '{base: lean, classes: {free: 1}}\ndisk_references: auto';
 const CACHE = ['clean-cache', 'mapped-cache'] as const;
 /** Stacked disks whose bytes have a plain offset; PARS_STACKS=each boots a guest for each. */
 const KINDS = 'linear,striped,origin,lvmraid,raid0,raid1,raid10,raid5,loop';
@@ -111,7 +111,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose disk is a raw file', 
   });
 
   test('reads a clean page again whose block was changed, and does not start without a mapped one', async () => {
-    await saved('minimal');
+    await saved('minimal\ndisk_references: auto');
     await offloaded();
     await expectVerified(0, /are there, all of them/);
     await changeBlock('mapped-cache');
@@ -143,7 +143,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose disk is a raw file', 
   });
 
   test.each(STACKS)('finds what lies below %s', async (kinds) => {
-    await host.configure('lean');
+    await host.configure('lean\ndisk_references: auto');
     guest = await host.boot({
       kernel: 'trixie',
       memoryMiB: 512,

@@ -15,7 +15,7 @@ import { ParsHost } from '../support/pars-host.js';
 
 const run = promisify(execFile);
 const ROUNDS = 3;
-const SETTINGS = { references: 'lean', none: 'lean\ndisk_references: off' } as const;
+const SETTINGS = { references: 'lean\ndisk_references: auto', none: 'lean\ndisk_references: off' } as const;
 
 describe.skipIf(labMissing() !== undefined)("references to the guest's disk", () => {
   let host: ParsHost;

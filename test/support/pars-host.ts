@@ -74,9 +74,14 @@ export class ParsHost {
     return this.lab.stop();
   }
 
-  /** Writes /etc/pars/pars.yaml; the hook reads it again each time. */
+  /**
+   * Writes /etc/pars/pars.yaml; the hook reads it again each time. What the guest's disks hold is stored like
+   * all else, unless `policy` goes on with a line "disk_references: auto": most tests are about what a store
+   * holds, or does not.
+   */
   configure(policy: string): Promise<void> {
-    const text = `store: ${this.store}\npolicy: ${policy}\nhook:\n  wait_for_store: 2s\nqueue:\n  settle: 2s\n`;
+    const references = policy.includes('disk_references') ? '' : 'disk_references: off\n';
+    const text = `store: ${this.store}\npolicy: ${policy}\n${references}hook:\n  wait_for_store: 2s\nqueue:\n  settle: 2s\n`;
     return writeFile(this.lab.hostPath('etc/pars/pars.yaml'), text);
   }
 
