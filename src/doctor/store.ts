@@ -5,9 +5,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { bestEffort } from '../system/best-effort.js';
+import { describePlacement, placementWarning } from '../health/placement.js';
 import type { Policy } from '../policy/policy.js';
 import { putProved } from '../stores/proved-object.js';
-import type { ObjectTerms, Store } from '../stores/store.js';
+import type { ObjectTerms, Placement, Store } from '../stores/store.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
 
 const PROBE_BYTES = 4096;
@@ -28,8 +29,9 @@ export async function checkStore(
     ...(status.facts ?? []).map((text) => ok('store', text)),
     ...status.warnings.map((text) => warning('store', text, 'see: pars store status')),
   ];
-  await writeAndRead(store, { copies: policy.criticalCopies, critical: true });
+  const placement = await writeAndRead(store, { copies: policy.criticalCopies, critical: true });
   checks.push(ok('store writable', `wrote ${policy.criticalCopies} copies, proved them, removed them`));
+  if (placement) checks.push(checkPlacement(placement));
   const { coding } = policy;
   if (coding !== undefined)
     checks.push(...(await checked('erasure coding', () => checkCoding(store, coding))));
@@ -103,13 +105,25 @@ async function checkCoding(store: Store, coding: string): Promise<Check> {
  * A small object, the way critical data is stored: what cannot be proved here cannot be proved of a snapshot
  * either.
  */
-async function writeAndRead(store: Store, terms: ObjectTerms): Promise<void> {
+async function writeAndRead(store: Store, terms: ObjectTerms): Promise<Placement | undefined> {
   const name = `pars-doctor-${randomBytes(8).toString('hex')}`;
+  let placement: Placement | undefined;
   try {
-    await putProved(store, name, terms, randomBytes(PROBE_BYTES));
+    const object = await putProved(store, name, terms, randomBytes(PROBE_BYTES));
+    placement = (await store.inspect(object, { read: false })).placement;
   } catch (error) {
     await bestEffort(store.remove(name));
     throw error;
   }
   await store.remove(name);
+  return placement;
+}
+
+/** Where what was just written came to lie: what is stored of guests comes to lie likewise. */
+function checkPlacement(placement: Placement): Check {
+  const found = `critical data is kept as ${describePlacement(placement)}`;
+  const why = placementWarning(placement);
+  return why === null
+    ? ok('store placement', found)
+    : warning('store placement', `${found}: ${why}`, 'see which snapshots lie so: pars verify --percent 0');
 }

@@ -42,12 +42,25 @@ export interface CopyFault {
   detail: string;
 }
 
+/**
+ * Where the copies (or coded pieces) of an object really lie that are there: of its worst part, since what lies
+ * together is lost together. Null: the store does not tell.
+ */
+export interface Placement {
+  copies: number;
+  disks: number | null;
+  hosts: number | null;
+  racks: number | null;
+}
+
 /** What a look at one object found. */
 export interface ObjectHealth {
   /** Copies found good, and how many there should be. */
   good: number;
   wanted: number;
   faults: CopyFault[];
+  /** Absent when there is nothing that could lie anywhere. */
+  placement?: Placement;
 }
 
 /** A part of an object that cannot be had, and why. */

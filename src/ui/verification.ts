@@ -2,6 +2,7 @@
 /** What verify found, as people and programs see it. */
 import type { ObjectFinding, ObjectRole, SnapshotHealth } from '../health/snapshot-health.js';
 import type { Verification } from '../health/verify.js';
+import { criticalPlacement, describePlacement, placementWarning } from '../health/placement.js';
 import { worstFault } from '../health/verify.js';
 import type { Colours } from './colours.js';
 import { plain } from '../system/plain-text.js';
@@ -48,6 +49,7 @@ export function verificationJson(verification: Verification): Record<string, unk
     ...(disks && {
       disks: { ...disks, error: disks.error && { kind: disks.error.kind, message: disks.error.message } },
     }),
+    placement: health && placementJson(health),
     classes: health ? rowsOf(health) : null,
     faults: health ? health.findings.filter(isFaulty).map(faultJson) : null,
     storedAnew,
@@ -66,7 +68,7 @@ export function renderVerification(verification: Verification, colours: Colours)
     `${snapshot}  ${plain(health.manifest.domain.name)}  `
       + `${outcome === null ? colours.green('intact') : colours.red(outcome)}`,
   ];
-  lines.push(...diskLines(verification));
+  lines.push(...placementLines(health, colours), ...diskLines(verification));
   if (repair) lines.push(...repairLines(repair));
   if (storedAnew !== null)
     lines.push(
@@ -83,6 +85,19 @@ export function renderVerification(verification: Verification, colours: Colours)
   );
   lines.push(...health.findings.filter(isFaulty).flatMap((finding) => faultLines(finding)));
   return lines.join('\n');
+}
+
+function placementJson(health: SnapshotHealth): Record<string, unknown> | null {
+  const placement = criticalPlacement(health);
+  return placement && { ...placement, warning: placementWarning(placement) };
+}
+
+function placementLines(health: SnapshotHealth, colours: Colours): string[] {
+  const placement = criticalPlacement(health);
+  if (placement === null) return [];
+  const line = `  critical data: at least ${describePlacement(placement)}`;
+  const warning = placementWarning(placement);
+  return [warning === null ? line : `${line}; ${colours.yellow(`warning: ${warning}`)}`];
 }
 
 /** Pages that are on the guest's own disks only. */

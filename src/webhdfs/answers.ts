@@ -42,6 +42,8 @@ const blockLocation = z.object({
   hosts: z.array(name).max(MAX_LOCATIONS),
   /** The same as IP:PORT of data transfer: what `excludedatanodes` takes. */
   names: z.array(name).max(MAX_LOCATIONS),
+  /** The same as /RACK/IP:PORT, where the NameNode tells it; nothing is read or written by it. */
+  topologyPaths: z.array(name).max(MAX_LOCATIONS).optional().catch(undefined),
 });
 export type BlockLocation = z.infer<typeof blockLocation>;
 

@@ -61,7 +61,7 @@ export class CopiesReader {
     }
     if (differs) this.#blame(this.#path, 'corrupt', 'the bytes in HDFS are not those that were written');
     return {
-      good: this.#seen.map((seen) => on(seen.block, this.#good(seen))),
+      good: this.#seen.map((seen) => only(seen.block, this.#good(seen))),
       faults: [...this.#faults.values()],
     };
   }
@@ -174,6 +174,16 @@ function isCut({ kind, answered, status }: WebHdfsError): boolean {
   return answered && status === undefined && (kind === 'unreachable' || kind === 'protocol');
 }
 
+/** For messages: the DataNodes by their addresses. */
 function on(block: BlockLocation, names: string[]): BlockLocation {
   return { ...block, names, hosts: names };
+}
+
+/** Of all that is told of a block, what concerns these DataNodes. */
+function only(block: BlockLocation, names: string[]): BlockLocation {
+  const hosts = names.map((name) => block.hosts[block.names.indexOf(name)] ?? name);
+  const topologyPaths = block.topologyPaths?.filter((path) =>
+    names.some((name) => path.endsWith(`/${name}`)),
+  );
+  return { ...block, names, hosts, ...(topologyPaths && { topologyPaths }) };
 }

@@ -10,6 +10,7 @@ import { parseCoding } from '../coding.js';
 import { awaitPieces, blocksOf, placeOfBlock, type Stand, standOf } from './blocks.js';
 import { CopiesReader } from './copies-reader.js';
 import type { HdfsFiles } from './files.js';
+import { placementOf } from './topology.js';
 import type { CopyFault, ObjectHealth, StoredObject } from '../store.js';
 
 type NewHash = Native['newHash'];
@@ -55,6 +56,7 @@ function healthOf(
   const isTold = (block: BlockLocation): boolean =>
     faults.some(({ place }) => place.startsWith(placeOfBlock(path, { ...block, hosts: [] })));
   const thin = blocks.filter((block, i) => stands[i]!.have < stands[i]!.all && !isTold(block));
+  const placement = placementOf(blocks);
   return {
     good,
     wanted,
@@ -62,6 +64,7 @@ function healthOf(
       ...faults,
       ...thin.map((block) => thinFault(path, block, standOf(block, object.copies, object.coding))),
     ],
+    ...(placement && { placement }),
   };
 }
 

@@ -148,7 +148,14 @@ export class LocalStore implements Store {
       fault: 'unreachable',
       detail: reason,
     }));
-    return { good: usable.length - faults.length, wanted: object.copies, faults: [...faults, ...away] };
+    const devices = usable.filter((_, i) => !isAttempt(results[i])).map(({ device }) => device);
+    const disks = new Set(devices).size;
+    return {
+      good: devices.length,
+      wanted: object.copies,
+      faults: [...faults, ...away],
+      ...(disks > 0 && { placement: { copies: devices.length, disks, hosts: null, racks: null } }),
+    };
   }
 
   async replicate(object: StoredObject): Promise<void> {
