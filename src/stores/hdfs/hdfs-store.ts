@@ -9,6 +9,7 @@ import { native, type Native } from '../../native.js';
 import { parseCoding } from '../coding.js';
 import { unavailableParts } from './unavailable.js';
 import { prepareCoding } from './coding.js';
+import { expiryWarnings } from './expiry.js';
 import { HdfsFiles } from './files.js';
 import { inspectObject, replicateObject, notProven, proveCopies } from './health.js';
 import { type HdfsMarker, readMarker } from './marker.js';
@@ -72,7 +73,7 @@ export class HdfsStore implements Store {
   async status(): Promise<StoreStatus> {
     this.#checked = undefined;
     const { marker, nodes } = await this.#check(1);
-    const warnings = trustWarnings(this.#files);
+    const warnings = [...(await expiryWarnings(this.#files.client.options)), ...trustWarnings(this.#files)];
     if (nodes === null)
       warnings.unshift(
         'the NameNode does not show how many DataNodes are alive (its page /jmx), so that is not '
