@@ -30,11 +30,18 @@ export class ParsError extends Error {
   readonly kind: ErrorKind;
   /** What to do next, one sentence; shown under the message. */
   readonly hint: string | undefined;
+  /** Somebody else may put it right at any time, as with a store that is away: who can wait does. */
+  readonly passing: boolean;
 
-  constructor(kind: ErrorKind, message: string, options: { hint?: string; cause?: unknown } = {}) {
+  constructor(
+    kind: ErrorKind,
+    message: string,
+    options: { hint?: string; cause?: unknown; passing?: boolean } = {},
+  ) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.name = 'ParsError';
     this.kind = kind;
     this.hint = options.hint;
+    this.passing = options.passing ?? kind === 'unreachable';
   }
 }

@@ -103,8 +103,7 @@ async function hydrateInTime(
       job?.cancellation.signal.throwIfAborted();
       request.signal?.throwIfAborted();
       if (signal.aborted) throw tooLate(image.path, request.times);
-      if (!(error instanceof ParsError) || error.kind !== 'unreachable' || Date.now() >= waitUntil)
-        throw error;
+      if (!(error instanceof ParsError) || !error.passing || Date.now() >= waitUntil) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, STORE_POLL_MS));
   }

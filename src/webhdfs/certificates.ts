@@ -24,6 +24,13 @@ const FAULTS: Record<string, string> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: NOT_TRUSTED,
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: NOT_TRUSTED,
 };
+/** What a server says of our own certificate (RFC 8446, 6.2), by the codes that OpenSSL makes of it. */
+const OURS_REFUSED: [RegExp, string][] = [
+  [/CERTIFICATE_REQUIRED$/, 'asks for a certificate of ours'],
+  [/ALERT_UNKNOWN_CA$/, 'does not trust the authority of our certificate'],
+  [/ALERT_CERTIFICATE_EXPIRED$/, 'says that our certificate has expired'],
+  [/ALERT_.*CERTIFICATE|ALERT_ACCESS_DENIED$/, 'refuses our certificate'],
+];
 const WRONG_NAME = 'ERR_TLS_CERT_ALTNAME_INVALID';
 
 /**
@@ -33,6 +40,10 @@ const WRONG_NAME = 'ERR_TLS_CERT_ALTNAME_INVALID';
 export function certificateFault(error: Error, trusted: string): string | null {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (code === WRONG_NAME) return error.message;
+  const refused = code.startsWith('ERR_SSL_')
+    ? OURS_REFUSED.find(([pattern]) => pattern.test(code))
+    : undefined;
+  if (refused !== undefined) return `it ${refused[1]} (cert-file=... and key-file=... in the store's URL)`;
   const fault = FAULTS[code];
   return fault === undefined ? null : `its certificate ${fault} (trusted are ${trusted})`;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A client of WebHDFS (and HttpFS) that knows nothing of the rest of this program. */
 export type { BlockLocation, ContentSummary, FileChecksum, FileStatus } from './answers.js';
+export { basic } from './basic.js';
 export { ChecksumOnTheWay, PlainChunkSums, sameChecksum, type ChunkSums } from './checksum.js';
 export { WebHdfsClient } from './client.js';
 export { openRange, readRange, transferNames, type RangeOptions } from './download.js';

@@ -25,6 +25,8 @@ export interface Redirect {
   name: string;
   /** It is who answered: a gateway, which takes the data for a DataNode that nobody sees. */
   isGateway: boolean;
+  /** With a login, where it is a gateway. */
+  headers: Record<string, string>;
 }
 
 export interface Answer {
@@ -101,14 +103,8 @@ export class NameNodes {
   async #askOne(question: Question, index: number): Promise<Answer> {
     const what = whatOf(question);
     const url = await this.#urlOf(question, index);
-    const authorization = await this.#options.authorization?.(url.hostname);
-    const exchange: Exchange = {
-      what,
-      method: question.method,
-      url,
-      dataNode: false,
-      ...(authorization !== undefined && { headers: { authorization } }),
-    };
+    const headers = await this.#login(url);
+    const exchange: Exchange = { what, method: question.method, url, dataNode: false, headers };
     const { response, body } = await this.#transport.whole(
       exchange,
       this.#options.requestMs ?? DEFAULTS.requestMs,
@@ -118,9 +114,14 @@ export class NameNodes {
     return {
       what,
       from: url,
-      redirect: location === undefined ? undefined : this.reachable(what, location, url),
+      redirect: location === undefined ? undefined : await this.reachable(what, location, url),
       body,
     };
+  }
+
+  async #login({ hostname }: URL): Promise<Record<string, string>> {
+    const authorization = await this.#options.authorization?.(hostname);
+    return authorization === undefined ? {} : { authorization };
   }
 
   async #urlOf({ op, path, parameters = {} }: Question, index: number): Promise<URL> {
@@ -138,9 +139,10 @@ export class NameNodes {
 
   /**
    * Where the cluster sends us. What a NameNode says is not believed further than the store's URL goes: from
-   * TLS only to TLS, and to no other protocol; a login in the address is not sent.
+   * TLS only to TLS, and to no other protocol; a login in the address is not sent, and our own only back to who
+   * was asked.
    */
-  reachable(what: string, location: string, from: URL): Redirect {
+  async reachable(what: string, location: string, from: URL): Promise<Redirect> {
     const url = parsedLocation(what, location, from);
     const details = { node: from.host, answered: true };
     if (url.protocol !== 'https:' && url.protocol !== 'http:')
@@ -161,7 +163,9 @@ export class NameNodes {
     const name = url.host;
     // A host without a port leaves the port as it is.
     url.host = this.#hostMap.get(url.host) ?? this.#hostMap.get(url.hostname) ?? url.host;
-    return { url, name, isGateway: name === from.host };
+    // A gateway may know itself by another name, which the map leads back to it.
+    const isGateway = url.origin === from.origin;
+    return { url, name, isGateway, headers: isGateway ? await this.#login(from) : {} };
   }
 }
 

@@ -11,7 +11,10 @@ export interface WebHdfsOptions {
   user?: string;
   /** A delegation token, asked for before every operation, since tokens are renewed. */
   token?: () => Promise<string>;
-  /** Value of the header Authorization for a host, asked for every operation: see `spnego`. */
+  /**
+   * Value of the header Authorization for a host, asked for every request to a NameNode or gateway, and never
+   * for one to a host that a redirect names: see `spnego` and `basic`.
+   */
   authorization?: (host: string) => Promise<string>;
   /**
    * Where DataNodes really are: 'HOST:PORT' or 'HOST' as the cluster says it, to the same as it can be
@@ -20,6 +23,8 @@ export interface WebHdfsOptions {
   hostMap?: Record<string, string>;
   /** Certificate authority of a swebhdfs cluster, PEM. */
   ca?: string | Buffer;
+  /** Our own certificate (with its chain) and its key, PEM, for servers that ask for one. */
+  certificate?: { cert: Buffer; key: Buffer };
   /** Where `ca` comes from, for messages. */
   caFile?: string;
   /** Deadline of one request to one node, and of a stream with nothing moving on the network; ms. */

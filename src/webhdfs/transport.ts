@@ -35,9 +35,9 @@ export class Transport {
   /** Where the authorities that are trusted come from. */
   readonly #trusted: string;
 
-  constructor({ ca, caFile }: Pick<WebHdfsOptions, 'ca' | 'caFile'> = {}) {
+  constructor({ ca, caFile, certificate }: Pick<WebHdfsOptions, 'ca' | 'caFile' | 'certificate'> = {}) {
     this.#trusted = caFile === undefined ? "this system's authorities" : `those of ${caFile}`;
-    this.#https = new HttpsAgent({ keepAlive: false, ...(ca === undefined ? {} : { ca }) });
+    this.#https = new HttpsAgent({ keepAlive: false, ...(ca === undefined ? {} : { ca }), ...certificate });
   }
 
   /** What is mapped is asked for by the name that the cluster gives it, wherever it is reached. */

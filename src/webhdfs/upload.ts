@@ -122,13 +122,16 @@ export class Upload {
   }
 
   static #to(redirect: Redirect, client: WebHdfsClient, path: string, options: CreateOptions): Upload {
-    const headers = { 'Content-Type': 'application/octet-stream', 'Transfer-Encoding': 'chunked' };
     const exchange: Exchange = {
       what: `CREATE ${path}`,
       method: 'PUT',
       ...redirect,
       dataNode: true,
-      headers,
+      headers: {
+        ...redirect.headers,
+        'Content-Type': 'application/octet-stream',
+        'Transfer-Encoding': 'chunked',
+      },
     };
     const watch = new Watch(client.options.requestMs ?? DEFAULTS.requestMs, options.signal);
     const request = client.transport.begin(exchange, watch.signal);

@@ -7,7 +7,12 @@ import type { OfferReceiver, Redirect } from '../../src/webhdfs/index.js';
 const NOBODY: ReadonlySet<string> = new Set();
 const MIB = 1 << 20;
 
-const redirectTo = (name: string): Redirect => ({ name, url: new URL(`http://${name}/`), isGateway: false });
+const redirectTo = (name: string): Redirect => ({
+  name,
+  url: new URL(`http://${name}/`),
+  isGateway: false,
+  headers: {},
+});
 
 /** Offers the DataNodes in an order that is no order. */
 function offering(...names: string[]): { offer: OfferReceiver; flags: string[][] } {

@@ -3,7 +3,10 @@
 import { ParsError, type ErrorKind } from '../../errors.js';
 import { WebHdfsError, type WebHdfsFailure } from '../../webhdfs/index.js';
 
-const MEANING: Record<Exclude<WebHdfsFailure, 'aborted'>, { kind: ErrorKind; hint?: string }> = {
+const MEANING: Record<
+  Exclude<WebHdfsFailure, 'aborted'>,
+  { kind: ErrorKind; hint?: string; passing?: true }
+> = {
   missing: { kind: 'missing' },
   exists: { kind: 'busy' },
   'not-empty': { kind: 'busy' },
@@ -15,9 +18,11 @@ const MEANING: Record<Exclude<WebHdfsFailure, 'aborted'>, { kind: ErrorKind; hin
   },
   login: {
     kind: 'refused',
+    // A token or ticket that has expired is renewed by a job of its own.
+    passing: true,
     hint:
-      'a cluster with Kerberos wants a delegation token that is still good: token-file=... in the '
-      + "store's URL",
+      'a cluster with Kerberos wants a delegation token that is still good (token-file=...), a gateway its user '
+      + "and password (login-file=...), in the store's URL",
   },
   quota: {
     kind: 'no-space',
@@ -81,10 +86,11 @@ const MEANING: Record<Exclude<WebHdfsFailure, 'aborted'>, { kind: ErrorKind; hin
 export function hdfsError(error: unknown, doing: string): unknown {
   if (!(error instanceof WebHdfsError)) return error;
   if (error.kind === 'aborted') return error.cause ?? error;
-  const { kind, hint } = MEANING[error.kind];
+  const { kind, hint, passing } = MEANING[error.kind];
   return new ParsError(kind, `${doing}: ${error.message}`, {
     cause: error,
     ...(hint === undefined ? {} : { hint }),
+    ...(passing && { passing }),
   });
 }
 

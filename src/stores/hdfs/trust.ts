@@ -12,7 +12,11 @@ export function trustWarnings({ client: { options } }: HdfsFiles): string[] {
         + 'on it (swebhdfs:// encrypts it)',
     );
   }
-  if (options.token === undefined) {
+  if (
+    options.token === undefined
+    && options.authorization === undefined
+    && options.certificate === undefined
+  ) {
     warnings.push(
       `without Kerberos HDFS believes anybody who says he is ${options.user ?? 'somebody'}: whoever `
         + `reaches the NameNode can read and change the guests' memory`,

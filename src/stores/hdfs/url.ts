@@ -4,10 +4,11 @@
  * swebhdfs:// over TLS. Secrets are never part of it: it is printed, and a stub carries it.
  */
 import { userInfo } from 'node:os';
+import { createSecureContext } from 'node:tls';
 import { ParsError } from '../../errors.js';
 import { readTrusted } from '../../system/ownership.js';
 import { printableUrl } from '../printable-url.js';
-import { nameNodesOf, type WebHdfsOptions } from '../../webhdfs/index.js';
+import { basic, nameNodesOf, type WebHdfsOptions } from '../../webhdfs/index.js';
 
 export interface HdfsAddress {
   /** The URL as it is shown and recorded. */
@@ -18,7 +19,16 @@ export interface HdfsAddress {
 }
 
 const SHAPE = /^(s?webhdfs:\/\/[^/?#@\s]+)(\/[^?#]*)(?:\?([^#]*))?$/;
-const OPTIONS = ['user', 'token-file', 'ca-file', 'prefix', 'map'] as const;
+const OPTIONS = [
+  'user',
+  'token-file',
+  'login-file',
+  'ca-file',
+  'cert-file',
+  'key-file',
+  'prefix',
+  'map',
+] as const;
 const HINT =
   `e.g. webhdfs://nn1:9870,nn2:9870/pars; options: ` + `${OPTIONS.map((name) => `${name}=...`).join(', ')}`;
 
@@ -28,7 +38,10 @@ export function parseHdfsUrl(url: string): HdfsAddress {
   const parameters = new URLSearchParams(query);
   const unknown = [...parameters.keys()].find((key) => !(OPTIONS as readonly string[]).includes(key));
   if (unknown !== undefined) throw usage(`the URL of the store has an unknown option "${unknown}"`);
-  return { url, root: rootOf(path), options: { nameNodes: nameNodesOf(hosts), ...optionsOf(parameters) } };
+  const options = { nameNodes: nameNodesOf(hosts), ...optionsOf(parameters) };
+  if (parameters.has('login-file') && url.startsWith('webhdfs:'))
+    throw usage('login-file=... is for swebhdfs://: without TLS the password could be read on the network');
+  return { url, root: rootOf(path), options };
 }
 
 /** A store has a directory to itself, so it is never the root of the file system. */
@@ -53,15 +66,38 @@ function decode(path: string): string {
 
 function optionsOf(parameters: URLSearchParams): Omit<WebHdfsOptions, 'nameNodes'> {
   const value = (name: (typeof OPTIONS)[number]): string | undefined => parameters.get(name) ?? undefined;
-  const [tokenFile, caFile, prefix] = [value('token-file'), value('ca-file'), value('prefix')];
+  const [tokenFile, loginFile, caFile] = [value('token-file'), value('login-file'), value('ca-file')];
+  const prefix = value('prefix');
   const map = parameters.getAll('map').map(mapping);
   return {
-    user: value('user') ?? userInfo().username,
-    ...(tokenFile !== undefined && { token: async () => readToken(tokenFile) }),
-    ...(caFile !== undefined && { ca: readCa(caFile), caFile }),
+    // A gateway that checks a login knows who it is.
+    ...(loginFile === undefined || parameters.has('user')
+      ? { user: value('user') ?? userInfo().username }
+      : {}),
+    ...(tokenFile !== undefined && { token: async () => readSecret('token', tokenFile) }),
+    ...(loginFile !== undefined && { authorization: basic(() => readSecret('login', loginFile)) }),
+    ...(caFile !== undefined && { ca: readPem('certificate authority', caFile), caFile }),
+    ...certificateOf(value('cert-file'), value('key-file')),
     ...(prefix !== undefined && { prefix: `/${prefix.replace(/^\/+|\/+$/g, '')}` }),
     ...(map.length > 0 && { hostMap: Object.fromEntries(map) }),
   };
+}
+
+/** A file may hold both. */
+function certificateOf(certFile?: string, keyFile = certFile): Pick<WebHdfsOptions, 'certificate'> {
+  if (keyFile === undefined) return {};
+  if (certFile === undefined) throw usage('key-file=... is the key of a certificate: cert-file=...');
+  const cert = readPem('certificate', certFile);
+  const key = readPem('key', keyFile, true);
+  try {
+    createSecureContext({ cert, key });
+  } catch (cause) {
+    throw usage(
+      `${certFile} and ${keyFile} are not a certificate and its key, in PEM without a passphrase`,
+      cause,
+    );
+  }
+  return { certificate: { cert, key } };
 }
 
 /** "SAID=REAL", each HOST or HOST:PORT. */
@@ -72,32 +108,33 @@ function mapping(text: string): [string, string] {
   return [said, real];
 }
 
-function readCa(file: string): Buffer {
+function readPem(what: string, file: string, secret = false): Buffer {
   try {
-    return readTrusted('the certificate authority of the store', file);
+    return readTrusted(`the ${what} of the store`, file, { secret });
   } catch (cause) {
     if (cause instanceof ParsError) throw cause;
-    throw new ParsError(
-      'usage',
-      `cannot read the certificate authority of the store: ${(cause as Error).message}`,
-      { cause },
-    );
-  }
-}
-
-/** Read for every request: whoever renews it replaces the file. */
-function readToken(file: string): string {
-  try {
-    return readTrusted('the token of the store', file).toString().trim();
-  } catch (cause) {
-    if (cause instanceof ParsError) throw cause;
-    throw new ParsError('refused', `cannot read the token of the store: ${(cause as Error).message}`, {
-      hint: 'token-file=... in the URL of the store names the file of a delegation token',
+    throw new ParsError('usage', `cannot read the ${what} of the store: ${(cause as Error).message}`, {
       cause,
     });
   }
 }
 
-function usage(message: string): ParsError {
-  return new ParsError('usage', message, { hint: HINT });
+/** Read for every request: whoever renews it replaces the file. */
+function readSecret(what: 'token' | 'login', file: string): string {
+  try {
+    return readTrusted(`the ${what} of the store`, file, { secret: what === 'login' })
+      .toString()
+      .trim();
+  } catch (cause) {
+    if (cause instanceof ParsError) throw cause;
+    const holds = { token: 'a delegation token', login: 'a line of USER:PASSWORD' }[what];
+    throw new ParsError('refused', `cannot read the ${what} of the store: ${(cause as Error).message}`, {
+      hint: `${what}-file=... in the URL of the store names the file of ${holds}`,
+      cause,
+    });
+  }
+}
+
+function usage(message: string, cause?: unknown): ParsError {
+  return new ParsError('usage', message, { hint: HINT, cause });
 }
