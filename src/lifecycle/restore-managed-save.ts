@@ -38,8 +38,8 @@ export async function restoreManagedSave(
   const image = join(saveDir, `${domain.name}.save`);
   await refuseExisting(image);
   const { signal } = options;
-  // Its guest was started without it: only what can be compared tells that its disks are as they were.
-  const discarded = wasDiscarded(await store.list(snapshot));
+  // Its guest was started without it: only a comparison tells that its disks are as they were.
+  const discarded = !options.acceptChangedDisks && wasDiscarded(await store.list(snapshot));
   const acceptUncompared = options.acceptUncomparedDisks && !discarded;
   if (!options.acceptChangedDisks) await checkDisks(disks, { acceptUncompared, askLibvirt: true, signal });
   if (!options.force && !discarded) await refuseConsumed(store, manifest);

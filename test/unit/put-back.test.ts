@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `pars restore --as-managed-save` of a saved state that was discarded, and its guest booted without it: as
+ * long as its disks are as they were (R26). virsh is stood in for.
+ */
+import { mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { settleStarts } from '../../src/lifecycle/claims.js';
+import { restoreManagedSave } from '../../src/lifecycle/restore-managed-save.js';
+import type { Restored } from '../../src/lifecycle/restore.js';
+import { domainXml, smallImage, UUID } from '../support/image-builder.js';
+import { type ImageFixture, imageFixture } from '../support/image-fixture.js';
+
+const HOST = { machineId: '0'.repeat(32), host: 'test' };
+
+let fixture: ImageFixture;
+let original: Buffer;
+let disk: string;
+let snapshot: string;
+
+beforeEach(async () => {
+  fixture = await imageFixture();
+  const { root, image } = fixture;
+  disk = join(root, 'disk.img');
+  writeFileSync(disk, 'disk');
+  mkdirSync(join(root, 'bin'));
+  const virsh =
+    '#!/bin/sh\ncase "$*" in *domstate*) echo "shut off" ;; *dominfo*) echo "Name:           guest" ;; esac\n';
+  writeFileSync(join(root, 'bin/virsh'), virsh, { mode: 0o755 });
+  vi.stubEnv('PATH', `${join(root, 'bin')}:${process.env['PATH'] ?? ''}`);
+  const devices =
+    `<devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${disk}'/>`
+    + `<target dev='vda' bus='virtio'/></disk></devices></domain>`;
+  original = smallImage({ xml: domainXml().replace('</domain>', devices) }).bytes;
+  writeFileSync(image, original);
+  snapshot = (await fixture.offload()).snapshot;
+  rmSync(image);
+  mkdirSync(join(root, 'state/started'));
+  writeFileSync(join(root, 'state/started', UUID), '');
+  await settleStarts(fixture.store, fixture.registry, HOST);
+});
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await fixture.dispose();
+});
+
+function putBack(acceptChangedDisks = false): Promise<Restored> {
+  const { store, registry, image } = fixture;
+  return restoreManagedSave({ store, host: HOST, registry, saveDir: dirname(image) }, snapshot, {
+    force: false,
+    acceptChangedDisks,
+    acceptUncomparedDisks: true,
+  });
+}
+
+it('is put back while the disk is as it was, and named no more', async () => {
+  expect(await fixture.registry.discarded()).toHaveLength(1);
+  const { image } = await putBack();
+  expect(readFileSync(image).equals(original)).toBe(true);
+  expect(await fixture.registry.discarded()).toEqual([]);
+});
+
+it('is refused once the disk has moved on, also when that alone is accepted', async () => {
+  utimesSync(disk, new Date(), new Date());
+  await expect(putBack()).rejects.toMatchObject({
+    kind: 'refused',
+    message: expect.stringContaining('disk') as string,
+  });
+  await expect(putBack(true)).rejects.toMatchObject({
+    kind: 'refused',
+    message: expect.stringContaining('moved on') as string,
+  });
+  expect(await fixture.registry.discarded()).toHaveLength(1);
+});
