@@ -22,7 +22,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::copy(note.begin(), note.end(), page.begin());
   const auto base = std::make_shared<const Btf>(std::move(*Btf::parse({data, data + size})));
   if (const auto module = Btf::parse({data, data + size}, base)) resolve_file_system(*module);
-  const auto found = resolve_layout(*btf, *Vmcoreinfo::parse(page));
+  const auto types = layout_of_types(*btf);
+  if (!types) return 0;
+  const auto found = with_note(*types, *Vmcoreinfo::parse(page));
   if (!found) return 0;
   const PageLayout& p = found->page;
   for (uint32_t at : {p.flags, p.mapping, p.index, p.private_data, p.list, p.compound})

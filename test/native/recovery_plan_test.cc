@@ -17,7 +17,7 @@ struct Planning {
         memory(ram, frame::kSwapper * kPage, false),
         btf(std::move(*Btf::parse(BtfWriter(g.types).blob()))),
         info(*Vmcoreinfo::parse({g.memory.page(frame::kNote), kPage})),
-        layout(*resolve_layout(btf, info)),
+        layout(*with_note(*layout_of_types(btf), info)),
         array(*PageArray::find(memory, info, layout)),
         planner(memory, array, layout.private_state, head_end),
         classifications(array.end(), {PageClass::kernel, Reason::kernel_use}) {}

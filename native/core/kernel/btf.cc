@@ -85,6 +85,7 @@ Result<Btf> Btf::parse(std::vector<uint8_t> blob, std::shared_ptr<const Btf> bas
     return Error{ErrorCode::bad_magic, 0, "not a BTF blob of a kernel"};
   Btf btf;
   if (base) btf.first_type_ = base->type_count(), btf.first_name_ = base->name_bytes();
+  btf.steps_ = base ? base->steps_ : std::make_shared<uint64_t>(kBtfSteps);
   btf.base_ = std::move(base);
   btf.blob_ = std::move(blob);
   btf.types_at_ = kHeaderBytes;
@@ -127,8 +128,21 @@ std::optional<Btf::Type> Btf::type(uint32_t id) const {
   return Type{load_le<uint32_t>(p), load_le<uint32_t>(p + 4), load_le<uint32_t>(p + 8), p + 12};
 }
 
+/// False when there is none left.
+bool Btf::take_step() const {
+  if (*steps_ > 0) --*steps_;
+  return *steps_ > 0;
+}
+
+/// Also of what one name may cost.
+bool Btf::take_step(uint64_t& budget) const {
+  if (budget == 0) return false;
+  budget--;
+  return take_step();
+}
+
 std::optional<uint32_t> Btf::resolve(uint32_t id) const {
-  for (int i = 0; i < kMaxDepth; i++) {
+  for (int i = 0; i < kMaxDepth && take_step(); i++) {
     auto t = type(id);
     if (!t) return std::nullopt;
     if (!is_modifier(t->kind())) return id;
@@ -154,7 +168,7 @@ BtfAnswer<BtfMember> Btf::describe(uint32_t type_id, uint32_t offset) const {
   BtfMember m{offset, type_bytes(*id, 0), *id, 1};
   const Type t = *type(*id);
   if (t.kind() == kArray) m.elements = load_le<uint32_t>(t.tail + 8);
-  return m;
+  return spent() ? BtfAnswer<BtfMember>::ambiguous() : m;
 }
 
 Btf::Member Btf::member_at(const Type& structure, uint32_t number) const {
@@ -181,8 +195,7 @@ BtfAnswer<BtfMember> Btf::find(uint32_t struct_id, std::string_view wanted, int 
   if (!t || depth > kMaxDepth || t->kind() == kForward) return Answer::ambiguous();
   if (t->kind() != kStruct && t->kind() != kUnion) return Answer::absent();
   for (uint32_t i = 0; i < t->count(); i++) {
-    if (budget == 0) return Answer::ambiguous();
-    budget--;
+    if (!take_step(budget)) return Answer::ambiguous();
     const Member m = member_at(*t, i);
     if (!m.name.empty() && m.name != wanted) continue;
     if (!m.name.empty())
@@ -225,6 +238,7 @@ BtfAnswer<uint32_t> Btf::struct_size(std::string_view struct_name) const {
   using Answer = BtfAnswer<uint32_t>;
   std::optional<Answer> agreed;
   for (uint32_t id : copies(&Btf::structs_, struct_name)) {
+    if (!take_step()) return Answer::ambiguous();
     const Answer answer = type(id)->size;
     if (agreed) agreed->agree_with(answer);
     else agreed = answer;
@@ -252,6 +266,7 @@ BtfAnswer<int64_t> Btf::value_in(uint32_t enum_id, std::string_view wanted) cons
   const bool wide = t.kind() == kEnum64;
   for (uint32_t i = 0; i < t.count(); i++) {
     const uint8_t* p = t.tail + (wide ? 12 : 8) * i;
+    if (!take_step()) return BtfAnswer<int64_t>::ambiguous();
     if (name(load_le<uint32_t>(p)) != wanted) continue;
     const int64_t low = load_le<int32_t>(p + 4);
     return wide ? int64_t{load_le<int32_t>(p + 8)} << 32 | (low & 0xffffffff) : low;
@@ -264,6 +279,7 @@ BtfAnswer<int64_t> Btf::enumerator(std::string_view enum_name, std::string_view 
   using Answer = BtfAnswer<int64_t>;
   std::optional<Answer> agreed;
   for (uint32_t id : copies(&Btf::enums_, enum_name)) {
+    if (!take_step()) return Answer::ambiguous();
     const Answer answer = value_in(id, wanted);
     if (enum_name.empty() && answer.is_absent()) continue;
     if (agreed) agreed->agree_with(answer);
@@ -277,8 +293,7 @@ bool Btf::list_members(uint32_t struct_id, uint32_t offset, int depth, uint64_t&
   const auto t = type(struct_id);
   if (!t || depth > kMaxDepth || (t->kind() != kStruct && t->kind() != kUnion)) return false;
   for (uint32_t i = 0; i < t->count(); i++) {
-    if (budget == 0) return false;
-    budget--;
+    if (!take_step(budget)) return false;
     const Member m = member_at(*t, i);
     uint32_t anonymous = 0;
     if (!m.name.empty()) out.push_back({m.name, offset + m.bit / 8});
@@ -302,7 +317,7 @@ std::optional<std::vector<BtfName>> Btf::enumerators(std::string_view enum_name)
   for (uint32_t id : copies(&Btf::enums_, enum_name)) {
     const Type t = *type(id);
     const uint32_t step = t.kind() == kEnum64 ? 12 : 8;
-    if (out.size() + t.count() > kMaxMembers) return std::nullopt;
+    if (!take_step() || out.size() + t.count() > kMaxMembers) return std::nullopt;
     for (uint32_t i = 0; i < t.count(); i++) out.push_back({name(load_le<uint32_t>(t.tail + step * i)), 0});
   }
   return out;

@@ -63,6 +63,12 @@ struct BtfName {
   uint32_t offset = 0;  ///< of a member, from the struct's first byte; 0 for an enumerator
 };
 
+/// A guest's kernel can have types in which each name takes long to find. So the searches through one
+/// kernel's types, its modules' among them, may take kBtfSteps steps together, of some nanoseconds each;
+/// after that every name is ambiguous. All that is asked of a kernel of Debian takes less than a hundredth of
+/// it.
+inline constexpr uint64_t kBtfSteps = 1u << 24;
+
 class Btf {
  public:
   Btf(const Btf&) = delete;  // what it looks names up by points into its own blob
@@ -80,6 +86,8 @@ class Btf {
   /// How many type ids there are, the base's and 0 (void) among them, and how many bytes of names.
   uint32_t type_count() const { return first_type_ + type_at_.size(); }
   uint32_t name_bytes() const { return first_name_ + names_end_ - names_at_; }
+  /// How many steps of kBtfSteps are left.
+  uint64_t steps_left() const { return *steps_; }
 
   /// Size of `struct name`.
   BtfAnswer<uint32_t> struct_size(std::string_view name) const;
@@ -126,6 +134,11 @@ class Btf {
                     std::vector<BtfName>& out) const;
   std::vector<uint32_t> copies(Copies Btf::*which, std::string_view name) const;
 
+  bool spent() const { return *steps_ == 0; }
+  bool take_step() const;
+  bool take_step(uint64_t& budget) const;
+
+  std::shared_ptr<uint64_t> steps_;  // the base's, when there is one
   std::shared_ptr<const Btf> base_;
   uint32_t first_type_ = 0, first_name_ = 0;  // of this blob's own
   std::vector<uint8_t> blob_;

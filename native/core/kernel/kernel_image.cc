@@ -7,6 +7,9 @@ namespace {
 
 constexpr uint32_t kBtfMagic = 0x0001eb9f;
 constexpr int kMaxBtfTries = 64;
+constexpr uint64_t kMaxBtfBytes = 48ull
+                                  << 20;  // in all of them: reading types costs more than searching them
+constexpr int kMaxRegionTries = 1 << 16;
 
 // Boot moves the regions of kernel memory by whole entries of the third level (Linux arch/x86/mm/kaslr.c),
 // never past each other, and remembers where to in words that are read-only from then on. vmemmap_base, of
@@ -20,11 +23,13 @@ constexpr uint64_t kUnmoved[] = {0xffffea0000000000, 0xffd4000000000000};
 
 /// The kernel's BTF lies in the read-only part of its image. Nothing found elsewhere counts: the page cache
 /// holds other kernels' files.
-std::optional<Btf> btf_at(const KernelMemory& memory, uint64_t va) {
+/// `left` bounds the bytes that are read.
+std::optional<Btf> btf_at(const KernelMemory& memory, uint64_t va, uint64_t& left) {
   uint8_t header[24];
   if (!memory.read(va, header, sizeof header)) return std::nullopt;
   const uint64_t bytes = Btf::blob_bytes({header, sizeof header});
-  if (bytes < (256u << 10)) return std::nullopt;
+  if (bytes < (256u << 10) || bytes > left) return std::nullopt;
+  left -= bytes;
   for (uint64_t at = va & ~(kPageSize - 1); at < va + bytes; at += kPageSize) {
     const TableEntry entry = memory.walk(at);
     if (!entry.present || entry.writable) return std::nullopt;
@@ -35,28 +40,46 @@ std::optional<Btf> btf_at(const KernelMemory& memory, uint64_t va) {
   return btf ? std::optional(std::move(*btf)) : std::nullopt;
 }
 
-/// `tries` bounds the places that only begin like BTF.
-void look_for_btf(const uint8_t* page, uint64_t va, int& tries, KernelImage& image) {
-  for (uint32_t i = 0; i < kPageSize && !image.btf.types && tries > 0; i += 4) {
-    if (load_le<uint32_t>(page + i) != kBtfMagic) continue;
-    tries--;
-    if (auto btf = btf_at(*image.memory, va + i))
-      image.btf = {std::make_shared<const Btf>(std::move(*btf)), va + i};
+/// Looks for what an image tells, a page at a time. A root that lays many false trails ends the search.
+class ImageSearch {
+ public:
+  explicit ImageSearch(KernelImage& image) : image_(image) {
+    for (uint64_t va : kUnmoved) take_region(va);
   }
-}
+  void take_page(const uint8_t* page, uint64_t va) {
+    look_for_btf(page, va);
+    for (uint32_t i = 0; i < kPageSize; i += 8) take_region(load_le<uint64_t>(page + i));
+  }
+  /// Of too many words that may tell where the struct pages are, the right one may not have been looked at.
+  void end() {
+    if (regions_ == 0) image_.page_array = 0;
+  }
 
-void take_region(uint64_t word, KernelImage& image) {
-  if (word % kRegionStep == 0 && word > image.page_array && word < kEndOfMoved &&
-      image.memory->translate(word))
-    image.page_array = word;
-}
+ private:
+  void look_for_btf(const uint8_t* page, uint64_t va) {
+    for (uint32_t i = 0; i < kPageSize && !image_.btf.types && tries_ > 0; i += 4) {
+      if (load_le<uint32_t>(page + i) != kBtfMagic) continue;
+      tries_--;
+      if (auto btf = btf_at(*image_.memory, va + i, bytes_))
+        image_.btf = {std::make_shared<const Btf>(std::move(*btf)), va + i};
+    }
+  }
+  void take_region(uint64_t word) {
+    if (word % kRegionStep != 0 || word <= image_.page_array || word >= kEndOfMoved || regions_ == 0) return;
+    regions_--;
+    if (image_.memory->translate(word)) image_.page_array = word;
+  }
+
+  KernelImage& image_;
+  int tries_ = kMaxBtfTries, regions_ = kMaxRegionTries;
+  uint64_t bytes_ = kMaxBtfBytes;
+};
 
 }  // namespace
 
 KernelImage look_through_image(std::shared_ptr<const KernelMemory> memory, uint64_t bytes) {
   KernelImage image{std::move(memory), {}};
-  for (uint64_t va : kUnmoved) take_region(va, image);
-  int tries = kMaxBtfTries;
+  ImageSearch search(image);
   for (uint64_t va = kImageMap; va < kImageMap + bytes;) {
     const TableEntry entry = image.memory->walk(va);
     if (!entry.present || entry.writable) {
@@ -65,12 +88,10 @@ KernelImage look_through_image(std::shared_ptr<const KernelMemory> memory, uint6
       va = next;
       continue;
     }
-    if (const uint8_t* page = image.memory->ram().page(entry.gpa)) {
-      look_for_btf(page, va, tries, image);
-      for (uint32_t i = 0; i < kPageSize; i += 8) take_region(load_le<uint64_t>(page + i), image);
-    }
+    if (const uint8_t* page = image.memory->ram().page(entry.gpa)) search.take_page(page, va);
     va += kPageSize;
   }
+  search.end();
   return image;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/kernel/kernel_layout.hh"
 
+#include <tuple>
+
 #include "core/kernel/known_members.hh"
 
 namespace pars {
@@ -15,7 +17,7 @@ constexpr uint32_t kMaxZones = 16, kMaxOrders = 32, kMaxLists = 32;
 /// nothing tells whether it has it.
 class Finder {
  public:
-  Finder(const Btf& btf, const Vmcoreinfo& info) : btf_(btf), info_(info) {}
+  explicit Finder(const Btf& btf) : btf_(btf) {}
 
   uint32_t size(const char* name) { return need(btf_.struct_size(name), std::string("struct ") + name); }
   bool has_struct(const char* name) {
@@ -50,7 +52,6 @@ class Finder {
     return maybe_found(btf_.enumerator(type, name), name);
   }
   bool has_enum(const char* name) const { return btf_.has_enum(name); }
-  std::optional<int64_t> number(const char* name) const { return info_.number(name); }
   void miss(const std::string& name) {
     if (missing_.empty()) missing_ = name;
   }
@@ -69,7 +70,6 @@ class Finder {
     return maybe_found(answer, name).value_or(T{});
   }
   const Btf& btf_;
-  const Vmcoreinfo& info_;
   std::string missing_;
 };
 
@@ -104,13 +104,13 @@ void numbered_types(Finder& f, PageLayout& page) {
   page.slab = mark("PGTY_slab"), page.hugetlb = mark("PGTY_hugetlb");
 }
 
-/// Page types as single inverted bits. PG_table is told by no symbol: its bit moved from 0x400 to 0x200 when
-/// kmem pages became a flag of memcg_data (commit 18b2db3b0385), which BTF shows by that enum.
-void inverted_types(Finder& f, PageLayout& page) {
-  page.buddy = whole_word(f.number("PAGE_BUDDY_MAPCOUNT_VALUE"));
-  page.offline = whole_word(f.number("PAGE_OFFLINE_MAPCOUNT_VALUE"));
-  page.table = {0xffffffff, f.has_enum("page_memcg_data_flags") ? ~0x200u : ~0x400u};
-  page.slab = whole_word(f.number("PAGE_SLAB_MAPCOUNT_VALUE"));
+/// Page types as single inverted bits, which VMCOREINFO tells. It tells nothing of PG_table: its bit moved
+/// from 0x400 to 0x200 when kmem pages became a flag of memcg_data (commit 18b2db3b0385), which BTF shows by
+/// that enum.
+void inverted_types(const Vmcoreinfo& info, PageLayout& page) {
+  page.buddy = whole_word(info.number("PAGE_BUDDY_MAPCOUNT_VALUE"));
+  page.offline = whole_word(info.number("PAGE_OFFLINE_MAPCOUNT_VALUE"));
+  page.slab = whole_word(info.number("PAGE_SLAB_MAPCOUNT_VALUE"));
 }
 
 /// What BTF says of struct page is read blindly later, a page at a time: it must lie inside, whatever the
@@ -152,9 +152,7 @@ PageLayout page_layout(Finder& f) {
   check_bounds(f, page);
   page.flag = page_flags(f);
   if (f.enumerator("pagetype", "PGTY_buddy")) numbered_types(f, page);
-  else inverted_types(f, page);
-  if (page.buddy.mask == 0) f.miss("the mark of free pages (PGTY_buddy or PAGE_BUDDY_MAPCOUNT_VALUE)");
-  if (page.slab.mask == 0 && page.flag.slab == 0) f.miss("PG_slab");
+  else page.table = {0xffffffff, f.has_enum("page_memcg_data_flags") ? ~0x200u : ~0x400u};
   return page;
 }
 
@@ -190,8 +188,8 @@ uint32_t sized(Finder& f, const char* type, const char* path, uint32_t bytes) {
 
 /// `fields` with what they found, or nothing when a name was missing.
 template <class T, class Fields>
-std::optional<T> all_or_none(const Btf& btf, const Vmcoreinfo& info, Fields fields) {
-  Finder f(btf, info);
+std::optional<T> all_or_none(const Btf& btf, Fields fields) {
+  Finder f(btf);
   T layout = fields(f);
   return f.missing().empty() ? std::optional(layout) : std::nullopt;
 }
@@ -265,44 +263,46 @@ IomapLayout iomap_layout(Finder& f) {
   return i;
 }
 
-PrivateLayout private_layout(const Btf& btf, const Vmcoreinfo& info) {
+PrivateLayout private_layout(const Btf& btf) {
   PrivateLayout p;
-  p.buffer_head = all_or_none<BufferHeadLayout>(btf, info, buffer_head_layout);
+  p.buffer_head = all_or_none<BufferHeadLayout>(btf, buffer_head_layout);
   p.folios = btf.struct_size("folio").has_value();
   if (!p.folios) return p;
-  p.iomap = all_or_none<IomapLayout>(btf, info, iomap_layout);
+  p.iomap = all_or_none<IomapLayout>(btf, iomap_layout);
   return p;
 }
 
-/// VMCOREINFO and BTF describe the same kernel: where both speak they must agree (R2, R3).
-void cross_check(Finder& f, const Vmcoreinfo& info, const PageLayout& page, const SectionLayout& section) {
-  const auto same = [&](std::optional<uint64_t> told, uint32_t found, const char* what) {
-    if (told && *told != found) f.miss(std::string("agreement of VMCOREINFO and BTF on ") + what);
-  };
-  same(info.size("page"), page.bytes, "SIZE(page)");
-  same(info.offset("page.flags"), page.flags, "OFFSET(page.flags)");
-  same(info.offset("page._refcount"), page.refcount, "OFFSET(page._refcount)");
-  same(info.offset("page._mapcount"), page.mapcount, "OFFSET(page._mapcount)");
-  same(info.offset("page.mapping"), page.mapping, "OFFSET(page.mapping)");
-  same(info.offset("page.private"), page.private_data, "OFFSET(page.private)");
-  same(info.size("mem_section"), section.section_bytes, "SIZE(mem_section)");
-  same(info.offset("mem_section.section_mem_map"), section.section_mem_map,
-       "OFFSET(mem_section.section_mem_map)");
+/// Where VMCOREINFO and BTF both speak of a number and do not agree (R2, R3); empty when there is none.
+std::string disagreement(const Vmcoreinfo& info, const PageLayout& page, const SectionLayout& section) {
+  const std::tuple<std::optional<uint64_t>, uint32_t, const char*> both[] = {
+      {info.size("page"), page.bytes, "SIZE(page)"},
+      {info.offset("page.flags"), page.flags, "OFFSET(page.flags)"},
+      {info.offset("page._refcount"), page.refcount, "OFFSET(page._refcount)"},
+      {info.offset("page._mapcount"), page.mapcount, "OFFSET(page._mapcount)"},
+      {info.offset("page.mapping"), page.mapping, "OFFSET(page.mapping)"},
+      {info.offset("page.private"), page.private_data, "OFFSET(page.private)"},
+      {info.size("mem_section"), section.section_bytes, "SIZE(mem_section)"},
+      {info.offset("mem_section.section_mem_map"), section.section_mem_map,
+       "OFFSET(mem_section.section_mem_map)"}};
+  for (const auto& [told, found, what] : both)
+    if (told && *told != found) return std::string("agreement of VMCOREINFO and BTF on ") + what;
+  return "";
 }
+
+Disbelief lacks(const std::string& missing) { return Disbelief{"the kernel's BTF lacks " + missing}; }
 
 }  // namespace
 
-Believed<KernelLayout> resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
-  Finder f(btf, info);
+Believed<KernelLayout> layout_of_types(const Btf& btf) {
+  Finder f(btf);
   KernelLayout k{};
   k.page = page_layout(f);
   k.zone = zone_layout(f);
   k.section = {f.size("mem_section"), f.offset("mem_section", "section_mem_map")};
-  cross_check(f, info, k.page, k.section);
-  if (!f.missing().empty()) return Disbelief{"the kernel's BTF lacks " + f.missing()};
-  Finder cache(btf, info);
+  if (!f.missing().empty()) return lacks(f.missing());
+  Finder cache(btf);
   k.cache = cache_layout(cache);
-  k.cache->devices = all_or_none<BlockDevicesLayout>(btf, info, block_devices_layout);
+  k.cache->devices = all_or_none<BlockDevicesLayout>(btf, block_devices_layout);
   k.cache->unknown_member = unknown_member(btf).value_or("");
   k.cache->disks = resolve_disks(btf);
   k.cache->file_mapping = cache.maybe_offset("file", "f_mapping");
@@ -310,8 +310,19 @@ Believed<KernelLayout> resolve_layout(const Btf& btf, const Vmcoreinfo& info) {
     k.cache.reset();
     k.cache_problem = "the kernel's BTF lacks " + cache.missing();
   }
-  k.private_state = private_layout(btf, info);
+  k.private_state = private_layout(btf);
   k.names = resolve_names(btf);
+  return k;
+}
+
+Believed<KernelLayout> with_note(const KernelLayout& of_types, const Vmcoreinfo& info) {
+  if (const std::string what = disagreement(info, of_types.page, of_types.section); !what.empty())
+    return lacks(what);
+  KernelLayout k = of_types;
+  if (k.page.buddy.mask == 0) inverted_types(info, k.page);
+  if (k.page.buddy.mask == 0)
+    return lacks("the mark of free pages (PGTY_buddy or PAGE_BUDDY_MAPCOUNT_VALUE)");
+  if (k.page.slab.mask == 0 && k.page.flag.slab == 0) return lacks("PG_slab");
   return k;
 }
 

@@ -117,6 +117,10 @@ struct KernelLayout {
   std::string cache_problem;  ///< what is missing for clean-cache, when `cache` is empty
 };
 
-Believed<KernelLayout> resolve_layout(const Btf& btf, const Vmcoreinfo& info);
+/// All that the types tell by themselves, for every VMCOREINFO that claims them. Page types that only that
+/// tells are still unknown.
+Believed<KernelLayout> layout_of_types(const Btf& btf);
+/// The same with what this VMCOREINFO adds to it, which costs no look at the types: a guest holds thousands.
+Believed<KernelLayout> with_note(const KernelLayout& of_types, const Vmcoreinfo& info);
 
 }  // namespace pars

@@ -159,11 +159,28 @@ std::string check_symbols(const KernelMemory& memory, const Vmcoreinfo& info, ui
   return "";
 }
 
+/// A kernel image and what its types tell. All of it is found out once, however many VMCOREINFO texts claim
+/// it: a guest's root can make types that take long to search.
+struct KnownImage {
+  KernelImage image;
+  std::optional<uint32_t> release_at;  ///< uts_namespace.name.release
+  Believed<KernelLayout> layout;
+};
+
+KnownImage get_to_know(KernelImage image) {
+  KnownImage known{std::move(image), std::nullopt, Disbelief{}};
+  const Btf* types = known.image.btf.types.get();
+  const auto at = types ? types->member("uts_namespace", "name.release") : BtfAnswer<BtfMember>::absent();
+  if (!at) return known;
+  known.release_at = at->offset;
+  known.layout = layout_of_types(*types);
+  return known;
+}
+
 /// OSRELEASE must be what the running kernel calls itself: init_uts_ns.name.release.
-bool names_itself(const KernelMemory& memory, const Vmcoreinfo& info, const Btf& btf) {
-  auto at = btf.member("uts_namespace", "name.release");
-  if (!at) return false;
-  auto text = memory.text(*info.symbol("init_uts_ns") + at->offset, 65);
+bool names_itself(const KnownImage& known, const Vmcoreinfo& info) {
+  if (!known.release_at) return false;
+  auto text = known.image.memory->text(*info.symbol("init_uts_ns") + *known.release_at, 65);
   return text && *text == info.release();
 }
 
@@ -175,21 +192,23 @@ std::string check_page_array(const KernelImage& image, const Vmcoreinfo& info, c
   return base.why();
 }
 
-/// The kernel images behind the vCPUs' page tables: each looked through once, however many VMCOREINFO texts
-/// claim it.
+/// The kernel images behind the vCPUs' page tables.
 class Images {
  public:
   explicit Images(const GuestRam& ram) : ram_(ram) {}
-  const KernelImage& at(uint64_t top_table, bool five_levels, uint64_t bytes) {
-    auto [entry, fresh] = images_.try_emplace({top_table, five_levels, bytes});
-    if (fresh)
-      entry->second = look_through_image(std::make_shared<KernelMemory>(ram_, top_table, five_levels), bytes);
+  const KnownImage& at(uint64_t top_table, bool five_levels, uint64_t bytes) {
+    const std::tuple key(top_table, five_levels, bytes);
+    auto entry = images_.find(key);
+    if (entry == images_.end()) {
+      auto memory = std::make_shared<KernelMemory>(ram_, top_table, five_levels);
+      entry = images_.emplace(key, get_to_know(look_through_image(std::move(memory), bytes))).first;
+    }
     return entry->second;
   }
 
  private:
   const GuestRam& ram_;
-  std::map<std::tuple<uint64_t, bool, uint64_t>, KernelImage> images_;
+  std::map<std::tuple<uint64_t, bool, uint64_t>, KnownImage> images_;
 };
 
 Believed<LiveKernel> judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, const Vmcoreinfo& info,
@@ -203,17 +222,17 @@ Believed<LiveKernel> judge(const GuestRam& ram, const std::vector<Vcpu>& vcpus, 
   const bool five_levels = info.number("pgtable_l5_enabled").value_or(0) != 0;
   const Tables tables = live_tables(ram, vcpus, swapper, five_levels);
   if (!tables.problem.empty()) return Disbelief{tables.problem};
-  const KernelImage& image = images.at(tables.top, five_levels, image_bytes(info));
-  const std::shared_ptr<const KernelMemory>& memory = image.memory;
+  const KnownImage& known = images.at(tables.top, five_levels, image_bytes(info));
+  const std::shared_ptr<const KernelMemory>& memory = known.image.memory;
   if (auto why = check_symbols(*memory, info, *swapper_va, swapper_gpa); !why.empty()) return Disbelief{why};
-  const std::shared_ptr<const Btf>& btf = image.btf.types;
-  if (!btf)
+  if (!known.image.btf.types)
     return Disbelief{"the running kernel " + std::string(info.release()) + " has no BTF in its image"};
-  if (!names_itself(*memory, info, *btf)) return Disbelief{"OSRELEASE is not what the kernel calls itself"};
-  auto layout = resolve_layout(*btf, info);
+  if (!names_itself(known, info)) return Disbelief{"OSRELEASE is not what the kernel calls itself"};
+  if (!known.layout) return Disbelief{known.layout.why()};
+  auto layout = with_note(*known.layout, info);
   if (!layout) return Disbelief{layout.why()};
-  if (auto why = check_page_array(image, info, *layout); !why.empty()) return Disbelief{why};
-  return LiveKernel{std::string(info.release()), info, memory, *layout, image.btf, {}};
+  if (auto why = check_page_array(known.image, info, *layout); !why.empty()) return Disbelief{why};
+  return LiveKernel{std::string(info.release()), info, memory, std::move(*layout), known.image.btf, {}};
 }
 
 }  // namespace

@@ -16,6 +16,8 @@ constexpr int64_t kMinSectionBits = 24;  // x86-64 has 27
 
 constexpr uint64_t kMaxRoots = 1ull << 18;  // 5-level kernels have 2^17
 constexpr size_t kMaxStretches = 1 << 12;
+// Of those a guest begins with: the lowest memory of a PC is RAM, so that its first section has struct pages.
+constexpr uint64_t kMaxLeadingSections = 1 << 10;
 
 struct SectionTable {
   uint64_t root;
@@ -82,7 +84,8 @@ Believed<uint64_t> PageArray::base(const KernelMemory& memory, const Vmcoreinfo&
                                    const KernelLayout& layout) {
   const auto table = section_table(info, layout);
   if (!table) return Disbelief{table.why()};
-  for (uint64_t section = 0; section * table->pages < memory.ram().end_pfn(); section++)
+  for (uint64_t section = 0; section < kMaxLeadingSections && section * table->pages < memory.ram().end_pfn();
+       section++)
     if (const uint64_t base = section_map(memory, *table, section)) return base;
   return Disbelief{"mem_section leads to no struct page"};
 }

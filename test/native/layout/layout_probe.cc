@@ -70,7 +70,8 @@ json probe(const std::filesystem::path& directory) {
   json out{{"kernel", directory.filename().string()}};
   const auto kernel = load(directory / "vmlinux.btf");
   if (!kernel) return out.update({{"problem", "its BTF cannot be parsed"}}), out;
-  const auto result = resolve_layout(*kernel, note());
+  const auto types = layout_of_types(*kernel);
+  const auto result = types ? with_note(*types, note()) : types;
   out["problem"] = result.why();
   if (!result) return out;
   const KernelLayout& layout = *result;
