@@ -18,6 +18,8 @@ export function canAsk(): boolean {
 /** Asks until an answer will do. On stderr: stdout is for results. */
 export async function ask({ text, preset, refuse }: Question, signal: AbortSignal): Promise<string> {
   const lines = createInterface({ input: process.stdin, output: process.stderr });
+  // It has the terminal to itself, Ctrl-C included: that is to end the program as it does anywhere else.
+  lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   try {
     for (;;) {
       const typed = (await lines.question(`${text}${preset && ` [${preset}]`}: `, { signal })).trim();
