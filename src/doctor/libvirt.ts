@@ -106,7 +106,8 @@ export async function checkConfinement(root = '/'): Promise<Check> {
     'confinement',
     'AppArmor confines libvirtd, and with it the hook',
     'if a save is not offloaded look for denials in the kernel log; allow the program with '
-      + '"/usr/local/lib/pars/** rmUx," in /etc/apparmor.d/local/usr.sbin.libvirtd, then: systemctl reload '
+      + '"include <abstractions/pars>" (a file that the package brings), else with '
+      + '"/usr/local/lib/pars/** rmUx,", in /etc/apparmor.d/local/usr.sbin.libvirtd, then: systemctl reload '
       + 'apparmor',
   );
 }
