@@ -63,6 +63,11 @@ describe('the hook and a start that is refused (R30)', () => {
     );
   });
 
+  it('says it without the control characters of eight bits, or any others (row 11)', () => {
+    refuse('pars: g\u009b31mä\u007f\u001b[0m');
+    expect(readFileSync(`${log}.system`, 'utf8')).toContain('refused: pars: g 31mä  [0m\n');
+  });
+
   it.each([
     ['is not there', () => rmSync(join(root, 'bin/node')), /cannot be run/, 127],
     ['cannot be run', () => standIn('node', 'x', 0o644), /cannot be run/, 126],

@@ -26,12 +26,19 @@ it.skipIf(!canAnalyze).each(services)(`%s is exposed by at most ${MOST} (row 13)
   expect(Number(/Overall exposure level for \S+: ([\d.]+)/.exec(said)?.[1])).toBeLessThanOrEqual(MOST);
 });
 
+const bounds = services.map((service) => {
+  const text = readFileSync(join(UNITS, service), 'utf8');
+  return /^NoNewPrivileges=yes\n(?:.+\n)+/m.exec(text)?.[0];
+});
+
 it('have the same bounds, and each its limits of memory and processes (row 13)', () => {
-  const bounds = services.map((service) => {
-    const text = readFileSync(join(UNITS, service), 'utf8');
-    return /^NoNewPrivileges=yes\n(?:.+\n)+/m.exec(text)?.[0];
-  });
   expect(new Set(bounds).size).toBe(1);
   for (const line of ['MemoryMax=', 'TasksMax=', 'CapabilityBoundingSet=CAP_'])
     expect(bounds[0]).toContain(line);
+});
+
+it('are as bounded as the worker that the hook starts (row 13)', () => {
+  const hook = readFileSync('hooks/qemu', 'utf8');
+  const given = [.../^bounded\(\) \{\n([^}]*)\}/m.exec(hook)![1]!.matchAll(/-p (?:'([^']*)'|(\S+))/g)];
+  expect(given.map(([, quoted, bare]) => quoted ?? bare)).toEqual(bounds[0]!.trimEnd().split('\n'));
 });
