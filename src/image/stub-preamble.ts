@@ -5,10 +5,8 @@
  * migration stream ends the start at once. Part of the format (docs/format.md), so these bytes never change.
  */
 import { createHash } from 'node:crypto';
+import { LEAD_BYTES } from '../reader/save-header.js';
 import type { CompressedFormat } from './save-format.js';
-
-/** The record stands so far behind the stream's start. */
-export const LEAD_BYTES = 1024;
 
 const MEMBERS: Record<CompressedFormat, string> = {
   gzip:

@@ -36,6 +36,7 @@ const MOST_BESIDE_RAM = 1 << 30;
 /** So much of the file system stays free: saves of other guests go there. */
 const SPARE_SHARE = 0.02;
 const LOOK_EVERY = 64 << 20;
+const PIECE = 1 << 20;
 
 /**
  * Unpacks the image `fd` of `path` and returns the raw one, read-only. Throws 'no-space' when there is no
@@ -48,7 +49,7 @@ export async function unpackImage(
 ): Promise<FileHandle> {
   const file = await openNameless(dirname(await ifThere(path, (at) => realpath(at), path)));
   try {
-    await file.write(rawHeader(await readHead(fd, facts.streamOffset)), 0, facts.streamOffset, 0);
+    await copyHead(fd, file, facts.streamOffset);
     await unpackStream(fd, path, file, facts, options);
     return await open(`/proc/self/fd/${file.fd}`, constants.O_RDONLY);
   } catch (error) {
@@ -58,18 +59,21 @@ export async function unpackImage(
   }
 }
 
-async function readHead(fd: number, bytes: number): Promise<Buffer> {
+/** As that of a raw image. The XML may be long, whatever it is good for. */
+async function copyHead(fd: number, file: FileHandle, bytes: number): Promise<void> {
   const source = await open(`/proc/self/fd/${fd}`, constants.O_RDONLY);
   try {
-    return (await source.read(Buffer.alloc(bytes), 0, bytes, 0)).buffer;
+    const piece = Buffer.alloc(Math.min(bytes, PIECE));
+    for (let at = 0; at < bytes;) {
+      const { bytesRead } = await source.read(piece, 0, Math.min(bytes - at, PIECE), at);
+      if (bytesRead === 0) throw endsWithin();
+      if (at === 0) piece.writeUInt32LE(0, FORMAT_AT);
+      await file.write(piece, 0, bytesRead, at);
+      at += bytesRead;
+    }
   } finally {
     await source.close();
   }
-}
-
-function rawHeader(head: Buffer): Buffer {
-  head.writeUInt32LE(0, FORMAT_AT);
-  return head;
 }
 
 async function unpackStream(
@@ -135,12 +139,16 @@ async function refuseCrowding(file: FileHandle, path: string): Promise<void> {
 }
 
 function skip(fd: number, bytes: number): void {
-  const buffer = Buffer.alloc(Math.min(bytes, LOOK_EVERY));
+  const buffer = Buffer.alloc(Math.min(bytes, PIECE));
   for (let left = bytes; left > 0;) {
     const read = readSync(fd, buffer, 0, Math.min(left, buffer.length), null);
-    if (read === 0) throw new ParsError('corrupt', 'the image ends within its XML');
+    if (read === 0) throw endsWithin();
     left -= read;
   }
+}
+
+function endsWithin(): ParsError {
+  return new ParsError('corrupt', 'the image ends within its XML');
 }
 
 /** O_TMPFILE where the file system has it; else a name that is taken away at once. */

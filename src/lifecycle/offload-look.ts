@@ -2,7 +2,6 @@
 /** The look inside an image that is to be stored, and the comparison with the guest's disks. */
 import type { ImageFile } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
-import { LEAD_BYTES } from '../image/stub-preamble.js';
 import { unpackImage } from '../image/unpacked.js';
 import { GuestDisks, type ReadableDisk } from '../disks/guest-disks.js';
 import type { RecordedDisk } from '../disks/record.js';
@@ -10,6 +9,7 @@ import { ParsError } from '../errors.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { PackSession } from '../reader/pack-session.js';
 import { ImageError, type ReaderOptions } from '../reader/reader.js';
+import { LEAD_BYTES } from '../reader/save-header.js';
 
 export interface Look {
   session: PackSession;

@@ -12,8 +12,14 @@ import { badAnswer, imageFacts } from './reader-answers.js';
 const MAGIC = 'LibvirtQemudSave';
 const HEADER_BYTES = 92;
 const FORMATS = ['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd', 'sparse'];
-/** No libvirt client can send longer XML; behind it are a cookie and padding. */
+/** No libvirt client can send longer XML. */
 const MAX_XML_BYTES = 4 << 20;
+/** With the cookie and padding behind it; real ones are a few KiB. */
+const MAX_DATA_BYTES = 64 << 20;
+/** Of a raw image the record of a stub stands behind so much at least (docs/format.md, "Stubs"). */
+const LEAST_RAW_HEAD = 4 << 20;
+/** Of a compressed one exactly so far behind the stream's start. */
+export const LEAD_BYTES = 1024;
 const ATTRIBUTE = /([A-Za-z][\w:-]*)\s*=\s*(?:'([^'<]*)'|"([^"<]*)")/g;
 const PATHS: ReadonlySet<string> = new Set(['file', 'dev']);
 
@@ -39,12 +45,20 @@ export function refuseOtherGuest(fd: number, { uuid, name }: { uuid: string; nam
   });
 }
 
-function agreeWithHeader({ streamOffset, format, domain }: ImageFacts, fd: number): void {
+function agreeWithHeader({ streamOffset, format, headEnd, domain }: ImageFacts, fd: number): void {
   const header = readHeader(fd);
   if (header === null) throw badAnswer('an image where there is none');
   if (streamOffset !== header.streamOffset || format !== header.format)
     throw badAnswer('another stream than the image has');
+  if (headEnd !== 0 && !isHeadEnd(headEnd, streamOffset, format)) throw badAnswer('a head of another length');
   agreeWithXml(domain, header.xml);
+}
+
+/** Recovery writes to what lies behind the head, and to nothing in it. */
+function isHeadEnd(headEnd: number, streamOffset: number, format: string): boolean {
+  if (format === 'sparse') return headEnd === streamOffset;
+  if (format === 'raw') return headEnd >= LEAST_RAW_HEAD;
+  return headEnd === streamOffset + LEAD_BYTES;
 }
 
 /** Null when no save image begins like that. */
@@ -52,6 +66,7 @@ function readHeader(fd: number): { streamOffset: number; format: string | undefi
   const header = readUpTo(fd, HEADER_BYTES, 0);
   if (header.length < HEADER_BYTES || header.toString('latin1', 0, MAGIC.length) !== MAGIC) return null;
   const dataBytes = header.readUInt32LE(20);
+  if (dataBytes > MAX_DATA_BYTES) return null;
   const data = readUpTo(fd, Math.min(dataBytes, MAX_XML_BYTES + 1), HEADER_BYTES);
   const end = data.indexOf(0);
   return {

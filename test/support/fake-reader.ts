@@ -76,11 +76,12 @@ async function forge(): Promise<void> {
   });
 }
 
-async function lie(facts: Record<string, unknown>): Promise<void> {
+async function lie(ofImage: Record<string, unknown>, ofDomain: Record<string, unknown>): Promise<void> {
   await relay(async (type, payload) => {
     if (type !== IMAGE) return payload;
     const image = JSON.parse(payload.toString()) as { domain: object };
-    return Buffer.from(JSON.stringify({ ...image, domain: { ...image.domain, ...facts } }));
+    const domain = { ...image.domain, ...ofDomain };
+    return Buffer.from(JSON.stringify({ ...image, ...ofImage, domain }));
   });
 }
 
@@ -125,13 +126,14 @@ function flood(kind: 'bytes' | 'progress'): never {
 }
 
 async function main(): Promise<void> {
-  const { hangIn, bigAnswer, lies, fatFrames, fineStripes, floods } = plan;
+  const { hangIn, bigAnswer, says, imageLies, lies, fatFrames, fineStripes, floods } = plan;
   if (plan.onlyIn !== undefined && !plan.onlyIn.includes(mode)) return relay(async (_, payload) => payload);
   if (hangIn) {
     setInterval(() => undefined, 1 << 30);
     await once(process, 'never');
   } else if (bigAnswer !== undefined) send(IMAGE, Buffer.from(`[${'[],'.repeat(bigAnswer / 3)}[]]`));
-  else if (lies) await lie(lies);
+  else if (says) send(IMAGE, Buffer.from(JSON.stringify(says)));
+  else if (imageLies || lies) await lie(imageLies ?? {}, lies ?? {});
   else if (fatFrames !== undefined) await fatten(fatFrames);
   else if (fineStripes) await cutFine();
   else if (floods) flood(floods);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A reader that was taken over, in place of the true one (fake-reader.ts). */
 import type * as ChildProcessModule from 'node:child_process';
+import { readlinkSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { bundleProgram } from './bundled-program.js';
@@ -15,6 +16,10 @@ export interface FakePlan {
   bigAnswer?: number;
   /** Other facts of the domain. */
   lies?: Record<string, unknown>;
+  /** Other facts of the image. */
+  imageLies?: Record<string, unknown>;
+  /** A first answer of its own. */
+  says?: Record<string, unknown>;
   /** Text of the head in place of another of the same length. */
   forgeHead?: { from: string; to: string };
   /** The last byte of each frame of this kind, behind the head, is another. */
@@ -44,18 +49,24 @@ export async function writeFakeReader(path: string, plan: FakePlan): Promise<voi
   await writeFile(path, `#!/bin/sh\nexec ${quoted.join(' ')} "$@"\n`, { mode: 0o755 });
 }
 
-/** For vi.mock('node:child_process'): readers are taken over as `planNow` says when one is started. */
+/** A reader's image is its descriptor 3. */
+function imageOf(stdio: ChildProcessModule.StdioOptions | undefined): string {
+  const fd: unknown = Array.isArray(stdio) ? stdio[3] : null;
+  return typeof fd === 'number' ? readlinkSync(`/proc/self/fd/${fd}`) : '';
+}
+
+/** For vi.mock('node:child_process'): readers are taken over as `planNow` says of the image of each. */
 export function withTakenOver(
   actual: typeof ChildProcessModule,
-  planNow: () => FakePlan | null,
+  planNow: (image: string) => FakePlan | null,
 ): typeof ChildProcessModule {
   const spawn = (
     command: string,
     args: string[],
     options: ChildProcessModule.SpawnOptions,
   ): ChildProcessModule.ChildProcess => {
-    const plan = planNow();
-    if (plan === null || command !== READER) return actual.spawn(command, args, options);
+    const plan = command === READER ? planNow(imageOf(options.stdio)) : null;
+    if (plan === null) return actual.spawn(command, args, options);
     const [program = '', ...before] = fakeCommand(plan);
     return actual.spawn(program, [...before, ...args], options);
   };

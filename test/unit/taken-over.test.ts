@@ -17,6 +17,7 @@ import { refuseOtherGuest } from '../../src/reader/save-header.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { native } from '../../src/native.js';
 import { listSnapshots } from '../../src/snapshot/snapshots.js';
+import { compressImage } from '../support/compressed.js';
 import { domainXml, smallImage, sparseImage, UUID } from '../support/image-builder.js';
 import { imageFixture, type ImageFixture } from '../support/image-fixture.js';
 import type * as TakenOver from '../support/taken-over.js';
@@ -75,6 +76,24 @@ describe('forged bytes (row 1)', () => {
     stand.plan = { onlyIn: ['pack'], ...plan };
     await expect(fixture.offload()).rejects.toMatchObject({ kind: 'corrupt' });
     await expectUntouched(bytes);
+  });
+
+  it.each([
+    ['raw', (_: number, headEnd: number) => headEnd - (1 << 20)],
+    ['raw', (streamOffset: number) => streamOffset],
+    ['sparse', (streamOffset: number) => streamOffset + 4096],
+    ['gzip', (streamOffset: number) => streamOffset + 512],
+  ])('a head of a %s image that ends elsewhere: nothing is freed', async (format, otherEnd) => {
+    const { bytes, streamOffset, headEnd } = smallImage();
+    const images: Record<string, Buffer> = {
+      sparse: sparseImage().bytes,
+      gzip: compressImage(bytes, 'gzip'),
+    };
+    const image = images[format] ?? bytes;
+    writeFileSync(fixture.image, image);
+    stand.plan = { imageLies: { headEnd: otherEnd(streamOffset, headEnd), headDigest: '0'.repeat(64) } };
+    await expect(fixture.offload()).rejects.toMatchObject({ kind: 'corrupt' });
+    await expectUntouched(image);
   });
 
   it('a copy that stays beside the image is proved as well', async () => {
