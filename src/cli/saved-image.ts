@@ -8,6 +8,7 @@ import type { Offloaded } from '../lifecycle/offload-request.js';
 import { offloadAsJob } from '../queue/image-job.js';
 import { Pace } from '../queue/pace.js';
 import { thisHost } from '../system/host.js';
+import { realPathOf } from '../system/real-path.js';
 import type { Context } from './context.js';
 import { publishMetrics } from './metrics-file.js';
 import { openOrPublish } from './queue-run.js';
@@ -26,7 +27,8 @@ export interface SavedImage {
  * says what that one made of it.
  */
 export async function offloadSaved(context: Context, saved: SavedImage): Promise<Offloaded> {
-  const { image, managedSave, policyIsFixed } = saved;
+  const { managedSave, policyIsFixed } = saved;
+  const image = await realPathOf(saved.image);
   const store = await openOrPublish(context);
   const { stateDir, policy, diskReferences, queue } = await context.config();
   const { signal } = context;

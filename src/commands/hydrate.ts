@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import { eachImage } from '../cli/each-image.js';
@@ -8,6 +7,7 @@ import { refuseNoImage } from '../cli/named-image.js';
 import type { SharedOptions } from '../cli/options.js';
 import { answerRefilled } from '../cli/refilled.js';
 import { thisHost } from '../system/host.js';
+import { realPathOf } from '../system/real-path.js';
 import { hydrateAsJob } from '../queue/image-job.js';
 import { StubRegistry } from '../image/stub-registry.js';
 
@@ -39,7 +39,7 @@ async function hydrateAll(context: Context, images: string[], options: Options):
   const place = { store: () => context.store(), host: thisHost(), registry: new StubRegistry(stateDir) };
   try {
     return await eachImage(context, images, async (image) => {
-      const path = resolve(image);
+      const path = await realPathOf(image);
       await refuseNoImage(path, context.signal);
       const done = await hydrateAsJob(path, place, {
         stateDir,

@@ -14,6 +14,7 @@ import { type ImageJob, offloadAsJob } from '../queue/image-job.js';
 import { Pace } from '../queue/pace.js';
 import { sayingWhatCouldGo } from '../queue/tidy.js';
 import type { WholeSave } from '../queue/pending.js';
+import { isManagedSave } from '../status/save-places.js';
 import { thisHost } from '../system/host.js';
 import { describeOffloaded } from '../ui/offloaded.js';
 import { plain } from '../system/plain-text.js';
@@ -142,7 +143,7 @@ async function jobOf(context: Context, image: string, options: Options): Promise
     policyIsFixed: options.policy !== undefined,
     keepLocal: options.keepLocal ?? false,
     force: options.force ?? false,
-    managedSave: options.managedSave ?? resolve(image).startsWith(`${DEFAULT_SAVE_DIR}/`),
+    managedSave: options.managedSave ?? (await isManagedSave(image, DEFAULT_SAVE_DIR)),
     signal: context.signal,
     onProgress: await context.progress(),
   };

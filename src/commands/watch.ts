@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { dirname, resolve } from 'node:path';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { bestEffort } from '../system/best-effort.js';
@@ -11,6 +11,7 @@ import { finishedSavesOn, type FinishedSave } from '../image/save-watcher.js';
 import { directoriesOf } from '../image/watched-directories.js';
 import { noteFinishedSave } from '../journal/finished-saves.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
+import { realDirectory } from '../system/real-path.js';
 import { plain } from '../system/plain-text.js';
 
 interface Options extends SharedOptions {
@@ -40,8 +41,10 @@ export function register(command: Command, cli: Cli): void {
 
 async function watch(context: Context, named: string[], options: Options): Promise<void> {
   const { stateDir, watch: patterns } = await context.config();
-  const watched = new Set([resolve(options.saveDir), ...(await directoriesOf(patterns))]);
-  const directories = [...watched, ...named.map((directory) => resolve(directory))];
+  const watched = new Set(
+    await Promise.all([options.saveDir, ...(await directoriesOf(patterns))].map(realDirectory)),
+  );
+  const directories = [...watched, ...(await Promise.all(named.map(realDirectory)))];
   const worker = new Worker(context, options);
   try {
     for await (const save of finishedSavesOn(directories, context.signal)) {

@@ -156,9 +156,21 @@ export class ImageFile {
 
   /** Takes the exclusive lock on the writable descriptor; throws 'busy' when somebody works on the image. */
   async lock(): Promise<void> {
-    if (!native().tryLock(await this.writable())) {
+    if (!this.#tryLock(await this.writable())) {
       throw new ParsError('busy', `${this.path} is being offloaded or hydrated by another pars process`, {
         hint: 'see: pars status',
+      });
+    }
+  }
+
+  #tryLock(fd: number): boolean {
+    try {
+      return native().tryLock(fd);
+    } catch (cause) {
+      const why = (cause as Error).message;
+      throw new ParsError('refused', `the file system of ${this.path} does not lock files: ${why}`, {
+        hint: 'keep saves on a disk of this host',
+        cause,
       });
     }
   }
@@ -213,7 +225,9 @@ function problemOf(path: string, stats: BigIntStats, links: bigint | null): Pars
   const hint = 'give the path of the save image itself';
   if (!stats.isFile()) return new ParsError('usage', `${path} is not a regular file`, { hint });
   if (links !== null && stats.nlink !== links)
-    return new ParsError('refused', `${path} has ${stats.nlink} names (hard links)`, { hint });
+    return new ParsError('refused', `${path} has ${stats.nlink} names (hard links)`, {
+      hint: 'whatever is done to it is done to all of them: keep one (find them with find -samefile)',
+    });
   return null;
 }
 

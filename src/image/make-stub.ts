@@ -4,6 +4,7 @@
  * whole image or a whole stub; on an unchanged file only; the record first, the hole after it.
  */
 import { ParsError } from '../errors.js';
+import { isWithoutHoles, noHoles, noLeases } from './fit-for-stub.js';
 import { changesBetween, type ImageFile, type ImageIdentity } from './image-file.js';
 import { native } from '../native.js';
 import type { RecordChanges } from './record-change.js';
@@ -68,8 +69,11 @@ export async function finishStub(
 ): Promise<number> {
   return underLease(image, options, async (fd) => {
     const allocated = await image.allocatedBytes();
-    await image.truncate(record.imageBytes);
-    await punchBehind(fd, record);
+    // What is not changed must not look as if it were: the queue would try it again at once.
+    if (Number((await image.identity()).bytes) !== record.imageBytes) await image.truncate(record.imageBytes);
+    await punchBehind(fd, record).catch((error: unknown) => {
+      throw isWithoutHoles(error) ? noHoles(image.path, error) : error;
+    });
     await image.sync();
     return allocated - (await image.allocatedBytes());
   });
@@ -114,7 +118,7 @@ async function replaceByRecord(
  * failure the stub stays.
  */
 async function putBack(image: ImageFile, before: Buffer, from: number, error: unknown): Promise<StubOutcome> {
-  if ((error as NodeJS.ErrnoException).code !== 'EOPNOTSUPP') return { state: 'stub', freedBytes: 0, error };
+  if (!isWithoutHoles(error)) return { state: 'stub', freedBytes: 0, error };
   try {
     await image.write(before, from);
     await image.sync();
@@ -146,7 +150,7 @@ async function underLease<T>(
 ): Promise<T> {
   const fd = await image.keepOnlyWritable();
   const end = Date.now() + options.leaseWaitMs;
-  while (!native().takeWriteLease(fd)) {
+  while (!lease(fd, image.path)) {
     options.signal?.throwIfAborted();
     if (Date.now() >= end) throw inUse(image.path);
     await new Promise((resolve) => setTimeout(resolve, LEASE_POLL_MS));
@@ -155,6 +159,14 @@ async function underLease<T>(
     return await work(fd);
   } finally {
     native().releaseLease(fd);
+  }
+}
+
+function lease(fd: number, path: string): boolean {
+  try {
+    return native().takeWriteLease(fd);
+  } catch (error) {
+    throw noLeases(path, error);
   }
 }
 
@@ -191,17 +203,4 @@ function wanted(path: string): ParsError {
   return new ParsError('busy', `${path} was opened by another program just before it became a stub`, {
     hint: 'it is whole; if its guest is not starting, offload it again',
   });
-}
-
-function noHoles(path: string, cause: unknown): ParsError {
-  return new ParsError(
-    'refused',
-    `the file system of ${path} cannot punch holes, so the image cannot become a stub`,
-    {
-      hint:
-        'store it without freeing it: pars offload --keep-local; or keep saves on ext4, XFS, btrfs '
-        + 'or tmpfs',
-      cause,
-    },
-  );
 }

@@ -30,6 +30,14 @@ export const STUB_VERSION = 1;
 /** No record of any version is longer. */
 export const MAX_STUB_BYTES = 4096;
 
+/** What file systems round up, and the record's own page. */
+const SLACK_BYTES = 256 << 10;
+
+/** Whether a stub, whose record stands at `offset`, takes more of the disk than it needs: a copy without holes. */
+export function takesRoom(allocatedBytes: number, offset: number): boolean {
+  return allocatedBytes > offset + SLACK_BYTES;
+}
+
 const FIXED_BYTES = 96;
 const DIGEST_BYTES = 32;
 const MAX_URL_BYTES = 1024;

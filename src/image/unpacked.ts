@@ -5,14 +5,14 @@
  * descriptor, whatever becomes of us: memory of a guest is written nowhere else (R24).
  */
 import { constants, readSync } from 'node:fs';
-import { open, realpath, statfs, unlink, type FileHandle } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { open, realpath, statfs, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { ifThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import type { OnProgress } from '../progress.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { diskFull } from '../system/disk-space.js';
-import { temporaryName } from '../system/temporary-name.js';
+import { openNameless } from '../system/nameless-file.js';
 import { Filter } from './filter.js';
 import { commandFor, isCompressed } from './save-format.js';
 
@@ -23,8 +23,6 @@ export interface UnpackOptions {
   mostBytes?: number;
 }
 
-/** Node has no name for it; as on every Linux but alpha, parisc and sparc. */
-const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 /** Of the header's fields. */
 const FORMAT_AT = 28;
 /**
@@ -47,7 +45,10 @@ export async function unpackImage(
   facts: ImageFacts,
   options: UnpackOptions = {},
 ): Promise<FileHandle> {
-  const file = await openNameless(dirname(await ifThere(path, (at) => realpath(at), path)));
+  const directory = dirname(await ifThere(path, (at) => realpath(at), path));
+  const file = await openNameless(directory, 'unpacked').catch((error: unknown) => {
+    throw unpackError(error, directory);
+  });
   try {
     await copyHead(fd, file, facts.streamOffset);
     await unpackStream(fd, path, file, facts, options);
@@ -149,22 +150,6 @@ function skip(fd: number, bytes: number): void {
 
 function endsWithin(): ParsError {
   return new ParsError('corrupt', 'the image ends within its XML');
-}
-
-/** O_TMPFILE where the file system has it; else a name that is taken away at once. */
-async function openNameless(directory: string): Promise<FileHandle> {
-  try {
-    return await open(directory, O_TMPFILE | constants.O_RDWR, 0o600);
-  } catch (error) {
-    if (!['EOPNOTSUPP', 'EISDIR', 'ENOENT', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      throw unpackError(error, directory);
-  }
-  const name = join(directory, temporaryName('unpacked'));
-  const file = await open(name, 'wx+', 0o600).catch((error: unknown) => {
-    throw unpackError(error, directory);
-  });
-  await unlink(name);
-  return file;
 }
 
 function unpackError(cause: unknown, directory: string): unknown {

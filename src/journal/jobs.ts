@@ -12,6 +12,7 @@ import { parseJson } from '../system/json-text.js';
 import { ifThere, namesIn, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError, type ErrorKind } from '../errors.js';
+import { realPathOf } from '../system/real-path.js';
 import { processStart } from '../system/process-start.js';
 import { Cancellation, Cancelled, requestCancel } from './cancellation.js';
 import { noteFailure } from './failures.js';
@@ -68,7 +69,8 @@ export class JobRecord {
   }
 
   /** Says that this process works on `image`; replaces what an earlier job of the kind left. */
-  static async begin(stateDir: string, kind: JobKind, image: string): Promise<JobRecord> {
+  static async begin(stateDir: string, kind: JobKind, path: string): Promise<JobRecord> {
+    const image = await realPathOf(path);
     const job: Job = {
       kind,
       image,
@@ -81,8 +83,8 @@ export class JobRecord {
       pid: process.pid,
       processStart: processStart(process.pid) ?? '',
     };
-    const path = jobPath(stateDir, kind, image);
-    const record = new JobRecord(path, job, await readIfThere(path));
+    const file = jobPath(stateDir, kind, image);
+    const record = new JobRecord(file, job, await readIfThere(file));
     await record.#save();
     return record;
   }
@@ -195,7 +197,13 @@ export async function readJobs(stateDir: string): Promise<Job[]> {
   const jobs = await Promise.all(
     names.filter((name) => /^[a-z0-9-]+\.json$/.test(name)).map((name) => readJob(join(directory, name))),
   );
-  return jobs.filter((job): job is Job => job !== null).sort((a, b) => b.began.localeCompare(a.began));
+  const latestFirst = jobs
+    .filter((job): job is Job => job !== null)
+    .sort((a, b) => b.began.localeCompare(a.began));
+  // Earlier versions kept one job for each path by which an image was reached.
+  return latestFirst.filter(
+    (job, i) => latestFirst.findIndex(({ kind, image }) => kind === job.kind && image === job.image) === i,
+  );
 }
 
 async function readJob(path: string): Promise<Job | null> {
@@ -203,6 +211,10 @@ async function readJob(path: string): Promise<Job | null> {
   if (text === null) return null;
   const job = parseJson(text) as Job | undefined;
   if (typeof job?.image !== 'string') return damaged(path);
+  return stateNow(path, { ...job, image: await realPathOf(job.image) });
+}
+
+async function stateNow(path: string, job: Job): Promise<Job> {
   if (job.state !== 'running') return job;
   if (job.processStart === '' || processStart(job.pid) !== job.processStart)
     return { ...job, state: 'interrupted' };

@@ -5,10 +5,11 @@
  * no snapshot, and goes away.
  */
 import { randomBytes } from 'node:crypto';
-import { resolve } from 'node:path';
 import { type RecordedDisk, uncomparedIn } from '../disks/record.js';
 import { bestEffort } from '../system/best-effort.js';
+import { realPathOf } from '../system/real-path.js';
 import { ParsError } from '../errors.js';
+import { refuseUnfit } from '../image/fit-for-stub.js';
 import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
@@ -32,7 +33,7 @@ import {
 } from '../snapshot/snapshots.js';
 import { disksOf, policyFor } from './offload-terms.js';
 import { agreeWithStub, openStub } from './stub-check.js';
-import { encodeStub, type StubRecord } from '../image/stub.js';
+import { encodeStub, type StubRecord, takesRoom } from '../image/stub.js';
 import { knownStub, type KnownStub, type StubRegistry } from '../image/stub-registry.js';
 import { refuseThinStore, upload } from '../snapshot/upload.js';
 import { lookForOffload } from './offload-look.js';
@@ -44,7 +45,7 @@ export async function offload(
   place: OffloadPlace,
   options: OffloadOptions,
 ): Promise<Offloaded> {
-  const image = await ImageFile.open(resolve(path), { durable: true });
+  const image = await ImageFile.open(await realPathOf(path), { durable: true });
   try {
     await image.lock();
     options.onStep?.('locked');
@@ -75,6 +76,7 @@ class Offload {
     const facts = await this.#probes.probe(this.#image, this.#readerOptions());
     if (facts.stubRecord !== null) return this.#finishEarlier(facts);
     this.#refuseUnwanted(facts);
+    if (!this.#options.keepLocal) await refuseUnfit(this.#image);
     this.#memory = await this.#memorySnapshot(facts, identity);
     const earlier = await this.#earlier(facts);
     const refilled = await this.#refilledFrom(facts, identity, earlier);
@@ -319,8 +321,7 @@ class Offload {
       await markState(this.#place.store, manifest, 'stubbed', this.#place.host);
     await bestEffort(unclaim(this.#place.store, manifest, this.#place.host));
     const whole =
-      facts.bytes === record.imageBytes
-      && (await this.#image.allocatedBytes()) <= record.offset + SLACK_BYTES;
+      facts.bytes === record.imageBytes && !takesRoom(await this.#image.allocatedBytes(), record.offset);
     const freedBytes = whole ? 0 : await finishStub(this.#image, record, this.#stubOptions());
     return { ...this.#result(manifest, freedBytes), storedBytes: 0, alreadyStub: true };
   }
@@ -393,6 +394,3 @@ function onlyNotNoted(error: unknown, path: string, snapshot: string): unknown {
     },
   );
 }
-
-/** What file systems round up, and the record's own page. */
-const SLACK_BYTES = 256 << 10;

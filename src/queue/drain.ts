@@ -92,7 +92,7 @@ async function tidy(
 
 async function offloadNext(drain: Drain, pace: Pace, image: string): Promise<boolean> {
   const { saveDir, place, job, signal, listener } = drain;
-  const managedSave = isManagedSave(image, saveDir);
+  const managedSave = await isManagedSave(image, saveDir);
   const request = { ...job, managedSave, keepLocal: false, force: false, signal, pace, byHand: false };
   try {
     const { stub, domain } = await offloadAsJob(image, place, request).catch(async (error: unknown) => {

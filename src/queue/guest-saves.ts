@@ -10,6 +10,7 @@ import type { StartedAtBoot } from '../libvirt/boot.js';
 import { probeImage } from '../reader/reader.js';
 import { savesIn } from '../status/save-places.js';
 import { ifThere } from '../system/absence.js';
+import { realDirectory } from '../system/real-path.js';
 
 export interface GuestSave {
   image: string;
@@ -41,7 +42,7 @@ export async function guestSavesIn(saveDir: string, signal: AbortSignal): Promis
 /** The managed save of the guest of that name or UUID. */
 export async function saveOfGuest(saveDir: string, guest: string, signal: AbortSignal): Promise<GuestSave> {
   // By the name that libvirt gives it. Reading all of them is for UUIDs, and for names that are no file's.
-  const named = guest.includes('/') ? null : join(saveDir, `${guest}.save`);
+  const named = guest.includes('/') ? null : join(await realDirectory(saveDir), `${guest}.save`);
   if (named !== null && (await ifThere(named, stat, null)) !== null) return look(named, signal);
   const { saves } = await guestSavesIn(saveDir, signal);
   const save = saves.find(({ name, uuid }) => name === guest || uuid === guest.toLowerCase());

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Work on one image as a job of this host: visible while it runs, and counted when it is done. */
 import { PAGE_BYTES } from '../page-classes.js';
-import { resolve } from 'node:path';
 import { asJob, type JobRecord } from '../journal/jobs.js';
 import { countOffload } from '../journal/ledger.js';
 import { hydrate, type Hydrated, type HydrateOptions, type HydratePlace } from '../lifecycle/hydrate.js';
@@ -42,7 +41,7 @@ export async function offloadAsJob(image: string, place: OffloadPlace, job: Imag
     if (!done.alreadyStub && !done.storedBefore) await count(stateDir, done, began);
     return done;
   };
-  return asJob(stateDir, 'offload', resolve(image), work, { byHand });
+  return asJob(stateDir, 'offload', image, work, { byHand });
 }
 
 /** Whoever waits for the work is told, and whoever asks for the job. */

@@ -21,6 +21,7 @@ import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { ProbeMemory } from '../image/probe-memory.js';
 import { ImageError } from '../reader/reader.js';
 import { allSaves, type SavePlaces } from './save-places.js';
+import { takesRoom } from '../image/stub.js';
 import { StubRegistry, type KnownStub } from '../image/stub-registry.js';
 
 /** A whole managed save that nobody is working on, since when it is there, and why it is still whole. */
@@ -183,8 +184,12 @@ export async function wholeSave(
   if (stats === null || probes.isKnownStub({ ...stats, bytes: stats.size })) return null;
   const file = { image: path, bytes: Number(stats.size), since: stats.mtime.toISOString() };
   try {
-    const { domain, stubRecord, format } = await probePath(path, probes);
-    if (stubRecord !== null) return null;
+    const { domain, stubRecord, format, headEnd } = await probePath(path, probes);
+    if (stubRecord !== null && !takesRoom(Number(stats.blocks) * 512, headEnd)) return null;
+    if (stubRecord !== null)
+      return jobs.some(({ image, state }) => image === path && state === 'running')
+        ? null
+        : { ...file, domain: domain.name, condition: 'due', reason: WITHOUT_HOLES };
     if (domain.optOut)
       return {
         ...file,
@@ -209,6 +214,9 @@ export async function wholeSave(
     return { ...file, domain: null, condition: 'unreadable', reason: error.message, ...kind };
   }
 }
+
+/** What copied it made room for what is not in it, or its refill was killed. */
+const WITHOUT_HOLES = 'it is a stub, but takes the room of an image: its holes are punched again';
 
 function whyHeld(path: string, jobs: readonly Job[], version: string): string | null {
   const holding = jobs.find(

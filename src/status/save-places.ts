@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { namesIn } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
+import { realDirectory, realPathOf } from '../system/real-path.js';
 import { directoriesOf, isFinishedSave, savesInDirectory } from '../image/watched-directories.js';
 import { finishedSaves, forgetFinishedSave } from '../journal/finished-saves.js';
 import type { Job } from '../journal/jobs.js';
@@ -21,29 +22,34 @@ export interface SavePlaces {
 
 /** The managed saves, stubs and whole ones. */
 export async function savesIn(saveDir: string): Promise<string[]> {
-  return (await namesIn(saveDir)).filter((name) => name.endsWith('.save')).map((name) => join(saveDir, name));
+  const names = (await namesIn(saveDir)).filter((name) => name.endsWith('.save'));
+  const directory = await realDirectory(saveDir);
+  return names.map((name) => join(directory, name));
 }
 
 /**
- * The managed saves, and all else that libvirt has finished in these places; each once. What a job works on
- * is not opened.
+ * The managed saves, and all else that libvirt has finished in these places; each once, by the one path that
+ * it has however its directory is reached. What a job works on is not opened.
  */
 export async function allSaves(places: SavePlaces, jobs: readonly Job[]): Promise<string[]> {
   const { stateDir, saveDir, watch = [] } = places;
   const busy = new Set(jobs.filter(({ state }) => state === 'running').map(({ image }) => image));
   const found = await savesIn(saveDir);
-  for (const directory of await directoriesOf(watch))
-    if (directory !== saveDir) found.push(...(await savesInDirectory(directory, busy)));
+  const directories = await Promise.all((await directoriesOf(watch)).map(realDirectory));
+  const managed = await realDirectory(saveDir);
+  for (const directory of new Set(directories))
+    if (directory !== managed) found.push(...(await savesInDirectory(directory, busy)));
   for (const image of await finishedSaves(stateDir)) {
-    if (busy.has(image) || (await isFinishedSave(image))) found.push(image);
+    const path = await realPathOf(image);
+    if (busy.has(path) || (await isFinishedSave(image))) found.push(path);
     else await forgetFinishedSave(stateDir, image);
   }
   return [...new Set(found)];
 }
 
 /** libvirt itself removes a managed save when its guest has started from it. */
-export function isManagedSave(image: string, saveDir: string): boolean {
-  return dirname(image) === saveDir && image.endsWith('.save');
+export async function isManagedSave(image: string, saveDir: string): Promise<boolean> {
+  return image.endsWith('.save') && dirname(await realPathOf(image)) === (await realDirectory(saveDir));
 }
 
 /**

@@ -75,11 +75,8 @@ describe('the finished saves in a directory', () => {
     await noteFinishedSave(stateDir, noted);
     const places = { stateDir, saveDir, watch: [join(root, 'srv/w')] };
     expect(await allSaves(places, [])).toEqual([managed, watched, noted]);
-    expect([managed, watched, noted].map((path) => isManagedSave(path, saveDir))).toEqual([
-      true,
-      false,
-      false,
-    ]);
+    const kinds = [managed, watched, noted].map((path) => isManagedSave(path, saveDir));
+    expect(await Promise.all(kinds)).toEqual([true, false, false]);
     const offload = async (image: string): Promise<boolean> => {
       rmSync(image);
       return true;
