@@ -236,7 +236,8 @@ process.exit(rows.every(({ holds }) => holds) ? 0 : 1);
 
 /** What was found so far: it takes long, and whoever stops it keeps that. */
 function publish() {
-  const text = `${about(statSync(original).size)}; one NameNode and ${DATA_NODES} DataNodes on the same machine and disk; times are the best of ${rounds}
+  const text = `${about(statSync(original).size)};
+one NameNode and ${DATA_NODES} DataNodes on the same machine and disk; times are the best of ${rounds}
 
 ## Space
 
@@ -246,8 +247,9 @@ ${spaceTable(taken.spaces)}
 
 ## Time and memory
 
-From the start of the command to its end, the start of its JVM or of Node included. An offload ends when every copy is proved and the local image is a stub,
-a hydration when the whole image is on the disk; \`-put\` compares nothing, \`-get\` waits for no disk. Ratios below 1 mean that Pars takes less.
+From the start of the command to its end, the start of its JVM or of Node included. An offload ends when
+every copy is proved and the local image is a stub, a hydration when the whole image is on the disk; \`-put\`
+compares nothing, \`-get\` waits for no disk. Ratios below 1 mean that Pars takes less.
 
 ${table(rows)}
 `;

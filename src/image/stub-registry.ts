@@ -33,7 +33,9 @@ export interface KnownStub {
   uncomparedDisks?: string[] | undefined;
   /** Its guest was started otherwise since, and has moved on, but the stub is still there. */
   consumed?: boolean | undefined;
-  /** Which file a refill left in its place (`fileVersion`): while it is that, it is what the snapshot holds. */
+  /**
+   * Which file a refill left in its place (`fileVersion`): while it is that, it is what the snapshot holds.
+   */
   refilled?: string | undefined;
 }
 

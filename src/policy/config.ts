@@ -53,8 +53,8 @@ export interface QueueLimits {
   /** With less room than this where the saves lie the largest image goes first, else the oldest. */
   freeSpaceFloor: { bytes: number } | { share: number };
   /**
-   * So long after a start of a guest, or the refill for one, its image may be wanted again; after a boot saves
-   * from before it are left alone until nobody has started a guest for so long.
+   * So long after a start of a guest, or the refill for one, its image may be wanted again; after a boot
+   * saves from before it are left alone until nobody has started a guest for so long.
    */
   settleMs: number;
   /** An image that waits longer than this is a matter for monitoring. */

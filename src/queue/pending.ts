@@ -223,7 +223,9 @@ class Queue {
     return open.sort((a, b) => Number(order(a, b)));
   }
 
-  /** Guests are started in the order in which they were saved, as a rule: then the youngest is stored first. */
+  /**
+   * Guests are started in the order in which they were saved, as a rule: then the youngest is stored first.
+   */
   async #order(jobs: readonly Job[]): Promise<(a: Candidate, b: Candidate) => bigint> {
     if (await this.#work.largestFirst()) return (a, b) => b.bytes - a.bytes;
     if (await this.#work.holdBack?.startsCome(jobs)) return (a, b) => b.mtimeNs - a.mtimeNs;

@@ -87,8 +87,8 @@ const BY_EXCEPTION: Record<string, WebHdfsFailure> = {
 };
 
 /**
- * Said by DataNodes and NameNodes, and by a KMS through them, under exceptions of every kind: of a version of a
- * key that is gone, of a user who may not use it, of a KMS that does not answer.
+ * Said by DataNodes and NameNodes, and by a KMS through them, under exceptions of every kind: of a version of
+ * a key that is gone, of a user who may not use it, of a KMS that does not answer.
  */
 const OF_KEYS =
   /KeyVersion name|No KeyVersion exists|not authorized to perform \[\w+_EEK\]|KMSClientProvider|KeyProvider/i;

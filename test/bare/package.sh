@@ -10,7 +10,8 @@ done
 fail() { echo "$1"; exit 1; }
 apt-get -q update >/dev/null
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq install -y --no-install-recommends /mnt/pars_*.deb >/tmp/apt.log 2>&1 || fail "$(tail /tmp/apt.log)"
+apt-get -qq install -y --no-install-recommends /mnt/pars_*.deb >/tmp/apt.log 2>&1 ||
+    fail "$(tail /tmp/apt.log)"
 ! command -v cc >/dev/null || fail 'the package has brought a compiler'
 echo "installed: pars $(pars --version)"
 [ -e /usr/share/man/man8/pars.8.gz ] || [ -e /etc/dpkg/dpkg.cfg.d/excludes ] || fail 'no manual'

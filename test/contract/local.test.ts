@@ -100,7 +100,7 @@ describe('a local store', () => {
       expect(await copiesOf(directories, 'g/s/clean-cache.7')).toEqual([before]);
     });
 
-    it("leaves the old copies where an object that takes another's place cannot be renamed on every disk", async () => {
+    it('leaves the old copies where a newer object cannot be renamed on every disk', async () => {
       const [old, young] = [Buffer.from('old'), Buffer.from('new')];
       await put(store, 'g/s/manifest.json', old, 3);
       const files = failing({
@@ -150,7 +150,7 @@ describe('a local store', () => {
       expect(await store.status()).toMatchObject({ usablePlaces: 2, places: 3 });
     });
 
-    it('reads from the other directories meanwhile, and is unreachable, not missing, when none has it', async () => {
+    it('reads from the other directories meanwhile; when none has it, it is unreachable', async () => {
       const data = randomBytes(100);
       await put(store, 'g/s/x', data, 3);
       await rename(directories[1]!, `${directories[1]}-unmounted`);
@@ -348,7 +348,11 @@ describe('a local store', () => {
       import { plainDisk } from ${JSON.stringify(join(process.cwd(), 'test/support/disk-primitives.ts'))};
       const store = LocalStore.fromPath(${JSON.stringify(fixture.path)}, { disk: plainDisk });
       const writer = await store.create('g/s/x', { copies: 3, critical: true });
-      for (;;) { await writer.write(Buffer.alloc(1 << 20, 1)); console.log('more'); await new Promise((r) => setTimeout(r, 5)); }`;
+      for (;;) {
+        await writer.write(Buffer.alloc(1 << 20, 1));
+        console.log('more');
+        await new Promise((r) => setTimeout(r, 5));
+      }`;
     const file = join(fixture.root, 'upload.ts');
     await writeFile(file, script);
     const child = spawn(process.execPath, ['node_modules/.bin/vite-node', file], {

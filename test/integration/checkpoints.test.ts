@@ -64,7 +64,7 @@ describe.skipIf(libvirtVersion() < REVERTS_SINCE)('checkpoints', () => {
     expect(await readdir(host.lab.hostPath('var/lib/libvirt/pars-checkpoints'))).toHaveLength(2);
   });
 
-  test('bring the guest back: to the newest, to an older one whose parent is gone, and when it is off', async () => {
+  test('bring the guest back: to the newest, one without its parent, and when it is off', async () => {
     const [older, newest] = (await listed()).map(({ name }) => name);
     await rollback();
     await rollback(older ?? '');

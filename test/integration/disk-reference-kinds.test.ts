@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Page cache that stays on the guest's own disk, on disks and in images of other kinds: ext4 with blocks of
- * 1 KiB, XFS, a block device of the host's, sparse and compressed images. The guest resumes and reads nothing again.
+ * 1 KiB, XFS, a block device of the host's, sparse and compressed images. The guest resumes and reads nothing
+ * again.
  */
 import { execFile } from 'node:child_process';
 import { readdir, writeFile } from 'node:fs/promises';

@@ -181,11 +181,12 @@ describe.skipIf(labMissing() !== undefined)('a guest with disks of every kind', 
     await expectSound(guest);
   });
 
-  test('what cannot be compared is said beforehand, keeps its cache, and is refused unless that is accepted', async () => {
+  test('what cannot be compared is told before, keeps its cache, is refused unless accepted', async () => {
     await host.configure('minimal');
     server?.kill('SIGKILL');
     await copyFile(await labScript('disk', '--fs', 'ext4', '--generate', '64'), at('exported.img'));
-    const elements = `<devices>${disk('vda', 'file', `<source file='${at('root.squashfs')}'/>`, '<readonly/>')}${disk('vdb', 'network', nbdSource())}</devices>`;
+    const root = disk('vda', 'file', `<source file='${at('root.squashfs')}'/>`, '<readonly/>');
+    const elements = `<devices>${root}${disk('vdb', 'network', nbdSource())}</devices>`;
     await serve();
     guest = await host.boot({ disks: [], elements, cmdline: 'pars.fill=40' });
     // Without the hook nothing is offloaded before the server is gone.

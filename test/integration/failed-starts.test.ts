@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Starts that fail for a reason of their own, after the hook has refilled the stub: nothing is stored anew, and
- * the image becomes the stub of the same snapshot again.
+ * Starts that fail for a reason of their own, after the hook has refilled the stub: nothing is stored anew,
+ * and the image becomes the stub of the same snapshot again.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';

@@ -184,7 +184,7 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
     await expectSound(guest);
   });
 
-  test('gets its very image back under pars; and what minimal loses harms it when the recovery is left out', async () => {
+  test('gets its very image back under pars; what minimal loses harms it without the recovery', async () => {
     guest = await host.boot({ memoryMiB: MEMORY_MIB });
     const [image, original, restored] = ['x.save', 'x.original', 'x.restored'].map((name) =>
       join(host.lab.dir, name),

@@ -91,8 +91,8 @@ describe.skipIf(labMissing() !== undefined)('an offload into HDFS', () => {
   });
 
   /**
-   * It is not felt, or the offload ends with words and goes through when begun again: what the pipeline did at
-   * that instant decides.
+   * It is not felt, or the offload ends with words and goes through when begun again: what the pipeline did
+   * at that instant decides.
    */
   const expectSurvives = async (harm: () => Promise<void>, heal: () => Promise<void>): Promise<void> => {
     await soundAfter(harm).finally(heal);

@@ -104,7 +104,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     await expectSound(guest);
   });
 
-  test('does not start with three of five dead, keeps its stub, and starts when one of them is back', async () => {
+  test('does not start with three of five dead, keeps its stub, and starts when one is back', async () => {
     const manifest = await savedAndOffloaded(CODED);
     const before = await fingerprint(guest.hostImagePath);
     await kill(1, 2, 3);
@@ -117,7 +117,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     await expectSound(guest);
   });
 
-  test('comes back after verify --repair has made copies again and given up what no DataNode has any more', async () => {
+  test('comes back after verify --repair made copies again and gave up what no DataNode has', async () => {
     const { snapshot } = await savedAndOffloaded('lean');
     const anon = `${ROOT}/${snapshot}/anon.0`;
     await client.setReplication(anon, 2);

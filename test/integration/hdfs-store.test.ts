@@ -102,7 +102,7 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
       expect(await store.list('g/s')).toEqual(['small']);
     });
 
-    it('sweeps what killed writers left, by the clock of the NameNode, never younger than a day', async () => {
+    it('sweeps what killed writers left, by the NameNode clock, never younger than a day', async () => {
       const [old, young] = ['.x.0123456789ab.tmp', '.y.0123456789ab.tmp'].map(
         (name) => `${fixture.root}/g/s/${name}`,
       ) as [string, string];
@@ -158,6 +158,7 @@ async function syncsOf(cluster: HdfsCluster): Promise<number[]> {
 }
 
 async function setTime(cluster: HdfsCluster, path: string, time: number): Promise<void> {
-  const url = `${nameNodesOf(cluster.url)[0]}/webhdfs/v1${path}?op=SETTIMES&user.name=root&modificationtime=${time}`;
+  const query = `op=SETTIMES&user.name=root&modificationtime=${time}`;
+  const url = `${nameNodesOf(cluster.url)[0]}/webhdfs/v1${path}?${query}`;
   expect((await fetch(url, { method: 'PUT' })).status).toBe(200);
 }

@@ -96,11 +96,13 @@ describe.skipIf(!possible)('the hook that is left alone', () => {
     ['read-only', 'mount --bind state state && mount -o remount,bind,ro state'],
     [
       'full',
-      'mount -t tmpfs -o size=256k t state && cp -r state.before/. state; dd if=/dev/zero of=state/fill 2>/dev/null; true',
+      'mount -t tmpfs -o size=256k t state && cp -r state.before/. state; dd if=/dev/zero of=state/fill '
+        + '2>/dev/null; true',
     ],
     [
       'out of inodes',
-      'mount -t tmpfs -o nr_inodes=40 t state && cp -r state.before/. state; i=0; while true 2>/dev/null >state/$i; do i=$((i+1)); [ $i -lt 99 ] || break; done; true',
+      'mount -t tmpfs -o nr_inodes=40 t state && cp -r state.before/. state; i=0; while true 2>/dev/null '
+        + '>state/$i; do i=$((i+1)); [ $i -lt 99 ] || break; done; true',
     ],
     ['hidden', 'mount -t tmpfs t state'],
     ['a file', 'rm -r state && touch state'],

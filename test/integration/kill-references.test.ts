@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * kill -9 of offloads and hydrations of a real guest whose page cache stays on its own disk: at every step, at
- * random instants, and before changes of the file system one after another. Afterwards there is either the
+ * kill -9 of offloads and hydrations of a real guest whose page cache stays on its own disk: at every step,
+ * at random instants, and before changes of the file system one after another. Afterwards there is either the
  * image or a stub that gives it back byte for byte.
  */
 import { forgetProcess, stopAfter } from '../support/stopping.js';

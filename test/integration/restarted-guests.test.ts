@@ -56,7 +56,7 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
     },
   );
 
-  test('crashed into its kdump kernel is that kernel, and the memory of the dead one is critical', async () => {
+  test('crashed into its kdump kernel is that kernel, and memory of the dead one is critical', async () => {
     // The kernel begins wherever chance puts it: beside one in the middle of less there would be no 192 MiB
     // in one piece.
     await withKernelOnDisk('bookworm', 576, 'crashkernel=192M pars.fill=20');

@@ -91,7 +91,7 @@ describe.skipIf(labMissing() !== undefined)('a save to any place', () => {
       await once(watcher, 'exit');
     });
 
-    test('is a stub within seconds: another file system, directory, symbolic link, past the cache', async () => {
+    test('is a stub within seconds: another file system, directory, link, past the cache', async () => {
       const unwatched = join(host.lab.dir, 'unwatched');
       await mkdir(unwatched);
       await symlink(unwatched, join(host.lab.dir, 'link'));

@@ -94,7 +94,7 @@ describe.skipIf(labMissing() !== undefined)('a guest of two hosts', () => {
     },
   );
 
-  test('comes to a host that never saw it, with its disk elsewhere, and is not woken where it was', async () => {
+  test('comes to a host that never saw it, its disk elsewhere, and is not woken where it was', async () => {
     guest.console.disconnect();
     await a.lab.virsh('managedsave', guest.uuid);
     await a.untilStub(imageOn(a));

@@ -109,7 +109,7 @@ describe.skipIf(labMissing() !== undefined)('the WebHDFS client on an HA pair', 
     expect(await patient.delete('/t/over-1')).toBe(true);
   });
 
-  it('does not hang when no NameNode is active: neither a question, nor an upload, nor the end of one', async () => {
+  it('does not hang when no NameNode is active: no question, no upload, no end of one', async () => {
     const hasty = new WebHdfsClient({
       nameNodes: nameNodesOf(cluster.url),
       user: 'root',

@@ -108,12 +108,13 @@ TEST_CASE("device state: a vCPU whose registers are not described") {
 }
 
 TEST_CASE("description: sizes of arrays, structs and subsections of subsections") {
-  const auto devices = described(
-      R"({"name":"a","instance_id":3,"vmsd_name":"a","version":1,"fields":[)"
-      R"({"name":"x","size":2},{"name":"y","array_len":5,"size":4},)"
-      R"({"name":"z","struct":{"vmsd_name":"zz","fields":[{"name":"q","size":999}],"subsections":[{"vmsd_name":"n","fields":[]}]},"size":7}],)"
-      R"("subsections":[{"vmsd_name":"a/b","version":1,"fields":[{"name":"t","size":1}],)"
-      R"("subsections":[{"vmsd_name":"a/b/c","version":1,"fields":[{"name":"u","size":1}]}]}]})");
+  const auto devices =
+      described(R"({"name":"a","instance_id":3,"vmsd_name":"a","version":1,"fields":[)"
+                R"({"name":"x","size":2},{"name":"y","array_len":5,"size":4},)"
+                R"({"name":"z","struct":{"vmsd_name":"zz","fields":[{"name":"q","size":999}],)"
+                R"("subsections":[{"vmsd_name":"n","fields":[]}]},"size":7}],)"
+                R"("subsections":[{"vmsd_name":"a/b","version":1,"fields":[{"name":"t","size":1}],)"
+                R"("subsections":[{"vmsd_name":"a/b/c","version":1,"fields":[{"name":"u","size":1}]}]}]})");
   REQUIRE(devices);
   REQUIRE(devices->size() == 1);
   CHECK((*devices)[0].name == "a");

@@ -14,14 +14,16 @@ constexpr const char* kFull = R"(<domain type='kvm'>
   <uuid>0F0E0D0C-0B0A-0908-0706-050403020100</uuid>
   <metadata>
     <other:guest xmlns:other='urn:other' policy='theirs'/>
-    <p:guest xmlns:p='https://pars.dev/xmlns/guest/1' policy='thrifty' offload='no' accept-changed-disks='yes' accept-uncompared-disks='yes'/>
+    <p:guest xmlns:p='https://pars.dev/xmlns/guest/1' policy='thrifty' offload='no'
+      accept-changed-disks='yes' accept-uncompared-disks='yes'/>
   </metadata>
   <memory unit='GiB'>3</memory>
   <memoryBacking><hugepages/></memoryBacking>
   <os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>
   <cpu><numa><cell id='1' memory='1048576' unit='KiB'/><cell id='0' memory='2' unit='GiB'/></numa></cpu>
   <devices>
-    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/a/b.qcow2'/><target dev='vda'/></disk>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/a/b.qcow2'/>
+      <target dev='vda'/></disk>
     <disk type='block'><source dev='/dev/sdb'/><target dev='vdb'/><readonly/></disk>
     <disk type='network'><driver type='raw'/>
       <source protocol='nbd' name='x' tls='yes'>
@@ -30,8 +32,10 @@ constexpr const char* kFull = R"(<domain type='kvm'>
       </source><target dev='vdc'/></disk>
     <disk type='file' device='cdrom'><source file='/c.iso'/><target dev='sda'/></disk>
     <disk type='volume'><source pool='p' volume='v'/><target dev='vdd'/></disk>
-    <memory model='dimm'><target><size unit='MiB'>256</size><node>0</node></target><address type='dimm' slot='3' base='0x140000000'/></memory>
-    <memory model='virtio-mem'><target><size unit='GiB'>1</size><requested unit='MiB'>512</requested><address base='0x180000000'/></target><address type='pci'/></memory>
+    <memory model='dimm'><target><size unit='MiB'>256</size><node>0</node></target>
+      <address type='dimm' slot='3' base='0x140000000'/></memory>
+    <memory model='virtio-mem'><target><size unit='GiB'>1</size><requested unit='MiB'>512</requested>
+      <address base='0x180000000'/></target><address type='pci'/></memory>
     <memory model='virtio-mem'><target><size unit='GiB'>1</size></target><alias name='ua-mine'/></memory>
   </devices>
 </domain>)";

@@ -137,7 +137,8 @@ inline std::string vcpu_description(uint32_t instance) {
     return R"({"name":")" + std::string(name) + R"(","type":"uint64","size":8})";
   };
   return R"({"name":"cpu","instance_id":)" + std::to_string(instance) +
-         R"(,"vmsd_name":"cpu","version":12,"fields":[{"name":"env.regs","array_len":16,"type":"uint64","size":8},)" +
+         R"(,"vmsd_name":"cpu","version":12,"fields":[)"
+         R"({"name":"env.regs","array_len":16,"type":"uint64","size":8},)" +
          field("env.eip") + "," + field("env.cr[0]") + "," + field("env.cr[2]") + "," + field("env.cr[3]") +
          "," + field("env.cr[4]") +
          R"(],"subsections":[{"vmsd_name":"cpu/async_pf_msr","version":1,"fields":[)" + field("env.cr[3]") +
@@ -147,15 +148,16 @@ inline std::string vcpu_description(uint32_t instance) {
 inline std::string description_of(const std::vector<std::string>& devices) {
   std::string list;
   for (const std::string& device : devices) list += (list.empty() ? "" : ",") + device;
-  return R"({"configuration":{"vmsd_name":"configuration","version":1,"fields":[]},"page_size":4096,"devices":[)" +
+  return R"({"configuration":{"vmsd_name":"configuration","version":1,"fields":[]},)"
+         R"("page_size":4096,"devices":[)" +
          list + "]}";
 }
 
 /// Two vCPUs and a device with a struct, from behind the RAM to the stream's end.
 inline void add_devices(ImageBuilder& image) {
-  const std::string timer =
-      R"({"name":"timer","instance_id":0,"vmsd_name":"timer","version":2,"fields":[)"
-      R"({"name":"state","type":"struct","struct":{"vmsd_name":"s","version":1,"fields":[{"name":"x","size":4}]},"size":10}]})";
+  const std::string timer = R"({"name":"timer","instance_id":0,"vmsd_name":"timer","version":2,"fields":[)"
+                            R"({"name":"state","type":"struct","struct":{"vmsd_name":"s","version":1,)"
+                            R"("fields":[{"name":"x","size":4}]},"size":10}]})";
   image.device("timer", 0, "0123456789", 5);
   image.device("cpu", 0, vcpu_contents(0x80050033, 0x1000, 0x6f0, 0xffffffff81000000));
   image.device("cpu", 1, vcpu_contents(0x80050033, 0x2000, 0x6f0, 0xffffffff81000010), 10);

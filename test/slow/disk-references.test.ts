@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What references to the guest's own disk save, in time and in bytes, on a 1 GiB guest with real system files:
- * offload beside the same without references, and what is stored beside three copies of the image. Figures, each the best of three taken turn by turn; what must hold
- * on any machine is that references cost no more than they save.
+ * What references to the guest's own disk save, in time and in bytes, on a 1 GiB guest with real system
+ * files: offload beside the same without references, and what is stored beside three copies of the image.
+ * Figures, each the best of three taken turn by turn; what must hold on any machine is that references cost
+ * no more than they save.
  */
 import { execFile } from 'node:child_process';
 import { copyFile, rm, stat } from 'node:fs/promises';

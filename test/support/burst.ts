@@ -52,7 +52,8 @@ async function bootAll(host: ParsHost, count: number): Promise<Guest[]> {
  */
 async function killOurs(host: ParsHost): Promise<number> {
   const script = `n=0; for p in /proc/[0-9]*; do pid=\${p#/proc/}; [ "$pid" = $$ ] && continue
-    if tr '\\0' ' ' <"$p/cmdline" 2>/dev/null | grep -Eq 'cli\\.js|pars-reader|work-off'; then kill -9 "$pid" && n=$((n+1)); fi; done; echo $n`;
+    if tr '\\0' ' ' <"$p/cmdline" 2>/dev/null | grep -Eq 'cli\\.js|pars-reader|work-off'
+    then kill -9 "$pid" && n=$((n+1)); fi; done; echo $n`;
   return Number((await host.lab.exec('sh', ['-c', script])).stdout);
 }
 

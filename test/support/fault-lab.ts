@@ -114,7 +114,8 @@ export class FaultLab {
   /** PUT SETQUOTA, without the start of another JVM. -1: none. */
   async setQuota(quota: { names?: number; bytes?: number }): Promise<void> {
     const addresses = nameNodesOf(this.cluster.url);
-    const query = `op=SETQUOTA&user.name=root&namespacequota=${quota.names ?? -1}&storagespacequota=${quota.bytes ?? -1}`;
+    const quotas = `namespacequota=${quota.names ?? -1}&storagespacequota=${quota.bytes ?? -1}`;
+    const query = `op=SETQUOTA&user.name=root&${quotas}`;
     for (const address of addresses) {
       const response = await fetch(`${address}/webhdfs/v1${this.root}?${query}`, { method: 'PUT' });
       if (response.ok) return;

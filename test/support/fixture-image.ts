@@ -41,5 +41,5 @@ export function sparseFixtureImage(): Buffer {
 }
 
 const XML =
-  "<domain type='kvm'><name>old guest</name><uuid>0f0e0d0c-0b0a-0908-0706-050403020100</uuid><memory unit='MiB'>32</memory>"
-  + "<os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type></os></domain>";
+  "<domain type='kvm'><name>old guest</name><uuid>0f0e0d0c-0b0a-0908-0706-050403020100</uuid><memory "
+  + "unit='MiB'>32</memory><os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type></os></domain>";

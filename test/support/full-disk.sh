@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Run by a test as root in a mount namespace of its own: offload and hydrate where a disk is full. Prints a line "WHAT: JSON" for each.
-# Arguments: node, the program to run, a directory, an image, its length, the same image saved through zstd, its length, where its stream begins, a
-# sparse image, its length.
+# Run by a test as root in a mount namespace of its own: offload and hydrate where a disk is full. Prints a
+# line "WHAT: JSON" for each. Arguments: node, the program to run, a directory, an image, its length, the same
+# image saved through zstd, its length, where its stream begins, a sparse image, its length.
 set -eu
 node=$1 entry=$2 root=$3 image=$4 bytes=$5 packed=$6 packed_bytes=$7 stream=$8 sparse=$9 sparse_bytes=${10}
 mkdir -p "$root/d1" "$root/d2" "$root/d3" "$root/saves" "$root/state"
@@ -10,7 +10,8 @@ mount -t tmpfs -o size=200m,mode=700 tmpfs "$root/d1"
 mount -t tmpfs -o size=4m,mode=700 tmpfs "$root/d2"
 mount -t tmpfs -o size=200m,mode=700 tmpfs "$root/d3"
 
-# begin_anew BYTES never|always IMAGE: a save directory of that size with the image in it, its holes as cp --sparse has it, on a host that knows of none.
+# begin_anew BYTES never|always IMAGE: a save directory of that size with the image in it, its holes as cp
+# --sparse has it, on a host that knows of none.
 begin_anew() {
   ! mountpoint -q "$root/saves" || umount "$root/saves"
   rm -r "$root/state"
@@ -19,7 +20,11 @@ begin_anew() {
   image=$3
   cp --sparse="$2" "$image" "$root/saves/guest.save"
 }
-run() { "$node" "$entry" "{\"work\":\"$1\",\"image\":\"$root/saves/guest.save\",\"store\":\"local:$root/d1,$root/d2,$root/d3\",\"stateDir\":\"$root/state\",\"policy\":\"pars\",\"killAt\":null${2:-}}" | grep '^{'; }
+run() {
+  places="\"image\":\"$root/saves/guest.save\",\"store\":\"local:$root/d1,$root/d2,$root/d3\""
+  terms="\"stateDir\":\"$root/state\",\"policy\":\"pars\",\"killAt\":null"
+  "$node" "$entry" "{\"work\":\"$1\",$places,$terms${2:-}}" | grep '^{'
+}
 same() { cmp -s "$image" "$root/saves/guest.save" && echo yes || echo no; }
 disk() { du -k "$root/saves/guest.save" | cut -f1; }
 objects() { find "$root/d1" "$root/d2" "$root/d3" -type f ! -name '*.json' -o -name manifest.json | wc -l; }
@@ -57,18 +62,22 @@ printf "%s\n" "stub KiB: $(disk)"
 rm "$root/saves/filler"
 printf "%s\n" "room for more: $(run hydrate)"
 unpacked "$packed" >"$root/expected"
-printf "%s\n" "same stream again: $(unpacked "$root/saves/guest.save" | cmp -s - "$root/expected" && echo yes || echo no)"
+same=$(unpacked "$root/saves/guest.save" | cmp -s - "$root/expected" && echo yes || echo no)
+printf "%s\n" "same stream again: $same"
 
-# Sparse: room cannot be reserved without filling the holes. It is asked for; whatever fills the disk after that leaves the stub.
+# Sparse: room cannot be reserved without filling the holes. It is asked for; whatever fills the disk after
+# that leaves the stub.
 begin_anew $((sparse_bytes + 1048576)) always "$sparse"
-fill="head -c $sparse_bytes /dev/zero >$root/saves/filler 2>/dev/null || truncate -s -65536 $root/saves/filler"
+fill="head -c $sparse_bytes /dev/zero >$root/saves/filler 2>/dev/null"
+fill="$fill || truncate -s -65536 $root/saves/filler"
 printf "%s\n" "sparse: $(run offload)"
 printf "%s\n" "stub KiB: $(disk)"
 head -c $((sparse_bytes - 2097152)) /dev/zero >"$root/saves/filler"
 printf "%s\n" "no room to ask for: $(run hydrate)"
 printf "%s\n" "stub KiB: $(disk)"
 rm "$root/saves/filler"
-printf "%s\n" "full after it was asked for: $(run hydrate ",\"atStep\":{\"step\":\"reserved\",\"run\":\"$fill\"}")"
+at_step=",\"atStep\":{\"step\":\"reserved\",\"run\":\"$fill\"}"
+printf "%s\n" "full after it was asked for: $(run hydrate "$at_step")"
 printf "%s\n" "stub KiB: $(disk)"
 rm "$root/saves/filler"
 printf "%s\n" "room for sparse: $(run hydrate)"

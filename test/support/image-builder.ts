@@ -31,7 +31,8 @@ export function domainXml({
 }: DomainOptions = {}): string {
   return (
     `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><memory unit='MiB'>${memoryMiB}</memory>`
-    + `<metadata>${metadata}</metadata><os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type></os></domain>`
+    + `<metadata>${metadata}</metadata>`
+    + `<os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type></os></domain>`
   );
 }
 

@@ -12,11 +12,13 @@ type Ran = MatrixRow & { result: MatrixResult };
 
 const HEAD = `# Guest matrix
 
-Made by \`scripts/matrix\`; do not edit. Each guest is a Debian kernel under QEMU's emulator. It is saved three times. Idle, it loses
-**every** expendable page at once. In the middle of its work (files being written, written through a mapping, an SQLite database, sendfile), it loses
-a random **half** of its expendable frames, damaged in the store; and so again, **every** expendable page. After each loss the
-guest checks its work, files, mappings, memory and kernel log, then writes into parts of pages, truncates, appends, syncs,
-drops its caches and compares everything with its disk. "passed" means that it found nothing.
+Made by \`scripts/matrix\`; do not edit. Each guest is a Debian kernel under QEMU's emulator. It is saved
+three times. Idle, it loses **every** expendable page at once. In the middle of its work (files being
+written, written through a mapping, an SQLite database, sendfile), it loses a random **half** of its
+expendable frames, damaged in the store; and so again, **every** expendable page. After each loss the guest
+checks its work, files, mappings, memory and kernel log, then writes into parts of pages, truncates,
+appends, syncs, drops its caches and compares everything with its disk. "passed" means that it found
+nothing.
 `;
 
 export function renderMatrix(rows: MatrixRow[], host: string): string {
@@ -57,10 +59,9 @@ function outcomes(rows: MatrixRow[]): string {
         ]
       : [guest.kernel, guest.fs, guest.shape, 'not run', 'not run', 'not run', '', ''],
   );
-  return (
-    `## Kernel, file system, `
-    + `loss\n\n${table(['kernel', 'file system', 'machine', 'idle, all lost', 'busy, half lost', 'busy, all lost', 'date', 'commit'], cells)}`
-  );
+  const losses = ['idle, all lost', 'busy, half lost', 'busy, all lost'];
+  const head = ['kernel', 'file system', 'machine', ...losses, 'date', 'commit'];
+  return `## Kernel, file system, loss\n\n${table(head, cells)}`;
 }
 
 function shares(rows: Ran[]): string {
@@ -75,12 +76,11 @@ function shares(rows: Ran[]): string {
       : `not introspected: ${reason}`,
   ]);
   const note =
-    "Synced and idle. Clean unmapped cache is counted by the guest's own kernel (/proc/kpageflags) moments before the save; the cache of its block\n"
-    + "devices (the file systems' own metadata), which is never expendable, is part of it.";
-  return (
-    `## What of the clean unmapped cache is `
-    + `expendable\n\n${note}\n\n${table(['kernel', 'file system', 'machine', 'clean pages', 'expendable', 'the rest, and why'], cells)}`
-  );
+    "Synced and idle. Clean unmapped cache is counted by the guest's own kernel (/proc/kpageflags) moments\n"
+    + "before the save; the cache of its block devices (the file systems' own metadata), which is never\n"
+    + 'expendable, is part of it.';
+  const head = ['kernel', 'file system', 'machine', 'clean pages', 'expendable', 'the rest, and why'];
+  return `## What of the clean unmapped cache is expendable\n\n${note}\n\n${table(head, cells)}`;
 }
 
 function costs(rows: Ran[]): string {
@@ -94,10 +94,8 @@ function costs(rows: Ran[]): string {
     (reread.requests / cold.requests).toFixed(1),
   ]);
   const note =
-    'Read requests that reading all files takes after every expendable page was lost, beside the same '
+    'Read requests that reading all files takes after every expendable page was lost, beside the same\n'
     + 'after drop_caches.';
-  return (
-    `## What a loss costs the `
-    + `guest\n\n${note}\n\n${table(['kernel', 'file system', 'machine', 'after the loss', 'cold', 'times as many'], cells)}`
-  );
+  const head = ['kernel', 'file system', 'machine', 'after the loss', 'cold', 'times as many'];
+  return `## What a loss costs the guest\n\n${note}\n\n${table(head, cells)}`;
 }

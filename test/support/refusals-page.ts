@@ -15,15 +15,17 @@ interface Row {
 
 const HEAD = `# Starts that are refused
 
-Made by \`scripts/refusals\`; do not edit. A guest under QEMU's emulator is saved and becomes a stub. Then something
-is broken, and libvirt is asked to start it. In each row whose stub was kept the start failed, the stub was byte for byte what it was
-(or, where a refill had begun, still a stub), and once the fault was fixed the guest resumed from that very stub and
-found its files, mappings and memory right. Where the hook refused, virsh said why (with --bypass-cache it tells only
-of its helper that was ended), and \`pars status\` did too.
+Made by \`scripts/refusals\`; do not edit. A guest under QEMU's emulator is saved and becomes a stub. Then
+something is broken, and libvirt is asked to start it. In each row whose stub was kept the start failed, the
+stub was byte for byte what it was (or, where a refill had begun, still a stub), and once the fault was
+fixed the guest resumed from that very stub and found its files, mappings and memory right. Where the hook
+refused, virsh said why (with --bypass-cache it tells only of its helper that was ended), and
+\`pars status\` did too.
 
-"Refused by" is who ended the start: the hook, at \`prepare begin\`, or QEMU, which takes no stub for an image. A hook
-that is ended by SIGKILL cannot refuse anything: what libvirt makes of that is its own affair. Where it deletes the
-save, \`pars status\` exits with 4 and tells how to put it back. What has no row was not run.
+"Refused by" is who ended the start: the hook, at \`prepare begin\`, or QEMU, which takes no stub for an
+image. A hook that is ended by SIGKILL cannot refuse anything: what libvirt makes of that is its own affair.
+Where it deletes the save, \`pars status\` exits with 4 and tells how to put it back. What has no row was
+not run.
 `;
 
 function render(rows: readonly Row[]): string {

@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# systemd-host.sh PACKAGE IMAGE: boots this system with systemd, in a container whose changes are thrown away and with the package installed, and has its units do
-# their work on a save image: by the timer's service, by the hook, on a store that is away, and at power-off. Each step says its name; the first that goes wrong
-# ends the script. Needs root and systemd-nspawn.
+# systemd-host.sh PACKAGE IMAGE: boots this system with systemd, in a container whose changes are thrown away
+# and with the package installed, and has its units do their work on a save image: by the timer's service, by
+# the hook, on a store that is away, and at power-off. Each step says its name; the first that goes wrong ends
+# the script. Needs root and systemd-nspawn.
 set -eu
 package=$1 image=$2
-[ "${PARS_ROOT_INSIDE:-}" = yes ] || PARS_ROOT_INSIDE=yes exec unshare --mount --pid --fork --kill-child --mount-proc -- "$0" "$package" "$image"
+[ "${PARS_ROOT_INSIDE:-}" = yes ] ||
+  PARS_ROOT_INSIDE=yes exec unshare --mount --pid --fork --kill-child --mount-proc -- "$0" "$package" "$image"
 . "$(dirname "$0")/scratch-root.sh"
 saves=/var/lib/libvirt/qemu/save
 cp "$package" "$root/tmp/pars.deb"
@@ -22,11 +24,15 @@ inside pars hooks install >/dev/null
 inside systemctl -q enable pars-drain.service
 umount -R -l "$root/proc" "$root/dev"
 
-systemd-nspawn --quiet --register=no --keep-unit --private-network -D "$root" -b systemd.unit=timers.target </dev/null >"$work/console" 2>&1 &
+systemd-nspawn --quiet --register=no --keep-unit --private-network -D "$root" -b systemd.unit=timers.target \
+  </dev/null >"$work/console" 2>&1 &
 container=$!
 leader=''
 # in_container COMMAND...
-in_container() { nsenter -t "$leader" -m -u -i -n -p -- /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"; }
+in_container() {
+  nsenter -t "$leader" -m -u -i -n -p -- \
+    /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"
+}
 # until_true SECONDS WHAT COMMAND...
 until_true() {
   seconds=$1 what=$2
@@ -37,7 +43,9 @@ until_true() {
     seconds=$((seconds - 1))
   done
 }
-booted() { leader=$(pgrep -P "$container" -n) && in_container systemctl -q is-active timers.target 2>/dev/null; }
+booted() {
+  leader=$(pgrep -P "$container" -n) && in_container systemctl -q is-active timers.target 2>/dev/null
+}
 is_stub() { [ "$(stat -c %b "$root$saves/g.save")" -lt 20000 ]; }
 # Hydrated, it is the image it was. It is saved again then: what was hydrated by hand is left alone.
 again() {
@@ -56,11 +64,14 @@ in_container systemctl start pars-offload.service && is_stub && again && echo 'o
 
 in_container /etc/libvirt/hooks/qemu.d/pars g stopped end - </dev/null
 until_true 60 'the offload of the hook' is_stub
-in_container journalctl -q -o cat -t systemd | grep -q 'pars work-off' && again && echo 'offloaded by the hook, in a unit of its own'
+in_container journalctl -q -o cat -t systemd | grep -q 'pars work-off' && again &&
+  echo 'offloaded by the hook, in a unit of its own'
 
 in_container mv /srv/d1 /srv/d2 /srv/d3 /tmp
-in_container systemctl start pars-offload.service && [ "$(in_container systemctl show -P ExecMainStatus pars-offload.service)" = 8 ]
-! is_stub && in_container journalctl -q -o cat -t pars -p err | grep -q g.save && echo 'a failure is in the journal'
+in_container systemctl start pars-offload.service &&
+  [ "$(in_container systemctl show -P ExecMainStatus pars-offload.service)" = 8 ]
+! is_stub && in_container journalctl -q -o cat -t pars -p err | grep -q g.save &&
+  echo 'a failure is in the journal'
 in_container sh -c 'mv /tmp/d1 /tmp/d2 /tmp/d3 /srv'
 
 in_container systemctl --no-block poweroff 2>/dev/null

@@ -233,7 +233,7 @@ describe('pages that only a disk holds', () => {
     expect(image[flagAt]).toBe(flagAfter);
   });
 
-  it('are lost when the disk has changed and the guest cannot do without, and the place is named', async () => {
+  it('are lost when the disk has changed and the guest needs them, and the place is named', async () => {
     await store('mapped-cache');
     changeDisk();
     await expect(assembled()).rejects.toMatchObject({

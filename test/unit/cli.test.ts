@@ -279,7 +279,7 @@ describe('a store and its snapshots', () => {
     expect((await pars('show', 'fff', '--store', url)).exitCode).toBe(EXIT_CODES.missing);
   });
 
-  it('list takes the beginning of a name; none that begins so is missing, none at all an answer', async () => {
+  it('list takes the start of a name; none that starts so is missing, none at all an answer', async () => {
     for (const beginning of [
       manifest.domain.uuid,
       manifest.domain.uuid.slice(0, 6).toUpperCase(),

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the shells offer: commands, options, policies, guests and snapshots, and files only where they belong. */
+/**
+ * What the shells offer: commands, options, policies, guests and snapshots, and files only where they belong.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -32,7 +32,7 @@ describe.each(COMPRESSED_FORMATS)('an image saved as %s', (format) => {
 
   beforeEach(() => writeFileSync(image, compressed));
 
-  it('becomes a stub that no QEMU reads, and an image of the same stream in the same inode again', async () => {
+  it('becomes a stub that no QEMU reads, and in the same inode an image of that stream again', async () => {
     const { ino } = statSync(image);
     const done = await fixture.offload();
     expect(done).toMatchObject({ stub: true, imageBytes: compressed.length });

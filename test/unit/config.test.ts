@@ -210,7 +210,10 @@ describe('errors in the configuration name file, line, column and key', () => {
     [
       'aliases that grow beyond measure',
       `a: &a [x, x, x, x, x, x, x, x, `
-        + `x]\n${Array.from({ length: 8 }, (_, i) => `${'bcdefghi'[i]}: &${'bcdefghi'[i]} [${Array(9).fill(`*${'abcdefgh'[i]}`).join(', ')}]\n`).join('')}`,
+        + `x]\n${Array.from('bcdefghi', (name, i) => {
+          const before = Array(9).fill(`*${'abcdefgh'[i]}`).join(', ');
+          return `${name}: &${name} [${before}]\n`;
+        }).join('')}`,
       '2:8: Excessive alias count',
     ],
     ['the same key twice', 'store: a\nstore: b\n', '2:1'],

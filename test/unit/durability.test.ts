@@ -69,7 +69,7 @@ describe('a year', () => {
 });
 
 describe('a policy with coded critical data', () => {
-  it('loses the guest with the disks that its parity cannot stand in for, and the cache with its copies', () => {
+  it('loses the guest with more disks than its parity replaces, and the cache with its copies', () => {
     const amount = { rawBytes: 0, estimatedCompressedBytes: 0 };
     const classes = {
       ...(Object.fromEntries(PAGE_CLASSES.map((name) => [name, amount])) as Record<PageClass, typeof amount>),

@@ -19,7 +19,9 @@ describe('the URL of a store in HDFS', () => {
   it('takes options for gateways, users, tokens, authorities and addresses', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'pars-url-'));
     await writeFile(join(directory, 'ca.pem'), 'PEM');
-    const url = `swebhdfs://gw:8443/pars?user=pars&prefix=gateway/x/webhdfs/v1/&token-file=/etc/pars/token&map=dn1:9865=10.0.0.1:9865&map=dn2=10.0.0.2&ca-file=${directory}/ca.pem`;
+    const url =
+      `swebhdfs://gw:8443/pars?user=pars&prefix=gateway/x/webhdfs/v1/&token-file=/etc/pars/token`
+      + `&map=dn1:9865=10.0.0.1:9865&map=dn2=10.0.0.2&ca-file=${directory}/ca.pem`;
     expect(parseHdfsUrl(url).options).toEqual({
       nameNodes: ['https://gw:8443'],
       user: 'pars',

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Saves that the queue leaves alone for a while: refilled for a start that failed, or older than the boot of
- * the host while its guests are being started. Real save images; the boot and libvirt-guests are stood in for.
+ * the host while its guests are being started. Real save images; the boot and libvirt-guests are stood in
+ * for.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -25,7 +25,9 @@ useHook();
 
 describe('the hook and a start that is refused (R30)', () => {
   const SAID = { code: 0, stdout: '', stderr: '' };
-  const CANNOT_LOAD = `printf "node:internal/modules:1\\n  throw err;\\n\\nError: Cannot find module '/p/dist/cli.js'\\n    at x\\n" >&2; exit 1`;
+  const CANNOT_LOAD =
+    'printf "node:internal/modules:1\\n  throw err;\\n\\n'
+    + `Error: Cannot find module '/p/dist/cli.js'\\n    at x\\n" >&2; exit 1`;
 
   function noteStub(): void {
     const note = { image: '/saves/guest.save', snapshot: `${UUID}/20261129-1`, token: '0'.repeat(32) };
@@ -36,7 +38,7 @@ describe('the hook and a start that is refused (R30)', () => {
     expect(run('guest', 'restore begin', { exit: 6, says })).toEqual(SAID);
   }
 
-  it('succeeds at "restore begin", where failing may cost the save, and fails once at "prepare begin"', () => {
+  it('succeeds at "restore begin", where failing may cost the save; fails once at "prepare begin"', () => {
     refuse();
     expect(run('guest', 'prepare begin')).toEqual({
       code: 1,

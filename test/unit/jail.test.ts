@@ -75,7 +75,7 @@ it('the jail test is built', () => {
 });
 
 describe('from outside', () => {
-  it('a process in the jail has no privileges, a system call filter, a user of its own and nothing else open', async () => {
+  it('a jailed process has no privileges, a system call filter, its own user, nothing open', async () => {
     const child = start('wait');
     const exit = once(child, 'exit');
     expect(await entered(child)).toBe(true);
@@ -110,7 +110,8 @@ describe('from outside', () => {
     const script = `
       const { spawn } = require('node:child_process');
       const fd = require('node:fs').openSync(${JSON.stringify(image)}, 'r');
-      const child = spawn(${JSON.stringify(JAIL_TEST)}, ['wait'], { stdio: ['pipe', 'pipe', 'pipe', fd, 'pipe'] });
+      const stdio = ['pipe', 'pipe', 'pipe', fd, 'pipe'];
+      const child = spawn(${JSON.stringify(JAIL_TEST)}, ['wait'], { stdio });
       child.stdio[4].once('data', () => { console.log(child.pid); });`;
     const parent = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
     const [line] = (await once(parent.stdout, 'data')) as [Buffer];

@@ -29,7 +29,7 @@ it('notes what a refill lost beyond its policy, the latest first', async () => {
   expect(readFileSync(join(stateDir, 'losses.jsonl'), 'utf8').split('\n')).toHaveLength(3);
 });
 
-it('notes nothing when only the policy had left pages out, and does not fail where it cannot write', async () => {
+it('notes nothing when only the policy left pages out, and does not fail where it cannot write', async () => {
   await noteLosses(stateDir, refill(0));
   await noteLosses(join(stateDir, 'none'), refill(3));
   expect(await readLosses(stateDir)).toEqual([]);

@@ -137,7 +137,7 @@ describe('a sparse image', () => {
     expect((await explainPages(image, 0x10, 2)).pages).toHaveLength(2);
   });
 
-  it('stored beside it, is restored as it was; its manifest tells where pages lie, and holes cost nothing', async () => {
+  it('stored beside it, is restored as it was; its manifest has the places; holes are free', async () => {
     const { snapshot } = await fixture.offload({ keepLocal: true });
     expect(readFileSync(image).equals(sparse)).toBe(true);
     const manifest = await readManifest(fixture.store, snapshot);

@@ -5,7 +5,7 @@ import { StripeMemory } from '../../src/reader/stripe-memory.js';
 
 const MIB = 1 << 20;
 
-it('the next stripe has the memory of one that was released, not of one of which a piece is still read', () => {
+it('the next stripe has the memory of one that was released, not of one that is still read', () => {
   const memory = new StripeMemory();
   const first = memory.begin();
   const pieces = [first.take(1000), first.take(2000)] as const;

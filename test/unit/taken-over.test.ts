@@ -167,7 +167,9 @@ describe('paths that are no disks (row 7)', () => {
   }, 20_000);
 
   it('are told as the XML has them, entities and all', async () => {
-    const devices = `<devices><disk type='file' device='disk'><source file='/a&apos;b &amp;&quot;.img'/><target dev='vda'/></disk></devices><os>`;
+    const source = `<source file='/a&apos;b &amp;&quot;.img'/>`;
+    const disk = `<disk type='file' device='disk'>${source}<target dev='vda'/></disk>`;
+    const devices = `<devices>${disk}</devices><os>`;
     writeFileSync(fixture.image, smallImage({ xml: domainXml().replace('<os>', devices) }).bytes);
     const fd = openSync(fixture.image, 'r');
     try {

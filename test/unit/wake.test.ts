@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Refills ahead of a start, by guest: what is woken, in which order, how far it is, and how it is cancelled. */
+/**
+ * Refills ahead of a start, by guest: what is woken, in which order, how far it is, and how it is cancelled.
+ */
 import {
   closeSync,
   mkdirSync,

@@ -200,7 +200,7 @@ describe('an answer (row 12)', () => {
 describe('a certificate (row 8)', () => {
   const status: Reply = { json: { FileStatus: entry('', 'DIRECTORY') } };
 
-  it('of the name that the cluster gives is taken where the map leads, and the node is asked for by that name', async () => {
+  it('of the name that the cluster gives is taken where the map leads; that name is asked for', async () => {
     const certificate = hostile.certificate(['DNS:dn1.cluster']);
     const data = {
       status: 200,
@@ -232,7 +232,7 @@ describe('a certificate (row 8)', () => {
     expect(error.message).toContain('not for 127.0.0.1; it names dn2.cluster, 10.0.0.2');
   });
 
-  it('that is not trusted, or has expired, says so and names the file; the program exits with 3', async () => {
+  it('that is not trusted, or has expired, is told with its file; the program exits with 3', async () => {
     const [expired, good, other] = [true, false, false].map((old) =>
       hostile.certificate(['IP:127.0.0.1'], { expired: old }),
     ) as [Certificate, Certificate, Certificate];

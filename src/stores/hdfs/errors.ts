@@ -46,9 +46,9 @@ const MEANING: Record<
   key: {
     kind: 'unreachable',
     hint:
-      "the cluster does not have, or not give, the key of the store's encryption zone: is its KMS up, is the key "
-      + 'there (hadoop key list -metadata), and may this user use it? Until then nothing in the zone can be '
-      + 'read, and without the key never',
+      "the cluster does not have, or not give, the key of the store's encryption zone: is its KMS up, is "
+      + 'the key there (hadoop key list -metadata), and may this user use it? Until then nothing in the '
+      + 'zone can be read, and without the key never',
   },
   insecure: {
     kind: 'refused',

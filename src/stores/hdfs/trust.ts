@@ -32,6 +32,7 @@ export function protections({ client: { options } }: HdfsFiles, directory: FileS
     ? '; on the network it does not, for DataNodes decrypt'
     : '';
   return [
-    `it lies in an encryption zone, whose key protects the guests' memory on the disks of the DataNodes${network}`,
+    `it lies in an encryption zone, whose key protects the guests' memory on the disks of the `
+      + `DataNodes${network}`,
   ];
 }

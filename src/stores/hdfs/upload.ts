@@ -155,7 +155,9 @@ async function checksumOf(files: HdfsFiles, path: string): Promise<FileChecksum 
   return null;
 }
 
-/** A whole small file, proved: by the cluster's checksum, or where that cannot be compared by reading it back. */
+/**
+ * A whole small file, proved: by the cluster's checksum, or where that cannot be compared by reading it back.
+ */
 export async function sendSmall(
   files: HdfsFiles,
   path: string,

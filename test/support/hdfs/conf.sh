@@ -46,7 +46,7 @@ default_fs() { if [[ -n $ha ]]; then echo hdfs://pars; else echo "hdfs://127.0.0
 caller_settings() { ((${#settings[@]} == 0)) || printf '%s\n' "${settings[@]}"; }
 
 namespace_settings() {
-    local i
+    local i ha_classes=org.apache.hadoop.hdfs.server.namenode.ha
     if [[ -z $ha ]]; then
         cat <<END
 dfs.namenode.name.dir=file://$1/nn1
@@ -58,7 +58,7 @@ END
     cat <<END
 dfs.nameservices=pars
 dfs.ha.namenodes.pars=nn1,nn2
-dfs.client.failover.proxy.provider.pars=org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider
+dfs.client.failover.proxy.provider.pars=$ha_classes.ConfiguredFailoverProxyProvider
 dfs.namenode.shared.edits.dir=file://$1/edits
 dfs.ha.fencing.methods=shell(/bin/true)
 dfs.ha.tail-edits.period=1s
@@ -73,8 +73,8 @@ END
     done
 }
 
-# What makes a cluster of one machine quick: a DataNode is dead 12 s after its last heartbeat, missing copies are made again
-# within a second, blocks and volumes may be small.
+# What makes a cluster of one machine quick: a DataNode is dead 12 s after its last heartbeat, missing copies
+# are made again within a second, blocks and volumes may be small.
 default_settings() {
     cat <<END
 dfs.replication=$((datanodes < 3 ? datanodes : 3))
@@ -91,9 +91,11 @@ hadoop.http.staticuser.user=root
 END
 }
 
-# write_httpfs CONF: settings of the gateway into CONF, and to stdout those of the NameNodes that let it act for its users.
+# write_httpfs CONF: settings of the gateway into CONF, and to stdout those of the NameNodes that let it act
+# for its users.
 write_httpfs() {
-    as_xml <(printf '%s\n' httpfs.http.hostname=127.0.0.1 "httpfs.http.port=$(httpfs_port)" "httpfs.hadoop.config.dir=$1") >"$1/httpfs-site.xml"
+    as_xml <(printf '%s\n' httpfs.http.hostname=127.0.0.1 "httpfs.http.port=$(httpfs_port)" \
+        "httpfs.hadoop.config.dir=$1") >"$1/httpfs-site.xml"
     head -c 32 /dev/urandom | base64 >"$1/httpfs-signature.secret"
     printf '%s\n' 'hadoop.proxyuser.root.hosts=*' 'hadoop.proxyuser.root.groups=*'
 }
@@ -101,7 +103,9 @@ write_httpfs() {
 rack_settings() {
     ((racks)) || return 0
     local i
-    for ((i = 1; i <= datanodes; i++)); do echo "$(dn_address "$i") /rack$(((i - 1) % racks + 1))"; done >"$1/racks"
+    for ((i = 1; i <= datanodes; i++)); do
+        echo "$(dn_address "$i") /rack$(((i - 1) % racks + 1))"
+    done >"$1/racks"
     echo net.topology.node.switch.mapping.impl=org.apache.hadoop.net.TableMapping
     echo "net.topology.table.file.name=$1/racks"
 }
@@ -109,6 +113,7 @@ rack_settings() {
 # Lines of key=value, as Hadoop reads them.
 as_xml() {
     echo '<configuration>'
-    sed -n 's/&/\&amp;/g; s/</\&lt;/g; s|^\([^=]\{1,\}\)=\(.*\)|<property><name>\1</name><value>\2</value></property>|p' "$@"
+    sed -n -e 's/&/\&amp;/g; s/</\&lt;/g' \
+        -e 's|^\([^=]\{1,\}\)=\(.*\)|<property><name>\1</name><value>\2</value></property>|p' "$@"
     echo '</configuration>'
 }

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What a cluster is made of, prepared once a machine in the lab's cache: jars from Maven Central, a formatted name directory, the preload.
+# What a cluster is made of, prepared once a machine in the lab's cache: jars from Maven Central, a formatted
+# name directory, the preload.
 
 hadoop_version=3.5.0
 software=$lab_cache/hdfs-$hadoop_version
@@ -29,7 +30,8 @@ fetch_jars() {
 fetch_httpfs() {
     need maven:mvn
     say 'fetching HttpFS from Maven Central (60 MB, once)'
-    mvn -B -q -f "$parts/httpfs.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$1" >&2
+    mvn -B -q -f "$parts/httpfs.xml" dependency:copy-dependencies -DincludeScope=runtime \
+        -DoutputDirectory="$1" >&2
 }
 
 compile_preload() {
@@ -43,12 +45,14 @@ format_name() {
     local conf=$1/conf secure='' httpfs='' zones=''
     mkdir -p "$conf"
     write_conf "$conf" "$1"
-    hdfs_java "$conf" "$namenode_class" ${ha:+-D dfs.ha.namenode.id=nn1} -format -nonInteractive >"$1/log" 2>&1 ||
+    hdfs_java "$conf" "$namenode_class" ${ha:+-D dfs.ha.namenode.id=nn1} -format -nonInteractive \
+        >"$1/log" 2>&1 ||
         die "the name directory was not formatted: $(tail -n 5 "$1/log")"
     rm -rf "$conf"
 }
 
-# A JVM that lives for one command: more heap; and with PARS_HDFS_PLAIN_CLIENT, for who measures it, as the command `hdfs` would start it.
+# A JVM that lives for one command: more heap; and with PARS_HDFS_PLAIN_CLIENT, for who measures it, as the
+# command `hdfs` would start it.
 client_flags() {
     local flag flags=()
     for flag in "${java_flags[@]}"; do

@@ -1,7 +1,7 @@
 /*
- * Preloaded into a DataNode: its connections on the loopback interface come from its own address ($PARS_SOURCE_ADDRESS).
- * A NameNode knows a DataNode, and decides which node is near a writer, by the address its connection comes from; without this every
- * DataNode of a machine would be one host.
+ * Preloaded into a DataNode: its connections on the loopback interface come from its own address
+ * ($PARS_SOURCE_ADDRESS). A NameNode knows a DataNode, and decides which node is near a writer, by the
+ * address its connection comes from; without this every DataNode of a machine would be one host.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,7 +19,8 @@ static void bind_source(int fd) {
   struct sockaddr_in local = {.sin_family = AF_INET};
   socklen_t size = sizeof local;
   const char *address = getenv("PARS_SOURCE_ADDRESS");
-  if (!address || getsockname(fd, (struct sockaddr *)&local, &size) || local.sin_port || local.sin_addr.s_addr) return;
+  if (!address || getsockname(fd, (struct sockaddr *)&local, &size)) return;
+  if (local.sin_port || local.sin_addr.s_addr) return;
   int on = 1;
   setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
   local.sin_family = AF_INET;

@@ -170,7 +170,7 @@ describe('what else differs', () => {
     }
   });
 
-  it('partitions are found by both kinds of table, logical ones among them, and none outside the disk', async () => {
+  it('partitions are found by both kinds of table, logical ones too, and none outside the disk', async () => {
     newDisk(64);
     const starts = async (table: string): Promise<number[]> => {
       execFileSync('sfdisk', ['-q', '--wipe', 'always', image], { input: table });
@@ -191,7 +191,7 @@ describe('what else differs', () => {
 });
 
 describe('a disk that its guest has written to deceive', () => {
-  it('costs little: quotes without an end, endless lists, volumes that lie nowhere, a journal without an end', async () => {
+  it('costs little: endless quotes, lists and journals, volumes that lie nowhere', async () => {
     const inner = join(root, 'inner');
     closeSync(openSync(inner, 'w'));
     truncateSync(inner, 8 * MiB);

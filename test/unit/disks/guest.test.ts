@@ -22,12 +22,14 @@ import { domainXml, smallImage } from '../../support/image-builder.js';
 import { imageFixture, type ImageFixture } from '../../support/image-fixture.js';
 
 const DISKS = `<devices>
-  <disk type='file' device='disk'><driver type='qcow2'/><source file='/srv/a &amp; b'/><target dev='vda'/></disk>
+  <disk type='file' device='disk'><driver type='qcow2'/><source file='/srv/a &amp; b'/>
+    <target dev='vda'/></disk>
   <disk type='block' device='lun'><source dev='/dev/sdb'/><target dev='sda'/><readonly/></disk>
   <disk type='volume'><source pool='p' volume='v'/><target dev='vdb'/></disk>
   <disk type='network'><driver type='raw'/><auth username='u'><secret type='ceph' usage='x'/></auth>
     <source protocol='rbd' name='pool/image' query='q' tls='no'>
-      <host name='m1' port='6789'/><host transport='unix' socket='/s'/><snapshot name='then'/><config file='/c'/>
+      <host name='m1' port='6789'/><host transport='unix' socket='/s'/>
+      <snapshot name='then'/><config file='/c'/>
     </source><target dev='vdc'/></disk>
   <disk type='vhostuser'><source type='unix' path='/v'/><target dev='vdd'/></disk>
   <disk type='file' device='cdrom'><target dev='sdb'/><readonly/></disk>

@@ -61,7 +61,7 @@ describe('a network disk', () => {
     expect(await changesOfDisks(recorded, disks.options)).toHaveLength(1);
   });
 
-  it('that nobody serves at a start is refused, and cannot be compared when nobody serves it at the offload', async () => {
+  it('that nobody serves is refused at a start, and cannot be compared at an offload', async () => {
     const disk = namedDisk({ type: 'network', network: nbd(socket) });
     expect(uncomparedIn(await disks.record(disk))).toEqual([
       expect.stringContaining('the NBD server cannot be reached'),
@@ -94,7 +94,7 @@ describe('a network disk', () => {
   });
 });
 
-it('other kinds have nothing to be compared by, and a file below that is on a network is read through QEMU', async () => {
+it('other kinds cannot be compared, and a file below that is on a network is read through QEMU', async () => {
   for (const type of ['dir', 'nvme', 'vhostuser'])
     expect(uncomparedIn(await disks.record(namedDisk({ type })))).toEqual([
       expect.stringContaining(`type ${type}`),

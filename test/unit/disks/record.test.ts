@@ -104,7 +104,8 @@ describe('a volume of a pool', () => {
     mkdirSync(join(disks.path, 'pools'), { recursive: true });
     writeFileSync(
       join(disks.path, 'pools', 'images.xml'),
-      `<pool type='${type}'><name>images</name><source><name>vg</name></source><target><path>${path}</path></target></pool>`,
+      `<pool type='${type}'><name>images</name><source><name>vg</name></source>`
+        + `<target><path>${path}</path></target></pool>`,
     );
   };
 

@@ -1,5 +1,5 @@
-/* Work that goes on while the guest is saved. Each worker is a process that checks itself as it goes, and says in shared
- * memory what it has done: at rest, its file must hold exactly that. */
+/* Work that goes on while the guest is saved. Each worker is a process that checks itself as it goes, and
+ * says in shared memory what it has done: at rest, its file must hold exactly that. */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -217,7 +217,8 @@ int start_workers(void)
 	size_t ready = 0;
 
 	if (!workers) {
-		workers = mmap(NULL, MAX_WORKERS * sizeof *workers, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		workers = mmap(NULL, MAX_WORKERS * sizeof *workers, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		hire_all();
 	}
 	if (pipe2(ends, O_CLOEXEC))

@@ -212,7 +212,8 @@ static int deep_disk(struct disk *disk)
 
 int check_all(void)
 {
-	if (check_files() || check_maps() || check_anonymous() || check_shared() || check_tmpfs() || verify_workers())
+	if (check_files() || check_maps() || check_anonymous() || check_shared() || check_tmpfs() ||
+	    verify_workers())
 		return -1;
 	return check_log();
 }

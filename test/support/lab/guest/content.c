@@ -21,7 +21,9 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-/* A multiply-xor over 64-bit words: fast under emulation, and no zeroed, swapped or shifted page escapes it. */
+/*
+ * A multiply-xor over 64-bit words: fast under emulation, and no zeroed, swapped or shifted page escapes it.
+ */
 uint64_t sum_bytes(uint64_t sum, const void *bytes, size_t length)
 {
 	const unsigned char *p = bytes;
@@ -110,7 +112,10 @@ static void fill_records(unsigned char *p, size_t length, uint64_t seed)
 	}
 }
 
-/* A quarter each of text, noise, records and half-and-half; never a page of zeros, which a lost page would equal. */
+/*
+ * A quarter each of text, noise, records and half-and-half; never a page of zeros, which a lost page would
+ * equal.
+ */
 void fill_page(void *page, uint64_t seed)
 {
 	uint64_t kind = mix(seed);

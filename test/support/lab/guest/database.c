@@ -1,4 +1,7 @@
-/* A worker that is an SQLite database under load: journalled writes, a memory-mapped index of the journal, checkpoints. */
+/*
+ * A worker that is an SQLite database under load: journalled writes, a memory-mapped index of the journal,
+ * checkpoints.
+ */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -22,7 +25,8 @@ static sqlite3 *open_database(struct worker *w)
 {
 	sqlite3 *db = NULL;
 
-	if (sqlite3_open(w->path, &db) || sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA cache_size=8;", NULL, NULL, NULL)) {
+	if (sqlite3_open(w->path, &db) ||
+	    sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA cache_size=8;", NULL, NULL, NULL)) {
 		complain(w, db);
 		return NULL;
 	}
@@ -35,7 +39,10 @@ static int prepare_database(struct worker *w)
 
 	if (!db)
 		return -1;
-	if (sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS rows(id INTEGER PRIMARY KEY, generation INTEGER, body BLOB)", NULL, NULL, NULL))
+	if (sqlite3_exec(db,
+			 "CREATE TABLE IF NOT EXISTS "
+			 "rows(id INTEGER PRIMARY KEY, generation INTEGER, body BLOB)",
+			 NULL, NULL, NULL))
 		return complain(w, db);
 	sqlite3_close(db);
 	return 0;
@@ -75,7 +82,8 @@ static int check_rows(struct worker *w, sqlite3 *db, const char *query, uint64_t
 		while (!differs && (step = sqlite3_step(get)) == SQLITE_ROW) {
 			sqlite3_int64 id = sqlite3_column_int64(get, 0), generation = sqlite3_column_int64(get, 1);
 			const void *body = sqlite3_column_blob(get, 2);
-			differs = id < 0 || id >= ROWS || generation != w->generation[id] || sqlite3_column_bytes(get, 2) != BODY ||
+			differs = id < 0 || id >= ROWS || generation != w->generation[id] ||
+				  sqlite3_column_bytes(get, 2) != BODY ||
 				  memcmp(body, body_of(id, (uint32_t)generation), BODY);
 			if (differs)
 				fail("database %s: row %lld differs", w->path, (long long)id);
@@ -91,7 +99,8 @@ static int transact(struct worker *w, sqlite3 *db)
 	int bad = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
 
 	for (size_t i = 0; i < 4 && !bad; i++) {
-		ids[i] = (uint32_t)((w->rounds * 4 + i) * 37 % ROWS); /* different ones, for 37 and ROWS have no common factor */
+		/* Different ones, for 37 and ROWS have no common factor. */
+		ids[i] = (uint32_t)((w->rounds * 4 + i) * 37 % ROWS);
 		bad = put_row(db, ids[i], w->generation[ids[i]] + 1);
 	}
 	bad = bad || sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);

@@ -101,7 +101,8 @@ static int mount_overlay(void)
 	mkdir("/disk/vdb/upper", 0755);
 	mkdir("/disk/vdb/work", 0755);
 	mkdir("/overlay", 0755);
-	if (mount("overlay", "/overlay", "overlay", 0, "lowerdir=/disk/vda,upperdir=/disk/vdb/upper,workdir=/disk/vdb/work"))
+	if (mount("overlay", "/overlay", "overlay", 0,
+		  "lowerdir=/disk/vda,upperdir=/disk/vdb/upper,workdir=/disk/vdb/work"))
 		return fail("mount overlay: %s", strerror(errno));
 	snprintf(disks[0].root, sizeof disks[0].root, "/overlay");
 	disks[0].count = 0;

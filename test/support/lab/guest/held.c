@@ -1,5 +1,5 @@
-/* Memory that looks like clean page cache and is not safe to lose, each page with a name on it that can be found in an image;
- * and, as the control, pages that are safe to lose. */
+/* Memory that looks like clean page cache and is not safe to lose, each page with a name on it that can be
+ * found in an image; and, as the control, pages that are safe to lose. */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -248,7 +248,8 @@ static int hold_device_cache(void)
 		return -1;
 	for (size_t i = 0; i < HELD_PAGES && !status; i++) {
 		int block = (int)(i * PAGE / (size_t)st.st_blksize);
-		status = ioctl(fd, FIBMAP, &block) || pread(disk, page, PAGE, (off_t)block * st.st_blksize) != (ssize_t)PAGE;
+		status = ioctl(fd, FIBMAP, &block) ||
+			 pread(disk, page, PAGE, (off_t)block * st.st_blksize) != (ssize_t)PAGE;
 	}
 	memset(page, 0, sizeof page);
 	__asm__ volatile("" : : "r"(page) : "memory");

@@ -10,7 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* vmlinuz and initrd lie on the first disk. The new command line is this one's, without what reserves memory. */
+/*
+ * vmlinuz and initrd lie on the first disk. The new command line is this one's, without what reserves memory.
+ */
 int load_kernel(int on_crash)
 {
 	char path[128], line[4096] = "";
@@ -25,12 +27,14 @@ int load_kernel(int on_crash)
 	if (reserved)
 		memset(reserved, ' ', 1 + strcspn(reserved + 1, " "));
 	if (on_crash)
-		strncat(line, " nr_cpus=1 pars.fill=5 pars.anon=1 pars.tmpfs=1 pars.written=0", sizeof line - strlen(line) - 1);
+		strncat(line, " nr_cpus=1 pars.fill=5 pars.anon=1 pars.tmpfs=1 pars.written=0",
+			sizeof line - strlen(line) - 1);
 	snprintf(path, sizeof path, "%s/vmlinuz", disks[0].root);
 	int kernel = open(path, O_RDONLY | O_CLOEXEC);
 	snprintf(path, sizeof path, "%s/initrd", disks[0].root);
 	int initrd = open(path, O_RDONLY | O_CLOEXEC);
-	long status = syscall(SYS_kexec_file_load, kernel, initrd, strlen(line) + 1, line, on_crash ? KEXEC_FILE_ON_CRASH : 0);
+	long status = syscall(SYS_kexec_file_load, kernel, initrd, strlen(line) + 1, line,
+			      on_crash ? KEXEC_FILE_ON_CRASH : 0);
 	int error = errno;
 	close(kernel);
 	close(initrd);

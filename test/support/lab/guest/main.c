@@ -1,5 +1,5 @@
-/* init of a lab guest. Everything it does after PARS-READY is asked for by a line on the console, and answered
- * by one line that begins with PARS-: no timers, no sleeping as a way of waiting. */
+/* init of a lab guest. Everything it does after PARS-READY is asked for by a line on the console, and
+ * answered by one line that begins with PARS-: no timers, no sleeping as a way of waiting. */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -235,7 +235,8 @@ static int set_up(void)
 		return -1;
 	if (cache_files(all ? 1000 : option_number("fill", 40)) || hold_maps(option_number("maps", 4)))
 		return -1;
-	if (written_file("pars-written", MIB(option_number("written", 4)), 0x3717, 1) || clone_files(option_number("clones", 0)))
+	if (written_file("pars-written", MIB(option_number("written", 4)), 0x3717, 1) ||
+	    clone_files(option_number("clones", 0)))
 		return -1;
 	/* Touches the counters' memory once, so that later counts find it in place. */
 	FILE *nowhere = fopen("/dev/null", "w");

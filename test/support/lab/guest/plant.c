@@ -15,11 +15,14 @@
 
 static const char made_up[] =
 	"OSRELEASE=6.1.0-99-amd64\nBUILD-ID=0123456789abcdef0123456789abcdef01234567\nPAGESIZE=4096\n"
-	"SYMBOL(init_uts_ns)=ffffffff82a1b780\nOFFSET(uts_namespace.name)=0\nSYMBOL(node_online_map)=ffffffff82b3ab48\n"
-	"SYMBOL(swapper_pg_dir)=ffffffff82a10000\nSYMBOL(_stext)=ffffffff81000000\nSYMBOL(vmap_area_list)=ffffffff82b0f7f0\n"
+	"SYMBOL(init_uts_ns)=ffffffff82a1b780\nOFFSET(uts_namespace.name)=0\n"
+	"SYMBOL(node_online_map)=ffffffff82b3ab48\n"
+	"SYMBOL(swapper_pg_dir)=ffffffff82a10000\nSYMBOL(_stext)=ffffffff81000000\n"
+	"SYMBOL(vmap_area_list)=ffffffff82b0f7f0\n"
 	"SYMBOL(mem_section)=ffff88801fff9000\nLENGTH(mem_section)=2048\nSIZE(mem_section)=16\n"
 	"OFFSET(mem_section.section_mem_map)=0\nNUMBER(SECTION_SIZE_BITS)=27\nNUMBER(MAX_PHYSMEM_BITS)=46\n"
-	"SIZE(page)=64\nOFFSET(page.flags)=0\nOFFSET(page._refcount)=52\nOFFSET(page.mapping)=24\nOFFSET(page.lru)=8\n"
+	"SIZE(page)=64\nOFFSET(page.flags)=0\nOFFSET(page._refcount)=52\nOFFSET(page.mapping)=24\n"
+	"OFFSET(page.lru)=8\n"
 	"OFFSET(page._mapcount)=48\nOFFSET(page.private)=40\nNUMBER(PG_lru)=4\nNUMBER(PG_private)=13\n"
 	"NUMBER(PG_swapbacked)=19\nNUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129\nNUMBER(phys_base)=0\n"
 	"NUMBER(pgtable_l5_enabled)=0\nKERNELOFFSET=0\n";
@@ -67,7 +70,8 @@ static size_t real_vmcoreinfo(char *text)
 /* Every other copy is perfect; the rest lead a few pages astray. */
 static void alter(char *text, unsigned nth)
 {
-	static const char *const keys[] = { "SYMBOL(mem_section)=", "NUMBER(phys_base)=", "SYMBOL(swapper_pg_dir)=" };
+	static const char *const keys[] = { "SYMBOL(mem_section)=", "NUMBER(phys_base)=",
+					    "SYMBOL(swapper_pg_dir)=" };
 
 	if (!(nth & 1))
 		return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Disks that stand on others, as LVM, LUKS, mdadm and losetup make them, built by the kernel's own calls: what vda holds
- * is copied onto each. They are cut from vdb, which is blank; a loop device's file is on vdc, which has a file system. */
+/* Disks that stand on others, as LVM, LUKS, mdadm and losetup make them, built by the kernel's own calls:
+ * what vda holds is copied onto each. They are cut from vdb, which is blank; a loop device's file is on vdc,
+ * which has a file system. */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -111,7 +112,8 @@ static int dm_message(const char *name, const char *text)
 	return bad ? fail("dm: tell %s %s: %s", name, text, strerror(error)) : 0;
 }
 
-static int build_one(const char *name, const char *type, uint64_t sectors, const char *parameters, char device[32])
+static int build_one(const char *name, const char *type, uint64_t sectors, const char *parameters,
+		     char device[32])
 {
 	struct target target = { sectors, type, "" };
 
@@ -203,7 +205,8 @@ static int build_lvmraid(uint64_t sectors, char device[32])
 
 	if (slice(sectors, pieces[0]) || slice(sectors, pieces[1]))
 		return -1;
-	snprintf(parameters, sizeof parameters, "raid1 4 0 nosync region_size 1024 2 - %s - %s", pieces[0], pieces[1]);
+	snprintf(parameters, sizeof parameters, "raid1 4 0 nosync region_size 1024 2 - %s - %s",
+		 pieces[0], pieces[1]);
 	return build_one("pars-raid", "raid", sectors, parameters, device);
 }
 
@@ -320,7 +323,8 @@ static int build_nbd(uint64_t sectors, char device[32])
 		return fail("%s: %s", device, strerror(errno));
 	if (fork() == 0)
 		serve(ends[1], piece);
-	if (ioctl(fd, NBD_SET_BLKSIZE, 4096UL) || ioctl(fd, NBD_SET_SIZE_BLOCKS, sectors / 8) || ioctl(fd, NBD_SET_SOCK, (unsigned long)ends[0]))
+	if (ioctl(fd, NBD_SET_BLKSIZE, 4096UL) || ioctl(fd, NBD_SET_SIZE_BLOCKS, sectors / 8) ||
+	    ioctl(fd, NBD_SET_SOCK, (unsigned long)ends[0]))
 		return fail("nbd: %s", strerror(errno));
 	if (fork() == 0) {
 		ioctl(fd, NBD_DO_IT);
