@@ -61,7 +61,8 @@ export async function runQueue(context: Context, run: QueueRun): Promise<Pending
 function describePruned(removed: readonly string[], removable: readonly Removable[]): string {
   const gone = removable.filter(({ snapshot }) => removed.includes(snapshot));
   const bytes = formatBytes(gone.reduce((sum, { storedBytes }) => sum + storedBytes, 0));
-  return `pruned ${counted(removed.length, 'snapshot')} that no guest needs, ${bytes}: ${removed.map(plain).join(', ')}`;
+  const names = removed.map(plain).join(', ');
+  return `pruned ${counted(removed.length, 'snapshot')} that no guest needs, ${bytes}: ${names}`;
 }
 
 /**

@@ -174,7 +174,8 @@ function describeTidied({ time, removed, removedBytes, due, dueBytes, later, lat
   const lines = [];
   if (due + later > 0)
     lines.push(
-      `${counted(due + later, 'snapshot')} that no guest needs, ${formatBytes(dueBytes + laterBytes)} (${time}); `
+      `${counted(due + later, 'snapshot')} that no guest needs, `
+        + `${formatBytes(dueBytes + laterBytes)} (${time}); `
         + `${due} of them, ${formatBytes(dueBytes)}, may go now: pars prune`,
     );
   if (removed > 0)

@@ -203,8 +203,8 @@ export async function settleStarts(
 }
 
 /**
- * A stub that was never refilled cannot have been what its guest was started from: then the snapshot loses the
- * claim that a failed refill may have left, and is known as discarded.
+ * A stub that was never refilled cannot have been what its guest was started from: then the snapshot loses
+ * the claim that a failed refill may have left, and is known as discarded.
  */
 async function noteHowStarted(store: Store, manifest: Manifest, stub: KnownStub, host: Host): Promise<void> {
   if (stub.refilled === undefined) await unclaim(store, manifest, host);

@@ -74,7 +74,9 @@ export async function drainQueue(drain: Drain): Promise<PendingOutcome> {
   return outcome;
 }
 
-/** Null when nothing was removed, also because it could not be. That the store is not in order stops no run. */
+/**
+ * Null when nothing was removed, also because it could not be. That the store is not in order stops no run.
+ */
 async function tidy(
   { place, retention, job, listener }: Drain,
   work: (at: TidyPlace) => Promise<Pruning | null>,
