@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * How QEMU's tools are run that open guests' disks. As root they run under a user of their own that may read
- * every file and do nothing else that root may, and without network unless a disk is on one; they end with us.
+ * How QEMU's tools are run that open guests' disks. As root they run under a user of their own that may
+ * read every file and do nothing else that root may, and without network unless a disk is on one; they end
+ * with us.
  */
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';

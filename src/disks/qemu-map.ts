@@ -32,7 +32,9 @@ export interface DiskMap {
   isAligned: boolean;
 }
 
-/** Of the disk in the qcow2 image at `path`; the reason when there is none. Changes nothing, locks nothing. */
+/**
+ * Of the disk in the qcow2 image at `path`; the reason when there is none. Changes nothing, locks nothing.
+ */
 export async function mapOfQcow2(path: string, signal?: AbortSignal): Promise<DiskMap | Reason> {
   try {
     const layers = await layersOf(path);

@@ -34,8 +34,8 @@ export function describePlacement(placement: Placement): string {
 }
 
 /**
- * What is lost together although it is kept several times; null when nothing is. HDFS keeps three copies in two
- * racks, so that one rack takes no more than two.
+ * What is lost together although it is kept several times; null when nothing is. HDFS keeps three copies in
+ * two racks, so that one rack takes no more than two.
  */
 export function placementWarning({ copies, disks, hosts, racks }: Placement): string | null {
   if (disks !== null && disks < copies) return `a disk that fails takes ${togetherOf(copies, disks)}`;

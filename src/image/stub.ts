@@ -33,7 +33,10 @@ export const MAX_STUB_BYTES = 4096;
 /** What file systems round up, and the record's own page. */
 const SLACK_BYTES = 256 << 10;
 
-/** Whether a stub, whose record stands at `offset`, takes more of the disk than it needs: a copy without holes. */
+/**
+ * Whether a stub, whose record stands at `offset`, takes more of the disk than it needs: a copy without
+ * holes.
+ */
 export function takesRoom(allocatedBytes: number, offset: number): boolean {
   return allocatedBytes > offset + SLACK_BYTES;
 }

@@ -43,8 +43,8 @@ export interface CopyFault {
 }
 
 /**
- * Where the copies (or coded pieces) of an object really lie that are there: of its worst part, since what lies
- * together is lost together. Null: the store does not tell.
+ * Where the copies (or coded pieces) of an object really lie that are there: of its worst part, since what
+ * lies together is lost together. Null: the store does not tell.
  */
 export interface Placement {
   copies: number;

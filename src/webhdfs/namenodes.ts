@@ -138,9 +138,9 @@ export class NameNodes {
   }
 
   /**
-   * Where the cluster sends us. What a NameNode says is not believed further than the store's URL goes: from
-   * TLS only to TLS, and to no other protocol; a login in the address is not sent, and our own only back to who
-   * was asked.
+   * Where the cluster sends us. What a NameNode says is not believed further than the store's URL goes:
+   * from TLS only to TLS, and to no other protocol; a login in the address is not sent, and our own only
+   * back to who was asked.
    */
   async reachable(what: string, location: string, from: URL): Promise<Redirect> {
     const url = parsedLocation(what, location, from);

@@ -110,7 +110,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose disk is a raw file', 
     expect(reads * 512, line).toBeLessThan(BITMAPS_BYTES);
   });
 
-  test('reads a clean page again whose block was changed, and does not start without a mapped one', async () => {
+  test('reads a clean page of a changed block again, and does not start without a mapped one', async () => {
     await saved('minimal\ndisk_references: auto');
     await offloaded();
     await expectVerified(0, /are there, all of them/);

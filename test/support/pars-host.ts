@@ -81,7 +81,8 @@ export class ParsHost {
    */
   configure(policy: string): Promise<void> {
     const references = policy.includes('disk_references') ? '' : 'disk_references: off\n';
-    const text = `store: ${this.store}\npolicy: ${policy}\n${references}hook:\n  wait_for_store: 2s\nqueue:\n  settle: 2s\n`;
+    const waits = 'hook:\n  wait_for_store: 2s\nqueue:\n  settle: 2s\n';
+    const text = `store: ${this.store}\npolicy: ${policy}\n${references}${waits}`;
     return writeFile(this.lab.hostPath('etc/pars/pars.yaml'), text);
   }
 

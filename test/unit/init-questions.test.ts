@@ -71,7 +71,7 @@ function init(): Terminal {
 }
 
 describe.skipIf(spawnSync('script', ['--version']).status !== 0)('pars init at a terminal', () => {
-  it('asks for store and policy, again where an answer will not do, and changes nothing it cannot finish', async () => {
+  it('asks for store and policy, again where an answer will not do, changing nothing too soon', async () => {
     terminal = init();
     await terminal.answer(
       /mount point of a disk of its own[^]*Store( \[.*\])?: $/,

@@ -26,7 +26,8 @@ beforeEach(async () => {
   writeFileSync(disk, 'disk');
   mkdirSync(join(root, 'bin'));
   const virsh =
-    '#!/bin/sh\ncase "$*" in *domstate*) echo "shut off" ;; *dominfo*) echo "Name:           guest" ;; esac\n';
+    '#!/bin/sh\ncase "$*" in *domstate*) echo "shut off" ;; '
+    + '*dominfo*) echo "Name:           guest" ;; esac\n';
   writeFileSync(join(root, 'bin/virsh'), virsh, { mode: 0o755 });
   vi.stubEnv('PATH', `${join(root, 'bin')}:${process.env['PATH'] ?? ''}`);
   const devices =

@@ -21,8 +21,8 @@ const MEANING: Record<
     // A token or ticket that has expired is renewed by a job of its own.
     passing: true,
     hint:
-      'a cluster with Kerberos wants a delegation token that is still good (token-file=...), a gateway its user '
-      + "and password (login-file=...), in the store's URL",
+      'a cluster with Kerberos wants a delegation token that is still good (token-file=...), a gateway its '
+      + "user and password (login-file=...), in the store's URL",
   },
   quota: {
     kind: 'no-space',

@@ -14,8 +14,8 @@ const DAY = 24 * 3_600_000;
 const WEEK = 7 * DAY;
 
 /**
- * A week ahead, and of what lives for less than three weeks when a third of its life is left: a token that a job
- * replaces every day is not worth a word.
+ * A week ahead, and of what lives for less than three weeks when a third of its life is left: a token that
+ * a job replaces every day is not worth a word.
  */
 export async function expiryWarnings(options: WebHdfsOptions, now = Date.now()): Promise<string[]> {
   const lives: Life[] = [];
@@ -40,9 +40,10 @@ const said =
   };
 
 /**
- * The longest that a delegation token can live, as it says itself (Token and AbstractDelegationTokenIdentifier of
- * Hadoop: identifier; in it version 0, owner, renewer, real user, issue date, maximum date). Null for a token of
- * another kind: what cannot be read says nothing. A token that nobody renews ends before, by default after a day.
+ * The longest that a delegation token can live, as it says itself (Token and
+ * AbstractDelegationTokenIdentifier of Hadoop: identifier; in it version 0, owner, renewer, real user,
+ * issue date, maximum date). Null for a token of another kind: what cannot be read says nothing. A token
+ * that nobody renews ends before, by default after a day.
  */
 export function lifeOfToken(text: string): Pick<Life, 'begins' | 'ends'> | null {
   const outer = new WritableBytes(Buffer.from(text, 'base64url'));

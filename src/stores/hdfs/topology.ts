@@ -6,7 +6,10 @@ import type { Placement } from '../store.js';
 /** Where a cluster that was told nothing of racks believes every DataNode to be. */
 const NO_RACK = '/default-rack';
 
-/** Undefined when no block has a copy anywhere. Disks are not told: a NameNode names the DataNode, not its volume. */
+/**
+ * Undefined when no block has a copy anywhere. Disks are not told: a NameNode names the DataNode, not its
+ * volume.
+ */
 export function placementOf(blocks: readonly BlockLocation[]): Placement | undefined {
   const there = blocks.filter(({ names }) => names.length > 0);
   if (there.length === 0) return undefined;
