@@ -27,12 +27,14 @@ vi.mock('node:child_process', async (original) => {
   return { ...actual, spawn };
 });
 
-const BYTES = 3 * 8192;
+/** As long as the reader's own, which is the least that the parent takes of a raw image. */
+const HEAD_BYTES = 4 << 20;
+const BYTES = HEAD_BYTES + 2 * 8192;
 /** A header, zeros, and the record of a page at the beginning of each stripe behind the head. */
 const IMAGE_BYTES = Buffer.alloc(BYTES);
 const HEADER = new ImageBuilder().header();
 HEADER.build().copy(IMAGE_BYTES);
-for (const at of [8192, 16384]) IMAGE_BYTES.writeBigUInt64BE(0x28n, at);
+for (const at of [HEAD_BYTES, HEAD_BYTES + 8192]) IMAGE_BYTES.writeBigUInt64BE(0x28n, at);
 let directory: string, fd: number;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'pars-protocol-'));
@@ -72,7 +74,7 @@ const IMAGE = {
   wasRunning: true,
   streamOffset: HEADER.at,
   domain: DOMAIN,
-  headEnd: 8192,
+  headEnd: HEAD_BYTES,
   headDigest: 'ab'.repeat(32),
   stubRecord: null,
 };
@@ -127,7 +129,10 @@ function skeletonOf(runs: [number, number, number, number][], bytes: Buffer): Bu
 
 const RECORD = Buffer.alloc(8);
 RECORD.writeBigUInt64BE(0x28n);
-const WHOLE_HEAD = await native().compress(skeletonOf([[8192, 0, 0, 0]], IMAGE_BYTES.subarray(0, 8192)), 1);
+const WHOLE_HEAD = await native().compress(
+  skeletonOf([[HEAD_BYTES, 0, 0, 0]], IMAGE_BYTES.subarray(0, HEAD_BYTES)),
+  1,
+);
 const ONE_PAGE = await native().compress(
   skeletonOf(
     [
@@ -143,7 +148,7 @@ const skeleton = (bytes: number): FrameShape => ({
   kind: 13,
   pages: 0,
   rawBytes: 4 + 16 + bytes,
-  data: bytes === 8192 ? WHOLE_HEAD : 'data',
+  data: bytes === HEAD_BYTES ? WHOLE_HEAD : 'data',
 });
 const kernel: FrameShape = {
   kind: 0,
@@ -183,79 +188,81 @@ function childrenOf(pid: number): number {
   }).length;
 }
 
-const HEAD = stripe(0, 8192, [skeleton(8192)]);
+const HEAD = stripe(0, HEAD_BYTES, [skeleton(HEAD_BYTES)]);
 
 it('sound answers are believed', async () => {
   answer(
     ...LOOK,
     message(2, { phase: 'inspect', done: 1, total: 2 }),
     HEAD,
-    withPage(8192),
-    withPage(16384),
+    withPage(HEAD_BYTES),
+    withPage(HEAD_BYTES + 8192),
     END,
   );
-  expect((await pack()).map((one) => one.imageOffset)).toEqual([0, 8192, 16384]);
+  expect((await pack()).map((one) => one.imageOffset)).toEqual([0, HEAD_BYTES, HEAD_BYTES + 8192]);
 });
 
 describe('a sparse image', () => {
+  const bytes = Buffer.alloc(3 * 8192);
+  const header = new ImageBuilder().header({ format: 6 });
+  header.build().copy(bytes);
+  bytes.writeUInt32BE(1, 8192);
+  for (const [i, field] of [4096, 8220, 12288].entries()) bytes.writeBigUInt64BE(BigInt(field), 8196 + 8 * i);
+  const block = { bitmapOffset: 8220, pagesOffset: 12288, bytes: 8192 };
+
+  beforeEach(() => writeFileSync(join(directory, 'image'), bytes));
+
   const mapped = (mappedBlocks: object[]): Buffer[] => [
-    message(1, { ...IMAGE, format: 'sparse', headEnd: 4096 }),
+    message(1, { ...IMAGE, bytes: bytes.length, format: 'sparse', headEnd: header.at }),
     message(3, { ...INSPECTION, stream: { ...INSPECTION.stream, mappedBlocks } }),
   ];
-  const block = { bitmapOffset: 8192, pagesOffset: 12288, bytes: 8192 };
+  const kept = async (from: number, to: number): Promise<Buffer> =>
+    stripe(from, to - from, [
+      {
+        kind: 13,
+        pages: 0,
+        rawBytes: 4 + 16 + to - from,
+        data: await native().compress(skeletonOf([[to - from, 0, 0, 0]], bytes.subarray(from, to)), 1),
+      },
+    ]);
+  /** All that lies before the block's pages. */
+  const lead = async (): Promise<Buffer[]> => [await kept(0, header.at), await kept(header.at, 12288)];
 
   it('may have holes', async () => {
-    const bytes = Buffer.alloc(BYTES);
-    new ImageBuilder().header({ format: 6 }).build().copy(bytes);
-    bytes.writeUInt32BE(1, 8192);
-    for (const [i, field] of [4096, 8220, 12288].entries())
-      bytes.writeBigUInt64BE(BigInt(field), 8196 + 8 * i);
-    writeFileSync(join(directory, 'image'), bytes);
-    const kept = async (from: number): Promise<Buffer> =>
-      stripe(from, 4096, [
-        {
-          kind: 13,
-          pages: 0,
-          rawBytes: 4 + 16 + 4096,
-          data: await native().compress(skeletonOf([[4096, 0, 0, 0]], bytes.subarray(from, from + 4096)), 1),
-        },
-      ]);
-    answer(
-      ...mapped([{ ...block, bitmapOffset: 8220 }]),
-      await kept(0),
-      await kept(4096),
-      await kept(8192),
-      stripe(12288, 8192, []),
-      await kept(20480),
-      END,
-    );
-    expect((await pack())[3]).toEqual({ imageOffset: 12288, imageBytes: 8192, frames: [] });
+    answer(...mapped([block]), ...(await lead()), stripe(12288, 8192, []), await kept(20480, 24576), END);
+    expect((await pack())[2]).toEqual({ imageOffset: 12288, imageBytes: 8192, frames: [] });
   });
 
   it.each([
-    ['a hole past its end', [block], [HEAD, stripe(8192, 2 ** 40, []), END]],
-    ['a hole of no bytes', [block], [HEAD, stripe(8192, 0, []), withPage(8192), withPage(16384), END]],
-    ['blocks past its end', [{ ...block, bytes: BYTES }], [HEAD, withPage(8192), withPage(16384), END]],
-    ['blocks that are none', [{ ...block, bytes: -4096 }], [HEAD, withPage(8192), withPage(16384), END]],
-  ])('with %s is not believed', async (_, blocks, messages) => {
-    answer(...mapped(blocks), ...messages);
+    ['a hole past its end', [block], stripe(12288, 2 ** 40, [])],
+    ['a hole of no bytes', [block], stripe(12288, 0, [])],
+    ['blocks past its end', [{ ...block, bytes: 24576 }], stripe(12288, 8192, [])],
+    ['blocks that are none', [{ ...block, bytes: -4096 }], stripe(12288, 8192, [])],
+  ])('with %s is not believed', async (_, blocks, hole) => {
+    answer(...mapped(blocks), ...(await lead()), hole, await kept(20480, 24576), END);
     await expect(pack()).rejects.toMatchObject({ kind: 'corrupt' });
   });
 });
 
 describe('stripes', () => {
   it.each([
-    ['a gap', [HEAD, withPage(16384), END]],
+    ['a gap', [HEAD, withPage(HEAD_BYTES + 8192), END]],
     ['an overlap', [HEAD, withPage(0), END]],
     ['an end too soon', [HEAD, END]],
-    ['more than the image', [HEAD, withPage(8192), withPage(16384), withPage(24576), END]],
+    [
+      'more than the image',
+      [HEAD, withPage(HEAD_BYTES), withPage(HEAD_BYTES + 8192), withPage(HEAD_BYTES + 16384), END],
+    ],
     ['no bytes', [stripe(0, 0, [skeleton(0)]), END]],
-    ['more bytes than any stripe', [stripe(0, 2 ** 40, [skeleton(8192)]), END]],
-    ['no frames', [stripe(0, 8192, []), END]],
-    ['no skeleton', [stripe(0, 8192, [kernel, { ...kernel, kind: 6 }]), END]],
-    ['fewer frames than announced', [stripe(0, 8192, [skeleton(8192)], 2), withPage(8192), END]],
+    ['more bytes than any stripe', [stripe(0, 2 ** 40, [skeleton(HEAD_BYTES)]), END]],
+    ['no frames', [stripe(0, HEAD_BYTES, []), END]],
+    ['no skeleton', [stripe(0, HEAD_BYTES, [kernel, { ...kernel, kind: 6 }]), END]],
+    [
+      'fewer frames than announced',
+      [stripe(0, HEAD_BYTES, [skeleton(HEAD_BYTES)], 2), withPage(HEAD_BYTES), END],
+    ],
     ['a frame too many', [HEAD, frame(kernel), END]],
-    ['more frames than kinds', [stripe(0, 8192, [skeleton(8192)], 2 ** 31)]],
+    ['more frames than kinds', [stripe(0, HEAD_BYTES, [skeleton(HEAD_BYTES)], 2 ** 31)]],
   ])('with %s are not', async (_, messages) => {
     answer(...LOOK, ...messages);
     await expect(pack()).rejects.toMatchObject(IMPOSSIBLE);
@@ -264,26 +271,26 @@ describe('stripes', () => {
 
 describe('frames', () => {
   it.each<[string, FrameShape[]]>([
-    ['an unknown kind', [skeleton(8192), { kind: 15, pages: 0, rawBytes: 0 }]],
+    ['an unknown kind', [skeleton(HEAD_BYTES), { kind: 15, pages: 0, rawBytes: 0 }]],
     ['one kind twice', [skeleton(0), kernel, kernel]],
     ['class bytes that are not pages', [skeleton(4096), { ...kernel, rawBytes: 4095 }]],
     ['fill bytes that are not words', [skeleton(4096), { kind: 12, pages: 1, rawBytes: 7 }]],
     ['more payload than stripe', [skeleton(0), { ...kernel, pages: 3, rawBytes: 3 * 4096 }]],
-    ['a skeleton too small', [{ ...skeleton(8192), rawBytes: 8000 }]],
-    ['a skeleton without bytes', [{ ...skeleton(8192), data: '' }]],
+    ['a skeleton too small', [{ ...skeleton(HEAD_BYTES), rawBytes: HEAD_BYTES - 192 }]],
+    ['a skeleton without bytes', [{ ...skeleton(HEAD_BYTES), data: '' }]],
     ['a fill frame without bytes', [skeleton(4096), { kind: 12, pages: 1, rawBytes: 8, data: '' }]],
   ])('with %s are not believed', async (_, frames) => {
-    answer(...LOOK, stripe(0, 8192, frames), withPage(8192), withPage(16384), END);
+    answer(...LOOK, stripe(0, HEAD_BYTES, frames), withPage(HEAD_BYTES), withPage(HEAD_BYTES + 8192), END);
     await expect(pack()).rejects.toMatchObject(IMPOSSIBLE);
   });
 
   it('of a class that was to be stored have bytes', async () => {
-    answer(...LOOK, HEAD, withPage(8192, { ...kernel, data: '' }), withPage(16384), END);
+    answer(...LOOK, HEAD, withPage(HEAD_BYTES, { ...kernel, data: '' }), withPage(HEAD_BYTES + 8192), END);
     await expect(pack()).rejects.toMatchObject(IMPOSSIBLE);
   });
 
   it('of clean cache come with their recovery', async () => {
-    answer(...LOOK, HEAD, withPage(8192, { ...kernel, kind: 2 }), withPage(16384), END);
+    answer(...LOOK, HEAD, withPage(HEAD_BYTES, { ...kernel, kind: 2 }), withPage(HEAD_BYTES + 8192), END);
     await expect(pack()).rejects.toMatchObject(IMPOSSIBLE);
   });
 });
