@@ -120,7 +120,5 @@ describe.skipIf(labMissing() !== undefined)('a guest whose disk is a qcow2 image
     await changeSector('clean-cache');
     const hydrated = await host.json<unknown>('hydrate', '--accept-changed-disks', guest.imagePath);
     expect(JSON.stringify(hydrated)).toMatch(/"pagesLostUnexpectedly":[1-9]/);
-    await guest.start();
-    await expectSound(guest);
   });
 });
