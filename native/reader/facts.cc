@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "core/frames/frame.hh"
 #include "core/kernel/guest_ram.hh"
 
 namespace pars::reader {
@@ -12,44 +11,7 @@ using nlohmann::json;
 
 namespace {
 
-// A sample of every class, compressed in batches: one page in kSampleStep, so that the estimate costs a few
-// milliseconds.
-constexpr uint64_t kSampleStep = 512, kSampleBatch = 64, kSampleHead = 64;
-
-struct Sample {
-  std::vector<uint8_t> batch;
-  uint64_t seen = 0, pages = 0, compressed = 0;
-};
-
-void flush(Sample& sample, Compressor& compressor, std::vector<uint8_t>& out) {
-  if (sample.batch.empty()) return;
-  if (compressor.compress(sample.batch, out))
-    sample.compressed += out.size(), sample.pages += sample.batch.size() / kPageSize;
-  sample.batch.clear();
-}
-
-std::array<Sample, kPageClasses> sample_classes(Bytes image, const MigrationStream& stream,
-                                                const Inspection& inspection) {
-  std::array<Sample, kPageClasses> samples;
-  Compressor compressor(kMinLevel);
-  std::vector<uint8_t> out;
-  for (size_t b = 0; b < stream.blocks.size(); b++) {
-    for (uint64_t p = 0; p < stream.blocks[b].pages.size(); p++) {
-      const PageLocation at = stream.blocks[b].pages[p];
-      if (at == kZeroPage) continue;
-      Sample& sample = samples[static_cast<size_t>(inspection.classes[b][p])];
-      if (++sample.seen > kSampleHead && sample.seen % kSampleStep != 0) continue;
-      const uint8_t* page = image.data() + at;
-      if (is_fill(page)) continue;
-      sample.batch.insert(sample.batch.end(), page, page + kPageSize);
-      if (sample.batch.size() == kSampleBatch * kPageSize) flush(sample, compressor, out);
-    }
-  }
-  for (Sample& sample : samples) flush(sample, compressor, out);
-  return samples;
-}
-
-json class_facts(const Inspection& inspection, const std::array<Sample, kPageClasses>* samples) {
+json class_facts(const Inspection& inspection, const Estimate* estimate) {
   json classes = json::object();
   for (size_t c = 0; c < kPageClasses; c++) {
     const ClassCount& n = inspection.counts[c];
@@ -58,8 +20,10 @@ json class_facts(const Inspection& inspection, const std::array<Sample, kPageCla
              {"payloadPages", n.payload_pages},
              {"fillPages", n.fill_pages},
              {"zeroPages", n.zero_pages}};
-    if (samples)
-      entry["sample"] = {{"pages", (*samples)[c].pages}, {"compressedBytes", (*samples)[c].compressed}};
+    if (!estimate) continue;
+    const ClassSample& sample = estimate->classes[c];
+    entry["headPages"] = sample.head_pages;
+    entry["sample"] = {{"pages", sample.pages}, {"compressedBytes", sample.compressed}};
   }
   return classes;
 }
@@ -132,8 +96,7 @@ json domain_facts(const DomainXml& domain) {
           {"acceptUncomparedDisks", domain.metadata_accept_uncompared_disks}};
 }
 
-json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection,
-                      bool sampled) {
+json inspection_facts(const MigrationStream& stream, const Inspection& inspection, const Estimate* estimate) {
   uint64_t pages = 0, zero_pages = 0;
   for (size_t c = 0; c < kPageClasses; c++) {
     if (c == static_cast<size_t>(PageClass::device)) continue;
@@ -141,14 +104,12 @@ json inspection_facts(Bytes image, const MigrationStream& stream, const Inspecti
   }
   json notes = json::array();
   for (const auto& [text, count] : inspection.notes) notes.push_back({{"text", text}, {"pages", count}});
-  std::array<Sample, kPageClasses> samples;
-  if (sampled) samples = sample_classes(image, stream, inspection);
   return {{"guest",
            {{"introspected", inspection.introspected},
             {"kernel", optional_text(inspection.kernel_release)},
             {"reason", optional_text(inspection.reason)}}},
           {"ram", {{"pageSize", kPageSize}, {"pages", pages}, {"zeroPages", zero_pages}}},
-          {"classes", class_facts(inspection, sampled ? &samples : nullptr)},
+          {"classes", class_facts(inspection, estimate)},
           {"reasons", reason_facts(inspection.reason_counts)},
           {"notes", notes},
           {"stream",
@@ -157,6 +118,7 @@ json inspection_facts(Bytes image, const MigrationStream& stream, const Inspecti
             {"zeroRecords", stream.zero_records},
             {"repeatedRecords", stream.repeated_records},
             {"mappedBlocks", mapped_facts(stream)}}},
+          {"restCompressedBytes", estimate && estimate->rest ? json(*estimate->rest) : json(nullptr)},
           {"recovery",
            {{"folios", inspection.recovery.folios.size()}, {"writes", inspection.recovery.writes.size()}}}};
 }

@@ -7,13 +7,14 @@
 #include "core/image/save_image.hh"
 #include "core/pages/inspection.hh"
 #include "reader/disks.hh"
+#include "reader/estimate.hh"
 
 namespace pars::reader {
 
 nlohmann::json domain_facts(const DomainXml& domain);
-/// Counts by class, with a compressed sample of each class when `sampled`.
-nlohmann::json inspection_facts(Bytes image, const MigrationStream& stream, const Inspection& inspection,
-                                bool sampled);
+/// Counts by class, with what they would take in the store where that was estimated.
+nlohmann::json inspection_facts(const MigrationStream& stream, const Inspection& inspection,
+                                const Estimate* estimate);
 /// What the disks hold of the cache: pages, and of each class.
 nlohmann::json reference_facts(const Comparison& found);
 

@@ -14,6 +14,7 @@
 #include "core/pages/inspection.hh"
 #include "reader/channel.hh"
 #include "reader/disks.hh"
+#include "reader/estimate.hh"
 #include "reader/facts.hh"
 #include "reader/head.hh"
 #include "reader/jail.hh"
@@ -161,6 +162,13 @@ uint64_t first_stripe(const MigrationStream& stream) {
   return stream.stripes.empty() ? 0 : stream.stripes.front().image_offset;
 }
 
+void send_inspection(Bytes image, const MigrationStream& stream, const Inspection& inspection,
+                     uint64_t head_end, bool estimated) {
+  std::optional<Estimate> found;
+  if (estimated) found = estimate(image, stream, inspection, head_end);
+  send(Message::inspection, inspection_facts(stream, inspection, found ? &*found : nullptr));
+}
+
 int look(Bytes image, Then then, DiskSearch disks) {
   auto opened = open_plain(image);
   if (!opened) return fail(opened.error());
@@ -176,7 +184,7 @@ int look(Bytes image, Then then, DiskSearch disks) {
     };
   const Inspection inspection =
       inspect(image, opened->domain, *stream, head_end ? head_end : image.size(), options);
-  send(Message::inspection, inspection_facts(image, *stream, inspection, then != Then::pack));
+  send_inspection(image, *stream, inspection, head_end, then != Then::pack);
   std::vector<PageReference> references = disks.compare(image, head_end, inspection);
   if (then == Then::pack) return pack(image, &*stream, &inspection, head_end, std::move(references));
   if (then == Then::map) maker.send_map(opened->domain, *stream, inspection);
@@ -218,7 +226,7 @@ int live() {
   InspectOptions options = maker.options();
   options.vcpus = guest->vcpus;
   const Inspection inspection = inspect(guest->memory, guest->domain, guest->stream, 0, options);
-  send(Message::inspection, inspection_facts(guest->memory, guest->stream, inspection, true));
+  send_inspection(guest->memory, guest->stream, inspection, 0, true);
   maker.send_map(guest->domain, guest->stream, inspection);
   send(Message::end, json::object());
   return 0;

@@ -82,9 +82,7 @@ class Packer {
     return add_recovery_of(kDiskFrame, kDiskRecoveryFrame, map, stripe);
   }
   Status add_recovery_of(uint8_t source, uint8_t kind, const StripeMap& map, PackedStripe& stripe) {
-    std::vector<uint64_t> payloads;
-    for (const StripeMap::Payload& p : map.payloads)
-      if (p.source == source && p.page_class == PageClass::clean_cache) payloads.push_back(p.offset);
+    const std::vector<uint64_t> payloads = clean_cache_payloads(map, source);
     if (payloads.empty() || !recovery_) return Done{};
     return add(
         {kind, 0,

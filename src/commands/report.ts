@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { awaitedElsewhere } from '../system/best-effort.js';
@@ -208,9 +209,14 @@ async function showOne(
         outcome.report,
         output.colours,
         terminalWidth(process.stdout),
+        madeHere(),
       ),
     );
   else if (!output.isJson) output.failure(plain(outcome.error.message), outcome.error.hint);
+}
+
+function madeHere(): { host: string; when: Date } {
+  return { host: hostname(), when: new Date() };
 }
 
 interface PageFile {
@@ -227,7 +233,8 @@ async function pageFile(named: string, force: boolean): Promise<PageFile> {
   await refuse();
   const write = async (report: ImageReport): Promise<void> => {
     await refuse();
-    await writeAtomically(path, renderHtml(report, new Date()));
+    const { host, when } = madeHere();
+    await writeAtomically(path, renderHtml(report, when, host));
   };
   return { path, write };
 }

@@ -46,6 +46,8 @@ export interface ClassFacts {
   payloadPages: number;
   fillPages: number;
   zeroPages: number;
+  /** Payload pages in the image's head, which is stored as it is and has no classes; only in a report. */
+  headPages?: number;
   /** Pages compressed to estimate the class; only in a report. */
   sample: { pages: number; compressedBytes: number } | null;
 }
@@ -96,4 +98,9 @@ export interface InspectionFacts {
     mappedBlocks: MappedBlock[];
   };
   recovery: { folios: number; writes: number };
+  /**
+   * Estimate of what is stored beside the classes, once: head, records, devices, fills, recoveries, index;
+   * absent where nobody estimated it.
+   */
+  restCompressedBytes?: number;
 }

@@ -157,6 +157,8 @@ function classFacts(value: unknown): ClassFacts {
   };
   if (facts.payloadPages + facts.fillPages + facts.zeroPages !== facts.pages)
     throw badAnswer('the pages of a class do not add up');
+  if (from['headPages'] !== undefined) facts.headPages = count(from, 'headPages');
+  if ((facts.headPages ?? 0) > facts.payloadPages) throw badAnswer('more pages in the head than there are');
   if (from['sample'] !== undefined) {
     const sample = fields(from['sample'], 'a sample');
     facts.sample = { pages: count(sample, 'pages'), compressedBytes: count(sample, 'compressedBytes') };
@@ -239,6 +241,9 @@ export function inspectionFacts(value: unknown, imageBytes: number): InspectionF
       mappedBlocks: mappedBlocks(stream, imageBytes),
     },
     recovery: { folios: count(recovery, 'folios'), writes: count(recovery, 'writes') },
+    ...((from['restCompressedBytes'] ?? null) !== null && {
+      restCompressedBytes: count(from, 'restCompressedBytes'),
+    }),
   };
   if (facts.ram.pageSize !== PAGE_BYTES) throw badAnswer('the page size is not 4096');
   return facts;

@@ -34,7 +34,7 @@ export function besidesDisks({ classes, skeleton }: Amounts, pages: Record<PageC
   return { classes: Object.fromEntries(entries) as Amounts['classes'], skeleton };
 }
 
-/** The same over all copies, and against what `replicate-all` stores before compression. */
+/** The same over all copies, and against what `replicate-all` stores: like with like, compressed or not. */
 export interface PolicyCost extends Amount {
   savedVsReplicateAll: number;
   estimatedSavedVsReplicateAll: number | null;
@@ -72,13 +72,15 @@ export function compareCost(
   stored: Amounts = amounts,
 ): PolicyCost {
   const cost = costOf(policy, stored);
-  const base = costOf(baseline, amounts).rawBytes;
-  const saved = (bytes: number): number => (base === 0 ? 0 : 1 - bytes / base);
+  const base = costOf(baseline, amounts);
+  const saved = (bytes: number, of: number): number => (of === 0 ? 0 : 1 - bytes / of);
   return {
     ...cost,
-    savedVsReplicateAll: saved(cost.rawBytes),
+    savedVsReplicateAll: saved(cost.rawBytes, base.rawBytes),
     estimatedSavedVsReplicateAll:
-      cost.estimatedCompressedBytes === null ? null : saved(cost.estimatedCompressedBytes),
+      cost.estimatedCompressedBytes === null || base.estimatedCompressedBytes === null
+        ? null
+        : saved(cost.estimatedCompressedBytes, base.estimatedCompressedBytes),
   };
 }
 

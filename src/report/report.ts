@@ -68,6 +68,8 @@ export interface NativeCosts {
   threeCopies: number;
   /** Three copies of the image compressed whole: from samples; null when nobody looked. */
   estimatedThreeCopiesOfZstd: number | null;
+  /** One compressed image in Reed-Solomon stripes of 6 data and 3 parity cells; null when nobody looked. */
+  estimatedRs63OfZstd: number | null;
   /** The image file in Reed-Solomon stripes of 6 data and 3 parity cells: exact. */
   rs63: number;
   /** Of three copies, compressed or not, and of RS-6-3. */
@@ -198,6 +200,7 @@ function nativeCosts(imageBytes: number, amounts: Amounts, inputs: DurabilityInp
   return {
     threeCopies: 3 * imageBytes,
     estimatedThreeCopiesOfZstd: zstd,
+    estimatedRs63OfZstd: zstd === null ? null : Math.ceil(zstd / 2),
     rs63: Math.ceil((imageBytes * 9) / 6),
     durability: { threeCopies: whole(3, 3, 1), rs63: whole(9, 4, 6) },
   };
@@ -215,27 +218,30 @@ function bytesWithoutHoles(
   return format === 'sparse' ? bytes - zeroRecords * PAGE_BYTES : (rawBytes ?? bytes);
 }
 
-function amountsOf(image: ImageFacts, { classes, stream }: InspectionFacts): Amounts {
+/** The head is stored as it is: what it has of a class counts with what belongs to none. */
+function amountsOf(image: ImageFacts, { classes, stream, restCompressedBytes }: InspectionFacts): Amounts {
   const total = (count: (facts: ClassFacts) => number): number =>
     PAGE_CLASSES.reduce((sum, name) => sum + count(classes[name]), 0);
   const fills = total(({ fillPages }) => fillPages);
   const pagesInImage = total(({ payloadPages }) => payloadPages) + fills;
+  const head = total(({ headPages = 0 }) => headPages) * PAGE_BYTES;
   const skeleton =
-    Math.max(0, bytesWithoutHoles(image, stream) - pagesInImage * PAGE_BYTES) + fills * FILL_BYTES;
-  // Nobody samples the skeleton: counted as if it did not compress, which errs on the safe side by little.
+    Math.max(0, bytesWithoutHoles(image, stream) - pagesInImage * PAGE_BYTES) + fills * FILL_BYTES + head;
+  // Where nobody estimated it, it is counted as if it did not compress: the safe side, by little.
   return {
     classes: byClass((name) => classAmount(classes[name])),
-    skeleton: { rawBytes: skeleton, estimatedCompressedBytes: skeleton },
+    skeleton: { rawBytes: skeleton, estimatedCompressedBytes: restCompressedBytes ?? skeleton },
   };
 }
 
-function classAmount({ payloadPages, sample }: ClassFacts): Amount {
-  const rawBytes = payloadPages * PAGE_BYTES;
+function classAmount({ payloadPages, headPages = 0, sample }: ClassFacts): Amount {
+  const pages = payloadPages - headPages;
+  const rawBytes = pages * PAGE_BYTES;
   if (rawBytes === 0) return { rawBytes, estimatedCompressedBytes: 0 };
   return {
     rawBytes,
     estimatedCompressedBytes:
-      sample && sample.pages > 0 ? Math.round((payloadPages * sample.compressedBytes) / sample.pages) : null,
+      sample && sample.pages > 0 ? Math.round((pages * sample.compressedBytes) / sample.pages) : null,
   };
 }
 

@@ -63,6 +63,7 @@ describe('the HTML report in Chromium', () => {
     async (view) => {
       const { page, complaints } = await open(view);
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(view.width);
+      if (view.width < 500) expect(await page.evaluate(tablesCutOff)).toEqual([]);
       expect(await page.textContent('h1')).toContain(`</script><img src=x onerror=alert(1)>`);
       expect(await drawnColours(page)).toBeGreaterThan(8);
 
@@ -174,4 +175,11 @@ async function drawnColours(page: Page): Promise<number> {
 
 async function picture(page: Page): Promise<string> {
   return page.evaluate(() => (document.getElementById('map') as HTMLCanvasElement).toDataURL());
+}
+
+/** Captions of tables that are wider than what shows them. */
+function tablesCutOff(): string[] {
+  return [...document.querySelectorAll<HTMLElement>('.scroll')]
+    .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)
+    .map((one) => one.getAttribute('aria-label') ?? '');
 }

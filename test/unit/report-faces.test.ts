@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { lossCells } from '../../src/ui/html/page-losses.js';
+import { lostCells } from '../../src/ui/html/page-losses.js';
 import { formatBytes, formatCount, formatShare } from '../../src/ui/units.js';
 import { PAGE_CLASSES } from '../../src/page-classes.js';
 import { PRESETS } from '../../src/policy/policy.js';
@@ -150,12 +150,15 @@ function expectInText(
   { image: { bytes }, classes, skeleton, policies, natives, reread, ram, map }: ImageReport,
   output: string,
 ): void {
-  const [text = '', losses = ''] = output.split(/(?=IF DISKS DIE)/);
+  for (const one of output.split('\n')) expect(one.length, one).toBeLessThanOrEqual(100);
+  const [top = '', text = '', stored = '', losses = ''] = output.split(
+    /(?=^CLASS |^POLICY |^GUEST LOST IF)/m,
+  );
   const line = (start: string, where = text): string =>
-    where.split('\n').findLast((one) => one.startsWith(`${start} `)) ?? `no line ${start}`;
+    where.split('\n').find((one) => one.startsWith(`${start} `)) ?? `no line ${start}`;
   const all = PAGE_CLASSES.reduce((sum, name) => sum + classes[name].pages, 0);
-  expect(line('image')).toContain(formatBytes(bytes));
-  expect(line('ram')).toContain(formatBytes(ram.zeroPages * 4096));
+  expect(line('image', top)).toContain(formatBytes(bytes));
+  expect(line('ram', top)).toContain(formatBytes(ram.zeroPages * 4096));
   for (const name of PAGE_CLASSES.filter((one) => classes[one].pages > 0)) {
     const { pages, rawBytes, estimatedCompressedBytes } = classes[name];
     for (const figure of [
@@ -166,6 +169,7 @@ function expectInText(
     ])
       expect(line(name)).toContain(figure);
   }
+  expect(line('report', top)).toMatch(/made on \S+, \d{4}-\d\d-\d\d \d\d:\d\d UTC$/);
   expect(line('(no pages)')).toContain(formatBytes(skeleton.rawBytes));
   for (const [name, policy] of Object.entries(policies))
     for (const figure of [
@@ -173,14 +177,22 @@ function expectInText(
       formatShare(policy.savedVsReplicateAll),
       `~ ${formatBytes(policy.estimatedCompressedBytes ?? NaN)}`,
     ])
-      expect(line(name)).toContain(figure);
-  expect(line('3 x image')).toContain(formatBytes(natives.threeCopies));
-  expect(line('3 x zstd image')).toContain(formatBytes(natives.estimatedThreeCopiesOfZstd ?? NaN));
-  expect(line('RS-6-3 image')).toContain(formatBytes(natives.rs63));
-  for (const [name, { durability }] of Object.entries(policies))
-    for (const cell of lossCells(durability, formatBytes)) expect(line(name, losses)).toContain(cell);
-  for (const cell of lossCells(natives.durability.rs63, formatBytes))
-    expect(line('RS-6-3 image', losses)).toContain(cell);
+      expect(line(name, stored)).toContain(figure);
+  const compressed = [natives.estimatedThreeCopiesOfZstd, natives.estimatedRs63OfZstd].map(
+    (estimated) => `~ ${formatBytes(estimated ?? NaN)}`,
+  );
+  for (const [i, name] of ['3 copies of the zstd image', 'the zstd image in RS-6-3'].entries())
+    expect(line(name, top)).toContain(compressed[i]);
+  for (const figure of [formatBytes(natives.threeCopies), compressed[0]])
+    expect(line('3 x image', stored)).toContain(figure);
+  for (const figure of [formatBytes(natives.rs63), compressed[1]])
+    expect(line('RS-6-3 image', stored)).toContain(figure);
+  const ways = [
+    ...Object.entries(policies),
+    ['RS-6-3 image', { durability: natives.durability.rs63 }] as const,
+  ];
+  for (const [name, { durability }] of ways)
+    for (const cell of lostCells(durability)) expect(line(name, losses)).toContain(cell);
   expect(map).toBeUndefined();
   if (reread.requests > 0) expect(output).toContain(formatBytes(reread.bytes));
 }

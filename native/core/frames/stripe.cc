@@ -184,6 +184,13 @@ std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds w
   return frames;
 }
 
+std::vector<uint64_t> clean_cache_payloads(const StripeMap& map, uint8_t source) {
+  std::vector<uint64_t> payloads;
+  for (const StripeMap::Payload& p : map.payloads)
+    if (p.source == source && p.page_class == PageClass::clean_cache) payloads.push_back(p.offset);
+  return payloads;
+}
+
 bool targets_are_critical(const StripeMap& map, std::span<const uint64_t> targets) {
   auto target = std::lower_bound(targets.begin(), targets.end(), map.extent.offset);
   auto payload = map.payloads.begin();

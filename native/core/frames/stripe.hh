@@ -60,6 +60,9 @@ std::vector<StripeMap> split_stripe(StripeMap map);
 /// classes that are not `wanted` are not even read.
 std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds wanted = FrameKinds().set());
 
+/// Where pages of clean cache lie whose bytes are in frames of kind `source`: what their recovery is for.
+std::vector<uint64_t> clean_cache_payloads(const StripeMap& map, uint8_t source);
+
 /// True if every one of `targets` (sorted image offsets) that lies in the stripe hits payload that is never
 /// lost. Restore refuses any other write, so a snapshot must not come to hold one.
 bool targets_are_critical(const StripeMap& map, std::span<const uint64_t> targets);

@@ -26,15 +26,31 @@ export function formatChance(chance: number | null): string {
   return `1 in ${String(Number(one.toPrecision(2))).replace(/\B(?=(\d{3})+$)/g, '\u00a0')}`;
 }
 
-export function lossCells(durability: Durability, formatBytes: (bytes: number) => string): string[] {
-  const cells = durability.whenDead.map(({ guestLost, rereadBytes }) => {
-    const reread =
-      rereadBytes === null || rereadBytes === 0 ? '' : `, reads ${formatBytes(rereadBytes)} again`;
-    if (guestLost === 0) return `safe${reread}`;
-    return guestLost === null ? `too few disks${reread}` : `lost: ${formatChance(guestLost)}${reread}`;
-  });
+/** Whether the guest is lost when so many disks are dead, and within a year. */
+export function lostCells(durability: Durability): string[] {
+  const cells = durability.whenDead.map(({ guestLost }) =>
+    guestLost === 0 ? 'safe' : guestLost === null ? 'too few disks' : formatChance(guestLost),
+  );
   while (cells.length < 3) cells.push('\u2013');
   return [...cells, formatChance(durability.guestLostPerYear)];
+}
+
+/** What the guest reads again when so many disks are dead. */
+export function rereadCells(durability: Durability, formatBytes: (bytes: number) => string): string[] {
+  const cells = durability.whenDead.map(({ rereadBytes }) =>
+    rereadBytes === null || rereadBytes === 0 ? '\u2013' : formatBytes(rereadBytes),
+  );
+  while (cells.length < 3) cells.push('\u2013');
+  return cells;
+}
+
+export function lossCells(durability: Durability, formatBytes: (bytes: number) => string): string[] {
+  const again = rereadCells(durability, formatBytes);
+  return lostCells(durability).map((text, i) => {
+    const reread = again[i] ?? '\u2013';
+    const lost = /%|^1 in|^below/.test(text) && i < 3 ? `lost: ${text}` : text;
+    return reread === '\u2013' ? lost : `${lost}, reads ${reread} again`;
+  });
 }
 
 /** The inputs as typed; null while one of them cannot be. */
@@ -76,6 +92,8 @@ export function startLosses(
 
 export const LOSS_FUNCTIONS: readonly ((...args: never[]) => unknown)[] = [
   formatChance,
+  lostCells,
+  rereadCells,
   lossCells,
   readInputs,
   startLosses,

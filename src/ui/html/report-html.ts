@@ -12,6 +12,7 @@ import {
   classSection,
   figures,
   fileSection,
+  headlineSection,
   lossSchemes,
   lossSection,
   mapSection,
@@ -35,11 +36,13 @@ export const REPORT_PAGE = {
   hint: 'name another file; to write over this one all the same: --force',
 };
 
-export function renderHtml(report: ImageReport, made: Date): string {
+/** `host`: where it was made. */
+export function renderHtml(report: ImageReport, made: Date, host?: string): string {
   const { image, guest } = report;
   const title = `Memory of ${image.domain.name}`;
   const kernel = guest.introspected ? `Linux ${esc(guest.kernel ?? 'unknown')}` : 'Not introspected';
   const data = inlineJson({ map: mapData(report), losses: lossData(report) });
+  const when = `${made.toISOString().replace('T', ' ').slice(0, 16)} UTC`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
@@ -47,7 +50,9 @@ export function renderHtml(report: ImageReport, made: Date): string {
 <link rel="icon" href="data:,"><title>${esc(title)}${TITLE_END}<style>${STYLE}</style></head>
 <body><header><h1>${esc(title)}</h1>
 <p class="lead">${kernel} \u00b7 <code>${esc(image.path)}</code> \u00b7 ${esc(image.domain.uuid)}</p>
+<p class="lead">Report made ${host === undefined ? '' : `on ${esc(host)}, `}${when}</p>
 ${banners(report)}</header><main>
+${headlineSection(report)}
 ${figures(report, bytesByFate(report))}
 ${mapSection(report)}
 ${policySection(report)}
@@ -55,18 +60,17 @@ ${lossSection(report)}
 ${classSection(report)}
 ${fileSection(report)}
 ${reasonSection(report)}
-</main><footer>${footnote(report, made)}</footer>
+</main><footer>${footnote(report, when)}</footer>
 <script type="application/json" id="data">${data}</script>
 <script>${script()}</script></body></html>
 `;
 }
 
-function footnote({ estimated }: ImageReport, made: Date): string {
+function footnote({ estimated }: ImageReport, when: string): string {
   return (
     `<p>Exact: bytes before compression. Estimate: after zstd, from samples of each class. `
     + `${estimated ? 'Of a running guest every figure is an estimate. ' : ''}`
-    + `Nothing was changed to make this report. Pars ${esc(version())}, `
-    + `${made.toISOString().replace('T', ' ').slice(0, 16)} UTC.</p>`
+    + `Nothing was changed to make this report. Pars ${esc(version())}, ${when}.</p>`
   );
 }
 

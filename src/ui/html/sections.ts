@@ -2,15 +2,16 @@
 /** The sections of the HTML report. Every figure is in a table, whatever is drawn beside it. */
 import { EXPENDABLE, PAGE_BYTES, PAGE_CLASSES } from '../../page-classes.js';
 import type { ImageReport, LaidOut } from '../../report/report.js';
+import { headlineOf } from '../../report/headline.js';
 import { policyOrder } from '../../report/report.js';
 import { bytesOnDisks } from '../../report/report-summary.js';
+import { CLASS_MEANINGS, REST_MEANING } from '../class-meanings.js';
 import { formatBytes, formatCount, formatShare } from '../units.js';
 import { lossCells } from './page-losses.js';
 import { esc, rows } from './text.js';
 
 export function figures(report: ImageReport, fate: { critical: number; expendable: number }): string {
-  const chosen = report.policies[report.policy],
-    all = fate.critical + fate.expendable;
+  const all = fate.critical + fate.expendable;
   const figure = (value: string, text: string): string => `<li><b>${esc(value)}</b>${esc(text)}</li>`;
   return `<ul class="figures">${[
     figure(
@@ -23,12 +24,24 @@ export function figures(report: ImageReport, fate: { critical: number; expendabl
       formatBytes(fate.expendable),
       `expendable: ${formatShare(all === 0 ? 0 : fate.expendable / all)} of the image`,
     ),
-    figure(
-      chosen ? formatBytes(chosen.storedBytes) : '\u2013',
-      `stored under ${report.policy}, ${chosen ? formatShare(chosen.savedVsReplicateAll) : '\u2013'} `
-        + `less than three copies`,
-    ),
   ].join('')}</ul>`;
+}
+
+/** What would be stored, beside what people do today: like with like. */
+export function headlineSection(report: ImageReport): string {
+  const shown = headlineOf(report);
+  const most = Math.max(1, ...shown.map(({ estimatedBytes }) => estimatedBytes ?? 0));
+  const body = rows(shown, ({ name, estimatedBytes, saved }) => {
+    const own = name === report.policy;
+    const width = ((100 * (estimatedBytes ?? 0)) / most).toFixed(3);
+    const bar = barCell(own ? 'expendable' : 'native', width);
+    const against =
+      saved === null ? '' : `Pars stores ${formatShare(Math.abs(saved))} ${saved >= 0 ? 'less' : 'more'}`;
+    return row(own ? `by Pars, under ${esc(name)}` : name, [estimate(estimatedBytes), against], '', bar);
+  });
+  const head = ['Stored as', BAR_HEAD, 'Estimate', 'Against it'];
+  return `<section aria-labelledby="h-headline"><h2 id="h-headline">What would be stored</h2>
+${table('policies', 'All copies together, compressed', head, body)}</section>`;
 }
 
 export function mapSection({ map, classes, estimated }: ImageReport): string {
@@ -76,7 +89,7 @@ export function classSection({ classes, skeleton, onDisks }: ImageReport): strin
       estimate(estimatedCompressedBytes),
       ...held(onDisks?.[name]),
       EXPENDABLE.has(name) ? 'expendable' : 'critical',
-    ]);
+    ]).replace('</th>', `<small>${CLASS_MEANINGS[name]}</small></th>`);
   });
   const rest = row('(no pages)', [
     '',
@@ -85,8 +98,8 @@ export function classSection({ classes, skeleton, onDisks }: ImageReport): strin
     estimate(skeleton.estimatedCompressedBytes),
     ...held(undefined),
     'critical',
-  ]);
-  const head = ['Class', 'Pages', 'Of all', 'In image (exact)', 'Compressed (estimate)'];
+  ]).replace('</th>', `<small>${REST_MEANING}</small></th>`);
+  const head = ['Class', 'Pages', 'Of all', 'Bytes (exact)', 'Compressed (estimate)'];
   if (onDisks) head.push('On its disks');
   head.push('If lost');
   return `<section aria-labelledby="h-classes"><h2 id="h-classes">What the memory holds</h2>
@@ -96,62 +109,53 @@ ${table('', 'Pages of 4 KiB by class', head, body + rest)}</section>`;
 
 export function policySection(report: ImageReport): string {
   const { policies, natives } = report;
-  const most = Math.max(
-    natives.threeCopies,
-    ...Object.values(policies).map(({ storedBytes }) => storedBytes),
-  );
-  const share = (bytes: number): string => ((100 * bytes) / most).toFixed(3);
-  const mark = (bytes: number): string => `<i class="estimate" style="left:${share(bytes)}%"></i>`;
-  const bar = (parts: string, compressed: number | null): string =>
-    `<td class="bar" aria-hidden="true"><div>${parts}`
-    + `${compressed === null ? '' : mark(compressed)}</div></td>`;
-  const native = (name: string, bytes: number | null, compressed: number | null): string =>
-    row(
-      name,
-      [
-        bytes === null ? '\u2013' : formatBytes(bytes),
-        bytes === null ? '' : formatShare(1 - bytes / natives.threeCopies),
-        estimate(compressed),
-      ],
-      '',
-      bar(`<i class="native" style="width:${share(bytes ?? compressed ?? 0)}%"></i>`, null),
-    );
-  const body = rows(policyOrder(report), (name) => {
-    const policy = policies[name];
-    if (!policy) return '';
-    const critical = policy.durability.scheme.pieces.reduce(
-      (sum, { bytes, cells }) => sum + bytes * cells,
-      0,
-    );
-    const parts =
-      `<i class="critical" style="width:${share(critical)}%"></i><i class="expendable" `
-      + `style="width:${share(policy.storedBytes - critical)}%"></i>`;
-    return row(
-      esc(name),
-      [
-        formatBytes(policy.storedBytes),
-        formatShare(policy.savedVsReplicateAll),
-        estimate(policy.estimatedCompressedBytes),
-      ],
-      name === report.policy ? 'chosen' : '',
-      bar(parts, policy.estimatedCompressedBytes),
-    );
+  const native = (name: string, compressed: number | null, bytes: number): Stored => ({
+    name,
+    compressed,
+    bytes,
+    saved: '',
+    of: 'native',
   });
-  const others = [
-    native('3 \u00d7 image', natives.threeCopies, null),
-    native('3 \u00d7 zstd image', null, natives.estimatedThreeCopiesOfZstd),
-    native('RS-6-3 image', natives.rs63, null),
-  ].join('');
-  const empty = '<span aria-hidden="true"></span>';
-  const head = ['Policy', empty, 'All copies (exact)', 'Saved', 'Compressed (estimate)'];
+  const stored: Stored[] = [
+    ...policyOrder(report).flatMap((name): Stored[] => {
+      const policy = policies[name];
+      if (!policy) return [];
+      const { estimatedCompressedBytes: compressed, estimatedSavedVsReplicateAll: saved } = policy;
+      const share = saved === null ? '' : formatShare(saved);
+      return [{ name, compressed, bytes: policy.storedBytes, saved: share, of: 'expendable' }];
+    }),
+    native('3 \u00d7 image', natives.estimatedThreeCopiesOfZstd, natives.threeCopies),
+    native('RS-6-3 image', natives.estimatedRs63OfZstd, natives.rs63),
+  ];
+  const sampled = stored.every(({ compressed }) => compressed !== null);
+  const length = ({ compressed, bytes }: Stored): number => (sampled ? (compressed ?? 0) : bytes);
+  const most = Math.max(1, ...stored.map(length));
+  const body = rows(stored, (one) => {
+    const width = ((100 * length(one)) / most).toFixed(3);
+    const bar = barCell(one.of, width);
+    const cells = [estimate(one.compressed), one.saved, formatBytes(one.bytes)];
+    return row(esc(one.name), cells, one.name === report.policy ? 'chosen' : '', bar);
+  });
+  const head = ['Policy', BAR_HEAD, 'Compressed (estimate)', 'Saved', 'Uncompressed (exact)'];
   return `<section aria-labelledby="h-policies"><h2 id="h-policies">What each policy stores</h2>
-<p class="soft">Bytes over all copies. The last three are stores that know nothing of pages.</p>
-${table('policies', 'Policies beside plain storage', head, body + others)}
-<p class="key" aria-hidden="true">
-<span><i class="swatch" style="background:var(--critical)"></i>critical</span>
-<span><i class="swatch" style="background:var(--expendable)"></i>expendable</span>
-<span><i class="swatch" style="background:var(--estimate);width:.3em"></i>all of it after compression</span>
-</p></section>`;
+<p class="soft">Bytes over all copies. The last two are stores that know nothing of pages.
+The bars are of ${sampled ? 'compressed' : 'uncompressed'} bytes.</p>
+${table('policies', 'Policies beside plain storage', head, body)}</section>`;
+}
+
+/** A row of the policies: over all copies. */
+interface Stored {
+  name: string;
+  compressed: number | null;
+  bytes: number;
+  saved: string;
+  of: 'native' | 'expendable';
+}
+
+const BAR_HEAD = '<span aria-hidden="true"></span>';
+
+function barCell(of: 'native' | 'expendable', width: string): string {
+  return `<td class="bar" aria-hidden="true"><div><i class="${of}" style="width:${width}%"></i></div></td>`;
 }
 
 export function lossSection(report: ImageReport): string {
@@ -167,8 +171,10 @@ export function lossSection(report: ImageReport): string {
   });
   const caption = 'When so many are dead at once, and the chance that the guest is lost within a year';
   return `<section aria-labelledby="h-losses"><h2 id="h-losses">What dead disks cost</h2>
-<p class="soft">Of <span id="of-disks">${inputs.disks}</span> disks or DataNodes. An estimate: disks that die
-by themselves, blocks placed at random. The formulas are in docs/reports.md.</p>
+<p class="soft">Of <span id="of-disks">${inputs.disks}</span> disks or DataNodes. The guest is lost
+when a critical block had all its copies on the disks that died. Left out are disks that die together
+(power, a batch, a person) and defects of software, which are commoner than small chances here: read them
+as a comparison of policies, not as a promise. The formulas are in docs/reports.md.</p>
 <form id="inputs" aria-label="Inputs of the estimate" onsubmit="return false">
 ${input('disks', 'disks or DataNodes', inputs.disks, 'min="1" max="10000" step="1"')}
 ${input('afr', 'die in a year, %', round(100 * inputs.annualFailureRate), 'min="0.01" max="99" step="any"')}
@@ -273,7 +279,10 @@ function row(head: string, cells: readonly string[], className = '', bar = ''): 
 
 const TEXT_COLUMNS = new Set(['On', 'Because it is', 'File', 'Why']);
 
-/** Scrolls within itself where it is too wide, and can be reached by the keyboard for that. */
+/**
+ * Scrolls within itself where it is too wide, and can be reached by the keyboard for that; on a narrow screen
+ * each row is a list.
+ */
 function table(className: string, caption: string, head: readonly string[], body: string, id = ''): string {
   const cells = head
     .map((text) =>
@@ -282,12 +291,22 @@ function table(className: string, caption: string, head: readonly string[], body
         : `<th scope="col"${TEXT_COLUMNS.has(text) ? ' class="text"' : ''}>${text}</th>`,
     )
     .join('');
+  const labelled = body.replace(/<tr[^]*?<\/tr>/g, (one) => withLabels(one, head));
   return (
     `<div class="scroll" tabindex="0" role="region" `
     + `aria-label="${caption}"><table${id === '' ? '' : ` id="${id}"`} `
     + `class="${className}"><caption>${caption}</caption><thead><tr>${cells}</tr></thead>`
-    + `<tbody>${body}</tbody></table></div>`
+    + `<tbody>${labelled}</tbody></table></div>`
   );
+}
+
+/** Each cell with the heading of its column: on a narrow screen it stands before the cell. */
+function withLabels(row: string, head: readonly string[]): string {
+  let column = 0;
+  return row.replace(/<t[hd](?=[ >])/g, (cell) => {
+    const label = head[column++] ?? '';
+    return label.startsWith('<') ? cell : `${cell} data-label="${label}"`;
+  });
 }
 
 function round(value: number): number {

@@ -118,6 +118,13 @@ footer{color:var(--soft);font-size:.87rem}
 body{padding:1rem .75rem 2rem}section{padding:.8rem .75rem}h1{font-size:1.4rem}th,td{padding:.3rem .4rem}
 table{font-size:.86rem}
 td.bar{width:auto;min-width:5.5rem}td.text{min-width:6rem}}
+th small{display:block;font-weight:400;color:var(--soft);white-space:normal;min-width:12rem}
+@media (max-width:34rem){
+table,caption,tbody,tr,tbody th,tbody td{display:block;text-align:left}thead{display:none}
+tr{border-bottom:1px solid var(--line);padding:.35rem 0}tbody tr:last-child{border-bottom:0}
+tbody th,tbody td,td.text{border:0;padding:.1rem 0;white-space:normal;overflow-wrap:anywhere;min-width:0}
+td[data-label]:empty{display:none}td[data-label]::before{content:attr(data-label) ": ";color:var(--soft)}
+td.bar{width:100%}}
 @media print{
 body{max-width:none;padding:0}section{break-inside:avoid;border:0;padding:.5rem 0}
 form,.legend button[aria-pressed]{border:0}form,#where,summary{display:none}details>*{display:block}}
