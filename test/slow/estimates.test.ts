@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What the report estimates beside what an offload then stores, on images of four real guests: within 5 %, and
- * each class that matters within 15 %.
+ * What the report estimates beside what an offload then stores, on images of four real guests: within 5 %.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';

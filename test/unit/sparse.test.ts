@@ -124,8 +124,13 @@ describe('a sparse image', () => {
     const looked = await lookInside(image),
       same = await lookInside(join(fixture.root, 'raw'));
     expect(looked.image.format).toBe('sparse');
+    // Of a sparse image no page lies in the head.
+    const counts = Object.entries(same.inspection.classes).map(
+      ([name, { pages, payloadPages, fillPages, zeroPages }]) =>
+        [name, { pages, payloadPages, fillPages, zeroPages }] as const,
+    );
     expect(looked.inspection).toMatchObject({
-      classes: same.inspection.classes,
+      classes: Object.fromEntries(counts),
       ram: same.inspection.ram,
       guest: same.inspection.guest,
     });
