@@ -186,7 +186,8 @@ function policyTable({ policies, natives, policy: current }: ImageReport, colour
 const LOSSES_EXPLAINED =
   'The guest is lost when a critical block had all its copies on the disks that died. Left out are disks '
   + 'that die together (power, a batch, a person) and defects of software, which are commoner than '
-  + 'small chances here: read them as a comparison of policies, not as a promise (docs/reports.md, "Losses").';
+  + 'small chances here: read them as a comparison of policies, not as a promise (docs/reports.md, '
+  + '"Losses").';
 
 /** When disks die, and within a year: what is lost, and what the guest reads again. */
 function lossTables(report: ImageReport, colours: Colours): string[] {
