@@ -74,8 +74,9 @@ class RestOfStripe {
     const std::vector<uint64_t> clean =
         clean_cache_payloads(map, static_cast<uint8_t>(PageClass::clean_cache));
     if (!clean.empty())
-      bytes += kIndexFrameBytes + compressed(encode_recovery(recovery_.writes_within(
-                                      map.extent.offset, map.extent.end(), &clean)));
+      bytes +=
+          kIndexFrameBytes +
+          compressed(encode_recovery(recovery_.writes_within(map.extent.offset, map.extent.end(), &clean)));
     return bytes;
   }
 

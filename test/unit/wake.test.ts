@@ -56,7 +56,10 @@ afterEach(async () => {
 });
 
 const configure = (more: string): void =>
-  writeFileSync(join(root, 'pars.yaml'), `store: local:${fixture.path}\nstate_dir: ${stateDir}\n${more}`);
+  writeFileSync(
+    join(root, 'pars.yaml'),
+    `store: local:${fixture.path}\nstate_dir: ${stateDir}\nqueue: {settle: 1s}\n${more}`,
+  );
 
 function save(name: string, uuid = UUID): string {
   const path = join(root, 'saves', `${name}.save`);
