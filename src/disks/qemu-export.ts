@@ -117,8 +117,9 @@ async function connected(server: Server, socket: string, signal: AbortSignal): P
     if (signal.aborted) throw new ParsError('unreachable', 'QEMU did not open it in time');
     if (server.ended) throw new ParsError('unreachable', `QEMU cannot open it: ${await server.said()}`);
     if (await isThere(socket)) {
+      // It does not listen yet, or has ended meanwhile, and says why.
       const disk = await openNbd({ path: socket }, '', signal).catch((error: unknown) => {
-        if (server.ended || signal.aborted) throw error;
+        if (signal.aborted) throw error;
       });
       if (disk !== undefined) return disk;
     }
