@@ -12,15 +12,6 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
-                                                     {"6.1", linux_6_1()},
-                                                     {"6.12", linux_6_12()},
-                                                     {"7.1", linux_7_1()}};
-/// Those that tell their drivers' types.
-const std::map<std::string, KernelTypes> kStacking = {{"6.1", linux_6_1()},
-                                                      {"6.12", linux_6_12()},
-                                                      {"7.1", linux_7_1()}};
-
 using Change = std::function<void(StackedGuest&)>;
 
 /// Every page of the file `ext4` has this reason after each of these changes; the file `xfs` stays clean.
@@ -188,7 +179,7 @@ TEST_CASE("R13: dm, md and loop are followed to the machine's disks") {
             for (int i = 0; i < 7; i++) device = g.add_dm({"linear"}, {device});
             g.move_to(device);
           }}},
-        kStacking, Reason::plain);
+        kFolioKernels, Reason::plain);
 }
 
 TEST_CASE("R13: a dm device is critical unless its live table tells all") {
@@ -257,7 +248,7 @@ TEST_CASE("R13: a dm device is critical unless its live table tells all") {
                            "mirror", "multipath", "integrity", "verity", "clone", "vdo", "linear2", ""})
     changes[std::string("the target ") + type] =
         wrong([=](StackedGuest& g) { g.set_target_type(g.top, type); });
-  check(changes, kStacking, Reason::disk_stack);
+  check(changes, kFolioKernels, Reason::disk_stack);
   CHECK(std::string(facts_of(Reason::disk_stack).rule) == "R13");
 }
 
@@ -280,7 +271,7 @@ TEST_CASE("R13: an array is critical unless it runs with all its members") {
           [](StackedGuest& g) {
             g.move_to(g.add_md("raid1", {g.make_disk("sda", 1), g.make_disk("nbd0", 1)}));
           }}},
-        kStacking, Reason::disk_stack);
+        kFolioKernels, Reason::disk_stack);
 }
 
 TEST_CASE("R13: a loop device is critical unless its file is proven") {
@@ -314,7 +305,7 @@ TEST_CASE("R13: a loop device is critical unless its file is proven") {
             g.move_to(g.add_loop(file));
             g.set("super_block", file.super_block, "s_bdev", g.top);
           }}},
-        kStacking, Reason::disk_stack);
+        kFolioKernels, Reason::disk_stack);
 }
 
 TEST_CASE("R13: a kernel that does not tell its drivers' types has no stacked disk that is proven") {
@@ -334,13 +325,13 @@ TEST_CASE("R11: of a file system that has failed no page may be lost") {
   check({{"ENOSPC", error(28)}, {"only a mark", error(0x1000)}}, kKernels, Reason::plain);
   check({{"ext4 shut down", [=](StackedGuest& g) { g.set("ext4_sb_info", own(g), "s_ext4_flags", 2); }},
          {"ext4 with errors", [=](StackedGuest& g) { g.set("ext4_sb_info", own(g), "s_mount_state", 3); }}},
-        kStacking, Reason::file_system_failed);
+        kFolioKernels, Reason::file_system_failed);
   check({{"ext4 mounted in order",
           [=](StackedGuest& g) { g.set("ext4_sb_info", own(g), "s_mount_state", 1); }}},
-        kStacking, Reason::plain);
+        kFolioKernels, Reason::plain);
   check({{"what is not ext4's", [=](StackedGuest& g) { g.set("ext4_sb_info", own(g), "s_sb", 0); }}},
-        kStacking, Reason::file_unreadable);
-  for (const auto& [release, types] : kStacking) {
+        kFolioKernels, Reason::file_unreadable);
+  for (const auto& [release, types] : kFolioKernels) {
     const auto& kernel = release;
     CAPTURE(kernel);
     StackedGuest g(types);
@@ -358,7 +349,7 @@ TEST_CASE("R13: what no running guest was seen to re-read through is critical") 
          {"raid 4", [](StackedGuest& g) { g.move_to(g.add_md("raid4", {g.make_disk("sda", 1)})); }},
          {"md linear", [](StackedGuest& g) { g.move_to(g.add_md("linear", {g.make_disk("sda", 1)})); }},
          {"loop over tmpfs", [](StackedGuest& g) { g.move_to(g.add_loop(g.make_file("tmpfs", ""))); }}},
-        kStacking, Reason::disk_stack);
+        kFolioKernels, Reason::disk_stack);
 }
 
 TEST_CASE("R8: a file system of another name is not ext4") {
@@ -368,5 +359,5 @@ TEST_CASE("R8: a file system of another name is not ext4") {
       g.set("file_system_type", g.get("super_block", sb, "s_type"), "name", g.text(name));
     };
   };
-  check({{"ext2", renamed("ext2")}, {"ext3", renamed("ext3")}}, kStacking, Reason::file_system);
+  check({{"ext2", renamed("ext2")}, {"ext3", renamed("ext3")}}, kFolioKernels, Reason::file_system);
 }

@@ -9,10 +9,6 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()},
-                                                     {"6.12", linux_6_12()},
-                                                     {"7.1", linux_7_1()}};
-
 Reason why_of(PrivateGuest& g, uint64_t pfn) {
   const Seen seen = g.look();
   REQUIRE(seen.reason == "");
@@ -31,7 +27,7 @@ Reason in_tree(const KernelTypes& types, uint64_t id) {
 }  // namespace
 
 TEST_CASE("R12: only files of btrfs's subvolumes are expendable, not its caches of free space") {
-  for (const auto& [kernel, types] : kKernels) {
+  for (const auto& [kernel, types] : kFolioKernels) {
     for (int64_t id : {5, 256, 100000, -256}) CHECK(in_tree(types, uint64_t(id)) == Reason::btrfs_mark);
     for (int64_t id : {0, 1, 4, 6, 255, -255, -9, -1})
       CHECK(in_tree(types, uint64_t(id)) == Reason::inode_kind);
@@ -59,7 +55,7 @@ TEST_CASE("R12: a btrfs that remembers beside its pages what is up to date is cr
 }
 
 TEST_CASE("R12: realtime files of XFS are critical") {
-  for (const auto& [kernel, types] : kKernels)
+  for (const auto& [kernel, types] : kFolioKernels)
     for (uint64_t flags : {0, 1, 2, 3, 0x8000, 0x8001}) {
       PrivateGuest g(types);
       const File file = g.make_private_file("xfs", 12);
@@ -69,7 +65,7 @@ TEST_CASE("R12: realtime files of XFS are critical") {
 }
 
 TEST_CASE("R12: a file system is critical when the types of its own inodes are not known") {
-  for (const auto& [kernel, types] : kKernels)
+  for (const auto& [kernel, types] : kFolioKernels)
     for (const auto& [structure, field] :
          {std::pair("xfs_inode", "i_diflags"), std::pair("xfs_inode", "i_vnode"),
           std::pair("btrfs_inode", "root"), std::pair("btrfs_root", "root_key")}) {

@@ -11,11 +11,6 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
-                                                     {"6.1", linux_6_1()},
-                                                     {"6.12", linux_6_12()},
-                                                     {"7.1", linux_7_1()}};
-
 /// The whole cache is critical for this reason, its note names the member, and free memory is as it was.
 void check_named(const KernelTypes& types, const std::string& member) {
   Guest g({.types = types});

@@ -12,11 +12,6 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
-                                                     {"6.1", linux_6_1()},
-                                                     {"6.12", linux_6_12()},
-                                                     {"7.1", linux_7_1()}};
-
 using Break = std::function<void(Guest&)>;
 
 /// Breaks a guest of each kernel in each of these ways and looks inside.

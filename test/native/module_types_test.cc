@@ -12,14 +12,10 @@ using namespace pars::test;
 
 namespace {
 
-const std::map<std::string, KernelTypes> kKernels = {{"6.1", linux_6_1()},
-                                                     {"6.12", linux_6_12()},
-                                                     {"7.1", linux_7_1()}};
-
 using Break = std::function<void(ModuleGuest&)>;
 
 void check_breaks(const std::map<std::string, Break>& breaks, bool believed = false) {
-  for (const auto& [release, types] : kKernels)
+  for (const auto& [release, types] : kFolioKernels)
     for (const auto& [key, broken] : breaks) {
       const std::string &kernel = release, &name = key;
       CAPTURE(kernel);
@@ -123,7 +119,7 @@ TEST_CASE("R3: a kernel whose BTF lacks what leads to its modules' has a critica
 }
 
 TEST_CASE("R3: a kernel built without modules has the types of its file systems in its own BTF") {
-  for (const auto& [release, types] : kKernels)
+  for (const auto& [release, types] : kFolioKernels)
     for (const bool owned : {false, true}) {
       const std::string& kernel = release;
       CAPTURE(kernel);

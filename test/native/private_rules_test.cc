@@ -9,7 +9,7 @@ using namespace pars;
 using namespace pars::test;
 
 TEST_CASE("R8: a folio with idle buffer heads is lost with BH_Uptodate of each") {
-  for (const auto& [key, types] : kBuffered)
+  for (const auto& [key, types] : kKernels)
     for (const Recipe& recipe : {kSmallBlocks, kOneBlock, kLargeBuffered}) {
       const std::string& kernel = key;
       CAPTURE(kernel);
@@ -32,13 +32,13 @@ TEST_CASE("R8: a folio with idle buffer heads is lost with BH_Uptodate of each")
 
 TEST_CASE("R8: one buffer head that is not that of a clean, idle page makes the folio critical") {
   for (uint64_t nth : {0, 1, 3})
-    check_breaks(kSmallBlocks, buffer_breaks(nth), Reason::private_busy, kBuffered);
+    check_breaks(kSmallBlocks, buffer_breaks(nth), Reason::private_busy, kKernels);
   check_breaks(kOneBlock, buffer_breaks(0));
   check_breaks(kLargeBuffered, buffer_breaks(15));
 }
 
 TEST_CASE("R8: a ring of buffer heads that is not exactly the folio's makes it critical") {
-  check_breaks(kSmallBlocks, pointer_breaks(), Reason::private_busy, kBuffered);
+  check_breaks(kSmallBlocks, pointer_breaks(), Reason::private_busy, kKernels);
   const auto link = [](uint64_t from, uint64_t to) -> Break {
     return [=](PrivateGuest& g, PrivateFolio& f) { g.set_buffer(f, from, "b_this_page", f.buffers[to]); };
   };

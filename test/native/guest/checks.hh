@@ -24,9 +24,4 @@ inline void check_believed(Guest& g) {
   CHECK(seen.at(Guest::free_block(0)) == PageClass::free_page);
 }
 
-inline const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
-                                                            {"6.1", linux_6_1()},
-                                                            {"6.12", linux_6_12()},
-                                                            {"7.1", linux_7_1()}};
-
 }  // namespace pars::test

@@ -245,4 +245,14 @@ inline KernelTypes linux_7_1() {
   return k;
 }
 
+/// Every kernel that a guest made by hand can have.
+inline const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
+                                                            {"6.1", linux_6_1()},
+                                                            {"6.12", linux_6_12()},
+                                                            {"7.1", linux_7_1()}};
+/// Those that have folios, and that tell the types of their modules.
+inline const std::map<std::string, KernelTypes> kFolioKernels = {{"6.1", linux_6_1()},
+                                                                 {"6.12", linux_6_12()},
+                                                                 {"7.1", linux_7_1()}};
+
 }  // namespace pars::test

@@ -10,14 +10,6 @@
 
 namespace pars::test {
 
-inline const std::map<std::string, KernelTypes> kFolioKernels = {{"6.1", linux_6_1()},
-                                                                 {"6.12", linux_6_12()},
-                                                                 {"7.1", linux_7_1()}};
-/// Where buffer heads are proven: also without folios.
-inline const std::map<std::string, KernelTypes> kBuffered = {{"5.10", linux_5_10()},
-                                                             {"6.1", linux_6_1()},
-                                                             {"6.12", linux_6_12()},
-                                                             {"7.1", linux_7_1()}};
 inline const std::map<std::string, KernelTypes> kBtrfsBlocks = {{"7.1", linux_7_1()}};  // since 6.17
 
 /// How a test's folios are made: two of one file, so that the second shows that nothing else was harmed.
