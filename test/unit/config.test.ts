@@ -27,35 +27,37 @@ async function complaint(yaml: string): Promise<ParsError> {
   return error as ParsError;
 }
 
+const DEFAULTS = {
+  file: null,
+  store: null,
+  policy: presetPolicy('lean'),
+  diskReferences: true,
+  hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
+  retention: {
+    automatic: true,
+    keepLast: null,
+    maxAgeMs: null,
+    consumedMs: 604_800_000,
+    orphanGraceMs: 604_800_000,
+  },
+  queue: {
+    concurrency: 2,
+    bandwidth: null,
+    freeSpaceFloor: { share: 0.1 },
+    settleMs: 60_000,
+    overdueMs: 3_600_000,
+  },
+  checkpoints: { directory: '/var/lib/libvirt/pars-checkpoints', keepLast: null, maxAgeMs: null },
+  wake: { bandwidth: null, settleMs: 3_600_000 },
+  watch: [],
+  acceptUncomparedDisks: false,
+  metricsFile: null,
+  stateDir: '/var/lib/pars',
+};
+
 describe('the configuration', () => {
   it('has defaults when the default file is not there', async () => {
-    expect(await loadConfig({}, join(directory, 'none.yaml'))).toEqual({
-      file: null,
-      store: null,
-      policy: presetPolicy('lean'),
-      diskReferences: true,
-      hook: { deadlineMs: 600_000, waitForStoreMs: 60_000 },
-      retention: {
-        automatic: true,
-        keepLast: null,
-        maxAgeMs: null,
-        consumedMs: 604_800_000,
-        orphanGraceMs: 604_800_000,
-      },
-      queue: {
-        concurrency: 2,
-        bandwidth: null,
-        freeSpaceFloor: { share: 0.1 },
-        settleMs: 60_000,
-        overdueMs: 3_600_000,
-      },
-      checkpoints: { directory: '/var/lib/libvirt/pars-checkpoints', keepLast: null, maxAgeMs: null },
-      wake: { bandwidth: null, settleMs: 3_600_000 },
-      watch: [],
-      acceptUncomparedDisks: false,
-      metricsFile: null,
-      stateDir: '/var/lib/pars',
-    });
+    expect(await loadConfig({}, join(directory, 'none.yaml'))).toEqual(DEFAULTS);
   });
 
   it('is an error when a file was named that is not there', async () => {
@@ -70,30 +72,11 @@ describe('the configuration', () => {
       'store: local:/a,/b\npolicy: minimal\nhook:\n  deadline: 5m\n  wait_for_store: 90s\nstate_dir: '
       + '/srv/state\n';
     expect(await load(yaml)).toEqual({
+      ...DEFAULTS,
       file,
       store: 'local:/a,/b',
       policy: presetPolicy('minimal'),
-      diskReferences: true,
       hook: { deadlineMs: 300_000, waitForStoreMs: 90_000 },
-      retention: {
-        automatic: true,
-        keepLast: null,
-        maxAgeMs: null,
-        consumedMs: 604_800_000,
-        orphanGraceMs: 604_800_000,
-      },
-      queue: {
-        concurrency: 2,
-        bandwidth: null,
-        freeSpaceFloor: { share: 0.1 },
-        settleMs: 60_000,
-        overdueMs: 3_600_000,
-      },
-      checkpoints: { directory: '/var/lib/libvirt/pars-checkpoints', keepLast: null, maxAgeMs: null },
-      wake: { bandwidth: null, settleMs: 3_600_000 },
-      watch: [],
-      acceptUncomparedDisks: false,
-      metricsFile: null,
       stateDir: '/srv/state',
     });
   });
