@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path';
 import type { Job } from '../journal/jobs.js';
-import { bootTime, type GuestStarts, guestStarts, guestsUnit } from '../libvirt/boot-starts.js';
+import { bootTime, type GuestStarts, guestStarts, guestsUnit } from '../libvirt/boot.js';
 import { statIfThere } from '../system/absence.js';
 
 export interface HoldBackOptions {

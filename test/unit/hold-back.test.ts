@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asJob, readJobs } from '../../src/journal/jobs.js';
-import { bootTime, type GuestsUnit, guestStarts } from '../../src/libvirt/boot-starts.js';
+import { bootTime, type GuestsUnit, guestStarts } from '../../src/libvirt/boot.js';
 import { HoldBack, type HoldBackOptions } from '../../src/queue/hold-back.js';
 import { offloadPending, type PendingWork } from '../../src/queue/pending.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
