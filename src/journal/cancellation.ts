@@ -35,26 +35,31 @@ export function tellsOfCancel(message: string): boolean {
   return message.includes(CANCELLED);
 }
 
-/** Watches for the request as long as the job runs. */
+/** Watches for the request from when the work first listens to it until the job's end. */
 export class Cancellation {
   readonly #path: string;
   readonly #controller = new AbortController();
   readonly #closed = new AbortController();
-  readonly #watching: Promise<void>;
+  readonly #image: string;
+  readonly #request: string;
+  #watching: Promise<void> | null = null;
 
   constructor(path: string, image: string, job: Named) {
     this.#path = path;
-    this.#watching = this.#watch(image, requestFor(job));
+    this.#image = image;
+    this.#request = requestFor(job);
   }
 
   /** Aborted with a Cancelled. */
   get signal(): AbortSignal {
+    this.#watching ??= this.#watch();
     return this.#controller.signal;
   }
 
   /** What an error of the work means: whatever was thrown after the request is the cancellation. */
   explain(error: unknown): unknown {
-    return this.signal.aborted ? this.signal.reason : error;
+    const { signal } = this.#controller;
+    return signal.aborted ? signal.reason : error;
   }
 
   async end(): Promise<void> {
@@ -63,12 +68,12 @@ export class Cancellation {
     await bestEffort(unlink(this.#path));
   }
 
-  async #watch(image: string, request: string): Promise<void> {
+  async #watch(): Promise<void> {
     while (!this.#closed.signal.aborted) {
       // What cannot be read asks for nothing: the work matters more.
       const [found] = await Promise.allSettled([readIfThere(this.#path)]);
-      if (found.status === 'fulfilled' && found.value === request)
-        return this.#controller.abort(new Cancelled(image));
+      if (found.status === 'fulfilled' && found.value === this.#request)
+        return this.#controller.abort(new Cancelled(this.#image));
       await bestEffort(sleep(LOOK_MS, undefined, { signal: this.#closed.signal, ref: false }));
     }
   }

@@ -27,7 +27,7 @@ export async function tidyAfterRun(place: TidyPlace): Promise<Pruning | null> {
   return pruneAndNote(place, { yes: automatic });
 }
 
-/** Makes room in a store that is full; false when nothing could go. */
+/** Makes room in a store that is full; null when nothing could go. */
 export async function makeRoom(place: TidyPlace): Promise<Pruning | null> {
   if (!place.retention.automatic) return null;
   const pruning = await pruneAndNote(place, { yes: true, pressed: true });
