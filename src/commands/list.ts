@@ -4,7 +4,7 @@ import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { knownHost, type Host } from '../system/host.js';
-import { isUuid } from '../snapshot/snapshot-names.js';
+import { isUuid } from '../system/uuid.js';
 import type { Discarded } from '../lifecycle/prune.js';
 import type { SnapshotEntry } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';

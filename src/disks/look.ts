@@ -2,7 +2,7 @@
 /** What a disk, or a file below it, is right now. Only looks. */
 import { stat } from 'node:fs/promises';
 import { awaitedElsewhere, bestEffort } from '../system/best-effort.js';
-import { readIfThere } from '../system/absence.js';
+import { isMissing, readIfThere } from '../system/absence.js';
 import { type DiskBytes, openDisk, openFile } from './disk-bytes.js';
 import { blockdevOf, isReason, nbdAddress, type Reason } from './blockdev.js';
 import { type Fingerprint, fingerprintOf } from './fingerprint.js';
@@ -26,8 +26,8 @@ const LOOK_MS = 30_000;
 
 /** Null when it is not there, or neither a file nor a block device. Throws when it cannot be looked at. */
 export async function lookAtFile(path: string): Promise<FileNow | null> {
-  const stats = await stat(path, { bigint: true }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+  const stats = await stat(path, { bigint: true }).catch((error: unknown) => {
+    if (isMissing(error)) return null;
     throw error;
   });
   if (stats?.isBlockDevice()) return lookAtDevice(stats.rdev);

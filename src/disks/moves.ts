@@ -5,6 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
+import { isMissing } from '../system/absence.js';
 import type { RecordedDisk } from './record.js';
 
 /**
@@ -42,8 +43,8 @@ export function refuseMoves(disks: readonly RecordedDisk[], moved: ReadonlyMap<s
 export async function devicesAmong(moved: ReadonlyMap<string, string>): Promise<Set<string>> {
   const devices = new Set<string>();
   for (const [target, path] of moved) {
-    const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+    const stats = await stat(path).catch((error: Error) => {
+      if (isMissing(error)) return null;
       throw new ParsError('refused', `${target} (${path}) cannot be looked at: ${error.message}`, {
         cause: error,
       });

@@ -4,8 +4,8 @@
  * not ask it, for libvirt waits for the hook, and reads the pool's XML instead.
  */
 import { DOMParser, type Element } from '@xmldom/xmldom';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readIfThere } from '../system/absence.js';
 import type { Reason } from './blockdev.js';
 import { runVirsh, type VirshFailure, virshSaid } from '../libvirt/virsh.js';
 
@@ -71,15 +71,6 @@ async function askForPath(pool: string, volume: string): Promise<string | Reason
       : { reason: `libvirt says it is at ${JSON.stringify(path)}, which is no path of this host` };
   } catch (cause) {
     return { reason: `libvirt does not say where it is: ${virshSaid(cause as VirshFailure)}` };
-  }
-}
-
-async function readIfThere(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
   }
 }
 

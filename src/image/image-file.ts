@@ -9,6 +9,7 @@ import { constants, type BigIntStats } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { native } from '../native.js';
+import { isMissing } from '../system/absence.js';
 
 /** What must stay equal for a file to be the same, unchanged file. */
 export interface ImageIdentity {
@@ -234,8 +235,7 @@ function problemOf(path: string, stats: BigIntStats, links: bigint | null): Pars
 /** Why a save image could not be opened. */
 export function openError(path: string, cause: unknown): ParsError {
   const code = (cause as NodeJS.ErrnoException).code;
-  if (code === 'ENOENT' || code === 'ENOTDIR')
-    return new ParsError('missing', `there is no ${path}`, { cause });
+  if (isMissing(cause)) return new ParsError('missing', `there is no ${path}`, { cause });
   if (code === 'ELOOP')
     return new ParsError('refused', `${path} is a symbolic link`, {
       hint: 'give the path of the save image itself',

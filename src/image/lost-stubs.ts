@@ -6,6 +6,7 @@
  */
 import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { ifThere } from '../system/absence.js';
 import { liveStub } from './live-stubs.js';
 import type { KnownStub, StubRegistry } from './stub-registry.js';
 
@@ -34,17 +35,9 @@ export async function forgetLost(registry: StubRegistry, snapshot: string): Prom
 
 /** A directory that is not there may be a disk that is not mounted. What may not be looked at is an error. */
 async function isLost(registry: StubRegistry, { image, domainUuid }: KnownStub): Promise<boolean> {
-  return (
-    (await isMissing(image)) && !(await isMissing(dirname(image))) && !(await registry.startNoted(domainUuid))
-  );
+  return (await isGone(image)) && !(await isGone(dirname(image))) && !(await registry.startNoted(domainUuid));
 }
 
-async function isMissing(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => false,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return true;
-      throw error;
-    },
-  );
+async function isGone(path: string): Promise<boolean> {
+  return (await ifThere(path, (at) => lstat(at), null)) === null;
 }

@@ -3,6 +3,7 @@
  * The one moment in which an image becomes a stub (R15, R17): under a write lease, so that libvirt sees a
  * whole image or a whole stub; on an unchanged file only; the record first, the hole after it.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../errors.js';
 import { isWithoutHoles, noHoles, noLeases } from './fit-for-stub.js';
 import { changesBetween, type ImageFile, type ImageIdentity } from './image-file.js';
@@ -153,7 +154,7 @@ async function underLease<T>(
   while (!lease(fd, image.path)) {
     options.signal?.throwIfAborted();
     if (Date.now() >= end) throw inUse(image.path);
-    await new Promise((resolve) => setTimeout(resolve, LEASE_POLL_MS));
+    await sleep(LEASE_POLL_MS);
   }
   try {
     return await work(fd);

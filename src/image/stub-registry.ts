@@ -12,6 +12,7 @@ import { bestEffort } from '../system/best-effort.js';
 import { cannotLook, ifThere, isMissing, namesIn, readIfThere, statIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { uncomparedIn } from '../disks/record.js';
+import { UUID_PATTERN } from '../system/uuid.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { RecordChanges } from './record-change.js';
 import type { StubRecord } from './stub.js';
@@ -55,7 +56,7 @@ export function knownStub(path: string, record: StubRecord, { image, disks }: Ma
 }
 
 const NAME = /^([0-9a-f-]{36})\.([0-9a-f]{32})\.json$/;
-const STARTED = /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.[0-9]+)?$/;
+const STARTED = new RegExp(`^(${UUID_PATTERN})(\\.[0-9]+)?$`);
 
 export class StubRegistry {
   readonly changes: RecordChanges;

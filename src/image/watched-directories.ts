@@ -7,6 +7,7 @@
 import { constants, type Dirent } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ifThere } from '../system/absence.js';
 
 const MAGIC = Buffer.from('LibvirtQemudSave');
 /** A shorter image cannot become a stub: its head alone is longer. */
@@ -92,8 +93,5 @@ function escape(letter: string): string {
 }
 
 async function entriesOf(directory: string): Promise<Dirent[]> {
-  return readdir(directory, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
-    throw error;
-  });
+  return ifThere(directory, (at) => readdir(at, { withFileTypes: true }), []);
 }

@@ -4,8 +4,9 @@
  * noted is offloaded by any worker, also after a reboot. A note lasts until its image is a stub, or gone.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, unlink } from 'node:fs/promises';
+import { mkdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ifThere, namesIn, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 
 export async function noteFinishedSave(stateDir: string, image: string): Promise<void> {
@@ -17,28 +18,24 @@ export async function noteFinishedSave(stateDir: string, image: string): Promise
 /** Paths that were noted. Notes that are no such notes are passed over. */
 export async function finishedSaves(stateDir: string): Promise<string[]> {
   const directory = join(stateDir, 'finished');
-  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  const notes = names.filter((name) => /^[0-9a-f]{24}\.json$/.test(name));
+  const notes = (await namesIn(directory)).filter((name) => /^[0-9a-f]{24}\.json$/.test(name));
   const images = await Promise.all(notes.map((name) => imageIn(join(directory, name))));
   return images.filter((image) => image !== null);
 }
 
 /** The image is a stub or gone, or nobody's any more. */
 export async function forgetFinishedSave(stateDir: string, image: string): Promise<void> {
-  await unlink(noteOf(stateDir, image)).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-  });
+  await ifThere(noteOf(stateDir, image), (note) => unlink(note), undefined);
 }
 
 async function imageIn(path: string): Promise<string | null> {
   try {
-    const { image } = JSON.parse(await readFile(path, 'utf8')) as { image?: unknown };
+    const text = await readIfThere(path);
+    if (text === null) return null;
+    const { image } = JSON.parse(text) as { image?: unknown };
     return typeof image === 'string' ? image : null;
   } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError) return null;
     throw error;
   }
 }

@@ -4,8 +4,9 @@
  * told. The hook writes them itself, whether or not the program could be run, and removes them when the guest
  * has started (docs/safety.md, R30).
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { namesIn, readIfThere, statIfThere } from '../system/absence.js';
+import { UUID_PATTERN } from '../system/uuid.js';
 
 export interface RefusedStart {
   domainUuid: string;
@@ -18,12 +19,12 @@ export interface RefusedStart {
   message: string;
 }
 
-const NAME = /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.said)?$/;
+const NAME = new RegExp(`^(${UUID_PATTERN})(\\.said)?$`);
 
 /** The last of each guest, the latest first. */
 export async function readRefusedStarts(stateDir: string): Promise<RefusedStart[]> {
   const directory = join(stateDir, 'refused');
-  const names = await unlessMissing(readdir(directory), []);
+  const names = await namesIn(directory);
   const notes = await Promise.all(names.map((name) => readNote(directory, name)));
   const latestFirst = notes.flat().sort((a, b) => b.time.localeCompare(a.time));
   return latestFirst.filter(
@@ -36,8 +37,8 @@ async function readNote(directory: string, name: string): Promise<RefusedStart[]
   if (domainUuid === undefined) return [];
   const path = join(directory, name);
   // Gone between the two: the guest has started.
-  const text = await unlessMissing(readFile(path, 'utf8'), null);
-  const stats = await unlessMissing(stat(path), null);
+  const text = await readIfThere(path);
+  const stats = await statIfThere(path);
   if (text === null || stats === null) return [];
   const [first = '', ...rest] = text.split('\n');
   return [
@@ -48,11 +49,4 @@ async function readNote(directory: string, name: string): Promise<RefusedStart[]
       message: rest.join('\n').trim(),
     },
   ];
-}
-
-async function unlessMissing<T>(look: Promise<T>, otherwise: T): Promise<T> {
-  return look.catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return otherwise;
-    throw error;
-  });
 }

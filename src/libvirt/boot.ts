@@ -8,6 +8,7 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { isThere, namesIn, readIfThere } from '../system/absence.js';
+import { UUID_PATTERN } from '../system/uuid.js';
 import { AUTOSTART_DIR, GUESTS_TO_START } from './paths.js';
 
 export interface StartedAtBoot {
@@ -17,7 +18,7 @@ export interface StartedAtBoot {
   stopped: ReadonlySet<string>;
 }
 
-const UUID = /\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g;
+const UUID = new RegExp(`\\b${UUID_PATTERN}\\b`, 'g');
 
 export async function startedAtBoot(
   autostartDir = AUTOSTART_DIR,

@@ -4,6 +4,7 @@
  * and synced first, that range last, so at every instant before, the file is a stub that QEMU refuses and we
  * recognise.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { orTellSystem } from '../system/system-log.js';
 import type { Losses } from '../snapshot/assemble.js';
 import { checkDisks } from '../disks/compare.js';
@@ -204,7 +205,7 @@ async function lockWithin(image: ImageFile, { lockWaitMs, signal }: HydrateOptio
     } catch (error) {
       if (!(error instanceof ParsError) || error.kind !== 'busy' || Date.now() >= end) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS));
+    await sleep(LOCK_POLL_MS);
     signal?.throwIfAborted();
   }
 }

@@ -5,6 +5,7 @@
  * descriptors of our parent and of the parent's children (R18), and refilled in place before the hook
  * answers.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { codeOf, isForbidden, isMissing } from '../system/absence.js';
 import { deadlineSignal, eitherSignal } from '../system/deadline.js';
@@ -105,7 +106,7 @@ async function hydrateInTime(
       if (signal.aborted) throw tooLate(image.path, request.times);
       if (!(error instanceof ParsError) || !error.passing || Date.now() >= waitUntil) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, STORE_POLL_MS));
+    await sleep(STORE_POLL_MS);
   }
 }
 

@@ -10,6 +10,7 @@ import { checkDisks } from '../disks/compare.js';
 import { ParsError } from '../errors.js';
 import { fileVersion } from '../image/image-file.js';
 import { guestName, guestState } from '../libvirt/guest.js';
+import { ifThere } from '../system/absence.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { readManifest, wasDiscarded } from '../snapshot/snapshots.js';
 import { claimByForce, claimWaking, refuseConsumed } from './claims.js';
@@ -83,14 +84,7 @@ async function refuseOther({ uuid, name }: Manifest['domain']): Promise<void> {
 }
 
 async function refuseExisting(image: string): Promise<void> {
-  const there = await lstat(image).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false;
-      throw error;
-    },
-  );
-  if (there)
+  if ((await ifThere(image, (path) => lstat(path), null)) !== null)
     throw new ParsError('refused', `${image} exists already`, {
       hint:
         'a stub is filled in place: pars hydrate; another managed save is dropped with: '

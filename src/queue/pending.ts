@@ -8,7 +8,7 @@ import { mkdir, open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { bestEffort } from '../system/best-effort.js';
-import { codeOf, ifThere } from '../system/absence.js';
+import { codeOf, ifThere, isMissing } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import { dueImage, wholeSave, type WholeSave } from '../status/host-status.js';
 import { allSaves, type SavePlaces } from '../status/save-places.js';
@@ -94,8 +94,7 @@ async function workOff(work: PendingWork, queue: Queue, offloaded: string[]): Pr
 async function refuseUnseen(saveDir: string): Promise<void> {
   await readdir(saveDir).catch((cause: NodeJS.ErrnoException) => {
     const hint = "name libvirt's directory of managed saves with --save-dir; root may read it";
-    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')
-      throw new ParsError('missing', `there is no directory ${saveDir}`, { hint, cause });
+    if (isMissing(cause)) throw new ParsError('missing', `there is no directory ${saveDir}`, { hint, cause });
     throw new ParsError('refused', `cannot read the directory ${saveDir}: ${cause.message}`, { hint, cause });
   });
 }

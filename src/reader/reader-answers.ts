@@ -16,6 +16,7 @@ import type {
   ReferenceFacts,
 } from './inspection.js';
 import { faultOfBlocks } from './mapped-blocks.js';
+import { isUuid } from '../system/uuid.js';
 import { PAGE_BYTES, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 
 const MAX_TEXT = 4096;
@@ -72,8 +73,6 @@ function hexOrNull(from: Fields, key: string, maxBytes: number): Buffer | null {
   return Buffer.from(value, 'hex');
 }
 
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
 function namedDisk(value: unknown): NamedDisk {
   const from = fields(value, 'a disk');
   return {
@@ -111,7 +110,7 @@ function networkSource(value: unknown): NetworkSource {
 export function domainFacts(value: unknown): DomainFacts {
   const from = fields(value, 'the domain');
   const uuid = text(from, 'uuid');
-  if (!UUID.test(uuid)) throw badAnswer('the UUID is none');
+  if (!isUuid(uuid)) throw badAnswer('the UUID is none');
   return {
     name: text(from, 'name'),
     uuid,

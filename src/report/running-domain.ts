@@ -14,7 +14,7 @@ import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import type { ClassFacts, DomainFacts, ImageFacts, InspectionFacts } from '../reader/inspection.js';
 import { type LiveGuest, mapLiveGuest } from '../reader/page-map.js';
 import type { ReaderOptions } from '../reader/reader.js';
-import { isUuid } from '../snapshot/snapshot-names.js';
+import { isUuid } from '../system/uuid.js';
 import type { ReportFacts } from './report.js';
 import { virsh } from '../libvirt/domains.js';
 

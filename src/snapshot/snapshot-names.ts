@@ -2,17 +2,13 @@
 /** Names of snapshots: UUID/TIME-RANDOM. A domain's name is never part of one (R23). */
 import { randomBytes } from 'node:crypto';
 import { ParsError } from '../errors.js';
+import { isUuid } from '../system/uuid.js';
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const TIME_RANDOM = /^\d{8}T\d{6}Z-[0-9a-f]{8}$/;
-
-export function isUuid(text: string): boolean {
-  return UUID.test(text);
-}
 
 export function isSnapshotName(text: string): boolean {
   const [uuid = '', rest = '', ...more] = text.split('/');
-  return more.length === 0 && UUID.test(uuid) && TIME_RANDOM.test(rest);
+  return more.length === 0 && isUuid(uuid) && TIME_RANDOM.test(rest);
 }
 
 /**

@@ -3,9 +3,8 @@
  * Where finished saves are looked for: libvirt's directory of managed saves, what is watched, and what `pars
  * watch` has noted.
  */
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { namesIn } from '../system/absence.js';
+import { namesIn, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { realDirectory, realPathOf } from '../system/real-path.js';
 import { directoriesOf, isFinishedSave, savesInDirectory } from '../image/watched-directories.js';
@@ -59,9 +58,6 @@ export async function isManagedSave(image: string, saveDir: string): Promise<boo
 export async function tellHook({ stateDir, watch = [] }: Omit<SavePlaces, 'saveDir'>): Promise<void> {
   const path = join(stateDir, 'watched');
   const text = watch.map((pattern) => `${pattern}\n`).join('');
-  const before = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '';
-    throw error;
-  });
+  const before = (await readIfThere(path)) ?? '';
   if (before !== text) await writeAtomically(path, text);
 }
