@@ -11,15 +11,20 @@ const PROBE_MS = 10_000;
 const LOOK_MS = 300_000;
 const BYTES_A_MS = 8192;
 
+/** In milliseconds. */
+export function patienceMs(mode: string, imageBytes: number): number {
+  return mode === 'probe' ? PROBE_MS : LOOK_MS + Math.ceil(imageBytes / BYTES_A_MS);
+}
+
 export class Patience {
   readonly #onEnd: () => void;
   readonly #all: number;
   #left: number;
 
-  /** `onEnd`: ends the reader. */
-  constructor(mode: string, imageBytes: number, onEnd: () => void) {
-    this.#all = mode === 'probe' ? PROBE_MS : LOOK_MS + Math.ceil(imageBytes / BYTES_A_MS);
-    this.#left = this.#all;
+  /** For `ms` in all. `onEnd`: ends the reader. */
+  constructor(ms: number, onEnd: () => void) {
+    this.#all = ms;
+    this.#left = ms;
     this.#onEnd = onEnd;
   }
 

@@ -11,7 +11,7 @@ import type { ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.j
 import { builtBinary } from '../native.js';
 import { PipedChild } from '../system/child-process.js';
 import type { OnProgress } from '../progress.js';
-import { Patience } from './patience.js';
+import { Patience, patienceMs } from './patience.js';
 import { badAnswer, inspectionFacts, referenceFacts } from './reader-answers.js';
 import { factsOfImage } from './save-header.js';
 
@@ -122,9 +122,7 @@ export class Reader {
       signal,
     );
     this.#onProgress = onProgress;
-    this.#patience = new Patience(mode, mode === 'probe' ? 0 : fstatSync(imageFd).size, () =>
-      this.#child.kill(),
-    );
+    this.#patience = new Patience(patienceMs(mode, fstatSync(imageFd).size), () => this.#child.kill());
     for (const { map } of disks) if (map !== null) this.#sendBytes(MESSAGE.diskMap, map);
   }
 

@@ -8,6 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import type * as PatienceModule from '../../src/reader/patience.js';
 import type { HostStatus } from '../../src/status/host-status.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
 import { type LocalFixture, localFixture } from '../support/local-store.js';
@@ -22,9 +23,15 @@ vi.mock('node:child_process', async (original) => {
   return withTakenOver(await original<typeof ChildProcessModule>(), planFor);
 });
 
+/** Less than the ten seconds that taken-over.test.ts waits for: each command here has to wait again. */
+vi.mock('../../src/reader/patience.js', async (original) => ({
+  ...(await original<typeof PatienceModule>()),
+  patienceMs: () => 3000,
+}));
+
 const REFUSED = 3,
   BUSY = 8;
-/** For a wait of ten seconds for a reader, and what is done beside it on a busy machine. */
+/** For a wait for a reader, and what is done beside it on a busy machine. */
 const ONE_WAIT_MS = 60_000;
 
 let fixture: LocalFixture;

@@ -12,7 +12,6 @@ import { filesBelow } from '../../src/disks/backing-files.js';
 import { openFile } from '../../src/disks/disk-bytes.js';
 import { ParsError } from '../../src/errors.js';
 import { imagesOfGuest, restoreBegin } from '../../src/lifecycle/restore-hook.js';
-import { wholeSave } from '../../src/status/host-status.js';
 import { refuseOtherGuest } from '../../src/reader/save-header.js';
 import { probeImage } from '../../src/reader/reader.js';
 import { native } from '../../src/native.js';
@@ -201,12 +200,6 @@ describe('a reader that hangs (row 2)', () => {
     await expect(fixture.offload()).rejects.toMatchObject({ kind: 'refused' });
     expect(Date.now() - began).toBeLessThan(20_000);
     await expectUntouched(smallImage().bytes);
-  });
-
-  it('leaves its image unreadable, for status and the queue alike', async () => {
-    stand.plan = { hangIn: true };
-    const save = await wholeSave(fixture.image, []);
-    expect(save).toMatchObject({ condition: 'unreadable', kind: 'refused' });
   });
 
   it('holds a start for the deadline at most', async () => {
