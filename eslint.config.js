@@ -2,10 +2,10 @@
 import tseslint from 'typescript-eslint';
 
 /**
- * The rooms of src, in the order data goes through them: each knows only those before it. What lies in src
+ * The layers of src, in the order data goes through them: each knows only those before it. What lies in src
  * itself is known to all.
  */
-const ROOMS = [
+const LAYERS = [
   'system',
   'policy',
   'webhdfs',
@@ -39,10 +39,10 @@ const forbid = (files, ...patterns) => ({
   },
 });
 
-const rooms = ROOMS.slice(0, -1).map((room, i) =>
+const layers = LAYERS.slice(0, -1).map((layer, i) =>
   forbid(
-    [`src/${room}/**/*.ts`],
-    [`^(\\.\\./)+(${ROOMS.slice(i + 1).join('|')})/`, `"${room}" comes before them: data goes one way`],
+    [`src/${layer}/**/*.ts`],
+    [`^(\\.\\./)+(${LAYERS.slice(i + 1).join('|')})/`, `"${layer}" comes before them: data goes one way`],
   ),
 );
 
@@ -91,7 +91,7 @@ export default tseslint.config(
       'max-lines': ['error', { max: 400 }],
     },
   },
-  { ...forbid(['src/*.ts'], ['^\\./.*/', 'what every room knows knows no room']), ignores: ['src/cli.ts'] },
+  { ...forbid(['src/*.ts'], ['^\\./.*/', 'what every layer knows knows no layer']), ignores: ['src/cli.ts'] },
   { files: ['*.js', '*.ts', 'scripts/*.js'], ...tseslint.configs.disableTypeChecked },
   // Test files tell many small stories one after the other, and look into answers whose shape they assert.
   {
@@ -106,7 +106,7 @@ export default tseslint.config(
     },
   },
   { files: ['src/**/*.ts'], rules: { 'no-empty': 'error', 'no-restricted-syntax': ['error', ...UNHEARD] } },
-  ...rooms,
+  ...layers,
   forbid(
     ['src/commands/*.ts'],
     ['^\\./', 'no command imports another: what two need lies in cli or below'],

@@ -5,7 +5,7 @@
  */
 export type ErrorKind =
   | 'usage' //        the command line or the configuration is wrong
-  | 'refused' //      we will not do it: policy, ownership, a guard; says what would allow it
+  | 'refused' //      a policy, an owner or a guard forbids it; says what would allow it
   | 'missing' //      the thing named does not exist
   | 'corrupt' //      it exists and does not match its digest, or does not parse
   | 'unreachable' //  the store (or a part of it needed) cannot be reached now
@@ -30,7 +30,7 @@ export class ParsError extends Error {
   readonly kind: ErrorKind;
   /** What to do next, one sentence; shown under the message. */
   readonly hint: string | undefined;
-  /** Somebody else may put it right at any time, as with a store that is away: who can wait does. */
+  /** It may be put right at any time, as with a store that is away: who can wait does. */
   readonly passing: boolean;
 
   constructor(

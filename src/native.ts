@@ -94,14 +94,14 @@ export interface Native {
   newChunkSums(): { update(data: Buffer): Buffer; end(): Buffer };
 
   /**
-   * fcntl(F_SETLEASE, F_WRLCK). False when somebody else has the file open. SIGIO is ignored in this process
-   * from then on.
+   * fcntl(F_SETLEASE, F_WRLCK). False when another process has the file open. SIGIO is ignored in this
+   * process from then on.
    */
   takeWriteLease(fd: number): boolean;
   /** True while the lease is held and nobody has asked for it back. */
   leaseHeld(fd: number): boolean;
   releaseLease(fd: number): void;
-  /** flock(LOCK_EX | LOCK_NB). False when somebody else holds it. */
+  /** flock(LOCK_EX | LOCK_NB). False when another process holds it. */
   tryLock(fd: number): boolean;
   unlock(fd: number): void;
   /** fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE). */

@@ -20,7 +20,7 @@ export type PageClass = (typeof PAGE_CLASSES)[number];
 /** Classes the guest can lose without harm; all others are critical. */
 export const EXPENDABLE: ReadonlySet<PageClass> = new Set<PageClass>(['free', 'clean-cache']);
 
-/** Whether a frame of this kind holds pages of an expendable class: what is no page class is critical. */
+/** Whether a frame of this kind holds pages of an expendable class: what is not a page class is critical. */
 export function isExpendableKind(kind: number): boolean {
   const pageClass = PAGE_CLASSES[kind];
   return pageClass !== undefined && EXPENDABLE.has(pageClass);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is taken to be true of a guest's kernel. A kernel that is not believed is no error of the image: its
-// pages are critical, and the report says why.
+// What is taken to be true of a guest's kernel. A kernel that is not believed is not an error of the image:
+// its pages are critical, and the report says why.
 #pragma once
 #include <string>
 #include <utility>

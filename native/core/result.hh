@@ -14,13 +14,13 @@ enum class ErrorCode {
   truncated,            // the bytes end before what they announce
   bad_magic,            // not the format it should be
   partial_image,        // libvirt was still writing it (LibvirtQemudPart)
-  bad_length,           // a length that cannot be
+  bad_length,           // an invalid length
   bad_offset,           // an offset outside what it points into
   bad_flags,            // a flag no known version writes
   bad_text,             // XML, JSON or names that do not parse
-  unsupported_version,  // a version of the format we do not read
-  unsupported_format,   // a known format we do not look into (compressed)
-  unsupported_layout,   // sections we cannot skip safely
+  unsupported_version,  // a version of the format that is not read
+  unsupported_format,   // a known format that is not analysed (compressed)
+  unsupported_layout,   // sections that cannot be skipped safely
   limit,                // more of something than any real image has
   corrupt,              // contents that do not match their checksum
   io,                   // the system refused

@@ -36,7 +36,7 @@ void send_progress(const char* phase, uint64_t done, uint64_t total);
 /// Waits for a request of that type, an object; nullopt when the parent closed its end or sent something
 /// else.
 std::optional<nlohmann::json> receive(Message type);
-/// The same for one that is no object but bytes.
+/// The same for one that is bytes, not an object.
 std::optional<std::vector<uint8_t>> receive_bytes(Message type);
 
 }  // namespace pars::reader

@@ -19,7 +19,7 @@ namespace {
 constexpr uint8_t kStubMagic[8] = {0x50, 0x41, 0x52, 0x53, 0x53, 0x54, 0x5c, 0x01};
 constexpr uint64_t kMaxStubBytes = 4096;
 constexpr uint64_t kLeadBytes = 1024;
-/// SHA-256 of the lead of each compressed format, from 1 (docs/format.md, "Compressed images").
+/// SHA-256 of the preamble of each compressed format, from 1 (docs/format.md, "Compressed images").
 constexpr std::array<std::string_view, 5> kLeadDigests = {
     "680ce21cf685f90ad208c9b5b75153fb13d09d67ad2554182db7daafd3c80e11",  // gzip
     "b0a150896e2a064ea9931f3bb4ad69e91e658749e6ec0b22a8adabc7683b75d5",  // bzip2

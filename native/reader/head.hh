@@ -13,8 +13,8 @@ namespace pars::reader {
 
 /// Where the head ends, and a stub's record stands. Raw: the first RAM record header at or after 4 MiB, 0
 /// when the stream does not lead there. Sparse: the stream's start, 0 when there is neither stream nor
-/// record. Compressed: the record of a stub, behind the lead, whose bytes no compressor makes of a migration
-/// stream; 0 when there is none.
+/// record. Compressed: the record of a stub, behind the preamble, whose bytes no compressor makes of a
+/// migration stream; 0 when there is none.
 uint64_t find_head_end(Bytes image, uint64_t stream_offset, SaveFormat format);
 
 /// SHA-256 in hex.

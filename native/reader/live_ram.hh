@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The RAM of a guest that runs, read in place from /proc/PID/mem, as if it were an image: a page is fetched
-// when it is first looked at and stays as it was then. A moving picture: good for a report, never for an
-// offload.
+// when it is first looked at and stays as it was then. It is of no one moment: good for a report, never for
+// an offload.
 #pragma once
 #include <nlohmann/json.hpp>
 

@@ -11,7 +11,7 @@ export interface Failure {
 
 /**
  * The parts of any thrown thing that are shown; with a `subject`, an image mostly, it is named: who reads an
- * image knows no path. A defect of ours keeps its stack in PARS_DEBUG.
+ * image knows no path. An internal error keeps its stack in PARS_DEBUG.
  */
 export function describeFailure(error: unknown, subject?: string): Failure {
   const failure = partsOf(error);

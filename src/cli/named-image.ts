@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Arguments that are no save image at all. */
+/** Arguments that are not a save image at all. */
 import { ImageFile } from '../image/image-file.js';
 import { probeImage } from '../reader/reader.js';
 

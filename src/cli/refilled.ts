@@ -23,7 +23,7 @@ export function answerRefilled(output: Output, done: Hydrated): Answer {
 }
 
 function tell(output: Output, { image, hydrated, manifest, bytes, losses }: Hydrated): void {
-  if (!hydrated) return output.text(`${plain(image)} is whole: nothing to do.`);
+  if (!hydrated) return output.text(`${plain(image)} is not a stub: nothing to do.`);
   output.text(`${plain(image)} is an image again, ${formatBytes(bytes)}, from ${manifest?.snapshot ?? ''}.`);
   if (losses.byPolicy > 0)
     output.text(

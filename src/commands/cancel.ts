@@ -11,7 +11,7 @@ export function register(command: Command, cli: Cli): void {
       'Cancel the refill of a guest, whether "pars wake", "pars hydrate" or the hook of a start runs it. The '
         + 'file is a stub again, as it was, and a start that waited for it fails. A process that does not '
         + 'end its refill within 10 seconds is killed, which leaves the stub as well. What is refilled '
-        + 'already stays whole.',
+        + 'already stays as it is.',
     )
     .argument('<guest>', 'name or UUID')
     .action((guest: string, options: SharedOptions) => cli.run(options, (context) => cancel(context, guest)));

@@ -19,9 +19,9 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Offload every managed save that is still whole, the largest first, before the host goes down; '
-        + 'then say what stays on its disk. Exits with 8 when something does, also an image that cannot be '
-        + 'read or whose guest says no. An offload that the deadline interrupts leaves its image whole.',
+      'Offload all remaining managed saves before shutdown, the largest first, then list what is left on '
+        + 'the local disk. Exits with 8 when anything is, also an image that cannot be read or whose guest '
+        + 'opted out. An offload that the deadline interrupts leaves its image untouched.',
     )
     .option('--deadline <duration>', 'stop after this long, e.g. 90s or 5m', '5m')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)

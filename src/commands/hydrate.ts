@@ -21,10 +21,10 @@ const LOCK_WAIT_MS = 10_000;
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Turn stubs back into images, in place. Killed at any instant, the file is still a stub. Does '
-        + 'nothing to a whole image. The queue leaves the image alone until its guest is saved again; to '
-        + 'refill one ahead of a start use "pars wake", which takes the guest. With --json, one object for '
-        + 'one image, and {"images": [...]} for several.',
+      'Turn stubs back into images, in place. If interrupted, the file is still a stub. Does nothing '
+        + 'to an image that is not a stub. The queue leaves the image alone until its guest is saved again; '
+        + 'to refill one ahead of a start use "pars wake", which takes the guest. With --json, one object '
+        + 'for one image, and {"images": [...]} for several.',
     )
     .argument('<image...>', 'stubs')
     .option('--force', 'even though the guest was started since, or another host has resumed it')

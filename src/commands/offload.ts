@@ -33,15 +33,15 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Store an image, prove that the store holds it, and leave a stub in its place, which frees its '
-        + 'room. Killed or overtaken by a start, it leaves the image whole. Does nothing to a stub. With '
-        + '--json, one object for one image, and {"images": [...]} for several.',
+        + 'disk space. If interrupted, or if the guest is started meanwhile, the image is left untouched. '
+        + 'Does nothing to a stub. With --json, one object for one image, and {"images": [...]} for several.',
     )
     .argument('[image...]', 'libvirt save images (virsh managedsave, virsh save)')
     .option(
       '--pending',
-      'all managed saves that are still whole, and the finished saves in watched directories, a few at a '
-        + 'time, the oldest first or the largest while room is short; leaves them to another pars process '
-        + 'that does so already; exits with 8 when one of them, or one that cannot be read, is left',
+      'all managed saves that are not offloaded yet, and the finished saves in watched directories, a few '
+        + 'at a time, the oldest first, or the largest while disk space is short; does nothing while another '
+        + 'pars process is doing so; exits with 8 when one of them, or one that cannot be read, is left',
     )
     .option(
       '--save-dir <dir>',

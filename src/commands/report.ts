@@ -173,7 +173,7 @@ async function factsOf(
   context: Context,
   path: string,
   isDomain: boolean,
-  pictures: boolean,
+  withMap: boolean,
 ): Promise<ReportFacts> {
   const { signal } = context;
   if (isDomain) return lookAtRunning(path, { signal });
@@ -181,7 +181,7 @@ async function factsOf(
   try {
     const { diskReferences } = await context.config();
     const disks = diskReferences && resolve(path).startsWith(`${DEFAULT_SAVE_DIR}/`);
-    return await lookInside(path, { signal, pictures, disks });
+    return await lookInside(path, { signal, withMap, disks });
   } catch (error) {
     if (!(error instanceof StubFound) || error.snapshot === null || (await context.config()).store === null)
       throw error;

@@ -27,7 +27,7 @@ export function register(command: Command, cli: Cli): void {
   addSaveOptions(command)
     .description(
       'Save a running guest to a file (virsh save) and wait until the image is a stub; say what was '
-        + 'saved. If the offload fails, the guest is saved all the same, and the image is whole. '
+        + 'saved. If the offload fails, the guest is saved all the same, and the image stays as saved. '
         + '"virsh restore FILE" resumes it.',
     )
     .argument('<guest>', 'its name, or its UUID')
@@ -43,7 +43,8 @@ export function registerManaged(command: Command, cli: Cli): void {
   addSaveOptions(command)
     .description(
       'Save a running guest as libvirt keeps it (virsh managedsave) and wait until the image is a stub; say '
-        + 'what was saved. If the offload fails, the guest is saved all the same, and the image is whole.',
+        + 'what was saved. If the offload fails, the guest is saved all the same, and the image stays as '
+        + 'saved.',
     )
     .argument('<guest>', 'its name, or its UUID')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)

@@ -13,10 +13,10 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Mark the directories of a store as ours, once: local ones, or one in HDFS. A directory without '
-        + 'the mark counts as a disk that is not there, and is never written. Each local directory is to '
-        + 'be the mount point of a disk of its own: one that lies on the file system of /, of the '
-        + 'directory above it or of another one is refused, for its disk may not be mounted.',
+      'Initialise a store (one-time setup): put a marker into its local directories, or into one in HDFS. '
+        + 'A directory without the marker counts as a missing disk, and is never written. Each local '
+        + 'directory is to be the mount point of a disk of its own: one that lies on the file system of /, '
+        + 'of the directory above it or of another one is refused, for its disk may not be mounted.',
     )
     .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
     .option(
@@ -24,7 +24,10 @@ export function register(command: Command, cli: Cli): void {
       'accept directories that are not mount points of disks of their own, fewer than the policy keeps '
         + 'copies, and such as others than root own or may write',
     )
-    .option('--replace <dir>', 'give an empty directory of the store, whose disk was replaced, its mark back')
+    .option(
+      '--replace <dir>',
+      'give an empty directory of the store, whose disk was replaced, its marker back',
+    )
     .action((options: Options) => cli.run(options, (context) => init(context, options)));
 }
 

@@ -9,8 +9,8 @@ import { formatBytes } from '../ui/units.js';
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Check the store: which of its places can be used now, how much room there is, and what else to '
-        + 'know. Fails with "unreachable" when a place is missing.',
+      'Check the store: which of its locations can be used now, how much space is free, and warnings. '
+        + 'Fails with "unreachable" when a location is missing.',
     )
     .action((options: SharedOptions) => cli.run(options, status));
 }

@@ -49,7 +49,7 @@ async function verify(context: Context, typed: string | undefined, options: Opti
   if (typed !== undefined && entries[0]?.condition === 'incomplete')
     throw new ParsError(
       'missing',
-      `${entries[0].snapshot} has no manifest: it is no snapshot, but what is left of one`,
+      `${entries[0].snapshot} has no manifest: it is what is left of a snapshot, not a snapshot`,
     );
   const found: Verification[] = [];
   const onProgress = await context.progress();

@@ -23,21 +23,21 @@ interface Options extends SharedOptions {
   saveDir: string;
 }
 
-/** Somebody else may be refilling it, or about to make a stub of it: that comes to its end. */
+/** Another process may be refilling it, or about to make a stub of it: that comes to its end. */
 const LOCK_WAIT_MS = 600_000;
 
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Refill the stubs of guests ahead of their starts, so that a start takes no longer than a whole '
-        + "image's and nothing else in libvirt waits for it: what libvirt refills in its hook holds up the "
+      'Refill the stubs of guests ahead of their starts, so that a start takes no longer than without '
+        + 'Pars and nothing else in libvirt waits for it: what libvirt refills in its hook holds up the '
         + 'guest and, while it lasts, whoever lists guests. libvirt is not asked and need not run. Ctrl-C '
         + 'or "pars cancel" leaves the stub as it was. An image whose guest is not started within '
         + 'wake.settle (an hour) becomes a stub again, unlike one that was refilled with "pars hydrate", '
-        + 'which takes files and is for leaving Pars. Does nothing to a whole image. With --all the '
-        + 'bandwidth of the configuration (wake.bandwidth) holds, guests with autostart come first, then '
-        + 'those that libvirt-guests starts again, then the youngest saves; with --json, one object for '
-        + 'one image, and {"images": [...]} for several.',
+        + 'which takes files and is for leaving Pars. Does nothing to an image that is not a stub. With '
+        + '--all the bandwidth of the configuration (wake.bandwidth) holds, guests with autostart come '
+        + 'first, then those that libvirt-guests starts again, then the youngest saves; with --json, one '
+        + 'object for one image, and {"images": [...]} for several.',
     )
     .argument('[guest...]', 'names or UUIDs')
     .option('--all', 'every guest of this host that has a managed save')

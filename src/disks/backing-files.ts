@@ -35,8 +35,8 @@ export interface Below {
   /** Local files, nearest first. */
   files: FileBelow[];
   /**
-   * What the last of them reads through to that is no local file ("nbd://host/disk"); null when there is no
-   * such thing.
+   * What the last of them reads through to that is not a local file ("nbd://host/disk"); null when there is
+   * no such thing.
    */
   beyond: string | null;
 }
@@ -81,11 +81,11 @@ export async function layersOf(path: string): Promise<Layer[] | Reason> {
     if (at.format === 'raw') return [...layers, { path: at.path, format: 'raw', data: null }];
     if (at.format !== 'qcow2') return { reason: `the format of ${at.path}, below it, is not told` };
     const header = await lookBelow(at.path);
-    if (header === null) return { reason: `${at.path} is no qcow2 image` };
+    if (header === null) return { reason: `${at.path} is not a qcow2 image` };
     const data = localPath(header.data, at.path),
       backing = localPath(header.backing, at.path);
     if ((header.data !== null && data === null) || (header.backing !== null && backing === null))
-      return { reason: `${at.path} stands on what is no local file` };
+      return { reason: `${at.path} stands on something that is not a local file` };
     layers.push({ path: at.path, format: 'qcow2', data });
     at = backing === null ? null : { path: backing, format: header.backingFormat };
   }
@@ -103,7 +103,7 @@ async function lookBelow(path: string): Promise<Header | null> {
   }
 }
 
-/** Null when it is no qcow2 image, or one whose header lies. */
+/** Null when it is not a qcow2 image, or one whose header lies. */
 function parseHeader(data: Buffer): Header | null {
   if (data.length < 104 || data.toString('latin1', 0, 4) !== MAGIC) return null;
   const version = data.readUInt32BE(4);
@@ -132,8 +132,8 @@ function extensionsOf(data: Buffer, from: number): Map<number, string> {
 }
 
 /**
- * Null for what is no path: "nbd://host/disk", "json:{...}". A relative one counts from the image that names
- * it.
+ * Null for what is not a path: "nbd://host/disk", "json:{...}". A relative one counts from the image that
+ * names it.
  */
 function localPath(name: string | null, image: string): string | null {
   const plain = name?.replace(/^file:(?!\/\/)/, '');

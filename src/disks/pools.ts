@@ -68,7 +68,7 @@ async function askForPath(pool: string, volume: string): Promise<string | Reason
     ).trim();
     return path.startsWith('/')
       ? path
-      : { reason: `libvirt says it is at ${JSON.stringify(path)}, which is no path of this host` };
+      : { reason: `libvirt says it is at ${JSON.stringify(path)}, which is not a path of this host` };
   } catch (cause) {
     return { reason: `libvirt does not say where it is: ${virshSaid(cause as VirshFailure)}` };
   }

@@ -28,7 +28,7 @@ export async function checkHook(hooksDir: string, stateDir: string): Promise<Che
         'hook',
         'refused',
         `${path} is not the Pars hook`,
-        'move it to qemu.d beside ours (libvirt 6.5), then run: pars hooks install',
+        'move it to qemu.d beside the hook of Pars (libvirt 6.5), then run: pars hooks install',
       ),
     ];
   const broken = await brokenPart(path, text);

@@ -78,7 +78,7 @@ export async function checkSaveFormat(confFile: string): Promise<Check> {
   }
   return warning(
     'save format',
-    `save_image_format = "${format}": such images are stored whole`,
+    `save_image_format = "${format}": such images are stored without analysis`,
     `set save_image_format = "raw" in ${confFile}, then restart libvirtd; it applies to the next save`,
   );
 }

@@ -24,8 +24,8 @@ import type { ObjectHealth, Store, StoredObject } from '../stores/store.js';
 export type ObjectRole = PageClass | 'skeleton' | 'index' | 'manifest' | 'state';
 
 /**
- * 'intact': as many good copies as there should be. 'under-replicated': every byte can be had, but too few
- * copies are whole. 'unreachable': nothing is known to be lost, but not all can be had now. 'lost': some of
+ * 'intact': as many good copies as there should be. 'under-replicated': every byte is available, but too few
+ * copies are whole. 'unreachable': nothing is known to be lost, but not all is available now. 'lost': some of
  * it is in no copy.
  */
 export type Condition = 'intact' | 'under-replicated' | 'unreachable' | 'lost';
@@ -47,7 +47,7 @@ export interface ObjectFinding {
 
 export interface SnapshotHealth {
   manifest: Manifest;
-  /** Null when no good copy of the index can be had. */
+  /** Null when no good copy of the index is available. */
   stripes: readonly IndexStripe[] | null;
   findings: ObjectFinding[];
 }
@@ -59,7 +59,7 @@ export interface HealthOptions {
   onProgress?: OnProgress;
 }
 
-/** Looks at a committed snapshot. Throws when its manifest cannot be had. */
+/** Looks at a committed snapshot. Throws when its manifest cannot be read. */
 export async function examine(
   store: Store,
   snapshot: string,

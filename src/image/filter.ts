@@ -17,7 +17,7 @@ const UIDS = 4336;
 export class Filter {
   readonly #child: PipedChild;
   readonly #name: string;
-  /** It reads what we give it: that it fails is no fault of an image. */
+  /** It reads what we give it: that it fails is not the image's fault. */
   readonly #fed: boolean;
 
   /**

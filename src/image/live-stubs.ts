@@ -35,7 +35,7 @@ export async function liveStub({ image, token }: KnownStub): Promise<boolean> {
   }
 }
 
-/** Nothing at all, or nothing that ever was an image, is no stub; what may not be opened may be one. */
+/** Nothing at all, or nothing that ever was an image, is not a stub; what may not be opened may be one. */
 function unseen(error: unknown): 'none' | 'unseen' {
   if (!(error instanceof ParsError)) throw error;
   return error.kind === 'missing' || error.kind === 'usage' ? 'none' : 'unseen';

@@ -24,7 +24,7 @@ export interface MakeStubOptions extends LeaseOptions {
   /** Where the change is noted while it is being made. */
   changes: RecordChanges;
   /** What is to stand right before the record. */
-  lead?: Buffer;
+  preamble?: Buffer;
   onStep?: (step: StubStep) => void;
 }
 
@@ -90,9 +90,9 @@ async function replaceByRecord(
   record: StubRecord,
   options: MakeStubOptions,
 ): Promise<StubOutcome> {
-  const lead = options.lead ?? Buffer.alloc(0),
-    bytes = Buffer.concat([lead, encodeStub(record)]),
-    from = record.offset - lead.length;
+  const preamble = options.preamble ?? Buffer.alloc(0),
+    bytes = Buffer.concat([preamble, encodeStub(record)]),
+    from = record.offset - preamble.length;
   const before = await image.read(from, bytes.length);
   const forget = await options.changes.note(image, { offset: from, stub: bytes, image: before });
   options.onStep?.('leased');

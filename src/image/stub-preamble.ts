@@ -5,7 +5,7 @@
  * migration stream ends the start at once. Part of the format (docs/format.md), so these bytes never change.
  */
 import { createHash } from 'node:crypto';
-import { LEAD_BYTES } from '../reader/save-header.js';
+import { PREAMBLE_BYTES } from '../reader/save-header.js';
 import type { CompressedFormat } from './save-format.js';
 
 const MEMBERS: Record<CompressedFormat, string> = {
@@ -24,14 +24,14 @@ const MEMBERS: Record<CompressedFormat, string> = {
   zstd: 'KLUv/QBozQEAwgMMELDrIORo4bKVqb6WLDh9IAYgnKFoUTVTKWuGvQ2u+uq82iDKJmxRJa69Pq3PPs8IAQBfmSoD',
 };
 
-/** The lead of a format, padded with zeros. */
-export function leadOf(format: CompressedFormat): Buffer {
-  const lead = Buffer.alloc(LEAD_BYTES);
-  lead.write(MEMBERS[format], 'base64');
-  return lead;
+/** The preamble of a format, padded with zeros. */
+export function preambleOf(format: CompressedFormat): Buffer {
+  const preamble = Buffer.alloc(PREAMBLE_BYTES);
+  preamble.write(MEMBERS[format], 'base64');
+  return preamble;
 }
 
-/** SHA-256 of the lead, hex. */
-export function leadDigest(format: CompressedFormat): string {
-  return createHash('sha256').update(leadOf(format)).digest('hex');
+/** SHA-256 of the preamble, hex. */
+export function preambleDigest(format: CompressedFormat): string {
+  return createHash('sha256').update(preambleOf(format)).digest('hex');
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The stubs this host has made, one file each: STATE/stubs/UUID.TOKEN.json. The hook tells by these names
- * alone, without Node, whether a guest that starts is any concern of ours. A stub is still known by its
+ * alone, without Node, whether a guest that starts concerns Pars. A stub is still known by its
  * record; this is a list, not the proof.
  */
 import { rename, unlink } from 'node:fs/promises';

@@ -15,7 +15,7 @@ export async function noteFinishedSave(stateDir: string, image: string): Promise
   await writeAtomically(noteOf(stateDir, image), `${JSON.stringify({ image })}\n`);
 }
 
-/** Paths that were noted. Notes that are no such notes are passed over. */
+/** Paths that were noted. What is not such a note is passed over. */
 export async function finishedSaves(stateDir: string): Promise<string[]> {
   const directory = join(stateDir, 'finished');
   const notes = (await namesIn(directory)).filter((name) => /^[0-9a-f]{24}\.json$/.test(name));

@@ -40,7 +40,7 @@ export async function memorySnapshotOf(
 }
 
 /**
- * Null for a snapshot without a memory file, and for text that is no XML: libvirt cannot revert to that
+ * Null for a snapshot without a memory file, and for text that is not XML: libvirt cannot revert to that
  * either.
  */
 function memoryOf(xml: string): string | null {

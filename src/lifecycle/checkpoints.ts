@@ -70,7 +70,7 @@ export async function proveRevertable(store: Store, { stored, disks }: Checkpoin
   const lost = gone.every(({ condition }) => condition === 'lost');
   throw new ParsError(
     lost ? 'lost' : 'unreachable',
-    `no copy can be had of ${gone.map(({ name }) => name).join(', ')}`,
+    `no copy is available of ${gone.map(({ name }) => name).join(', ')}`,
     { hint: `the guest was left as it is; see: pars verify ${stored}` },
   );
 }

@@ -31,8 +31,8 @@ export class GuardedRange implements Sink {
   }
 
   /**
-   * From `from`, where the record or its lead begins. `bytes`: length of the image that is to be; Infinity
-   * while it is not known.
+   * From `from`, where the record or its preamble begins. `bytes`: length of the image that is to be;
+   * Infinity while it is not known.
    */
   static async around(
     image: ImageFile,

@@ -108,7 +108,7 @@ export async function hydrate(
   if (options.pace) source.readAt(options.pace);
   await source.survey();
   await guardDisks(image.path, source.manifest, facts.domain, place, options);
-  await guardLife(store, source.manifest, place.host, options);
+  await guardClaim(store, source.manifest, place.host, options);
   // Known here, wherever it was made: the hook notes the start that consumes it.
   const known = knownStub(image.path, record, source.manifest);
   const notNoted = `the stub ${image.path} could not be noted`;
@@ -120,7 +120,7 @@ export async function hydrate(
     // The stub's own word: its XML may have been edited since the image was offloaded.
     movedDisks: placesOf(facts),
   });
-  // If its start fails it becomes the stub again, with nothing stored anew.
+  // If its start fails it becomes the stub again, with nothing stored again.
   await orTellSystem(place.registry.add({ ...known, refilled: await image.version() }), notNoted);
   options.onStep?.('done');
   return {
@@ -186,7 +186,7 @@ export async function guardDisks(
   });
 }
 
-async function guardLife(
+async function guardClaim(
   store: Store,
   manifest: Manifest,
   host: Host,

@@ -9,7 +9,7 @@ import { ParsError } from '../errors.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { PackSession } from '../reader/pack-session.js';
 import { ImageError, type ReaderOptions } from '../reader/reader.js';
-import { LEAD_BYTES } from '../reader/save-header.js';
+import { PREAMBLE_BYTES } from '../reader/save-header.js';
 
 export interface Look {
   session: PackSession;
@@ -71,7 +71,7 @@ async function lookUnpacked(
     const session = await PackSession.look(raw.fd, reader, disks);
     return {
       session,
-      image: { ...facts, rawBytes: (await raw.stat()).size, headEnd: facts.streamOffset + LEAD_BYTES },
+      image: { ...facts, rawBytes: (await raw.stat()).size, headEnd: facts.streamOffset + PREAMBLE_BYTES },
     };
   } finally {
     await raw.close(); // the reader has a descriptor of its own
@@ -79,8 +79,8 @@ async function lookUnpacked(
 }
 
 /**
- * Damaged, of a kind we do not know, or too large for the room there is: not what passes, and not a defect of
- * ours.
+ * Damaged, of a kind we do not know, or too large for the room there is: not what passes, and not an internal
+ * error.
  */
 function isBeyondUs(error: unknown): boolean {
   return (

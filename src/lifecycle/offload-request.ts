@@ -65,7 +65,7 @@ export interface Offloaded {
   freedBytes: number;
   /** It was a stub before. */
   alreadyStub: boolean;
-  /** It had been refilled from this snapshot and not written since: nothing was stored anew. */
+  /** It had been refilled from this snapshot and not written since: nothing was stored again. */
   storedBefore: boolean;
   /** It is a stub now. */
   stub: boolean;

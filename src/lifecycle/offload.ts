@@ -13,7 +13,7 @@ import { refuseUnfit } from '../image/fit-for-stub.js';
 import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
-import { leadDigest, leadOf } from '../image/stub-preamble.js';
+import { preambleDigest, preambleOf } from '../image/stub-preamble.js';
 import { finishStub, makeStub, type MakeStubOptions, type StubOutcome } from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
@@ -208,7 +208,7 @@ class Offload {
   }
 
   async #headDigest({ format, rawBytes, streamOffset, headEnd }: ImageFacts): Promise<string> {
-    if (rawBytes !== undefined && isCompressed(format)) return leadDigest(format);
+    if (rawBytes !== undefined && isCompressed(format)) return preambleDigest(format);
     return headEnd === 0 ? '' : this.#image.digest(streamOffset, headEnd);
   }
 
@@ -237,7 +237,7 @@ class Offload {
     const { format } = manifest.image;
     return makeStub(this.#image, identity, record, {
       ...this.#stubOptions(),
-      ...(isCompressed(format) && { lead: leadOf(format) }),
+      ...(isCompressed(format) && { preamble: preambleOf(format) }),
     });
   }
 

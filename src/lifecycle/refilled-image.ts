@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * An image that was refilled for a start that failed: it is what its snapshot holds, as long as nobody has
- * written it. It becomes the stub again with nothing stored anew.
+ * written it. It becomes the stub again with nothing stored again.
  */
 import { ParsError } from '../errors.js';
 import { fileVersion, type ImageFile, type ImageIdentity } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
-import { leadDigest } from '../image/stub-preamble.js';
+import { preambleDigest } from '../image/stub-preamble.js';
 import { MAX_STUB_BYTES } from '../image/stub.js';
 import type { KnownStub } from '../image/stub-registry.js';
 import { examine } from '../health/snapshot-health.js';
@@ -85,7 +85,7 @@ async function hasHeadOf(
   const isSame = facts.domain.uuid === domain.uuid && facts.format === saved.format;
   if (!isSame || saved.headEnd === 0 || facts.bytes < saved.headEnd + MAX_STUB_BYTES) return false;
   if (saved.rawBytes !== undefined && isCompressed(saved.format))
-    return leadDigest(saved.format) === saved.headDigest;
+    return preambleDigest(saved.format) === saved.headDigest;
   return (
     facts.headEnd === saved.headEnd
     && (await image.digest(facts.streamOffset, saved.headEnd)) === saved.headDigest

@@ -69,13 +69,13 @@ function guardFragment(entry: SnapshotEntry, { force }: RemovalConsent): void {
   });
 }
 
-/** Whether the file at `path` is the stub with that token. A file that is not there is no stub. */
+/** Whether the file at `path` is the stub with that token. A file that is not there is not a stub. */
 export async function isStubOf(path: string, offset: number, token: string): Promise<boolean> {
   return (await stubTokenAt(path, offset)) === token;
 }
 
 /**
- * The token of the stub at `path`; 'image' for a file that is no stub, null for no file. Looks at the few
+ * The token of the stub at `path`; 'image' for a file that is not a stub, null for no file. Looks at the few
  * bytes that tell; parses nothing.
  */
 export async function stubTokenAt(path: string, offset: number): Promise<string | null> {

@@ -56,7 +56,7 @@ const STORE_POLL_MS = 1000;
 /**
  * Makes every image of the guest that libvirt has open whole. Throws, and with it fails the start, when one
  * cannot be made whole, or when none is found although this host has a stub of the guest. Without such a stub
- * nothing of ours can be concerned: a stub made elsewhere, which we fail to see, is refused by QEMU itself.
+ * no stub can be concerned: one made elsewhere, and not seen, is refused by QEMU itself.
  */
 export async function restoreBegin(request: RestoreBegin): Promise<void> {
   const signal = deadlineSignal(request.times.deadlineMs, request.signal);

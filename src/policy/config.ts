@@ -33,7 +33,7 @@ export interface Config {
   wake: {
     /** Bytes a second that `pars wake --all` reads from the store; null: no limit. */
     bandwidth: number | null;
-    /** How long an image that was woken, and not started, stays whole. */
+    /** How long an image that was refilled ahead of its start, and not started, stays so. */
     settleMs: number;
   };
   /** Directories, and patterns of them, whose finished saves are offloaded beside libvirt's managed saves. */

@@ -41,7 +41,7 @@ export async function guestSavesIn(saveDir: string, signal: AbortSignal): Promis
 
 /** The managed save of the guest of that name or UUID. */
 export async function saveOfGuest(saveDir: string, guest: string, signal: AbortSignal): Promise<GuestSave> {
-  // By the name that libvirt gives it. Reading all of them is for UUIDs, and for names that are no file's.
+  // By the name that libvirt gives it. Reading all of them is for UUIDs, and for names that are not a file's.
   const named = guest.includes('/') ? null : join(await realDirectory(saveDir), `${guest}.save`);
   if (named !== null && (await ifThere(named, stat, null)) !== null) return look(named, signal);
   const { saves } = await guestSavesIn(saveDir, signal);

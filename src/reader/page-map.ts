@@ -46,7 +46,7 @@ export interface FileShare {
   file: CachedFile;
 }
 
-export interface Pictures {
+export interface MapAndFiles {
   map: MemoryMap;
   /** The files with most clean cache, the largest first. */
   files: FileShare[];
@@ -79,9 +79,9 @@ export interface Explanation {
   pages: ExplainedPage[];
 }
 
-export type Look = { inspection: InspectionFacts; references: ReferenceFacts | null } & Pictures;
+export type Look = { inspection: InspectionFacts; references: ReferenceFacts | null } & MapAndFiles;
 
-/** The look inside of a report, with its pictures. */
+/** The look inside of a report, with its page map and files. */
 export async function mapImage(
   imageFd: number,
   options: ReaderOptions = {},
@@ -104,7 +104,7 @@ export interface LiveGuest {
   vcpus: { cr0: string; cr3: string; cr4: string }[];
 }
 
-/** The same of a guest that runs, from its /proc/PID/mem: a moving picture. */
+/** The same of a guest that runs, from its /proc/PID/mem: all figures are estimates. */
 export async function mapLiveGuest(
   memoryFd: number,
   guest: LiveGuest,
@@ -150,10 +150,10 @@ async function withReader<T>(
 async function look(reader: Reader, imageBytes: number, disks: readonly ReadableDisk[] = []): Promise<Look> {
   const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), imageBytes);
   const references = await reader.references(disks, inspection);
-  return { inspection, references, ...pictures(parseJson(await reader.expect(MESSAGE.map))) };
+  return { inspection, references, ...mapAndFiles(parseJson(await reader.expect(MESSAGE.map))) };
 }
 
-function pictures(value: unknown): Pictures {
+function mapAndFiles(value: unknown): MapAndFiles {
   const from = fields(value, 'the map');
   const cellPages = count(from, 'cellPages');
   if (cellPages === 0) throw badAnswer('a map without cells');

@@ -19,7 +19,7 @@ const MAX_DATA_BYTES = 64 << 20;
 /** Of a raw image the record of a stub stands behind so much at least (docs/format.md, "Stubs"). */
 const LEAST_RAW_HEAD = 4 << 20;
 /** Of a compressed one exactly so far behind the stream's start. */
-export const LEAD_BYTES = 1024;
+export const PREAMBLE_BYTES = 1024;
 const ATTRIBUTE = /([A-Za-z][\w:-]*)\s*=\s*(?:'([^'<]*)'|"([^"<]*)")/g;
 const PATHS: ReadonlySet<string> = new Set(['file', 'dev']);
 
@@ -58,7 +58,7 @@ function agreeWithHeader({ streamOffset, format, headEnd, domain }: ImageFacts, 
 function isHeadEnd(headEnd: number, streamOffset: number, format: string): boolean {
   if (format === 'sparse') return headEnd === streamOffset;
   if (format === 'raw') return headEnd >= LEAST_RAW_HEAD;
-  return headEnd === streamOffset + LEAD_BYTES;
+  return headEnd === streamOffset + PREAMBLE_BYTES;
 }
 
 /** Null when no save image begins like that. */

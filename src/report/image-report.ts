@@ -14,14 +14,14 @@ import { unpackImage } from '../image/unpacked.js';
 import { decodeStub } from '../image/stub.js';
 import type { ReportFacts } from './report.js';
 
-/** Looks inside the image at `path`, with `pictures` for the map and the files too. Reads only. */
+/** Looks inside the image at `path`, with `withMap` the page map and the files too. Reads only. */
 export async function lookInside(
   path: string,
-  options: ReaderOptions & { pictures?: boolean; disks?: boolean } = {},
+  options: ReaderOptions & { withMap?: boolean; disks?: boolean } = {},
 ): Promise<ReportFacts> {
   return withImage(path, options, async (fd, file) => {
     const compared = await disksToCompare(fd, file, options);
-    const look = options.pictures ? mapImage : reportImage;
+    const look = options.withMap ? mapImage : reportImage;
     const { references, ...looked } = await look(fd, options, compared?.list()).finally(() =>
       compared?.close(),
     );

@@ -78,7 +78,7 @@ export interface NativeCosts {
 
 export interface ImageReport {
   source: ReportSource;
-  /** Of a moving picture: every figure is an estimate, good for looking and for nothing else. */
+  /** The guest was running, so all figures are estimates, good for looking and for nothing else. */
   estimated: boolean;
   /** `rawBytes`: what a compressed image unpacks to. */
   image: {
@@ -114,7 +114,7 @@ export interface ImageReport {
    */
   onDisks?: Record<PageClass, number>;
   /**
-   * Guest-physical memory as a picture, and the files that hold most of the clean cache: only when asked for.
+   * The map of guest-physical memory, and the files that hold most of the clean cache: only when asked for.
    */
   map?: MemoryMap;
   files?: FileShare[];

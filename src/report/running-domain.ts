@@ -2,7 +2,7 @@
 /**
  * A domain while it runs: QEMU says where it keeps the guest's RAM and on which page tables the vCPUs run,
  * and the RAM is read in place from
- * /proc/PID/mem, read-only. The guest goes on meanwhile, so every figure is an estimate of a moving picture,
+ * /proc/PID/mem, read-only. The guest goes on meanwhile, so all figures are estimates,
  * and none is input to an offload.
  */
 import { open } from 'node:fs/promises';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Rebuilds an image from a snapshot, stripe by stripe. Expendable pages that cannot be had come back as
- * zeros, with the recovery writes that make the guest forget it had them; anything else that cannot be had
+ * Rebuilds an image from a snapshot, stripe by stripe. Expendable pages that are unavailable come back as
+ * zeros, with the recovery writes that make the guest forget it had them; anything else that is unavailable
  * ends the work (docs/format.md, "Restore").
  */
 import { ParsError } from '../errors.js';

@@ -99,7 +99,7 @@ export interface IndexBounds {
   mapped: boolean;
 }
 
-/** Decodes and checks everything; throws 'corrupt' at the first thing that cannot be. */
+/** Decodes and checks everything; throws 'corrupt' at the first thing that is invalid. */
 export function decodeIndex(data: Buffer, bounds: IndexBounds): IndexStripe[] {
   if (data.length < HEADER_BYTES || data.toString('latin1', 0, 8) !== INDEX_MAGIC)
     throw damaged('it does not begin with its magic');

@@ -18,7 +18,7 @@ export class SnapshotSource {
   readonly manifest: Manifest;
   readonly stripes: readonly IndexStripe[];
   readonly #store: Store;
-  /** Frames that the store said cannot be had, and why. */
+  /** Frames that the store said are unavailable, and why. */
   readonly #away = new Map<IndexFrame, string>();
   #pace: (bytes: number) => Promise<void> = async () => undefined;
 
@@ -52,8 +52,8 @@ export class SnapshotSource {
   }
 
   /**
-   * Asks the store what of the snapshot cannot be had, before anything is changed for it: throws when a frame
-   * is among it that the guest cannot do without; others are not tried again.
+   * Asks the store what of the snapshot is unavailable, before anything is changed for it: throws when a
+   * frame is among it that the guest cannot do without; others are not tried again.
    */
   async survey(): Promise<void> {
     if (!this.#store.unavailable) return;

@@ -27,7 +27,7 @@ export function encodeStateRecord(host: Host, token: string): Buffer {
   return Buffer.from(`${JSON.stringify(record)}\n`);
 }
 
-/** Throws as the store's readWhole does: a claim that cannot be read is no leave to ignore it. */
+/** Throws as the store's readWhole does: that a claim cannot be read does not permit ignoring it. */
 export async function readStateRecord(store: Store, object: string): Promise<StateRecord> {
   const data = await store.readWhole(object, (copy) => parse(copy) !== null);
   return parse(data) as StateRecord;

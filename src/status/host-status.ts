@@ -33,14 +33,14 @@ export interface DueImage {
   reason: string;
 }
 
-/** A managed save that is no stub, and what keeps it from becoming one. */
+/** A managed save that is not a stub, and what keeps it from becoming one. */
 export interface WholeSave extends Omit<DueImage, 'domain'> {
   /** Null when it cannot be read. */
   domain: string | null;
   /**
-   * 'opted-out': the guest's metadata says no. 'held': somebody hydrated it by hand, or woke it. 'kept': it
-   * could not be refilled when it is needed. 'unreadable': damaged, still being written, or nothing that may
-   * be opened.
+   * 'opted-out': the guest's metadata says no. 'held': it was hydrated by hand, or refilled ahead of a start.
+   * 'kept': it could not be refilled when it is needed. 'unreadable': damaged, still being written, or
+   * nothing that may be opened.
    */
   condition: 'due' | 'opted-out' | 'held' | 'kept' | 'unreadable';
   /** Of one that cannot be read: the kind of error. Absent while libvirt is still writing it. */
@@ -215,7 +215,7 @@ export async function wholeSave(
   }
 }
 
-/** What copied it made room for what is not in it, or its refill was killed. */
+/** What copied it wrote out the holes of what is not in it, or its refill was killed. */
 const WITHOUT_HOLES = 'it is a stub, but takes the room of an image: its holes are punched again';
 
 function whyHeld(path: string, jobs: readonly Job[], version: string): string | null {

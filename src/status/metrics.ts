@@ -60,7 +60,7 @@ async function queueMetrics({ stateDir, saveDir, watch }: MetricsPlace): Promise
   return [
     gauge(
       'pars_images_due',
-      'Managed saves that are still whole on the local disk, and nobody is working on.',
+      'Managed saves that are not offloaded yet, and not being offloaded now.',
       one(due.length),
     ),
     gauge(

@@ -63,7 +63,7 @@ export interface ObjectHealth {
   placement?: Placement;
 }
 
-/** A part of an object that cannot be had, and why. */
+/** A part of an object that is unavailable, and why. */
 export interface Stretch {
   name: string;
   offset: number;
@@ -166,8 +166,8 @@ export interface Store {
    */
   refuseCoding?(coding: string): Promise<void>;
   /**
-   * Stretches of objects that cannot be had now, asked before anything is read: nothing is read twice for it.
-   * A store without it finds out by reading.
+   * Stretches of objects that are unavailable now, asked before anything is read: nothing is read twice for
+   * it. A store without it finds out by reading.
    */
   unavailable?(names: readonly string[]): Promise<Stretch[]>;
   /** What was noticed while objects were written, for people. */

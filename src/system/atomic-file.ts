@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Small files of ours that are either there whole or as they were: temporary name, fsync, rename, fsync of
+ * Small files that are either there whole or as they were: temporary name, fsync, rename, fsync of
  * the directory.
  */
 import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A child process whose output is read through a pipe of ours; what it says on stderr is kept, and it ends
+ * A child process whose output is read through a pipe; what it says on stderr is kept, and it ends
  * with the signal or `close`.
  */
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';

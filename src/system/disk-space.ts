@@ -37,7 +37,7 @@ export async function refuseTightRoom(
   if ((await freeBytes(`/proc/self/fd/${fd}`)) < bytes) throw noRoom(path, bytes, cause);
 }
 
-/** A failure to write `path`, as an error of ours: a full disk is told from everything else. */
+/** A failure to write `path`, as a typed error: a full disk is told from everything else. */
 export function diskFull(error: unknown, path: string): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   if (error instanceof ParsError || (code !== 'ENOSPC' && code !== 'EDQUOT')) return error;

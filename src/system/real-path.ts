@@ -5,7 +5,7 @@ import { ifThere } from './absence.js';
 
 /**
  * The one path of a file, whichever symbolic links its directory is reached by. The file itself is not
- * followed: a link in the place of an image is no image.
+ * followed: a link in the place of an image is not an image.
  */
 export async function realPathOf(path: string): Promise<string> {
   const absolute = resolve(path);

@@ -15,7 +15,7 @@ export function describeOffloaded(result: Offloaded): string {
     );
   if (result.storedBefore)
     return (
-      `${name} is what ${result.snapshot} holds, so nothing was stored anew.`
+      `${name} is what ${result.snapshot} holds, so nothing was stored again.`
       + `\nThe image is a stub again: ${formatBytes(result.freedBytes)} freed.`
     );
   const stored =

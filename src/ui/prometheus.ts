@@ -32,7 +32,7 @@ function labelsOf({ labels }: Sample): string {
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
 }
 
-/** A guest's name may hold anything; what is no text becomes U+FFFD, as the format wants UTF-8. */
+/** A guest's name may hold anything; what is not text becomes U+FFFD, as the format wants UTF-8. */
 function escape(value: string): string {
   return Buffer.from(value)
     .toString()

@@ -101,7 +101,7 @@ function painter(colours: Colours): (name: PageClass) => string {
   return (name) => (paints[name] ?? ((text: string) => text))(LETTERS[name]);
 }
 
-/** Only what is in the picture, in lines that fit. */
+/** Only what is in the map, in lines that fit. */
 function legend(shown: readonly PageClass[], paint: (name: PageClass) => string, width: number): string {
   const lines: { text: string; length: number }[] = [];
   for (const name of PAGE_CLASSES.filter((one) => shown.includes(one))) {

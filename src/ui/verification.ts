@@ -72,7 +72,7 @@ export function renderVerification(verification: Verification, colours: Colours)
   if (repair) lines.push(...repairLines(repair));
   if (storedAnew !== null)
     lines.push(
-      `  its image is whole here and was stored again as ${storedAnew}; the damaged snapshot stays `
+      `  this host has its image, which was stored again as ${storedAnew}; the damaged snapshot stays `
         + `until: pars rm --yes ${snapshot}`,
     );
   if (outcome === null) return lines.join('\n');

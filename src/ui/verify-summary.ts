@@ -45,7 +45,7 @@ function nextStep(found: readonly Verification[], again: string): string | null 
     return worst.storedAnew === null
       ? `bring the store's missing disks back, or give the snapshot up: pars rm --yes ${worst.snapshot}`
       : `pars rm --yes ${worst.snapshot}`;
-  if (worst) return `${again}   (where the image is still whole on this host it is stored again)`;
+  if (worst) return `${again}   (where this host still has the image, it is stored again)`;
   if (bad.some((one) => ['unreachable', 'refused'].includes(worstFault(one) ?? '')))
     return `pars store status, and once every location can be reached: ${again}`;
   if (!bad.some((one) => findingsOf(one).some(({ condition }) => condition !== 'intact'))) return null;

@@ -26,10 +26,10 @@ const FAULTS: Record<string, string> = {
 };
 /** What a server says of our own certificate (RFC 8446, 6.2), by the codes that OpenSSL makes of it. */
 const OURS_REFUSED: [RegExp, string][] = [
-  [/CERTIFICATE_REQUIRED$/, 'asks for a certificate of ours'],
-  [/ALERT_UNKNOWN_CA$/, 'does not trust the authority of our certificate'],
-  [/ALERT_CERTIFICATE_EXPIRED$/, 'says that our certificate has expired'],
-  [/ALERT_.*CERTIFICATE|ALERT_ACCESS_DENIED$/, 'refuses our certificate'],
+  [/CERTIFICATE_REQUIRED$/, 'asks for a client certificate'],
+  [/ALERT_UNKNOWN_CA$/, 'does not trust the authority of the client certificate'],
+  [/ALERT_CERTIFICATE_EXPIRED$/, 'says that the client certificate has expired'],
+  [/ALERT_.*CERTIFICATE|ALERT_ACCESS_DENIED$/, 'refuses the client certificate'],
 ];
 const WRONG_NAME = 'ERR_TLS_CERT_ALTNAME_INVALID';
 

@@ -14,14 +14,14 @@ export type WebHdfsFailure =
   | 'safe-mode' //    the NameNode takes no writes now
   | 'standby' //      this NameNode is not the active one
   | 'retriable' //    the NameNode asks to be asked again
-  | 'lease' //        somebody else writes this file
+  | 'lease' //        another client writes this file
   | 'lost-block' //   no DataNode that is alive holds this block
   | 'invalid' //      a parameter or an operation that the cluster does not take
   | 'key' //          an encryption zone's, which the cluster does not have or not give
   | 'insecure' //     out of TLS, where all is to be encrypted
   | 'certificate' //  of a node that does not prove who it is
   | 'unreachable' //  no connection, or it broke
-  | 'timeout' //      a deadline of ours
+  | 'timeout' //      a deadline of this client
   | 'aborted' //      by the caller's signal
   | 'protocol' //     an answer that is none: not HDFS, cut short, not parsable
   | 'other';

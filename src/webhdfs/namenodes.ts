@@ -154,7 +154,7 @@ export class NameNodes {
     if (from.protocol === 'https:' && url.protocol !== 'https:')
       throw new WebHdfsError(
         'insecure',
-        `${what}: ${from.host} sends us to ${url.host} without TLS, where the data would cross the network `
+        `${what}: ${from.host} redirects to ${url.host} without TLS, where the data would cross the network `
           + `readable by anybody`,
         details,
       );

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** When tokens and certificates end. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { expiryWarnings, lifeOfToken } from '../../src/stores/hdfs/expiry.js';
+import { expiryWarnings, lifetimeOfToken } from '../../src/stores/hdfs/expiry.js';
 import { Hostile } from '../support/hostile-hdfs.js';
 
 const DAY = 24 * 3_600_000;
@@ -31,13 +31,13 @@ const warningsOf = (days: number, now: number): Promise<string[]> =>
 
 describe('a delegation token', () => {
   it('says how long it can live', () => {
-    expect(lifeOfToken(token(7))).toEqual({ begins: ISSUED, ends: ISSUED + 7 * DAY });
+    expect(lifetimeOfToken(token(7))).toEqual({ begins: ISSUED, ends: ISSUED + 7 * DAY });
   });
 
   it.each(['', 'no token', token(7).slice(0, 20), Buffer.alloc(64, 0xff).toString('base64url')])(
     'that cannot be read (%j) says nothing',
     (broken) => {
-      expect(lifeOfToken(broken)).toBeNull();
+      expect(lifetimeOfToken(broken)).toBeNull();
     },
   );
 
@@ -61,7 +61,7 @@ describe('a certificate of ours', () => {
     const options = { nameNodes: [], certificate: { cert, key } };
     expect(await expiryWarnings(options)).toEqual([]);
     expect(await expiryWarnings(options, Date.now() + 1.5 * DAY)).toEqual([
-      expect.stringContaining('our certificate ends at'),
+      expect.stringContaining('the client certificate ends at'),
     ]);
   });
 });

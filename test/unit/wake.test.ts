@@ -76,7 +76,7 @@ describe('pars wake', () => {
   it.each(['guest', UUID])('refills the stub of the guest %s', async (guest) => {
     expect(parsed(await onSaves('wake', guest, '--json'))).toMatchObject({ image, hydrated: true });
     expect(await isWhole()).toBe(true);
-    expect((await onSaves('wake', guest)).stdout).toContain('is whole: nothing to do');
+    expect((await onSaves('wake', guest)).stdout).toContain('is not a stub: nothing to do');
   });
 
   it('says so of a guest without a managed save, and still wakes the others', async () => {

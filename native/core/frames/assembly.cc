@@ -32,7 +32,7 @@ Status check_part(const StripeParts& stripe, size_t kind) {
   const StripePart& part = stripe.parts[kind];
   if (!part.present) return Done{};
   if (kind == kRecoveryFrame || kind == kDiskRecoveryFrame)
-    return corrupt(stripe.image_offset, "a recovery frame is no part of a stripe");
+    return corrupt(stripe.image_offset, "a recovery frame is not a part of a stripe");
   if (part.raw_bytes > kMaxFrameBytes) return corrupt(stripe.image_offset, "a frame larger than any stripe");
   if (part.loss != Loss::none && !expendable_kind(static_cast<uint8_t>(kind)))
     return corrupt(stripe.image_offset,

@@ -19,7 +19,7 @@ inline constexpr uint32_t kMaxRecordHeaderBytes = kRecordWordBytes + 1 + 255;
 struct Run {
   uint32_t lead = 0;
   uint32_t pages = 0;
-  uint16_t header = 0;  ///< bytes of the first page's record header, the last ones of the lead; 0: the pages
+  uint16_t header = 0;  ///< bytes of the first page's record header, the last ones of `lead`; 0: the pages
                         ///< have no records
   uint8_t source = 0;
 

@@ -105,8 +105,7 @@ class Summer : public nlohmann::json_sax<json> {
 
   bool refuse_number() {
     const bool matters = key_ == "size" || key_ == "array_len" || key_ == "instance_id";
-    return !matters || level() == Level::other ||
-           fail(ErrorCode::bad_length, "a size or number that cannot be");
+    return !matters || level() == Level::other || fail(ErrorCode::bad_length, "an invalid size or number");
   }
 
   bool add(uint64_t bytes) {

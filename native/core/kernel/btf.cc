@@ -274,7 +274,7 @@ BtfAnswer<int64_t> Btf::value_in(uint32_t enum_id, std::string_view wanted) cons
   return BtfAnswer<int64_t>::absent();
 }
 
-/// Enums without a name are no copies of each other: those that lack the enumerator do not count.
+/// Enums without a name are not copies of each other: those that lack the enumerator do not count.
 BtfAnswer<int64_t> Btf::enumerator(std::string_view enum_name, std::string_view wanted) const {
   using Answer = BtfAnswer<int64_t>;
   std::optional<Answer> agreed;

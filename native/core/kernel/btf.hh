@@ -76,8 +76,8 @@ class Btf {
   Btf(Btf&&) = default;
   Btf& operator=(Btf&&) = default;
 
-  /// Length of the blob whose header stands at `header` (24 bytes at least), or 0 when it is no BTF header of
-  /// a kernel.
+  /// Length of the blob whose header stands at `header` (24 bytes at least), or 0 when it is not a BTF header
+  /// of a kernel.
   static uint64_t blob_bytes(Bytes header);
   /// Takes the blob over; a module's numbers its types and names on from those of `base`. Errors carry
   /// offsets into the blob.

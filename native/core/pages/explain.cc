@@ -9,7 +9,7 @@ namespace pars {
 namespace {
 
 constexpr uint64_t kKernelHalf = 1ull << 63,
-                   kMappingBits = 3;  // page.mapping: low bits say that it is no file's
+                   kMappingBits = 3;  // page.mapping: low bits say that it is not a file's
 
 std::vector<const char*> names_of(uint64_t flags, const PageFlags& f) {
   const std::pair<uint64_t, const char*> known[] = {{f.locked, "locked"},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guest-physical memory as a picture: cells of some pages each, every one of the class that most of its pages
+// A map of guest-physical memory: cells of some pages each, every one of the class that most of its pages
 // have.
 #pragma once
 #include <vector>

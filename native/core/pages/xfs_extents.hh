@@ -17,7 +17,7 @@ struct XfsBlocks {
   uint32_t group_bits = 0;
 };
 
-/// One record of a leaf; none when it is no stretch of written blocks.
+/// One record of a leaf; none when it is not a stretch of written blocks.
 std::optional<FileExtent> xfs_extent(uint64_t low, uint64_t high, const XfsBlocks& blocks);
 
 /// What can be read of a file's tree, in the order of its blocks. `budget`: nodes that may still be read,

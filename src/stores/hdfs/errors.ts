@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What HDFS answers, as errors of ours: what is wrong, and what to do about it. */
+/** What HDFS answers, as typed errors: what is wrong, and what to do about it. */
 import { ParsError, type ErrorKind } from '../../errors.js';
 import { WebHdfsError, type WebHdfsFailure } from '../../webhdfs/index.js';
 

@@ -3,7 +3,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { WebHdfsOptions } from '../../webhdfs/index.js';
 
-interface Life {
+interface Lifetime {
   what: string;
   begins: number;
   /** Milliseconds since 1970, like `begins`. */
@@ -14,25 +14,23 @@ const DAY = 24 * 3_600_000;
 const WEEK = 7 * DAY;
 
 /**
- * A week ahead, and of what lives for less than three weeks when a third of its life is left: a token that
- * a job replaces every day is not worth a word.
+ * A week ahead, and of what is valid for less than three weeks when a third of its lifetime is left: a token
+ * that a job replaces every day is not worth a word.
  */
 export async function expiryWarnings(options: WebHdfsOptions, now = Date.now()): Promise<string[]> {
-  const lives: Life[] = [];
+  const lives: Lifetime[] = [];
   if (options.certificate) {
     const { validFrom, validTo } = new X509Certificate(options.certificate.cert);
-    lives.push({ what: 'our certificate', begins: Date.parse(validFrom), ends: Date.parse(validTo) });
+    lives.push({ what: 'the client certificate', begins: Date.parse(validFrom), ends: Date.parse(validTo) });
   }
-  const token = options.token && lifeOfToken(await options.token());
+  const token = options.token && lifetimeOfToken(await options.token());
   if (token) lives.push({ what: 'the delegation token', ...token });
-  return lives
-    .filter((life) => life.ends - now < Math.min(WEEK, (life.ends - life.begins) / 3))
-    .map(said(now));
+  return lives.filter((one) => one.ends - now < Math.min(WEEK, (one.ends - one.begins) / 3)).map(said(now));
 }
 
 const said =
   (now: number) =>
-  ({ what, ends }: Life): string => {
+  ({ what, ends }: Lifetime): string => {
     const at = new Date(ends).toISOString().slice(0, 16).replace('T', ' ');
     return ends <= now
       ? `${what} has ended at ${at} UTC: nothing can be stored or resumed until it is replaced`
@@ -45,7 +43,7 @@ const said =
  * issue date, maximum date). Null for a token of another kind: what cannot be read says nothing. A token
  * that nobody renews ends before, by default after a day.
  */
-export function lifeOfToken(text: string): Pick<Life, 'begins' | 'ends'> | null {
+export function lifetimeOfToken(text: string): Pick<Lifetime, 'begins' | 'ends'> | null {
   const outer = new WritableBytes(Buffer.from(text, 'base64url'));
   const identifier = new WritableBytes(outer.bytes());
   if (identifier.byte() !== 0) return null;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Files and directories of a store in HDFS: the few operations the rest is made of, with errors of ours. */
+/** Files and directories of a store in HDFS: the few operations the rest is made of, with typed errors. */
 import { setMaxListeners } from 'node:events';
 import { posix } from 'node:path';
 import { bestEffort } from '../../system/best-effort.js';
@@ -71,7 +71,7 @@ export class HdfsFiles {
     return posix.join(posix.dirname(path), temporaryName(posix.basename(path)));
   }
 
-  /** Runs calls of the client; what they throw becomes an error of ours. */
+  /** Runs calls of the client; what they throw becomes a typed error. */
   async call<T>(doing: string, work: (client: WebHdfsClient, call: CallOptions) => Promise<T>): Promise<T> {
     this.signal?.throwIfAborted();
     try {

@@ -82,6 +82,6 @@ async function mark(files: HdfsFiles): Promise<HdfsMarker> {
   await files.discard(temporary);
   const winner = await readMarker(files);
   if (winner === null)
-    throw new ParsError('busy', `${files.root} is being set up by somebody else`, { hint: 'try again' });
+    throw new ParsError('busy', `${files.root} is being set up by another process`, { hint: 'try again' });
   return winner;
 }

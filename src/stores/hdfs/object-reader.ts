@@ -134,7 +134,7 @@ export class ObjectReader {
     this.#length = found.status.length;
   }
 
-  /** At least a byte, at most `most`, from wherever it can be had. */
+  /** At least a byte, at most `most`, from wherever it is available. */
   async #piece(at: number, most: number): Promise<Buffer> {
     await this.#locate();
     const trouble: Trouble = { cut: new Map(), hungUp: new Map(), attempts: 0 };

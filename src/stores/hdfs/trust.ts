@@ -18,7 +18,7 @@ export function trustWarnings({ client: { options } }: HdfsFiles): string[] {
     && options.certificate === undefined
   ) {
     warnings.push(
-      `without Kerberos HDFS believes anybody who says he is ${options.user ?? 'somebody'}: whoever `
+      `without Kerberos HDFS believes anyone who claims to be ${options.user ?? 'some user'}: whoever `
         + `reaches the NameNode can read and change the guests' memory`,
     );
   }

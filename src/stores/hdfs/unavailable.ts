@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What cannot be had now, asked before a restore begins. The NameNode hands out DataNodes that are dead for
+ * What is unavailable now, asked before a restore begins. The NameNode hands out DataNodes that are dead for
  * minutes after they died, so a little is read for each set of DataNodes that some block has its copies on:
  * what is silent then is left out of all further reads.
  */
@@ -86,7 +86,8 @@ async function locate(files: HdfsFiles, name: string): Promise<Block[] | null> {
 }
 
 /**
- * Why it cannot be had; null when it can. A bad copy is found by reading it: here only what is silent counts.
+ * Why it is unavailable; null when it is not. A bad copy is found by reading it: here only what is silent
+ * counts.
  */
 async function probe(
   files: HdfsFiles,

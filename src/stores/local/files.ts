@@ -27,7 +27,7 @@ export const FILE_MODE = 0o600;
 export const DIRECTORY_MODE = 0o700;
 
 /**
- * A failed operation on a disk as an error of ours. A disk that fails or is read-only cannot be reached:
+ * A failed operation on a disk as a typed error. A disk that fails or is read-only cannot be reached:
  * another copy or another day may do.
  */
 export function diskError(error: unknown, doing: string): ParsError {
@@ -56,7 +56,7 @@ export async function syncDirectory(files: Files, directory: string): Promise<vo
 }
 
 /**
- * Makes the way from `root` down to `path` durable: a directory that somebody else just created counts too.
+ * Makes the way from `root` down to `path` durable: a directory that another process just created counts too.
  */
 export async function syncParents(files: Files, root: string, path: string): Promise<void> {
   for (let directory = dirname(path); directory.length >= root.length; directory = dirname(directory)) {

@@ -162,10 +162,10 @@ describe('a qcow2 disk has no map', () => {
     expect(await reasonOf('top.qcow2')).toMatch(/the format of .*middle.qcow2, below it, is not told/);
   });
 
-  it('when it stands on what is no local file, or of another format', async () => {
+  it('when it stands on something that is not a local file, or of another format', async () => {
     create('-u', '-b', 'nbd://host/disk', '-F', 'raw', 'remote.qcow2', '1M');
     create('-u', '-b', 'other.vmdk', '-F', 'vmdk', 'other.qcow2', '1M');
-    expect(await reasonOf('remote.qcow2')).toMatch(/stands on what is no local file/);
+    expect(await reasonOf('remote.qcow2')).toMatch(/stands on something that is not a local file/);
     expect(await reasonOf('other.qcow2')).toMatch(/the format of .*other.vmdk/);
   });
 
@@ -181,8 +181,8 @@ describe('a qcow2 disk has no map', () => {
     create(...secret, '-o', 'encrypt.format=aes,encrypt.key-secret=key', 'secret.qcow2', '1M');
     writeFileSync(at('raw.img'), Buffer.alloc(CLUSTER));
     expect(await reasonOf('secret.qcow2')).toMatch(/QEMU cannot open it: .*secret/);
-    expect(await reasonOf('raw.img')).toMatch(/is no qcow2 image/);
-    expect(await reasonOf('none.qcow2')).toMatch(/is no qcow2 image/);
+    expect(await reasonOf('raw.img')).toMatch(/is not a qcow2 image/);
+    expect(await reasonOf('none.qcow2')).toMatch(/is not a qcow2 image/);
   });
 
   it('when nobody waits for it any more', async () => {
