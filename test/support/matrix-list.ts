@@ -32,7 +32,7 @@ const FILE_SYSTEMS = {
   'ext4 on LVM': stacked('linear', { fs: 'ext4', generate: 120, mkfs: '-b 4096' }),
   'xfs, striped': stacked('striped', { fs: 'xfs', generate: 120 }),
   'ext4 on LUKS': stacked('crypt', { fs: 'ext4', generate: 120, mkfs: '-b 4096' }),
-  'ext4 on thin LVM': stacked('under-replicated', { fs: 'ext4', generate: 120, mkfs: '-b 4096' }),
+  'ext4 on thin LVM': stacked('thin', { fs: 'ext4', generate: 120, mkfs: '-b 4096' }),
   'xfs on md raid1': stacked('raid1', { fs: 'xfs', generate: 120 }),
   'squashfs by loop': stacked('loop', { fs: 'squashfs', generate: 120 }),
 } satisfies Record<string, GuestOptions & { disks: DiskSpec[] }>;
