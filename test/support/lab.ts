@@ -57,6 +57,13 @@ export interface DiskSpec {
   format?: 'qcow2' | 'raw';
 }
 
+/** An image that is there already: used as it is, or under an overlay of the guest's own. */
+export interface DiskImage {
+  image: string;
+  format: 'qcow2' | 'raw';
+  overlay?: boolean;
+}
+
 export interface GuestOptions {
   name?: string;
   /** Without a kernel the guest stays in its firmware. */
@@ -71,7 +78,7 @@ export interface GuestOptions {
    * Added to the kernel's command line: pars.fill=40 pars.files=all pars.anon=16 pars.tmpfs=8 pars.maps=4 ...
    */
   cmdline?: string;
-  disks?: DiskSpec[];
+  disks?: (DiskSpec | DiskImage)[];
   /** One XML element of a namespace of its own. */
   metadata?: string;
   /** RAM in a named memory backend. */
@@ -224,7 +231,11 @@ export class Lab {
     await rm(this.dir, { recursive: true, force: true });
   }
 
-  async #disk(spec: DiskSpec, name: string): Promise<string> {
+  async #disk(spec: DiskSpec | DiskImage, name: string): Promise<string> {
+    if ('image' in spec) {
+      if (spec.overlay !== true) return `${spec.image},${spec.format}`;
+      return this.#overlay(spec.image, spec.format, join(this.dir, 'disks', `${name}.qcow2`));
+    }
     const { format = 'qcow2', room, ...rest } = spec;
     const base = await labScript(
       'disk',
@@ -234,9 +245,14 @@ export class Lab {
     const file = join(dir, `${name}.${format}`);
     if (room !== undefined)
       await this.#inside('sh', '-c', `mkdir "$1" && mount -t tmpfs -o size=${room}m none "$1"`, 'sh', dir);
-    if (format === 'raw') await copyFile(base, file);
-    else await this.#inside('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', file);
+    if (format === 'qcow2') return this.#overlay(base, 'raw', file);
+    await copyFile(base, file);
     return `${file},${format}`;
+  }
+
+  async #overlay(base: string, format: string, file: string): Promise<string> {
+    await this.#inside('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', base, '-F', format, file);
+    return `${file},qcow2`;
   }
 
   async #inside(command: string, ...args: string[]): Promise<void> {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** docs/guest-matrix.md, made from the results of the guest matrix. */
+import { renderDistributions, type DistributionResult } from './distribution-result.js';
 import { isSound, type MatrixGuest, type MatrixResult, type Reads, type Outcome } from './matrix-guest.js';
 
 export interface MatrixRow {
@@ -21,7 +22,11 @@ appends, syncs, drops its caches and compares everything with its disk. "passed"
 nothing.
 `;
 
-export function renderMatrix(rows: MatrixRow[], host: string): string {
+export function renderMatrix(
+  rows: MatrixRow[],
+  host: string,
+  distributions: DistributionResult[] = [],
+): string {
   const ran = rows.filter((row): row is Ran => row.result !== undefined);
   const sound = ran.filter(({ result }) => isSound(result)).length;
   const dates = ran.map(({ result }) => result.date).sort();
@@ -34,6 +39,7 @@ export function renderMatrix(rows: MatrixRow[], host: string): string {
     outcomes(rows),
     shares(ran),
     costs(ran.filter(({ result }) => result.reason === null)),
+    renderDistributions(distributions),
   ].join('\n');
 }
 

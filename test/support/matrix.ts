@@ -9,6 +9,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { keptDistributions } from './distribution-result.js';
 import { isSound, runMatrixGuest, type MatrixGuest, type MatrixResult } from './matrix-guest.js';
 import { GUESTS } from './matrix-list.js';
 import { renderMatrix, type MatrixRow } from './matrix-page.js';
@@ -77,7 +78,7 @@ async function main(pattern: RegExp): Promise<number> {
   const rows: MatrixRow[] = await Promise.all(
     GUESTS.map(async (guest) => ({ guest, result: await cached(guest) })),
   );
-  await writeFile(PAGE, renderMatrix(rows, await hostVersions()));
+  await writeFile(PAGE, renderMatrix(rows, await hostVersions(), await keptDistributions()));
   return failures.length === 0 && rows.every(({ result }) => !result || isSound(result)) ? 0 : 1;
 }
 

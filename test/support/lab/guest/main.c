@@ -271,7 +271,7 @@ static _Noreturn void init(void)
 	}
 }
 
-/* On the host the same program builds what init will check. */
+/* On the host the same program builds what init will check; in a guest with an init of its own it counts. */
 static int on_host(int count, char **words)
 {
 	int status = -1;
@@ -280,8 +280,10 @@ static int on_host(int count, char **words)
 		status = generate_tree(words[2], MIB(strtoull(words[3], NULL, 0)), strtoull(words[4], NULL, 0));
 	else if (count == 3 && !strcmp(words[1], "manifest"))
 		status = write_manifest(words[2]);
+	else if (count == 2 && !strcmp(words[1], "kpageflags"))
+		status = print_kpageflags(stdout);
 	else
-		fail("usage: %s generate DIR MIB SEED | manifest DIR", words[0]);
+		fail("usage: %s generate DIR MIB SEED | manifest DIR | kpageflags", words[0]);
 	if (status)
 		fprintf(stderr, "%s\n", failure);
 	return status ? 1 : 0;
