@@ -9,6 +9,7 @@ import { readJobs } from '../journal/jobs.js';
 import { proveReader } from '../reader/prove.js';
 import type { Store } from '../stores/store.js';
 import { freeBytes } from '../system/disk-space.js';
+import { checkCompressedStubs } from './compressed-stubs.js';
 import { type Check, checked, failure, ok, warning } from './check.js';
 import { checkDisks } from './disks.js';
 import { checkHook } from './hook.js';
@@ -61,6 +62,7 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
       )),
     );
     checks.push(...(await checked('offloads', () => checkJobs(config.stateDir))));
+    checks.push(...(await checked('compressed stubs', () => checkCompressedStubs(config.stateDir))));
   }
   const accepted = config?.acceptUncomparedDisks ?? false;
   checks.push(...(await checked('disks', () => checkDisks(accepted))));

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { readIfThere } from '../system/absence.js';
 import { commandFor, isCompressed } from '../image/save-format.js';
+import { readsCompressedFirst } from '../libvirt/reads-first.js';
 import { runVirsh } from '../libvirt/virsh.js';
 import { type Check, failure, ok, warning } from './check.js';
 
@@ -69,6 +70,14 @@ export async function checkSaveFormat(confFile: string): Promise<Check> {
   if (format === 'raw') return ok('save format', 'raw: images are analysed');
   if (format === 'sparse') return ok('save format', 'sparse: images are analysed');
   if (isCompressed(format)) {
+    const version = await readsCompressedFirst();
+    if (version !== null)
+      return warning(
+        'save format',
+        `${format}: libvirt ${version} reads such an image before it calls the hook, so it is not offloaded`,
+        `set save_image_format = "raw" (or "sparse") in ${confFile}, then restart libvirt's daemon; it applies `
+          + 'to the next save',
+      );
     const [program] = commandFor(format, 'unpack');
     return ok(
       'save format',

@@ -23,6 +23,7 @@ import { ProbeMemory } from '../image/probe-memory.js';
 import { type MemorySnapshot, memorySnapshotOf } from '../libvirt/memory-snapshots.js';
 import { proveCritical, refuseUnrevertable } from './memory-file.js';
 import { markState, settleStarts, unclaim } from './claims.js';
+import { refuseReadFirst } from './compressed-save.js';
 import { isStoredBy, snapshotOfRefilled } from './refilled-image.js';
 import {
   findSnapshot,
@@ -149,8 +150,9 @@ class Offload {
   async #memorySnapshot({ format }: ImageFacts, identity: ImageIdentity): Promise<MemorySnapshot | null> {
     const found = await memorySnapshotOf(this.#image.path, this.#place.libvirtSnapshots);
     const { keepLocal, force } = this.#options;
-    if (found !== null && !keepLocal && !force)
-      await refuseUnrevertable(this.#image.path, format, identity, found);
+    if (keepLocal || force) return found;
+    if (found === null) await refuseReadFirst(this.#image.path, format);
+    else await refuseUnrevertable(this.#image.path, format, identity, found);
     return found;
   }
 

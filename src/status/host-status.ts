@@ -17,7 +17,9 @@ import { liveStubs } from '../image/live-stubs.js';
 import { lostStubs } from '../image/lost-stubs.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
+import { whyReadFirst } from '../lifecycle/compressed-save.js';
 import { memorySnapshotOf } from '../libvirt/memory-snapshots.js';
+import { readsCompressedFirst } from '../libvirt/reads-first.js';
 import { ProbeMemory } from '../image/probe-memory.js';
 import { ImageError } from '../reader/reader.js';
 import { allSaves, type SavePlaces } from './save-places.js';
@@ -199,13 +201,8 @@ export async function wholeSave(
       };
     const held = whyHeld(path, jobs, fileVersion(stats));
     if (held !== null) return { ...file, domain: domain.name, condition: 'held', reason: held };
-    if (isCompressed(format) && (await memorySnapshotOf(path)) !== null)
-      return {
-        ...file,
-        domain: domain.name,
-        condition: 'kept',
-        reason: `the memory of a snapshot, compressed as ${format}: a revert could not refill it in time`,
-      };
+    const kept = await whyKept(path, format);
+    if (kept !== null) return { ...file, domain: domain.name, condition: 'kept', reason: kept };
     return { ...file, domain: domain.name, condition: 'due', reason: reasonOf(job) };
   } catch (error) {
     if (!(error instanceof ParsError)) throw error;
@@ -217,6 +214,15 @@ export async function wholeSave(
 
 /** What copied it wrote out the holes of what is not in it, or its refill was killed. */
 const WITHOUT_HOLES = 'it is a stub, but takes the room of an image: its holes are punched again';
+
+/** Its stub could not be refilled in time. */
+async function whyKept(path: string, format: string): Promise<string | null> {
+  if (!isCompressed(format)) return null;
+  if ((await memorySnapshotOf(path)) !== null)
+    return `the memory of a snapshot, compressed as ${format}: a revert could not refill it in time`;
+  const version = await readsCompressedFirst();
+  return version === null ? null : whyReadFirst(format, version);
+}
 
 function whyHeld(path: string, jobs: readonly Job[], version: string): string | null {
   const holding = jobs.find(
