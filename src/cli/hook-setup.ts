@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { installHook } from '../install/install.js';
 import { DEFAULT_PREFIX } from '../install/program-copy.js';
+import { neededDirectories, orderUnits } from '../install/unit-order.js';
 import { DEFAULT_HOOKS_DIR, DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 import type { Config } from '../policy/config.js';
 import { refuseThinStore } from '../snapshot/upload.js';
@@ -25,13 +26,14 @@ export function addHookPlaces(command: Command): Command {
 
 /** Returns what was changed. */
 export async function setUpHook(
-  { policy, stateDir, watch }: Config,
+  config: Config,
   store: Store,
   options: HookPlaces & SharedOptions,
 ): Promise<string[]> {
+  const { policy, stateDir, watch } = config;
   // A hook without a store that works would only fail later, when nobody looks.
   await refuseThinStore(store, policy);
-  return installHook({
+  const changes = await installHook({
     prefix: options.prefix,
     hooksDir: resolve(options.hooksDir),
     saveDir: resolve(options.saveDir),
@@ -39,6 +41,9 @@ export async function setUpHook(
     watch,
     programOptions: passedOn(options),
   });
+  // The units are this host's: not those of an installation beside it.
+  if (resolve(options.hooksDir) !== DEFAULT_HOOKS_DIR) return changes;
+  return [...changes, ...(await orderUnits(neededDirectories(config, resolve(options.saveDir))))];
 }
 
 /** Changes as sentences. */

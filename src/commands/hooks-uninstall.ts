@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
 import type { SharedOptions } from '../cli/options.js';
 import { uninstallHook } from '../install/install.js';
+import { forgetOrder } from '../install/unit-order.js';
 import { DEFAULT_PREFIX } from '../install/program-copy.js';
 import { DEFAULT_HOOKS_DIR } from '../libvirt/paths.js';
 
@@ -33,6 +34,7 @@ async function uninstall(context: Context, options: Options): Promise<void> {
     stateDir,
     force: options.force ?? false,
   });
+  if (resolve(options.hooksDir) === DEFAULT_HOOKS_DIR) changes.push(...(await forgetOrder()));
   context.output.json({ changes });
   const sentences = changes.map((change) => `${change[0]?.toUpperCase() ?? ''}${change.slice(1)}.`);
   context.output.text(

@@ -14,6 +14,7 @@ import { type Check, checked, failure, ok, warning } from './check.js';
 import { checkDisks } from './disks.js';
 import { checkHook } from './hook.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from './libvirt.js';
+import { checkUnitOrder } from './unit-order.js';
 import { checkRetention } from './retention.js';
 import { checkReverts, checkStore, room } from './store.js';
 import { printableUrl } from '../stores/printable-url.js';
@@ -44,6 +45,7 @@ export async function examine(places: DoctorPlaces, tools: DoctorTools): Promise
   const config = read.status === 'fulfilled' ? read.value : null;
   if (config !== null) {
     checks.push(...(await checked('hook', () => checkHook(places.hooksDir, config.stateDir))));
+    checks.push(...(await checked('unit order', () => checkUnitOrder(places, config))));
     if (config.store !== null)
       checks.push(
         ...(await checked('store', async () =>
