@@ -9,12 +9,14 @@ import { ParsError } from '../errors.js';
 import { readJobs } from '../journal/jobs.js';
 import { PACKAGE_ROOT } from '../version.js';
 import { installProgram, makeOpenDirectory, removePrograms, RUNTIME } from './program-copy.js';
+import { removeOldCopies } from './old-copies.js';
 import { proveHook } from './prove.js';
 import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { tellHook } from '../status/save-places.js';
 import { shellWord } from '../system/shell-word.js';
 import { daemonId, libvirtVersion, runningDaemons } from '../libvirt/daemons.js';
+import { DEFAULT_HOOKS_DIR } from '../libvirt/paths.js';
 import { counted } from '../system/counted.js';
 
 /** What the installed hook says of itself in its second line. */
@@ -65,6 +67,9 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
   });
   changes.push(await reloadDaemons());
   await rememberReload(options.stateDir, path);
+  const hooks = [options.hooksDir, DEFAULT_HOOKS_DIR].flatMap(hookPathsIn);
+  const old = await removeOldCopies(resolve(options.prefix), directory, hooks);
+  changes.push(...old.map((gone) => `removed ${gone}, which nothing uses any more`));
   return changes;
 }
 
@@ -75,7 +80,7 @@ export async function installHook(options: InstallOptions): Promise<string[]> {
 export async function uninstallHook(options: UninstallOptions): Promise<string[]> {
   if (!options.force) await refuseWhileNeeded(options);
   const changes: string[] = [];
-  for (const path of [join(options.hooksDir, 'qemu.d', 'pars'), join(options.hooksDir, 'qemu')]) {
+  for (const path of hookPathsIn(options.hooksDir)) {
     if (!(await isOurs(path))) continue;
     await unlink(path);
     changes.push(`removed ${path}`);
@@ -125,6 +130,10 @@ export async function hookPath(hooksDir: string): Promise<string> {
   const [major, minor] = await libvirtVersion();
   const hasDirectory = major > QEMU_D_SINCE[0] || (major === QEMU_D_SINCE[0] && minor >= QEMU_D_SINCE[1]);
   return hasDirectory ? join(hooksDir, 'qemu.d', 'pars') : join(hooksDir, 'qemu');
+}
+
+function hookPathsIn(hooksDir: string): string[] {
+  return [join(hooksDir, 'qemu.d', 'pars'), join(hooksDir, 'qemu')];
 }
 
 async function refuseForeign(path: string): Promise<void> {
