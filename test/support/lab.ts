@@ -132,12 +132,13 @@ export function libvirtVersion(): number {
 }
 
 export class Lab {
-  readonly #holder: ChildProcess;
+  #holder: ChildProcess;
   #guests = 0;
   #stopped: Promise<void> | undefined;
 
   private constructor(
     readonly dir: string,
+    readonly options: LabOptions,
     holder: ChildProcess,
   ) {
     this.#holder = holder;
@@ -145,17 +146,19 @@ export class Lab {
 
   static async start(options: LabOptions = {}): Promise<Lab> {
     const dir = await mkdtemp(join(options.parent ?? process.env['TMPDIR'] ?? '/var/tmp', 'pars-lab.'));
-    const holder = spawn(join(scripts, 'libvirt'), ['run', dir], {
-      stdio: ['pipe', 'pipe', 'pipe'],
-      detached: true, // An interrupt at the terminal must not end guests before the tests have.
-      env: {
-        ...process.env,
-        PARS_LAB_SAVE_FORMAT: options.saveFormat ?? 'raw',
-        PARS_LAB_QEMU_CONF: options.qemuConf ?? '',
-      },
-    });
-    await readyOrThrow(holder);
-    return new Lab(dir, holder);
+    return new Lab(dir, options, await holderOf(dir, options));
+  }
+
+  /**
+   * Every process inside ends at once, and what a boot forgets (/run) is gone; libvirtd is started again. What
+   * was written stays written: the disks are this machine's.
+   */
+  async powerCut(): Promise<void> {
+    const gone = once(this.#holder, 'close');
+    this.#holder.kill('SIGKILL');
+    await gone;
+    await rm(this.hostPath('run/libvirt'), { recursive: true, force: true });
+    this.#holder = await holderOf(this.dir, this.options);
   }
 
   /**
@@ -292,6 +295,20 @@ function bootArguments({ kernel, initrd }: BootFiles, cmdline: string): string[]
   // A panic, as an NMI makes one, lists all tasks.
   const words = `console=ttyS0 quiet loglevel=4 no_timer_check unknown_nmi_panic panic_print=1 ${cmdline}`;
   return ['--kernel', kernel, ...(initrd === undefined ? [] : ['--initrd', initrd]), '--cmdline', words];
+}
+
+async function holderOf(dir: string, options: LabOptions): Promise<ChildProcess> {
+  const holder = spawn(join(scripts, 'libvirt'), ['run', dir], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    detached: true, // An interrupt at the terminal must not end guests before the tests have.
+    env: {
+      ...process.env,
+      PARS_LAB_SAVE_FORMAT: options.saveFormat ?? 'raw',
+      PARS_LAB_QEMU_CONF: options.qemuConf ?? '',
+    },
+  });
+  await readyOrThrow(holder);
+  return holder;
 }
 
 /** The holder says `ready` on its stdout; what else it has to say tells why it did not. */

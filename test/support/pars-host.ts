@@ -47,8 +47,7 @@ export class ParsHost {
       ?? (store === undefined ? ['d1', 'd2', 'd3'].map((name) => join(lab.dir, 'store', name)) : []);
     const host = new ParsHost(lab, disks, beside?.store ?? store ?? `local:${disks.join(',')}`);
     try {
-      // A hook that finds systemd hands its work to it: outside, where the lab's files are not.
-      await lab.exec('sh', ['-c', 'if [ -d /run/systemd ]; then mount -t tmpfs none /run/systemd; fi']);
+      await host.#hideSystemd();
       await host.configure('lean');
       if (beside !== undefined) await host.#becomeAnother();
       else if (store !== undefined) await host.pars('store', 'init');
@@ -61,6 +60,17 @@ export class ParsHost {
       throw error;
     }
     return host;
+  }
+
+  /** A hook that finds systemd hands its work to it: outside, where the lab's files are not. */
+  async #hideSystemd(): Promise<void> {
+    await this.lab.exec('sh', ['-c', 'if [ -d /run/systemd ]; then mount -t tmpfs none /run/systemd; fi']);
+  }
+
+  /** All that runs ends, guests too, and the host is up again. Not for a second host: its machine-id is gone. */
+  async powerCut(): Promise<void> {
+    await this.lab.powerCut();
+    await this.#hideSystemd();
   }
 
   async #becomeAnother(): Promise<void> {
