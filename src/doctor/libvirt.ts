@@ -75,8 +75,8 @@ export async function checkSaveFormat(confFile: string): Promise<Check> {
       return warning(
         'save format',
         `${format}: libvirt ${version} reads such an image before it calls the hook, so it is not offloaded`,
-        `set save_image_format = "raw" (or "sparse") in ${confFile}, then restart libvirt's daemon; it applies `
-          + 'to the next save',
+        `set save_image_format = "raw" (or "sparse") in ${confFile}, then restart libvirt's daemon; it `
+          + 'applies to the next save',
       );
     const [program] = commandFor(format, 'unpack');
     return ok(

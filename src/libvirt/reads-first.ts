@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Whether libvirt reads a compressed save before it calls the hook. Up to 11.3 the decompressor is started
- * after `restore begin`; 12.8 starts it before (both measured), so it has read a stub by the time that anybody
- * could refill it. Of the versions between nobody has looked: they are taken for those that do.
+ * after `restore begin`; 12.8 starts it before (both measured), so it has read a stub by the time that
+ * anybody could refill it. Of the versions between nobody has looked: they are taken for those that do.
  */
 import { ParsError } from '../errors.js';
 import { libvirtVersion } from './daemons.js';

@@ -150,8 +150,8 @@ export class Lab {
   }
 
   /**
-   * Every process inside ends at once, and what a boot forgets (/run) is gone; libvirtd is started again. What
-   * was written stays written: the disks are this machine's.
+   * Every process inside ends at once, and what a boot forgets (/run) is gone; libvirtd is started again.
+   * What was written stays written: the disks are this machine's.
    */
   async powerCut(): Promise<void> {
     const gone = once(this.#holder, 'close');

@@ -144,7 +144,8 @@ export class Troubles {
 
   async #killLibvirtd(): Promise<void> {
     const { dir } = this.host.lab;
-    const script = `kill -9 "$(cat ${dir}/libvirtd.pid)"; until libvirtd -d -p ${dir}/libvirtd.pid; do sleep 0.2; done
+    const script = `kill -9 "$(cat ${dir}/libvirtd.pid)"
+      until libvirtd -d -p ${dir}/libvirtd.pid; do sleep 0.2; done
       virsh -q -c qemu:///system capabilities >/dev/null`;
     const { code, stderr } = await this.host.lab.exec('sh', ['-c', script]);
     if (code !== 0) throw new Error(`libvirtd does not start again: ${stderr}`);
