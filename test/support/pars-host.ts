@@ -67,7 +67,7 @@ export class ParsHost {
     await this.lab.exec('sh', ['-c', 'if [ -d /run/systemd ]; then mount -t tmpfs none /run/systemd; fi']);
   }
 
-  /** All that runs ends, guests too, and the host is up again. Not of a second host, with its own machine-id. */
+  /** All that runs ends, guests too, and the host is up again. Not for a second host on a store. */
   async powerCut(): Promise<void> {
     await this.lab.powerCut();
     await this.#hideSystemd();
