@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# systemd-shutdown.sh guests|daemon PACKAGE IMAGE: boots this system with systemd, in a container whose changes
-# are thrown away, with the package installed and with a store whose directories are mounts that nothing waits
-# for: nofail, on demand, and of the network. Then it is powered off while a guest is saved, "guests" by the
-# real libvirt-guests.service and libvirtd, "daemon" by libvirt's daemon itself as it stops, which a stand-in
-# does here that says it is libvirt 11.3: the save must be a stub afterwards. Each step says its name; the
-# first that goes wrong ends the script. Needs root and systemd-nspawn.
+# systemd-shutdown.sh guests|daemon PACKAGE IMAGE: boots this system with systemd, in a container whose
+# changes are thrown away, with the package installed and with a store whose directories are mounts that
+# nothing waits for: nofail, on demand, and of the network. Then it is powered off while a guest is saved:
+# "guests" by the real libvirt-guests.service and libvirtd, "daemon" by libvirt's daemon as it stops, which a
+# stand-in does here that says it is libvirt 11.3. The save must be a stub afterwards. Each step says its
+# name; the first that goes wrong ends the script. Needs root and systemd-nspawn.
 set -eu
 scenario=$1 package=$2 image=$3
 [ "${PARS_ROOT_INSIDE:-}" = yes ] ||
@@ -77,12 +77,13 @@ booted() {
   leader=$(pgrep -P "$container" -n) && in_container systemctl -q is-active multi-user.target 2>/dev/null
 }
 until_true 120 'the container to boot' booted
-in_container mountpoint -q /srv/d1 && in_container ls /srv/d2 >/dev/null && in_container mountpoint -q /srv/d2 &&
-  in_container mountpoint -q /srv/d3 && echo 'booted with its mounts'
+in_container ls /srv/d2 >/dev/null
+for number in 1 2 3; do in_container mountpoint -q "/srv/d$number"; done
+echo 'booted with its mounts'
 
 in_container pars store init --allow-same-device --force >/dev/null
 in_container pars hooks install >/dev/null
-in_container systemctl -q is-active pars-drain.service || in_container systemctl start pars-drain.service
+in_container systemctl start pars-drain.service
 after=$(in_container systemctl show -P After pars-drain.service)
 for unit in srv-d1.mount srv-d2.mount srv-d2.automount srv-d3.mount; do
   case " $after " in *" $unit "*) ;; *) echo "not after $unit: $after"; exit 1 ;; esac
@@ -92,11 +93,14 @@ echo 'ordered after its mounts'
 if [ "$scenario" = guests ]; then
   in_container virsh -q -c qemu:///system define /srv/g.xml >/dev/null
   in_container virsh -q -c qemu:///system start g >/dev/null
-  in_container systemctl -q is-active libvirt-guests.service || in_container systemctl start libvirt-guests.service
+  in_container systemctl start libvirt-guests.service
 fi
-[ ! -e "$root$saves/g.save" ] && echo 'powered off with nothing saved yet'
+[ ! -e "$root$saves/g.save" ]
+echo 'powered off with nothing saved yet'
 in_container systemctl --no-block poweroff 2>/dev/null
 wait "$container" || true
-[ -e "$root$saves/g.save" ] && echo 'saved at power-off'
-[ "$(stat -c %b "$root$saves/g.save")" -lt 20000 ] &&
-  [ "$(find "$root"/srv/disk? -name manifest.json | wc -l)" -ge 3 ] && echo 'drained, with the store still mounted'
+[ -e "$root$saves/g.save" ]
+echo 'saved at power-off'
+[ "$(stat -c %b "$root$saves/g.save")" -lt 20000 ]
+[ "$(find "$root"/srv/disk? -name manifest.json | wc -l)" -ge 3 ]
+echo 'drained, with the store still mounted'
