@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A power-off of a host whose store is on mounts that nothing waits for: what it saves is drained into them. */
+/** A power-off of a host whose store is on mounts that nothing waits for: its saves are drained into them. */
 import { expect, test } from 'vitest';
 import { withPackages } from '../support/packages.js';
 
