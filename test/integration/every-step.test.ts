@@ -16,8 +16,6 @@ import {
   writeFile,
   type FileHandle,
 } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { restoreBegin } from '../../src/lifecycle/restore-hook.js';
@@ -36,6 +34,7 @@ import { listSnapshots } from '../../src/snapshot/snapshots.js';
 import { LocalStore } from '../../src/stores/local/local-store.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
+import { MEMORY_DIRECTORY } from '../support/memory-directory.js';
 
 const HOST = { machineId: '0'.repeat(32), host: 'test' };
 const RETENTION = { keepLast: 1, maxAgeMs: 0, consumedMs: 0, orphanGraceMs: 0 };
@@ -59,8 +58,7 @@ let stateDir: string;
 let directories: string[];
 
 beforeEach(async () => {
-  // Stopping is not a power cut: what was written stays, so the medium does not matter, and memory is fast.
-  root = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'pars-steps-'));
+  root = await mkdtemp(join(MEMORY_DIRECTORY, 'pars-steps-'));
 });
 afterEach(() => rm(root, { recursive: true, force: true }));
 

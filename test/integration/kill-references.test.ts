@@ -21,7 +21,7 @@ import { expectSound, killedAnywhere } from '../support/killed-anywhere.js';
 import { labMissing } from '../support/lab.js';
 import { ParsHost } from '../support/pars-host.js';
 
-const INSTANTS = 16;
+const INSTANTS = Number(process.env['PARS_KILL_INSTANTS'] ?? 8);
 /** Each run stops at so many of the changes, a random one first. PARS_EVERY_STEP=1 takes all. */
 const STRIDE = Number(process.env['PARS_EVERY_STEP'] ?? 40);
 const MOST = 2000;

@@ -2,22 +2,22 @@
 /**
  * kill -9 at every named step and at random instants of offload and hydrate, and others who touch the image
  * meanwhile: afterwards there is either the image or a stub that gives it back, and no half snapshot is to be
- * seen. Needs no libvirt. PARS_KILL_COMPRESSED=1 adds a compressed image; PARS_TEST_IMAGE names a real save
- * image to do it with, beside the synthetic one.
+ * seen. Needs no libvirt. PARS_KILL_INSTANTS says how many random instants; PARS_KILL_COMPRESSED=1 adds a
+ * compressed image; PARS_TEST_IMAGE names a real save image to do it with, beside the synthetic one.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OFFLOAD_STEPS } from '../../src/lifecycle/offload-request.js';
 import { compressImage } from '../support/compressed.js';
 import { smallImage, sparseImage } from '../support/image-builder.js';
 import { buildEntry, KillLab } from '../support/kill-lab.js';
+import { MEMORY_DIRECTORY } from '../support/memory-directory.js';
 import { expectSound, killedAnywhere, STUB_BYTES } from '../support/killed-anywhere.js';
 
-const INSTANTS = 100;
-const directory = mkdtempSync(join(tmpdir(), 'pars-images-'));
+const INSTANTS = Number(process.env['PARS_KILL_INSTANTS'] ?? 40);
+const directory = mkdtempSync(join(MEMORY_DIRECTORY, 'pars-images-'));
 const real = process.env['PARS_TEST_IMAGE'];
 
 function imageOf(name: string, bytes: Buffer): string {

@@ -6,7 +6,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { ImageFile } from '../../src/image/image-file.js';
@@ -19,6 +18,7 @@ import type { Store } from '../../src/stores/store.js';
 import { bundleProgram } from './bundled-program.js';
 import { rawImage } from './compressed.js';
 import type { KillRequest, KillResult } from './kill-entry.js';
+import { MEMORY_DIRECTORY } from './memory-directory.js';
 
 /** One level below the root, where the program looks for its binaries. */
 const ENTRY = resolve('build/kill-entry.mjs');
@@ -52,7 +52,7 @@ export class KillLab {
     storeUrl?: string,
     policy: KillRequest['policy'] = 'pars',
   ): Promise<KillLab> {
-    const root = await mkdtemp(join(tmpdir(), 'pars-kill-'));
+    const root = await mkdtemp(join(MEMORY_DIRECTORY, 'pars-kill-'));
     const directories = ['d1', 'd2', 'd3'].map((name) => join(root, name)).join(',');
     const lab = new KillLab(root, original, storeUrl ?? `local:${directories}`, policy);
     await mkdir(join(lab.root, 'saves'));
