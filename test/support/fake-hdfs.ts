@@ -93,6 +93,15 @@ export class FakeHdfs {
     return `${ROOT}/x`;
   }
 
+  /** Of the store that has this file as its object x. */
+  get url(): string {
+    const [nameNode = '', ...dataNodes] = this.servers.map(
+      (server) => `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    );
+    const map = this.hosts.map((host, i) => `map=${host}=${dataNodes[i]}`);
+    return `webhdfs://${nameNode}${ROOT}?${map.join('&')}`;
+  }
+
   object(changes: Partial<StoredObject> = {}): StoredObject {
     const hash = native().newHash();
     hash.update(this.data);

@@ -2,19 +2,25 @@
 /** Who owns a snapshot, what a start consumes, and who may take it over (R25, R27). */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { guardRemoval } from '../../src/lifecycle/removal.js';
 import {
   claimByForce,
   claimWaking,
+  isHeldHere,
   markState,
   refuseConsumed,
   settleStarts,
   takeOver,
+  unclaim,
 } from '../../src/lifecycle/claims.js';
 import { lostStubs } from '../../src/image/lost-stubs.js';
 import { findSnapshot, objectPath } from '../../src/snapshot/snapshots.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
+import { ParsError, type ErrorKind } from '../../src/errors.js';
+import type { Manifest } from '../../src/snapshot/manifest.js';
+import type { SnapshotEntry } from '../../src/snapshot/snapshots.js';
+import type { Host } from '../../src/system/host.js';
 import { failure, put } from '../contract/store.js';
 import {
   A,
@@ -105,6 +111,185 @@ describe('claims (R27)', () => {
     await failure(guardRemoval(entry, place(), { force: false }), 'refused');
     await guardRemoval(entry, place({}, B), { force: false });
     await failure(guardRemoval(entry, place({}, C), { force: true, owner: A.machineId }), 'refused');
+  });
+});
+
+describe('claims in a store that cannot be written', () => {
+  function failing(error: Error): void {
+    vi.spyOn(fixture.store, 'createExclusive').mockRejectedValue(error);
+  }
+  const away = new ParsError('unreachable', 'the store is read-only');
+
+  it('are not needed by the host that stored the snapshot, and by every other', async () => {
+    const manifest = await commit();
+    failing(away);
+    await claimWaking(fixture.store, manifest, A);
+    await expect(claimWaking(fixture.store, manifest, B)).rejects.toBe(away);
+  });
+
+  it('are needed by that host, too, once another has taken the snapshot over', async () => {
+    const manifest = await commit();
+    await takeOver(fixture.store, manifest.snapshot, B);
+    failing(away);
+    await failure(claimWaking(fixture.store, manifest, A), 'refused');
+  });
+
+  it('do not stop force, unless another host is there at the same time', async () => {
+    const manifest = await commit();
+    failing(away);
+    await claimByForce(fixture.store, manifest, B);
+    for (const kind of ['busy', 'internal'] satisfies ErrorKind[]) {
+      failing(new ParsError(kind, 'no'));
+      await failure(claimByForce(fixture.store, manifest, B), kind);
+    }
+  });
+
+  it('hide no defect', async () => {
+    const manifest = await commit();
+    failing(new TypeError('a defect'));
+    await expect(claimWaking(fixture.store, manifest, A)).rejects.toThrow('a defect');
+    await expect(claimByForce(fixture.store, manifest, A)).rejects.toThrow('a defect');
+  });
+});
+
+describe('a takeover', () => {
+  it('is needed where one host has stored a snapshot and another has claimed it, by either', async () => {
+    for (const host of [A, B]) {
+      const manifest = await commit();
+      await claimWaking(fixture.store, manifest, B);
+      expect(await takeOver(fixture.store, manifest.snapshot, host)).toMatchObject({
+        taken: true,
+        before: { ...B, since: expect.any(String) as string },
+      });
+    }
+  });
+
+  it('says whose the snapshot was that nobody had claimed', async () => {
+    const manifest = await commit();
+    expect(await takeOver(fixture.store, manifest.snapshot, B)).toMatchObject({
+      before: { ...A, since: null },
+    });
+  });
+
+  it('is busy when another host was there first', async () => {
+    const manifest = await commit();
+    vi.spyOn(fixture.store, 'createExclusive').mockResolvedValue(false);
+    const error = await failure(takeOver(fixture.store, manifest.snapshot, B), 'busy');
+    expect(error.message).toContain(`${manifest.snapshot} was taken over by another host`);
+  });
+});
+
+type Whole = SnapshotEntry & { condition: 'whole' };
+
+describe('whose a snapshot is', () => {
+  const isHeld = async ({ snapshot }: Manifest, host: Host): Promise<boolean> =>
+    isHeldHere(fixture.store, (await findSnapshot(fixture.store, snapshot)) as Whole, host);
+
+  it.each<[after: string, claim: (manifest: Manifest) => Promise<unknown>, held: Host[]]>([
+    ['nothing', async () => undefined, [A]],
+    ['its own claim', (manifest) => claimWaking(fixture.store, manifest, A), [A]],
+    ["another host's claim", (manifest) => claimWaking(fixture.store, manifest, B), []],
+    ['a takeover', ({ snapshot }) => takeOver(fixture.store, snapshot, B), [B]],
+  ])('after %s', async (_, claim, held) => {
+    const manifest = await commit();
+    await claim(manifest);
+    for (const host of [A, B, C]) expect(await isHeld(manifest, host)).toBe(held.includes(host));
+  });
+
+  it('its claim is taken back by the host that has it, and by no other', async () => {
+    const manifest = await commit();
+    const states = async (): Promise<string[]> =>
+      (await fixture.store.list(manifest.snapshot)).filter((name) => name.startsWith('state-'));
+    await unclaim(fixture.store, manifest, A);
+    await claimWaking(fixture.store, manifest, A);
+    await unclaim(fixture.store, manifest, B);
+    expect(await states()).toEqual(['state-waking']);
+    await unclaim(fixture.store, manifest, A);
+    expect(await states()).toEqual([]);
+    await claimWaking(fixture.store, manifest, A);
+    await markState(fixture.store, manifest, 'consumed', A);
+    await unclaim(fixture.store, manifest, A);
+    expect(await states()).toEqual(['state-consumed', 'state-waking']);
+  });
+});
+
+describe('the start of a guest', () => {
+  let registry: StubRegistry;
+  beforeEach(() => {
+    registry = new StubRegistry(join(root, 'state'));
+  });
+
+  async function start({ domain }: Manifest, host = A): Promise<void> {
+    mkdirSync(join(root, 'state/started'), { recursive: true });
+    writeFileSync(join(root, 'state/started', domain.uuid), '');
+    await settleStarts(fixture.store, registry, host);
+  }
+  function note({ token, snapshot, image, domain }: Manifest, refilled?: string): Promise<void> {
+    return registry.add({
+      image: image.path,
+      snapshot,
+      token,
+      domainUuid: domain.uuid,
+      managedSave: true,
+      ...(refilled !== undefined && { refilled }),
+    });
+  }
+  const stateOf = async ({ snapshot }: Manifest): Promise<unknown> =>
+    ((await findSnapshot(fixture.store, snapshot)) as Whole).state;
+  const isClaimed = async ({ snapshot }: Manifest): Promise<boolean> =>
+    (await fixture.store.list(snapshot)).includes('state-waking');
+
+  it('consumes what it was refilled from, and forgets the stub', async () => {
+    const manifest = await commit();
+    await note(manifest, 'some file');
+    await start(manifest);
+    expect(await stateOf(manifest)).toBe('consumed');
+    expect(await isClaimed(manifest)).toBe(true);
+    expect(await registry.all()).toEqual([]);
+    expect(await registry.discarded()).toEqual([]);
+  });
+
+  it('from anything else discards the stub, with the claim of a refill that failed', async () => {
+    const manifest = await commit();
+    await claimWaking(fixture.store, manifest, A);
+    await note(manifest);
+    await start(manifest);
+    expect(await stateOf(manifest)).toBe('consumed');
+    expect(await isClaimed(manifest)).toBe(false);
+    expect(await registry.all()).toEqual([]);
+    expect(await registry.discarded()).toMatchObject([{ snapshot: manifest.snapshot }]);
+  });
+
+  it("consumes the managed saves of this host without a stub, and nothing of another's", async () => {
+    const [own, others, file] = [
+      await commit(),
+      await commit({ owner: B }),
+      await commit({}, { managedSave: false }),
+    ];
+    await start(own);
+    expect(await stateOf(own)).toBe('consumed');
+    expect(await stateOf(others)).not.toBe('consumed');
+    expect(await stateOf(file)).not.toBe('consumed');
+  });
+
+  it("consumes another host's snapshot whose stub is here, of several the one of that token", async () => {
+    const [first, second] = [await commit({ owner: B }), await commit({ owner: B, token: 'd'.repeat(32) })];
+    await note(second, 'some file');
+    await start(second);
+    expect(await stateOf(first)).not.toBe('consumed');
+    expect(await stateOf(second)).toBe('consumed');
+  });
+
+  it('passes over what is left of a snapshot', async () => {
+    const manifest = await commit();
+    await put(
+      fixture.store,
+      objectPath(`${manifest.domain.uuid}/20200101T000000Z-00000000`, 'kernel.0'),
+      Buffer.from('x'),
+      1,
+    );
+    await start(manifest);
+    expect(await stateOf(manifest)).toBe('consumed');
   });
 });
 
