@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   about,
+  packagedProgram,
   guestBytes,
   memoryLimit,
   memoryRow,
@@ -73,6 +74,32 @@ function report() {
     ours.push(pars('report', image, '--json'));
   }
   return [row('report', 'cat IMAGE >/dev/null', best(ours), best(cat), 0.75)];
+}
+
+/**
+ * How soon a command of the program answers as a package brings it, and how long a text report takes, against
+ * what can hardly be less.
+ */
+function start() {
+  prepare('lean');
+  const { node, program } = packagedProgram(work);
+  const saves = join(work, 'saves');
+  mkdirSync(saves);
+  const calls = {
+    node: () => timed(node, ['-e', '0']),
+    status: () => timed(program, ['status', '--config', config, '--save-dir', saves]),
+    report: () => timed(program, ['report', image, '--config', config]),
+    cat: () => shell(`cat ${image} >/dev/null`),
+  };
+  const times = Object.fromEntries(Object.keys(calls).map((name) => [name, []]));
+  for (const call of Object.values(calls)) call();
+  for (let i = 0; i < rounds * 7; i++)
+    for (const [name, call] of Object.entries(calls)) times[name].push(call());
+  const [nothing, status, text, cat] = ['node', 'status', 'report', 'cat'].map((name) => best(times[name]));
+  return [
+    row('pars status, packaged', 'node -e 0', status, nothing, 1.5),
+    row('pars report, packaged', 'cat IMAGE >/dev/null', text, cat, 1.2),
+  ];
 }
 
 function baseline() {
@@ -145,6 +172,7 @@ async function proof() {
 const rows = [];
 const wants = (part) => values.only === undefined || values.only.split(',').includes(part);
 if (wants('report')) rows.push(...report());
+if (wants('start')) rows.push(...start());
 if (wants('place')) {
   const hand = baseline();
   const lean = placement('lean');

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // bundle.js TREE NODE CACHE BY: puts the program into TREE as a package brings it: all of src in one file
-// (dist), and the binaries.
+// (dist), what some commands need of it in files of their own, and the binaries.
 // NODE: the Node that runs it once it is installed. CACHE: where V8 keeps what it has compiled. BY: what
 // "pars --version" says of how it was installed. Prints the licences of what is bundled.
 import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
@@ -18,14 +19,27 @@ const [tree, node, cache, by] = process.argv.slice(2);
 /** Modules of Node that take long to load and that most commands never call. */
 const HEAVY = ['child_process', 'crypto', 'http', 'https', 'net', 'stream', 'tls', 'zlib'];
 
-const builtin = createRequire(import.meta.url);
+/** Libraries that few commands call. */
+const RARE = ['@xmldom/xmldom', 'cli-progress'];
+/** Commands that people and monitoring wait for: each in a file that holds what it needs. */
+const OWN = ['report', 'status'];
+
+const requireHere = createRequire(import.meta.url);
 
 /** @returns {Promise<Package>} */
 async function packageIn(directory) {
   return /** @type {Package} */ (JSON.parse(await readFile(join(directory, 'package.json'), 'utf8')));
 }
 
-/** Loads each of those modules when something of it is used, not when it is imported. */
+/** A module that loads another one when something of it is used, not when it is imported. */
+function lazily(names, load) {
+  const getters = names
+    .filter((name) => /^\w+$/.test(name) && name !== 'default' && name !== '__esModule')
+    .map((name) => `get ${name}() { return ${load}.${name}; }`);
+  const all = ['__esModule: true', `get default() { return ${load}; }`, ...getters];
+  return { contents: `module.exports = { ${all.join(', ')} };`, resolveDir: '.' };
+}
+
 const lazyModules = {
   name: 'lazy-modules',
   setup(bundler) {
@@ -33,45 +47,69 @@ const lazyModules = {
       path: path.replace(/^node:/, ''),
       namespace: 'lazy',
     }));
-    bundler.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path }) => {
-      const names = Object.keys(builtin(`node:${path}`)).filter((name) => /^\w+$/.test(name));
-      const load = `process.getBuiltinModule(${JSON.stringify(path)})`;
-      const getters = names.map((name) => `get ${name}() { return ${load}.${name}; }`);
-      const all = ['__esModule: true', `get default() { return ${load}; }`, ...getters];
-      return { contents: `module.exports = { ${all.join(', ')} };` };
-    });
+    bundler.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path }) =>
+      lazily(Object.keys(requireHere(`node:${path}`)), `process.getBuiltinModule(${JSON.stringify(path)})`),
+    );
+    bundler.onResolve({ filter: new RegExp(`^(${RARE.join('|')})$`) }, ({ path, namespace }) =>
+      namespace === 'file' ? { path, namespace: 'lazy-library' } : undefined,
+    );
+    bundler.onLoad({ filter: /.*/, namespace: 'lazy-library' }, ({ path }) =>
+      lazily(Object.keys(requireHere(path)), `require(${JSON.stringify(path)})`),
+    );
   },
 };
 
-const { metafile } = await build({
-  entryPoints: { main: 'src/cli.ts' },
-  outdir: join(tree, 'dist'),
-  outExtension: { '.js': '.cjs' },
-  bundle: true,
-  // One file of the older kind starts in half the time of many of the newer.
-  format: 'cjs',
-  platform: 'node',
-  target: 'node20',
-  minifySyntax: true,
-  minifyWhitespace: true,
-  legalComments: 'none',
-  external: ['kerberos'],
-  define: { 'import.meta.url': 'importMetaUrl' },
-  banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
-  plugins: [lazyModules],
-  metafile: true,
+/** Leaves all commands out but one. */
+const only = (command) => ({
+  name: 'only',
+  setup(bundler) {
+    bundler.onResolve({ filter: /\/commands\/[a-z-]+\.js$/ }, ({ path }) =>
+      path.endsWith(`/${command}.js`) ? undefined : { path, namespace: 'left-out' },
+    );
+    bundler.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
+      contents: `throw new Error(${JSON.stringify(`${path} is in main.cjs`)});`,
+    }));
+  },
 });
 
+const bundled = (name, plugins) =>
+  build({
+    entryPoints: { [name]: 'src/cli.ts' },
+    outdir: join(tree, 'dist'),
+    outExtension: { '.js': '.cjs' },
+    bundle: true,
+    // One file of the older kind starts in half the time of many of the newer.
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'none',
+    external: ['kerberos'],
+    define: { 'import.meta.url': 'importMetaUrl' },
+    banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
+    plugins: [lazyModules, ...plugins],
+    metafile: true,
+  });
+
+const { metafile } = await bundled('main', []);
+for (const command of OWN) await bundled(command, [only(command)]);
+
+// Characters beyond ASCII are escaped in it.
+const files = {};
+for (const name of ['main', ...OWN]) {
+  const file = join(tree, 'dist', `${name}.cjs`);
+  const text = (await readFile(file, 'utf8')).replace(/^#!.*\n/, '');
+  await writeFile(file, text, { mode: 0o644 });
+  await chmod(file, 0o644);
+  files[name] = [name, createHash('sha256').update(text).digest('hex').slice(0, 16)];
+}
 // What starts it is named as in a build, for the hook calls it by that name.
-const starter = `#!${node}
-require('node:module').enableCompileCache(${JSON.stringify(cache)});
-require('./main.cjs');
-`;
-await writeFile(join(tree, 'dist/cli.js'), starter);
+const starter = (await readFile('contrib/node/start.cjs', 'utf8'))
+  .replace("'@CACHE@'", JSON.stringify(cache))
+  .replace("'@FILES@'", JSON.stringify(files));
+await writeFile(join(tree, 'dist/cli.js'), `#!${node}\n${starter}`);
 await chmod(join(tree, 'dist/cli.js'), 0o755);
-const main = join(tree, 'dist/main.cjs');
-await writeFile(main, (await readFile(main, 'utf8')).replace(/^#!.*\n/, ''), { mode: 0o644 });
-await chmod(main, 0o644);
 
 async function copy(path, mode) {
   await mkdir(dirname(join(tree, path)), { recursive: true });

@@ -28,6 +28,21 @@ export function sampleImage() {
   return path;
 }
 
+/**
+ * The program as a package brings it, put below `work`: in few files, and with its Node where that was
+ * fetched before.
+ */
+export function packagedProgram(work) {
+  const shipped = join(ROOT, `build/node/node_modules/node-linux-${process.arch}/bin/node`);
+  const node = existsSync(shipped) ? shipped : process.execPath;
+  const tree = join(work, 'program');
+  execFileSync(process.execPath, ['scripts/bundle.js', tree, node, join(work, 'compiled'), 'a benchmark'], {
+    cwd: ROOT,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  return { node, program: join(tree, 'dist/cli.js') };
+}
+
 /** A directory that is gone when this process ends. `before` is called first. */
 export function workDirectory(before = () => {}) {
   const work = mkdtempSync(

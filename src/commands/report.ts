@@ -16,8 +16,7 @@ import { lookInside, StubFound } from '../report/image-report.js';
 
 import { DEFAULT_INPUTS, type DurabilityInputs } from '../report/durability.js';
 import { type ImageReport, type ReportFacts, reportOn } from '../report/report.js';
-import { lookAtRunning } from '../report/running-domain.js';
-import { isStoredName, storedFacts } from '../report/stored-report.js';
+import { isStoredName } from '../snapshot/snapshot-names.js';
 import { reportSources } from '../report/report-sources.js';
 import { type ReportOutcome, reportTotal } from '../report/report-summary.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
@@ -114,10 +113,14 @@ async function report(context: Context, named: readonly string[], options: Optio
     });
   const page = options.html === undefined ? null : await pageFile(options.html, options.force ?? false);
   if (options.afr >= 100) throw new ParsError('usage', `--afr ${options.afr}: not all disks die every year`);
-  const [warnings, outcomes] = await Promise.all([
-    storeWarnings(context),
-    lookAtAll(context, paths, options, single),
-  ]);
+  let looking: Promise<Outcome[]> = Promise.resolve([]);
+  // The reader works in a process of its own: what prints, and the store, are loaded once it does.
+  const started = new Promise<void>((onStart) => {
+    looking = lookAtAll(context, paths, { ...options, single, onStart });
+  });
+  await Promise.race([started, looking]);
+  if (single && !output.isJson) await import('../ui/report.js');
+  const [warnings, outcomes] = await Promise.all([storeWarnings(context), looking]);
   if (single) await showOne(context, outcomes[0], warnings, page);
   else await showMany(context, outcomes, options.csv ?? false);
   for (const warning of single && outcomes[0] && 'error' in outcomes[0] ? [] : warnings)
@@ -125,43 +128,38 @@ async function report(context: Context, named: readonly string[], options: Optio
   return outcomes.find(({ exitCode }) => exitCode !== 0)?.exitCode ?? 0;
 }
 
+interface Look extends Options {
+  /** One image is shown by itself. */
+  single: boolean;
+  onStart: () => void;
+}
+
 /** One after another: each look inside uses all cores by itself. */
-async function lookAtAll(
-  context: Context,
-  paths: readonly string[],
-  options: Options,
-  single: boolean,
-): Promise<Outcome[]> {
+async function lookAtAll(context: Context, paths: readonly string[], look: Look): Promise<Outcome[]> {
   const progress = paths.length > 1 ? await context.progress() : () => {};
   const total = Math.max(1, paths.length);
   const outcomes: Outcome[] = [];
   for (const path of paths) {
-    outcomes.push(await lookAtOne(context, path, options, single));
+    outcomes.push(await lookAtOne(context, path, look));
     progress({ phase: 'reading', done: outcomes.length, total, unit: 'images' });
   }
   return outcomes;
 }
 
 /** One that fails does not keep the others from their turn. A wrong configuration and a signal end all. */
-async function lookAtOne(
-  context: Context,
-  path: string,
-  options: Options,
-  single: boolean,
-): Promise<Outcome> {
-  // The reader works in a process of its own: everything else is loaded meanwhile.
-  const inText = single && !context.output.isJson;
+async function lookAtOne(context: Context, path: string, look: Look): Promise<Outcome> {
+  const inText = look.single && !context.output.isJson;
   const wants = {
-    map: inText || options.map || options.html !== undefined,
-    files: options.topFiles || options.html !== undefined,
+    map: inText || look.map || look.html !== undefined,
+    files: look.topFiles || look.html !== undefined,
   };
-  const facts = factsOf(context, path, options.domain !== undefined, Boolean(wants.map || wants.files));
+  const facts = factsOf(context, path, look, Boolean(wants.map || wants.files));
   awaitedElsewhere(facts);
   const policy = await context.policy();
   try {
     const { map, files, ...rest } = await facts;
     const wanted = { ...rest, ...(wants.map && map && { map }), ...(wants.files && files && { files }) };
-    return { path, report: reportOn(wanted, policy, inputsOf(options)), exitCode: 0 };
+    return { path, report: reportOn(wanted, policy, inputsOf(look)), exitCode: 0 };
   } catch (error) {
     context.signal.throwIfAborted();
     return { path, error: describeFailure(error, path), exitCode: exitCodeOf(error) };
@@ -172,21 +170,29 @@ async function lookAtOne(
 async function factsOf(
   context: Context,
   path: string,
-  isDomain: boolean,
+  { domain, onStart }: Look,
   withMap: boolean,
 ): Promise<ReportFacts> {
   const { signal } = context;
-  if (isDomain) return lookAtRunning(path, { signal });
-  if (isStoredName(path) && !(await isThere(path))) return storedFacts(await context.store(), path);
+  if (domain !== undefined) {
+    const { lookAtRunning } = await import('../report/running-domain.js');
+    return lookAtRunning(path, { signal, onStart });
+  }
+  if (isStoredName(path) && !(await isThere(path))) return factsInStore(context, path);
   try {
     const { diskReferences } = await context.config();
     const disks = diskReferences && resolve(path).startsWith(`${DEFAULT_SAVE_DIR}/`);
-    return await lookInside(path, { signal, withMap, disks });
+    return await lookInside(path, { signal, withMap, disks, onStart });
   } catch (error) {
     if (!(error instanceof StubFound) || error.snapshot === null || (await context.config()).store === null)
       throw error;
-    return storedFacts(await context.store(), error.snapshot, path);
+    return factsInStore(context, error.snapshot, path);
   }
+}
+
+async function factsInStore(context: Context, name: string, path?: string): Promise<ReportFacts> {
+  const { storedFacts } = await import('../report/stored-report.js');
+  return storedFacts(await context.store(), name, path);
 }
 
 function inputsOf({ disks, afr, repairHours }: Options): DurabilityInputs {

@@ -7,7 +7,7 @@
  */
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as z from 'zod';
+import * as z from 'zod/mini';
 import { parseJson } from '../system/json-text.js';
 import { bestEffort } from '../system/best-effort.js';
 import { readIfThere } from '../system/absence.js';
@@ -19,7 +19,7 @@ import type { ImageFile } from './image-file.js';
 const SECTOR = 512;
 
 const noted = z.object({
-  offset: z.int().nonnegative(),
+  offset: z.int().check(z.nonnegative()),
   /** Of the same length: the bytes that make the file a stub, and those that make it an image. */
   stub: z.base64(),
   image: z.base64(),

@@ -28,7 +28,10 @@ export async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** The whole program; commands that `argv` does not call are there by name and summary only. */
+/**
+ * The program: the command that `argv` calls, or else all of them by name and summary, for the help and for
+ * what was meant by a mistyped word.
+ */
 export async function buildProgram(argv: readonly string[], cli: Cli): Promise<Command> {
   const program = new Command('pars')
     .description(
@@ -40,9 +43,10 @@ export async function buildProgram(argv: readonly string[], cli: Cli): Promise<C
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError(true)
     .addHelpText('after', `\n${exitCodeTable()}`);
-  const groups = addGroups(program);
   const words = calledWords(argv);
-  for (const entry of COMMANDS)
+  const called = COMMANDS.find((entry) => isCalled(entry, words));
+  const groups = addGroups(program);
+  for (const entry of called === undefined ? COMMANDS : [called])
     await addCommand(groups.get(entry.words.slice(0, -1).join(' ')) ?? program, entry, words, cli);
   return program;
 }
@@ -51,6 +55,10 @@ function addGroups(program: Command): Map<string, Command> {
   return new Map(
     Object.entries(GROUPS).map(([name, summary]) => [name, program.command(name).description(summary)]),
   );
+}
+
+function isCalled({ words }: CommandEntry, typed: readonly string[]): boolean {
+  return words.every((word, i) => typed[i] === word);
 }
 
 async function addCommand(
@@ -63,7 +71,7 @@ async function addCommand(
     .command(entry.words.at(-1) ?? '', { hidden: entry.hidden ?? false })
     .summary(entry.summary)
     .description(entry.summary);
-  if (!entry.words.every((word, i) => words[i] === word)) return;
+  if (!isCalled(entry, words)) return;
   addSharedOptions(command, entry.shared);
   command.addHelpText('after', () => exampleText(entry.words));
   (await entry.load()).register(command, cli);

@@ -76,6 +76,8 @@ const HINTS: Record<string, string> = {
 export interface ReaderOptions {
   signal?: AbortSignal;
   onProgress?: OnProgress;
+  /** Called when the reader of a whole image runs, in a process of its own. */
+  onStart?: () => void;
 }
 
 interface Message {
@@ -112,7 +114,7 @@ export class Reader {
   constructor(
     mode: ReaderMode,
     imageFd: number,
-    { signal, onProgress }: ReaderOptions,
+    { signal, onProgress, onStart }: ReaderOptions,
     disks: readonly ReadableDisk[] = [],
   ) {
     this.#child = new PipedChild(
@@ -123,6 +125,7 @@ export class Reader {
     );
     this.#onProgress = onProgress;
     this.#patience = new Patience(patienceMs(mode, fstatSync(imageFd).size), () => this.#child.kill());
+    if (mode !== 'probe') onStart?.();
     for (const { map } of disks) if (map !== null) this.#sendBytes(MESSAGE.diskMap, map);
   }
 

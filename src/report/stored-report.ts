@@ -8,16 +8,9 @@ import { ParsError } from '../errors.js';
 import { PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import type { ClassFacts, InspectionFacts } from '../reader/inspection.js';
 import type { Manifest } from '../snapshot/manifest.js';
-import { isSnapshotName } from '../snapshot/snapshot-names.js';
-import { isUuid } from '../system/uuid.js';
 import { findSnapshot, resolveSnapshot } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 import type { ReportFacts } from './report.js';
-
-/** The full name of a snapshot, or a guest's UUID for its latest. */
-export function isStoredName(text: string): boolean {
-  return isUuid(text) || isSnapshotName(text);
-}
 
 /** `path`: what the report is about, a stub's path; the snapshot's own name by default. */
 export async function storedFacts(

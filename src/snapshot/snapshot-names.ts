@@ -38,3 +38,8 @@ export function objectPath(snapshot: string, object: string): string {
     });
   return `${snapshot}/${object}`;
 }
+
+/** The full name of a snapshot, or a guest's UUID for its latest. */
+export function isStoredName(text: string): boolean {
+  return isUuid(text) || isSnapshotName(text);
+}
