@@ -64,9 +64,11 @@ async function soaked({ troubles, guests }: Soak, cycles: number, minutes: numbe
   const end = Date.now() + minutes * 60_000;
   let done = 0;
   let failed = false;
+  let interrupted = false;
+  process.once('SIGINT', () => (interrupted = true));
   const around = troubles.run();
   const cycling = guests.map(async (guest) => {
-    while (done < cycles && Date.now() < end && !failed) {
+    while (done < cycles && Date.now() < end && !failed && !interrupted) {
       await guest.cycle();
       say(`cycle ${++done}: ${guest.guest.name}`);
     }
