@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A refill that takes a minute, in the hook of a start and by `pars wake`: who waits for it, how long. Prints
- * the table of docs/faq.md.
+ * a table of it.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Guest, labMissing, libvirtVersion } from '../support/lab.js';
