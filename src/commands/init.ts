@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from 'commander';
 import type { Cli, Context } from '../cli/context.js';
+import { askForStore } from '../cli/ask-store.js';
 import { addHookPlaces, asSentences, type HookPlaces, setUpHook } from '../cli/hook-setup.js';
 import type { SharedOptions } from '../cli/options.js';
 import { setUpStore } from '../cli/store-setup.js';
@@ -8,7 +9,6 @@ import { exitCodeOf, outcomeOf } from '../doctor/check.js';
 import { examine } from '../doctor/doctor.js';
 import { ParsError } from '../errors.js';
 import { configurationText, type Wanted, writeConfiguration } from '../install/configuration.js';
-import { emptyDisks } from '../install/empty-disks.js';
 import { hookPath } from '../install/install.js';
 import { enableTimer } from '../install/timer.js';
 import { DEFAULT_CONFIG_FILE, loadConfig } from '../policy/config.js';
@@ -112,16 +112,6 @@ async function wish(options: Options, file: string, signal: AbortSignal): Promis
     throw new ParsError('usage', 'which store is this host to use?', { hint: `e.g. ${EXAMPLE}` });
   const asked = await askForStore(signal);
   return { store: asked, policy: options.policy ?? (await askForPolicy(signal)) };
-}
-
-async function askForStore(signal: AbortSignal): Promise<string> {
-  process.stderr.write(
-    'Where is the memory of saved guests to go? Directories, each the mount point of a disk '
-      + 'of its own, with\n'
-      + 'commas between them; or a directory in HDFS: webhdfs://nn1:9870,nn2:9870/pars\n',
-  );
-  const typed = await ask({ text: 'Store', preset: (await emptyDisks()).join(',') }, signal);
-  return typed.startsWith('/') ? `local:${typed.replaceAll(/,\s+/g, ',')}` : typed;
 }
 
 function askForPolicy(signal: AbortSignal): Promise<string> {

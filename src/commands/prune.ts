@@ -29,13 +29,16 @@ export function register(command: Command, cli: Cli): void {
     .description(
       "Remove this host's snapshots that no guest needs any more: consumed ones after "
         + 'retention.consumed, fragments and those whose guest was started without them after '
-        + 'retention.orphan_grace, stored copies beyond retention.keep_last and retention.max_age. An '
-        + 'orphan, whose stub is gone although its guest was not started, holds the only copy of its '
+        + 'retention.orphan_grace, stored copies beyond retention.keep_last and retention.max_age. A '
+        + 'discarded one, whose stub is gone although its guest was not started, holds the only copy of its '
         + 'memory: it is shown, and goes after retention.orphan_grace with --orphans, or when the guest '
         + 'has a later stub. Says what it would do; does it with --yes.',
     )
     .option('--yes', 'do it')
-    .option('--orphans', 'orphans too; one can be put back with: pars restore SNAPSHOT --as-managed-save')
+    .option(
+      '--orphans',
+      'discarded ones too; one can be put back with: pars restore SNAPSHOT --as-managed-save',
+    )
     .action((options: Options) =>
       cli.run(options, (context) => pruneStore(context, options.yes ?? false, options.orphans ?? false)),
     );

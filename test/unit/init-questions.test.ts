@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The questions of `pars init`, asked of somebody at a terminal: the built program on a real one. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,12 +8,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EXIT_CODES } from '../../src/errors.js';
-import { shellWord } from '../../src/system/shell-word.js';
+import { Terminal } from '../support/terminal.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
-const DEADLINE_MS = 60_000;
-/** What moves the cursor. */
-const MOVES = /\u001b\[[0-9;]*[A-Za-z]/g;
 let root: string;
 let terminal: Terminal;
 
@@ -26,40 +22,6 @@ afterEach(async () => {
   terminal.stop();
   await rm(root, { recursive: true });
 });
-
-/** A terminal (script's) with the program on it. */
-class Terminal {
-  #seen = '';
-  readonly #child: ChildProcess;
-
-  constructor(...args: string[]) {
-    const command = [process.execPath, PROGRAM, ...args].map(shellWord).join(' ');
-    this.#child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.#seen = (this.#seen + text).replace(MOVES, '');
-    });
-  }
-
-  /** Waits for what the program asks, and types the answer. */
-  async answer(question: RegExp, text: string): Promise<void> {
-    const signal = AbortSignal.timeout(DEADLINE_MS);
-    while (!question.test(this.#seen)) await once(this.#child.stdout!, 'data', { signal });
-    this.#seen = '';
-    this.#child.stdin?.write(text);
-  }
-
-  /** Hangs up, which ends whatever runs on it. */
-  stop(): void {
-    this.#child.kill();
-  }
-
-  async end(): Promise<{ code: number; seen: string }> {
-    const [code] = (await once(this.#child, 'close', { signal: AbortSignal.timeout(DEADLINE_MS) })) as [
-      number,
-    ];
-    return { code, seen: this.#seen };
-  }
-}
 
 function init(): Terminal {
   return new Terminal(
@@ -82,6 +44,19 @@ describe.skipIf(spawnSync('script', ['--version']).status !== 0)('pars init at a
     const { code, seen } = await terminal.end();
     expect(seen).toMatch(/2 directories/);
     expect(code).toBe(EXIT_CODES.refused);
+    expect(existsSync(join(root, 'pars.yaml'))).toBe(false);
+    expect(await readdir(join(root, 'hooks'))).toEqual([]);
+  }, 120_000);
+
+  it('asks as whom to work in HDFS, and over TLS for the authority', async () => {
+    terminal = init();
+    await terminal.answer(/Store( \[.*\])?: $/, 'swebhdfs://127.0.0.1:1/pars\n');
+    await terminal.answer(/delegation token[^]*User or token file \[\w+\]: $/, `${root}/a token\n`);
+    await terminal.answer(/Authority \[the system's\]: $/, `${root}/ca.pem\n`);
+    await terminal.answer(/Policy \[lean\]: $/, '\n');
+    const { code, seen } = await terminal.end();
+    expect(seen).toContain(`${root}/ca.pem`);
+    expect(code).not.toBe(0);
     expect(existsSync(join(root, 'pars.yaml'))).toBe(false);
     expect(await readdir(join(root, 'hooks'))).toEqual([]);
   }, 120_000);
