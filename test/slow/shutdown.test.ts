@@ -3,17 +3,11 @@
 import { expect, test } from 'vitest';
 import { withPackages } from '../support/packages.js';
 
-const WHO = [
-  ['libvirt-guests', 'guests'],
-  ["libvirt's daemon itself", 'daemon'],
-] as const;
-
-test.skipIf(process.getuid?.() !== 0).each(WHO)(
-  'a guest that is saved by %s at power-off is drained while the store is mounted',
-  async (_, scenario) => {
+test.skipIf(process.getuid?.() !== 0)(
+  "a guest that libvirt's daemon saves at power-off is drained while the store is mounted",
+  async () => {
     const said = await withPackages(async ({ image, build }) => [
       'test/support/systemd-shutdown.sh',
-      scenario,
       await build(),
       image,
     ]);

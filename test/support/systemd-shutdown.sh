@@ -1,15 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# systemd-shutdown.sh guests|daemon PACKAGE IMAGE: boots this system with systemd, in a container whose
-# changes are thrown away, with the package installed and with a store whose directories are mounts that
-# nothing waits for: nofail, on demand, and of the network. Then it is powered off while a guest is saved:
-# "guests" by the real libvirt-guests.service and libvirtd, "daemon" by libvirt's daemon as it stops, which a
-# stand-in does here that says it is libvirt 11.3. The save must be a stub afterwards. Each step says its
-# name; the first that goes wrong ends the script. Needs root and systemd-nspawn.
+# systemd-shutdown.sh PACKAGE IMAGE: boots this system with systemd, in a container whose changes are thrown
+# away, with the package installed and with a store whose directories are mounts that nothing waits for:
+# nofail, on demand, and of the network. Then it is powered off, and libvirt's daemon saves a guest as it
+# stops: a stand-in for it that says it is libvirt 11.3. The save must be a stub afterwards. Each says
+# its name; the first that goes wrong ends the script. Needs root and systemd-nspawn.
 set -eu
-scenario=$1 package=$2 image=$3
+package=$1 image=$2
 [ "${PARS_ROOT_INSIDE:-}" = yes ] ||
-  PARS_ROOT_INSIDE=yes exec unshare --mount --pid --fork --kill-child --mount-proc -- "$0" "$@"
+  PARS_ROOT_INSIDE=yes exec unshare --mount --pid --fork --kill-child --mount-proc -- "$0" "$package" "$image"
 . "$(dirname "$0")/scratch-root.sh"
 saves=/var/lib/libvirt/qemu/save
 cp "$package" "$root/tmp/pars.deb"
@@ -22,20 +21,8 @@ cat >"$root/etc/fstab" <<END
 /srv/disk2 /srv/d2 none bind,nofail,x-systemd.automount 0 0
 /srv/disk3 /srv/d3 none bind,nofail,_netdev 0 0
 END
-case $scenario in
-guests)
-  printf 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nremember_owner = 0\nnamespaces = []
-cgroup_controllers = []\nstdio_handler = "file"\n' >"$root/etc/libvirt/qemu.conf"
-  printf 'auth_unix_rw = "none"\n' >"$root/etc/libvirt/libvirtd.conf"
-  printf 'ON_BOOT=ignore\nON_SHUTDOWN=suspend\n' >"$root/etc/default/libvirt-guests"
-  cat >"$root/srv/g.xml" <<END
-<domain type='qemu'><name>g</name><memory unit='MiB'>64</memory><os><type>hvm</type></os>
-<devices><emulator>/usr/bin/qemu-system-x86_64</emulator></devices></domain>
-END
-  ;;
-daemon)
-  printf '#!/bin/sh\necho "libvirtd (libvirt) 11.3.0"\n' >"$root/usr/sbin/libvirtd"
-  cat >"$root/etc/systemd/system/libvirtd.service" <<END
+printf '#!/bin/sh\necho "libvirtd (libvirt) 11.3.0"\n' >"$root/usr/sbin/libvirtd"
+cat >"$root/etc/systemd/system/libvirtd.service" <<END
 [Unit]
 After=network.target local-fs.target remote-fs.target
 [Service]
@@ -46,14 +33,11 @@ ExecStop=/bin/cp /srv/original $saves/g.save
 [Install]
 WantedBy=multi-user.target
 END
-  ;;
-esac
 mount -t proc none "$root/proc"
 mount --rbind /dev "$root/dev"
 inside dpkg -i /tmp/pars.deb >/dev/null 2>&1
 inside sh -c 'printf "store: local:/srv/d1,/srv/d2,/srv/d3\n" >>/etc/pars/pars.yaml'
 inside systemctl -q enable pars-drain.service libvirtd.service
-[ "$scenario" != guests ] || inside systemctl -q enable libvirt-guests.service
 umount -R -l "$root/proc" "$root/dev"
 
 systemd-nspawn --quiet --register=no --keep-unit --private-network --bind=/dev/autofs -D "$root" -b \
@@ -90,11 +74,6 @@ for unit in srv-d1.mount srv-d2.mount srv-d2.automount srv-d3.mount; do
 done
 echo 'ordered after its mounts'
 
-if [ "$scenario" = guests ]; then
-  in_container virsh -q -c qemu:///system define /srv/g.xml >/dev/null
-  in_container virsh -q -c qemu:///system start g >/dev/null
-  in_container systemctl start libvirt-guests.service
-fi
 [ ! -e "$root$saves/g.save" ]
 echo 'powered off with nothing saved yet'
 in_container systemctl --no-block poweroff 2>/dev/null
