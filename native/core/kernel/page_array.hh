@@ -13,6 +13,12 @@ namespace pars {
 
 inline constexpr uint32_t kStructPageBytes = 64;
 
+// Low bits of page.mapping (Linux include/linux/page-flags.h): anonymous, movable, both: KSM.
+inline constexpr uint64_t kMappingAnon = 1, kMappingBits = 3;
+
+/// Whether a page.mapping is the address_space of a file: a kernel address with none of those bits.
+inline bool is_file_mapping(uint64_t mapping) { return mapping >> 63 && (mapping & kMappingBits) == 0; }
+
 /// Guest-physical addresses from `begin` up to `end`.
 struct Stretch {
   uint64_t begin = 0, end = 0;

@@ -7,9 +7,6 @@ namespace pars {
 
 namespace {
 
-// Low bits of page.mapping (Linux include/linux/page-flags.h): anonymous, movable, both: KSM.
-constexpr uint64_t kMappingAnon = 1, kMappingBits = 3;
-constexpr uint64_t kKernelHalf = 1ull << 63;
 constexpr uint32_t kMaxOrder = 18;  // 1 GiB
 constexpr uint32_t kNotAFolio = UINT32_MAX;
 constexpr int32_t kUnmapped = -1;
@@ -130,8 +127,7 @@ Classification Classifier::judge_folio(uint64_t pfn, uint32_t order) {
   const uint64_t mapping = page.mapping();
   if (page.refcount() <= 0) return {PageClass::kernel, Reason::off_the_lists};
   if (mapping & kMappingAnon) return {PageClass::anon, Reason::anonymous};
-  const bool in_cache = (mapping & kMappingBits) == 0 && (mapping & kKernelHalf);
-  if (!in_cache) return {PageClass::kernel, Reason::kernel_use};
+  if (!is_file_mapping(mapping)) return {PageClass::kernel, Reason::kernel_use};
   if (!page.has(page_.flag.lru | page_.flag.unevictable)) return {PageClass::kernel, Reason::off_the_lists};
   if (page.has(page_.flag.swapbacked)) return {PageClass::shmem, Reason::swap_backed};
   return judge_file_cache(pfn, order);

@@ -13,8 +13,7 @@ namespace pars {
 namespace {
 
 constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000,
-                   kBlockDevice = 0x6000;                       // include/uapi/linux/stat.h
-constexpr uint64_t kKernelHalf = 1ull << 63, kMappingBits = 3;  // page.mapping
+                   kBlockDevice = 0x6000;  // include/uapi/linux/stat.h
 constexpr uint64_t kMaxOffset = 1ull << 60;
 constexpr size_t kMaxDevices = 256;
 constexpr uint64_t kNodesToRead = 1 << 18;  // index blocks, of all files together
@@ -65,7 +64,7 @@ class Placer {
       const uint64_t head =
           own->compound() & 1 ? view_.array.head_of(pfn, own->compound()).value_or(pfn) : pfn;
       const auto page = view_.array.at(head);
-      if (!page || head > pfn || !(page->mapping() & kKernelHalf) || page->mapping() & kMappingBits) continue;
+      if (!page || head > pfn || !is_file_mapping(page->mapping())) continue;
       take(page->mapping(), page->index() + (pfn - head), pfn);
     }
   }

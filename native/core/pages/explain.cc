@@ -8,9 +8,6 @@ namespace pars {
 
 namespace {
 
-constexpr uint64_t kKernelHalf = 1ull << 63,
-                   kMappingBits = 3;  // page.mapping: low bits say that it is not a file's
-
 std::vector<const char*> names_of(uint64_t flags, const PageFlags& f) {
   const std::pair<uint64_t, const char*> known[] = {{f.locked, "locked"},
                                                     {f.uptodate, "uptodate"},
@@ -40,8 +37,6 @@ uint64_t head_frame(const PageArray& array, uint64_t pfn, const StructPage& page
   if (!(page.compound() & 1)) return pfn;
   return array.head_of(pfn, page.compound()).value_or(pfn);
 }
-
-bool is_file_mapping(uint64_t mapping) { return (mapping & kKernelHalf) && (mapping & kMappingBits) == 0; }
 
 PageExplanation explain(const ReadingView& view, uint64_t pfn) {
   PageExplanation out;

@@ -20,14 +20,6 @@ constexpr std::pair<std::string_view, PrivateKind> kProvenFileSystems[] = {
     {"squashfs", PrivateKind::none},
     {"btrfs", PrivateKind::btrfs}};
 
-// xarray entries (Linux include/linux/xarray.h): low bits 10 are internal (small ones siblings, others
-// nodes), bit 0 values.
-constexpr uint64_t kInternal = 2, kEntryBits = 3, kLastSmallInternal = 4096;
-
-/// No tree of a guest can have more nodes than fit into its memory.
-constexpr uint64_t kNodesPerPage = 8;
-
-constexpr uint64_t kMaxBlockDevices = 1 << 16, kMaxSuperBlocks = 1 << 14;
 constexpr uint32_t kErrorNumber = 0xfff, kNoSpace = 28;  // Linux lib/errseq.c: above lie a counter and a mark
 constexpr size_t kMaxFileSystemTypes = 1 << 8;
 
@@ -38,7 +30,6 @@ constexpr uint16_t kXfsRealtime = 1;
 // Linux fs/ext4/ext4.h: EXT4_FLAGS_SHUTDOWN is bit 1 since 4.11; EXT4_ERROR_FS is on the disk.
 constexpr uint64_t kExt4ShutDown = 1 << 1;
 constexpr uint16_t kExt4Error = 1 << 1;
-constexpr uint64_t kMappingBits = 3;  // of page.mapping: not a file
 
 CachedFile doubtful(Reason why) {
   CachedFile file;
@@ -52,19 +43,16 @@ PageCache::PageCache(const KernelMemory& memory, const CacheLayout& layout, cons
                      ModuleTypes& modules, SegmentProofs& proofs)
     : memory_(memory),
       layout_(layout),
-      array_(array),
       modules_(modules),
       disks_(memory, layout, modules, [this](uint64_t mapping) { return judge_backing(mapping); }),
       unknown_member_(layout.unknown_member),
-      in_tree_(array.end(), false),
-      proofs_(proofs),
-      nodes_left_(array.end() * kNodesPerPage) {}
+      trees_(memory, layout, array, proofs) {}
 
 const CachedFile& PageCache::file(uint64_t mapping) {
   auto [at, fresh] = files_.try_emplace(mapping);
   if (fresh) {
     const CachedFile judged = judge(mapping);
-    if (!judged.doubt) walk_tree(mapping);
+    if (!judged.doubt) trees_.walk(mapping);
     at->second = judged;
   }
   return at->second;
@@ -103,7 +91,7 @@ std::optional<Reason> PageCache::judge_inode(uint64_t mapping, uint64_t host, Ca
 }
 
 std::optional<Reason> PageCache::judge_super_block(uint64_t host, uint64_t sb, CachedFile& file) {
-  const auto name = file_system_name(sb);
+  const auto name = file_system_name(memory_, layout_, sb);
   if (!name) return Reason::file_unreadable;
   const auto kind = proven_kind(*name);
   if (!kind) return Reason::file_system;
@@ -130,7 +118,7 @@ std::optional<Reason> PageCache::judge_store(uint64_t sb, PrivateKind kind) {
 std::optional<Reason> PageCache::judge_backing(uint64_t mapping) {
   const auto host = memory_.u64(mapping + layout_.mapping_host);
   const auto sb = host ? memory_.u64(*host + layout_.inode_sb) : std::nullopt;
-  const auto name = sb ? file_system_name(*sb) : std::nullopt;
+  const auto name = sb ? file_system_name(memory_, layout_, *sb) : std::nullopt;
   if (!name || memory_.u32(mapping + layout_.mapping_wb_err) != 0u || *host + layout_.inode_data != mapping)
     return Reason::disk_stack;
   if ((memory_.u16(*host + layout_.inode_mode).value_or(0) & kFileTypeMask) != kRegularFile)
@@ -147,7 +135,7 @@ std::optional<Reason> PageCache::judge_health(uint64_t sb) {
   if (!error || !info) return Reason::file_unreadable;
   if ((*error & kErrorNumber) != 0 && (*error & kErrorNumber) != kNoSpace) return Reason::file_system_failed;
   const FileSystemTypes& own = own_types(sb);
-  const auto name = file_system_name(sb);
+  const auto name = file_system_name(memory_, layout_, sb);
   if (own.xfs && name == "xfs") {
     const auto state = memory_.u64(*info + own.xfs->state);
     if (!state || memory_.u64(*info + own.xfs->super) != sb) return Reason::file_unreadable;
@@ -200,7 +188,7 @@ std::optional<Reason> PageCache::judge_one_device(uint64_t sb) {
   if (!device || !info) return Reason::file_unreadable;
   const auto device_sb = memory_.u64(*device - layout_.devices->device_in_pair +
                                      layout_.devices->inode_in_pair + layout_.inode_sb);
-  if (!devices_) devices_ = read_devices(device_sb.value_or(0));
+  if (!devices_) devices_ = held_devices(memory_, layout_, device_sb.value_or(0));
   if (devices_->file_system != device_sb || !devices_->devices.contains(*device)) return Reason::inode_kind;
   for (uint64_t holder : {sb, *info}) {
     const auto held = devices_->holdings.find(holder);
@@ -229,7 +217,9 @@ std::optional<Reason> PageCache::judge_block_device(uint64_t sb) {
 /// btrfs spreads a file over several devices, and its super block names none. Who holds them is the super
 /// block (since 6.16) or the file system's type, and then those of other btrfs are looked at, too.
 std::optional<Reason> PageCache::judge_btrfs(uint64_t sb, uint64_t type) {
-  if (!devices_) devices_ = read_devices(layout_.devices ? block_device_file_system(sb).value_or(0) : 0);
+  if (!devices_)
+    devices_ = held_devices(memory_, layout_,
+                            layout_.devices ? block_device_file_system(memory_, layout_, sb).value_or(0) : 0);
   bool any = false;
   for (uint64_t holder : {sb, type}) {
     const auto held = devices_->holdings.find(holder);
@@ -239,83 +229,6 @@ std::optional<Reason> PageCache::judge_btrfs(uint64_t sb, uint64_t type) {
     any = true;
   }
   return any ? std::nullopt : std::optional(Reason::no_block_device);
-}
-
-/// From the list of the inodes of their file system; none when the list does not end.
-PageCache::HeldDevices PageCache::read_devices(uint64_t device_sb) const {
-  HeldDevices held{device_sb, {}, {}};
-  if (file_system_name(device_sb) != "bdev") return held;
-  const BlockDevicesLayout& d = *layout_.devices;
-  const uint64_t head = device_sb + d.sb_inodes;
-  uint64_t link = memory_.u64(head).value_or(0);
-  for (uint64_t steps = 0; link != head; steps++) {
-    const uint64_t device = link - d.inode_link - d.inode_in_pair + d.device_in_pair;
-    const auto holder = memory_.u64(device + d.holder), next = memory_.u64(link);
-    if (steps == kMaxBlockDevices || !holder || !next) return {device_sb, {}, {}};
-    link = *next;
-    if (*holder == 0) continue;
-    held.devices.insert(device);
-    held.holdings[*holder].push_back(device);
-  }
-  return held;
-}
-
-/// The super block of the kernel's own file system of block devices: on the list of all, as any other's is
-/// (Linux fs/super.c, sget_fc). The list's head, met once on the way round, is none.
-std::optional<uint64_t> PageCache::block_device_file_system(uint64_t sb) const {
-  const uint64_t start = sb + layout_.devices->sb_list;
-  auto link = memory_.u64(start);
-  for (uint64_t steps = 0; link && *link != start && steps < kMaxSuperBlocks; steps++) {
-    const uint64_t other = *link - layout_.devices->sb_list;
-    if (file_system_name(other) == "bdev") return other;
-    link = memory_.u64(*link);
-  }
-  return std::nullopt;
-}
-
-std::optional<std::string> PageCache::file_system_name(uint64_t sb) const {
-  auto type = memory_.u64(sb + layout_.sb_type);
-  auto name_at = type ? memory_.u64(*type + layout_.fs_name) : std::nullopt;
-  return name_at ? memory_.text(*name_at, 32) : std::nullopt;
-}
-
-void PageCache::walk_tree(uint64_t mapping) {
-  auto head = memory_.u64(mapping + layout_.mapping_pages);
-  if (!head) return;
-  if ((*head & kEntryBits) == kInternal && *head > kLastSmallInternal)
-    walk_node(mapping, *head - kInternal, 0, 64);
-  else take_entry(mapping, *head, 0);
-}
-
-/// Depth is bounded: a child's shift is smaller than its parent's. Work is bounded by nodes_left_.
-void PageCache::walk_node(uint64_t mapping, uint64_t node, uint64_t base, int shift_limit) {
-  auto shift = memory_.u8(node + layout_.node_shift);
-  if (!shift || *shift >= shift_limit || nodes_left_ == 0) return;
-  nodes_left_--;
-  bool proven = false;
-  for (uint64_t i = 0; i < layout_.node_fanout; i++) {
-    const uint64_t entry = memory_.u64(node + layout_.node_slots + 8 * i).value_or(0);
-    if (entry == 0) continue;
-    const uint64_t index = base + (i << *shift);
-    if ((entry & kEntryBits) == kInternal) {
-      if (entry > kLastSmallInternal && *shift > 0) walk_node(mapping, entry - kInternal, index, *shift);
-    } else {
-      proven = take_entry(mapping, entry, index) || proven;
-    }
-  }
-  const auto gpa = proven ? memory_.translate(node) : std::nullopt;
-  if (gpa) proofs_.add(*gpa);
-}
-
-bool PageCache::take_entry(uint64_t mapping, uint64_t entry, uint64_t index) {
-  if (entry & kEntryBits) return false;
-  auto pfn = array_.frame(entry);
-  if (!pfn) return false;
-  const StructPage page = *array_.at(*pfn);
-  if (page.mapping() != mapping || page.index() != index) return false;
-  in_tree_[*pfn] = true;
-  proofs_.add(array_.home(*pfn));
-  return true;
 }
 
 }  // namespace pars

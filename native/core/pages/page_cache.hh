@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page cache as the kernel's own trees hold it (R5), and which files' clean pages can be re-read from a
-// disk (R11-R14).
+// Which files' clean pages in the page cache can be re-read from a disk (R11-R14), and which pages their
+// trees hold (R5).
 #pragma once
 #include <optional>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
-#include <vector>
 
 #include "core/kernel/file_system_types.hh"
 #include "core/kernel/kernel_layout.hh"
@@ -14,8 +12,9 @@
 #include "core/kernel/module_types.hh"
 #include "core/kernel/page_array.hh"
 #include "core/pages/disks.hh"
+#include "core/pages/file_trees.hh"
+#include "core/pages/held_devices.hh"
 #include "core/pages/reason.hh"
-#include "core/pages/segment_proofs.hh"
 
 namespace pars {
 
@@ -42,15 +41,9 @@ class PageCache {
   /// The member for which files are Reason::unknown_member; empty when there is none.
   const std::string& unknown_member() const { return unknown_member_; }
   /// The mapping's tree holds this head's struct page at its index.
-  bool in_tree(uint64_t pfn) const { return in_tree_[pfn]; }
+  bool in_tree(uint64_t pfn) const { return trees_.hold(pfn); }
 
  private:
-  /// The block devices that somebody holds.
-  struct HeldDevices {
-    uint64_t file_system;  ///< super block of the kernel's own file system of block devices; 0: not found
-    std::unordered_set<uint64_t> devices;
-    std::unordered_map<uint64_t, std::vector<uint64_t>> holdings;  ///< by holder
-  };
   CachedFile judge(uint64_t mapping);
   std::optional<Reason> judge_inode(uint64_t mapping, uint64_t host, CachedFile& file);
   std::optional<Reason> judge_super_block(uint64_t host, uint64_t sb, CachedFile& file);
@@ -65,16 +58,9 @@ class PageCache {
   std::optional<Reason> judge_xfs_inode(uint64_t host, uint64_t sb, const FileSystemTypes& own);
   std::optional<Reason> judge_one_device(uint64_t sb);
   const FileSystemTypes& own_types(uint64_t sb);
-  HeldDevices read_devices(uint64_t device_sb) const;
-  std::optional<uint64_t> block_device_file_system(uint64_t sb) const;
-  std::optional<std::string> file_system_name(uint64_t sb) const;
-  void walk_tree(uint64_t mapping);
-  void walk_node(uint64_t mapping, uint64_t node, uint64_t base, int shift_limit);
-  bool take_entry(uint64_t mapping, uint64_t entry, uint64_t index);
 
   const KernelMemory& memory_;
   const CacheLayout& layout_;
-  const PageArray& array_;
   ModuleTypes& modules_;
   Disks disks_;
   std::unordered_map<uint64_t, CachedFile> files_;
@@ -82,9 +68,7 @@ class PageCache {
   std::optional<HeldDevices>
       devices_;  ///< read when first asked for, and once: a kernel has one list of them
   std::string unknown_member_;
-  std::vector<bool> in_tree_;
-  SegmentProofs& proofs_;
-  uint64_t nodes_left_;
+  FileTrees trees_;
 };
 
 }  // namespace pars
