@@ -184,12 +184,20 @@ async function judge(
   }
   if (entry.state === 'committed')
     return (await isRetained(place, entry, all)) ? null : found('retention', 0);
+  const { image } = entry.manifest;
+  if (pressed && image.managedSave && (await isResumed(place, entry))) return found('consumed', 0);
   if (need !== 'orphan') return null;
   const graceMs = place.retention.orphanGraceMs - (await orphanAge(place, entry, yes));
-  const { memoryOf } = entry.manifest.image;
   // The memory of a snapshot that libvirt has deleted: that was asked for.
-  const isMissed = memoryOf === undefined && !isSuperseded(entry, all);
+  const isMissed = image.memoryOf === undefined && !isSuperseded(entry, all);
   return found('orphan', orphans || !isMissed ? graceMs : null);
+}
+
+/** A start from it is noted on this host: a full store may have no room for the mark (R25). */
+async function isResumed({ registry }: PrunePlace, { manifest }: Whole): Promise<boolean> {
+  if (!(await registry.startNoted(manifest.domain.uuid))) return false;
+  const stub = (await registry.all()).find(({ token }) => token === manifest.token);
+  return stub?.refilled !== undefined;
 }
 
 /** A later managed save became a stub, so the guest was started since, even if no hook noted it. */
@@ -281,14 +289,20 @@ async function orphanAge(
   { snapshot, manifest }: Whole,
   yes: boolean,
 ): Promise<number> {
-  if (yes)
-    await store.createExclusive(orphanObject(snapshot), encodeStateRecord(host, manifest.token), {
-      copies: 1,
-    });
+  if (yes) await beginGrace(store, snapshot, encodeStateRecord(host, manifest.token));
   return age({ store }, orphanObject(snapshot)).catch((error: unknown) => {
     if (error instanceof ParsError && error.kind === 'missing') return 0;
     throw error;
   });
+}
+
+/** In a store that is full it begins another time: what makes room must not need any. */
+async function beginGrace(store: Store, snapshot: string, record: Buffer): Promise<void> {
+  try {
+    await store.createExclusive(orphanObject(snapshot), record, { copies: 1 });
+  } catch (error) {
+    if (!(error instanceof ParsError) || error.kind !== 'no-space') throw error;
+  }
 }
 
 /** No upload is slower from one object to the next: a shorter grace is meant for orphans. */

@@ -3,11 +3,13 @@
  * Retention without anybody's help (R28): what is due goes after a run of the worker, or when the store is
  * full. A year of saves: test/slow/retention-year.test.ts.
  */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ParsError } from '../../src/errors.js';
 import { readTidied } from '../../src/journal/tidied.js';
-import { markState } from '../../src/lifecycle/claims.js';
-import { makeRoom, sayingWhatCouldGo, tidyAfterRun } from '../../src/queue/tidy.js';
+import { markState, settleStarts } from '../../src/lifecycle/claims.js';
+import { makeRoom, sayingWhatCouldGo, tidyAfterRun, type TidyPlace } from '../../src/queue/tidy.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { stateObject } from '../../src/snapshot/snapshots.js';
 import { dailySaves, stateDir, tidyPlace } from '../support/daily-saves.js';
@@ -67,6 +69,61 @@ describe('a store that is full', () => {
     expect((await makeRoom(tidyPlace()))?.removed).toEqual([young.snapshot]);
     expect(await makeRoom(tidyPlace())).toBeNull();
     expect(await names()).toEqual([kept.snapshot]);
+  });
+
+  /** Nothing is written to it, not even a mark. */
+  const fullStore = (): TidyPlace['store'] =>
+    new Proxy(fixture.store, {
+      get(target, key) {
+        if (key === 'createExclusive') return () => Promise.reject(full);
+        const member: unknown = Reflect.get(target, key);
+        return typeof member === 'function' ? (member as () => unknown).bind(target) : member;
+      },
+    });
+  const fullPlace = (): TidyPlace => ({ ...tidyPlace(), store: fullStore() });
+
+  async function stubbed(sequence: number): Promise<Manifest> {
+    const manifest = await commit({ sequence, token: sequence.toString(16).padStart(32, '0') });
+    await markState(fixture.store, manifest, 'stubbed', A);
+    return manifest;
+  }
+
+  /** Its guest was started; `refilled`: from this image, as far as the host knows. */
+  async function started(refilled?: string): Promise<Manifest> {
+    const manifest = await stubbed(1);
+    const { image, snapshot, token, domain } = manifest;
+    const stub = { image: image.path, snapshot, token, domainUuid: domain.uuid, managedSave: true };
+    await fullPlace().registry.add({ ...stub, ...(refilled !== undefined && { refilled }) });
+    mkdirSync(join(stateDir(), 'started'), { recursive: true });
+    writeFileSync(join(stateDir(), 'started', domain.uuid), '');
+    return manifest;
+  }
+
+  it('loses what a start has consumed, though there is no room for the mark', async () => {
+    const { snapshot } = await started('an image');
+    const { store, registry } = fullPlace();
+    await expect(settleStarts(store, registry, A)).rejects.toMatchObject({ kind: 'no-space' });
+    expect((await makeRoom(fullPlace()))?.removed).toEqual([snapshot]);
+  });
+
+  it('keeps what its guest was booted without', async () => {
+    const { snapshot } = await started();
+    expect(await makeRoom(fullPlace())).toBeNull();
+    expect(await names()).toEqual([snapshot]);
+  });
+
+  it('keeps what a stub needs, though its guest was started', async () => {
+    const manifest = await started('an image');
+    writeStub(manifest);
+    expect(await makeRoom(fullPlace())).toBeNull();
+    expect(await names()).toEqual([manifest.snapshot]);
+  });
+
+  it('loses what is consumed, though the grace of an orphan cannot be begun', async () => {
+    const orphan = await stubbed(1);
+    const old = await consumed(2);
+    expect((await makeRoom(fullPlace()))?.removed).toEqual([old.snapshot]);
+    expect(await names()).toEqual([orphan.snapshot]);
   });
 
   it('is said with what could go', async () => {
