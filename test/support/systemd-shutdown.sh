@@ -3,7 +3,7 @@
 # systemd-shutdown.sh PACKAGE IMAGE: boots this system with systemd, in a container whose changes are thrown
 # away, with the package installed and with a store whose directories are mounts that nothing waits for:
 # nofail, on demand, and of the network. Then it is powered off, and libvirt's daemon saves a guest as it
-# stops: a stand-in for it that says it is libvirt 11.3. The save must be a stub afterwards. Each says
+# stops: a stand-in for it that says it is libvirt 11.3. The save must be a stub afterwards. Each step says
 # its name; the first that goes wrong ends the script. Needs root and systemd-nspawn.
 set -eu
 package=$1 image=$2
