@@ -8,10 +8,10 @@ import { plain } from '../system/plain-text.js';
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Cancel the refill of a guest, whether "pars wake", "pars hydrate" or the hook of a start runs it. The '
-        + 'file is a stub again, as it was, and a start that waited for it fails. A process that does not '
-        + 'end its refill within 10 seconds is killed, which leaves the stub as well. What is refilled '
-        + 'already stays as it is.',
+      'Cancel the refill of a guest\'s stub, whether "pars wake", "pars hydrate" or the hook of a start runs '
+        + 'it. The file is the same stub again, and a start that waited for it fails. A process that does '
+        + 'not end its refill within 10 seconds is killed, which leaves the stub as well. An image that is '
+        + 'already refilled stays as it is.',
     )
     .argument('<guest>', 'name or UUID')
     .action((guest: string, options: SharedOptions) => cli.run(options, (context) => cancel(context, guest)));

@@ -14,8 +14,8 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Check whether this host is fit for Pars: configuration, hook, libvirt and QEMU, store (a small '
-        + 'object is written, proved and removed), room, confinement. Each line is ok, warning or failure, '
-        + 'with what to do. A failure sets the exit code by its kind; warnings do not.',
+        + 'object is written, proved and removed), disk space, confinement. Each line is ok, warning or '
+        + 'failure, with what to do. A failure sets the exit code by its kind; warnings do not.',
     )
     .option('--hooks-dir <dir>', "libvirt's directory of hooks", DEFAULT_HOOKS_DIR)
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)

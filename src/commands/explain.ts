@@ -15,8 +15,8 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Say why pages of a guest are of their class: the fields read, the rule that decided, and the '
-        + 'file that a page of the cache belongs to. Changes nothing.',
+      'Explain why pages of a guest have their class: the fields read, the rule that decided, and the '
+        + 'file that a page of the file cache belongs to. Changes nothing.',
     )
     .argument('<image>', 'a libvirt save image')
     .requiredOption(

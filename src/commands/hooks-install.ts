@@ -9,8 +9,8 @@ type Options = SharedOptions & HookPlaces;
 export function register(command: Command, cli: Cli): void {
   addHookPlaces(
     command.description(
-      'Let libvirt call pars: after "virsh managedsave" the image is offloaded in the background, '
-        + 'before a start its stub is refilled. Run it again after an update of pars.',
+      'Install the hook by which libvirt calls pars: after "virsh managedsave" the image is offloaded in '
+        + 'the background, and before a start its stub is refilled. Run it again after an update of pars.',
     ),
   ).action((options: Options) => cli.run(options, (context) => install(context, options)));
 }

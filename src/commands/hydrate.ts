@@ -28,7 +28,7 @@ export function register(command: Command, cli: Cli): void {
     )
     .argument('<image...>', 'stubs')
     .option('--force', 'even though the guest was started since, or another host has resumed it')
-    .option('--accept-changed-disks', "even though the guest's disks were written since")
+    .option('--accept-changed-disks', "even though the guest's disks were written to since")
     .action((images: string[], options: Options) =>
       cli.run(options, (context) => hydrateAll(context, images, options)),
     );

@@ -15,12 +15,12 @@ interface Options extends SharedOptions {
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      "Print what monitoring wants to know of this host, in Prometheus' text format. The same is "
-        + "written to the file of metrics.file, for node_exporter's textfile collector, whenever the queue "
-        + 'was worked off, and after every offload and hydration, also one that failed.',
+      "Print this host's metrics in Prometheus' text format. They are also written to the file that "
+        + "metrics.file names, for node_exporter's textfile collector, whenever the queue has been worked "
+        + 'off and after every offload and hydration, failed ones too.',
     )
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
-    .option('--write', 'write the file of metrics.file instead')
+    .option('--write', 'write them to that file instead')
     .action((options: Options) => cli.run(options, (context) => metrics(context, options)));
 }
 

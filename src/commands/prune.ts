@@ -32,13 +32,10 @@ export function register(command: Command, cli: Cli): void {
         + 'retention.orphan_grace, stored copies beyond retention.keep_last and retention.max_age. A '
         + 'discarded one, whose stub is gone although its guest was not started, holds the only copy of its '
         + 'memory: it is shown, and goes after retention.orphan_grace with --orphans, or when the guest '
-        + 'has a later stub. Says what it would do; does it with --yes.',
+        + 'has a later stub. Without --yes it only says what it would do.',
     )
     .option('--yes', 'do it')
-    .option(
-      '--orphans',
-      'discarded ones too; one can be put back with: pars restore SNAPSHOT --as-managed-save',
-    )
+    .option('--orphans', 'also discarded ones; to put one back: pars restore SNAPSHOT --as-managed-save')
     .action((options: Options) =>
       cli.run(options, (context) => pruneStore(context, options.yes ?? false, options.orphans ?? false)),
     );

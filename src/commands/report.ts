@@ -54,10 +54,10 @@ export function register(command: Command, cli: Cli): void {
       '--domain <name>',
       'a running domain instead of an image: its memory is read in place, and every figure is an estimate',
     )
-    .option('--html <file>', "write one image's report as a self-contained page of HTML")
-    .option('--force', 'with --html: write over a file that is not a report')
-    .option('--top-files', 'the files that hold most of the clean cache')
-    .option('--map', 'with --json: the map of guest memory too')
+    .option('--html <file>', "write one image's report as a self-contained HTML page")
+    .option('--force', 'with --html: overwrite a file that is not a report')
+    .option('--top-files', 'list the files that hold most of the clean cache')
+    .option('--map', 'with --json: include the map of guest memory')
     .option(
       '--disks <n>',
       'for the losses: disks or DataNodes that copies are spread over',
@@ -66,13 +66,13 @@ export function register(command: Command, cli: Cli): void {
     )
     .option(
       '--afr <percent>',
-      'for the losses: share of them that die in a year',
+      'for the losses: share of these disks that die in a year',
       positive,
       100 * DEFAULT_INPUTS.annualFailureRate,
     )
     .option(
       '--repair-hours <hours>',
-      'for the losses: from a death until its copies exist again',
+      'for the losses: time from the death of a disk until its copies exist again',
       positive,
       DEFAULT_INPUTS.repairHours,
     )

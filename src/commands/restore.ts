@@ -36,16 +36,16 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Write the image of a snapshot to a new file, whole or not at all. If every class was stored, it '
-        + 'is the original byte for byte; of an image that libvirt had compressed, the raw one it stood '
-        + 'for; one saved as sparse stays so, and needs libvirt 11.2. With --define the guest itself comes '
-        + 'to a host that has never seen it: the snapshot is claimed for this host, its image becomes a '
+        + 'is the original byte for byte. An image that libvirt had compressed is written raw; one saved '
+        + 'as sparse stays sparse, and needs libvirt 11.2. --define brings the guest itself to a host '
+        + 'that does not know it: the snapshot is claimed for this host, its image becomes a '
         + 'managed save, and the guest is defined from the XML in it, so that "virsh start" resumes it '
         + 'here. With --as-managed-save a guest that is defined here and does not run gets back the managed '
         + 'save that it lost.',
     )
     .argument('<snapshot>', 'its name, the beginning of it, or the UUID of a guest for its latest')
-    .option('--to <file>', 'the file to write, in a directory that is there')
-    .option('--as-managed-save', 'put the image where libvirt looks for it; its guest is known here')
+    .option('--to <file>', 'the file to write, in an existing directory')
+    .option('--as-managed-save', 'put the image where libvirt looks for it, for a guest that is defined here')
     .option('--define', 'put the image where libvirt looks for it, and define its guest')
     .option(
       '--set-disk <target=path>',
@@ -55,14 +55,14 @@ export function register(command: Command, cli: Cli): void {
     )
     .option(
       '--accept-changed-disks',
-      "with --define or --as-managed-save: although the guest's disks are not here, or were written since",
+      "with --define or --as-managed-save: even if the guest's disks are missing or were written to since",
     )
     .option(
       '--save-dir <dir>',
       "with --define or --as-managed-save: libvirt's directory of managed-save images",
       DEFAULT_SAVE_DIR,
     )
-    .option('--force', 'write over a file that is there, and although the guest was started since')
+    .option('--force', 'overwrite an existing file, and restore even though the guest was started since')
     .action((snapshot: string, options: Options) =>
       cli.run(options, (context) => restoreOne(context, snapshot, options)),
     );

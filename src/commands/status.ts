@@ -36,7 +36,7 @@ const SHOWN = 5;
 export function register(command: Command, cli: Cli): void {
   command
     .description(
-      'Show what this host has to do and does: images waiting to be offloaded, work under way, work '
+      'Show the work of this host: images waiting to be offloaded, work under way, work '
         + 'that failed and why, starts that were refused, stubs, stubs that were lost, the last failures, '
         + 'and starts that lost expendable pages. Changes nothing; needs no store, but warns when the memory '
         + 'of a snapshot is in one that does not answer. For monitoring: exits with 0 when all is well, with '

@@ -14,20 +14,17 @@ export function register(command: Command, cli: Cli): void {
   command
     .description(
       'Initialise a store (one-time setup): put a marker into its local directories, or into one in HDFS. '
-        + 'A directory without the marker counts as a missing disk, and is never written. Each local '
-        + 'directory is to be the mount point of a disk of its own: one that lies on the file system of /, '
-        + 'of the directory above it or of another one is refused, for its disk may not be mounted.',
+        + 'A directory without the marker counts as a missing disk, and is never written to. Each local '
+        + 'directory has to be the mount point of a disk of its own: one that lies on the file system of /, '
+        + 'of its parent or of another one is refused, because its disk may not be mounted.',
     )
     .option('--allow-same-device', 'accept directories on one device: copies on it are lost together')
     .option(
       '--force',
       'accept directories that are not mount points of disks of their own, fewer than the policy keeps '
-        + 'copies, and such as others than root own or may write',
+        + 'copies, and directories that other users own or can write to',
     )
-    .option(
-      '--replace <dir>',
-      'give an empty directory of the store, whose disk was replaced, its marker back',
-    )
+    .option('--replace <dir>', 'put the marker into an empty directory of the store whose disk was replaced')
     .action((options: Options) => cli.run(options, (context) => init(context, options)));
 }
 

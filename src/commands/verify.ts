@@ -25,13 +25,8 @@ export function register(command: Command, cli: Cli): void {
       '[snapshot]',
       'its name, the beginning of it, or the UUID of a guest for its latest; all when left out',
     )
-    .option(
-      '--percent <n>',
-      'read only that share of the data, and of the rest see that it is there',
-      percent,
-      100,
-    )
-    .option('--disks', "read what snapshots leave to the guests' own disks too, on this host")
+    .option('--percent <n>', 'read only this share of the data, and check that the rest exists', percent, 100)
+    .option('--disks', "also read what snapshots leave to the guests' own disks, on this host")
     .option('--repair', 'make copies again from good ones, and give up expendable pages that are in no copy')
     .action((snapshot: string | undefined, options: Options) =>
       cli.run(options, (context) => verify(context, snapshot, options)),

@@ -28,11 +28,11 @@ export function register(command: Command, cli: Cli): void {
     .description(
       'Offload every save as soon as libvirt has finished it, wherever that is: managed saves, "virsh '
         + 'save" to any file, memory files of snapshots. Watches whole file systems: those of the managed '
-        + 'saves, of the directories in the configuration (watch), and of those named here. What others '
-        + 'put there is offloaded only inside watched directories. Saves to block devices are not handled. '
-        + 'Runs until it is stopped (contrib/systemd/pars-watch.service).',
+        + 'saves, of the directories in the configuration (watch), and of those named here. What other '
+        + 'programs put there is offloaded only inside watched directories. Saves to block devices are not '
+        + 'handled. Runs until it is stopped (contrib/systemd/pars-watch.service).',
     )
-    .argument('[directory...]', 'file systems to watch too, by a directory on each')
+    .argument('[directory...]', 'a directory on each further file system to watch')
     .option('--save-dir <dir>', "libvirt's directory of managed-save images", DEFAULT_SAVE_DIR)
     .action((directories: string[], options: Options) =>
       cli.run(options, (context) => watch(context, directories, options)),

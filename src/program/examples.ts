@@ -51,7 +51,7 @@ const EXAMPLES: Record<string, readonly (readonly [call: string, what: string])[
     ['pars wake web', 'before "virsh start web"'],
     ['pars wake --all --starting', 'at a boot: the guests that this host is about to start'],
   ],
-  cancel: [['pars cancel web', 'the refill that a start of this guest waits for']],
+  cancel: [['pars cancel web', 'ends the refill that a start of this guest waits for']],
   restore: [
     [`pars restore ${SNAPSHOT} --to /srv/web.save`, 'the image alone'],
     [`pars restore ${SNAPSHOT} --define`, 'the guest, on a host that has its disks'],
@@ -59,13 +59,13 @@ const EXAMPLES: Record<string, readonly (readonly [call: string, what: string])[
   ],
   list: [
     ['pars list', 'all snapshots'],
-    [`pars list ${SNAPSHOT}`, 'those whose name begins so'],
+    [`pars list ${SNAPSHOT}`, 'those whose name begins with this'],
   ],
   show: [[`pars show ${SNAPSHOT}`, '']],
   verify: [
     ['pars verify', 'read everything'],
     ['pars verify --percent 10', 'a tenth, for a daily timer'],
-    [`pars verify --repair ${SNAPSHOT}`, 'and make missing copies of one snapshot again'],
+    [`pars verify --repair ${SNAPSHOT}`, 'reads one snapshot, and makes its missing copies again'],
   ],
   rm: [
     [`pars rm ${SNAPSHOT}`, 'say what would be removed'],
@@ -75,14 +75,14 @@ const EXAMPLES: Record<string, readonly (readonly [call: string, what: string])[
     ['pars prune', 'say what would be removed, and why'],
     ['pars prune --yes', 'remove it'],
   ],
-  takeover: [[`pars takeover ${SNAPSHOT}`, 'once the other host is certainly down']],
+  takeover: [[`pars takeover ${SNAPSHOT}`, 'once you are certain that the other host is down']],
   status: [
     ['pars status', ''],
-    ['pars status --json', 'for monitoring, which may look at the exit code alone'],
+    ['pars status --json', 'for monitoring; the exit code alone is enough'],
   ],
   metrics: [
     ['pars metrics', 'print them'],
-    ['pars metrics --write', 'into the file that is configured'],
+    ['pars metrics --write', 'write them to the configured file'],
   ],
   'store init': [
     ['pars store init', 'the store in /etc/pars/pars.yaml'],
