@@ -21,7 +21,7 @@ interface Options extends SharedOptions {
   to?: string;
   define?: boolean;
   asManagedSave?: boolean;
-  setDisk: Map<string, string>;
+  setDisk?: Map<string, string>;
   acceptChangedDisks?: boolean;
   saveDir: string;
   force?: boolean;
@@ -51,7 +51,6 @@ export function register(command: Command, cli: Cli): void {
       '--set-disk <target=path>',
       'with --define: a disk is elsewhere here, e.g. vda=/srv/web.qcow2; may be given several times',
       setDisk,
-      new Map(),
     )
     .option(
       '--accept-changed-disks',
@@ -85,7 +84,7 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
       ? {
           ...(await (options.define ? restoreDefined : restoreManagedSave)(place, snapshot, {
             ...how,
-            moved: options.setDisk,
+            moved: options.setDisk ?? new Map(),
             acceptChangedDisks: options.acceptChangedDisks ?? false,
             acceptUncomparedDisks: (await context.config()).acceptUncomparedDisks,
           })),
@@ -138,7 +137,7 @@ function refuseUnclear({ to, define, asManagedSave, setDisk }: Options): void {
     throw new ParsError('usage', 'say where the image goes', {
       hint: 'give --to FILE, --define or --as-managed-save, one of them',
     });
-  if (define || setDisk.size === 0) return;
+  if (define || setDisk === undefined) return;
   throw new ParsError(
     'usage',
     '--set-disk changes the guest that --define defines; without that its image stays as it was',
@@ -146,10 +145,10 @@ function refuseUnclear({ to, define, asManagedSave, setDisk }: Options): void {
   );
 }
 
-function setDisk(text: string, earlier: Map<string, string>): Map<string, string> {
+function setDisk(text: string, earlier?: Map<string, string>): Map<string, string> {
   const [target = '', ...rest] = text.split('=');
   const path = rest.join('=');
   if (target === '' || !path.startsWith('/'))
     throw new InvalidArgumentError('expected a disk and an absolute path, like vda=/srv/web.qcow2.');
-  return new Map([...earlier, [target, path]]);
+  return new Map([...(earlier ?? []), [target, path]]);
 }

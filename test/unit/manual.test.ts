@@ -39,6 +39,7 @@ describe('the manual', () => {
         .filter((line) => line !== '' && !/^(Usage|Arguments|Options):/.test(line))
         .flatMap((line) => line.split(/ {2,}/));
       expect(said.length).toBeGreaterThan(2);
+      expect(said.join(' ')).not.toMatch(/default: [[{]/);
       for (const piece of said) expect(page, `${entry.words.join(' ')}: ${piece}`).toContain(squeezed(piece));
       expect(pages.get('pars.8')).toContain(`${pageName(entry)} (8)`);
     }
