@@ -5,6 +5,7 @@ import { readIfThere } from '../system/absence.js';
 import { commandFor, isCompressed } from '../image/save-format.js';
 import { readsCompressedFirst } from '../libvirt/reads-first.js';
 import { runVirsh } from '../libvirt/virsh.js';
+import { isAtLeast } from '../system/version.js';
 import { type Check, failure, ok, warning } from './check.js';
 
 /** The oldest that hooks and images were tried with. */
@@ -43,8 +44,7 @@ function versionOf(name: keyof typeof OLDEST, match: RegExpExecArray | null): Ch
     return warning(name, 'its version is not known', 'run "virsh version" and see what it says');
   const [major = 0, minor = 0] = match[1].split('.').map(Number),
     [oldest, oldestMinor] = OLDEST[name];
-  const isOld = major < oldest || (major === oldest && minor < oldestMinor);
-  return isOld
+  return !isAtLeast([major, minor], OLDEST[name])
     ? warning(
         name,
         `${match[1]} is older than what Pars was tried with (${oldest}.${oldestMinor})`,

@@ -15,6 +15,7 @@ import { liveStubs } from '../image/live-stubs.js';
 import { StubRegistry } from '../image/stub-registry.js';
 import { tellHook } from '../status/save-places.js';
 import { shellWord } from '../system/shell-word.js';
+import { isAtLeast, type Version } from '../system/version.js';
 import { daemonId, libvirtVersion, runningDaemons } from '../libvirt/daemons.js';
 import { DEFAULT_HOOKS_DIR } from '../libvirt/paths.js';
 import { counted } from '../system/counted.js';
@@ -22,7 +23,7 @@ import { counted } from '../system/counted.js';
 /** What the installed hook says of itself in its second line. */
 const SIGNATURE = '# The libvirt hook of Pars';
 /** libvirt runs the scripts in qemu.d since 6.5.0. */
-const QEMU_D_SINCE = [6, 5] as const;
+const QEMU_D_SINCE: Version = [6, 5];
 
 export interface InstallOptions {
   prefix: string;
@@ -127,12 +128,11 @@ async function hookText(program: string, options: InstallOptions): Promise<strin
 
 /** qemu.d/pars where libvirt reads that directory, else the one file `qemu`. */
 export async function hookPath(hooksDir: string): Promise<string> {
-  const [major, minor] = await libvirtVersion();
-  const hasDirectory = major > QEMU_D_SINCE[0] || (major === QEMU_D_SINCE[0] && minor >= QEMU_D_SINCE[1]);
-  return hasDirectory ? join(hooksDir, 'qemu.d', 'pars') : join(hooksDir, 'qemu');
+  const [inDirectory, alone] = hookPathsIn(hooksDir);
+  return isAtLeast(await libvirtVersion(), QEMU_D_SINCE) ? inDirectory : alone;
 }
 
-function hookPathsIn(hooksDir: string): string[] {
+function hookPathsIn(hooksDir: string): [inDirectory: string, alone: string] {
   return [join(hooksDir, 'qemu.d', 'pars'), join(hooksDir, 'qemu')];
 }
 

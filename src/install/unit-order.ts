@@ -18,13 +18,14 @@ import { parseStoreUrl } from '../stores/open.js';
 import { isThere, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { bestEffort } from '../system/best-effort.js';
+import { isAtLeast, type Version } from '../system/version.js';
 import { makeOpenDirectory } from './program-copy.js';
 
 export const UNIT_DIR = '/etc/systemd/system';
 const DROP_IN = 'pars-order.conf';
 const UNITS = ['pars-drain.service', 'pars-wake.service', 'pars-offload.service'] as const;
 /** libvirt can save guests when the host goes down since then (auto_shutdown_try_save of qemu.conf). */
-const SAVES_ITSELF_SINCE = [11, 2] as const;
+const SAVES_ITSELF_SINCE: Version = [11, 2];
 
 /** Directories that the units need: of the store, of the saves, of what is noted. */
 export type Needed = readonly string[];
@@ -36,9 +37,7 @@ export function neededDirectories({ store, stateDir }: Config, saveDir: string):
 
 /** Path and text of each drop-in. */
 async function dropIns(needed: Needed, unitDir: string): Promise<[path: string, text: string][]> {
-  const [major, minor] = await libvirtVersion();
-  const savesItself =
-    major > SAVES_ITSELF_SINCE[0] || (major === SAVES_ITSELF_SINCE[0] && minor >= SAVES_ITSELF_SINCE[1]);
+  const savesItself = isAtLeast(await libvirtVersion(), SAVES_ITSELF_SINCE);
   return UNITS.map((unit) => [
     join(unitDir, `${unit}.d`, DROP_IN),
     textFor(needed, savesItself && unit === 'pars-drain.service'),

@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ifThere, isMissing, readIfThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
+import type { Version } from '../system/version.js';
 
 const DAEMONS = ['libvirtd', 'virtqemud'] as const;
 
-export async function libvirtVersion(): Promise<[major: number, minor: number]> {
+export async function libvirtVersion(): Promise<Version> {
   for (const daemon of DAEMONS) {
     const output = await promisify(execFile)(daemon, ['--version'], {
       env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },

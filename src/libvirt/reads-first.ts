@@ -5,9 +5,11 @@
  * anybody could refill it. Of the versions between nobody has looked: they are taken for those that do.
  */
 import { ParsError } from '../errors.js';
+import { isAtLeast, type Version } from '../system/version.js';
 import { libvirtVersion } from './daemons.js';
 
-const LAST_THAT_ASKS = { major: 11, minor: 3 };
+/** The first that is not known to ask. */
+const READS_SINCE: Version = [11, 4];
 
 /** The version of a libvirt that does, or may; null for one that does not, and where there is no libvirt. */
 export async function readsCompressedFirst(): Promise<string | null> {
@@ -16,8 +18,5 @@ export async function readsCompressedFirst(): Promise<string | null> {
     throw error;
   });
   if (version === null) return null;
-  const [major, minor] = version;
-  const asks =
-    major < LAST_THAT_ASKS.major || (major === LAST_THAT_ASKS.major && minor <= LAST_THAT_ASKS.minor);
-  return asks ? null : `${major}.${minor}`;
+  return isAtLeast(version, READS_SINCE) ? version.join('.') : null;
 }
