@@ -10,6 +10,7 @@ package=$1 image=$2
 [ "${PARS_ROOT_INSIDE:-}" = yes ] ||
   PARS_ROOT_INSIDE=yes exec unshare --mount --pid --fork --kill-child --mount-proc -- "$0" "$package" "$image"
 . "$(dirname "$0")/scratch-root.sh"
+. "$(dirname "$0")/booted-container.sh"
 saves=/var/lib/libvirt/qemu/save
 cp "$package" "$root/tmp/pars.deb"
 cp "$image" "$root/srv/original"
@@ -43,20 +44,6 @@ umount -R -l "$root/proc" "$root/dev"
 systemd-nspawn --quiet --register=no --keep-unit --private-network --bind=/dev/autofs -D "$root" -b \
   systemd.mask=systemd-networkd-wait-online.service </dev/null >"$work/console" 2>&1 &
 container=$!
-leader=''
-in_container() {
-  nsenter -t "$leader" -m -u -i -n -p -- \
-    /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"
-}
-until_true() {
-  seconds=$1 what=$2
-  shift 2
-  while ! "$@"; do
-    [ "$seconds" -gt 0 ] || { echo "waited for $what"; exit 1; }
-    sleep 1
-    seconds=$((seconds - 1))
-  done
-}
 booted() {
   leader=$(pgrep -P "$container" -n) && in_container systemctl -q is-active multi-user.target 2>/dev/null
 }
