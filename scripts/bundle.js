@@ -96,18 +96,18 @@ const { metafile } = await bundled('main', []);
 for (const command of OWN) await bundled(command, [only(command)]);
 
 // Characters beyond ASCII are escaped in it.
-const files = {};
+const digests = {};
 for (const name of ['main', ...OWN]) {
   const file = join(tree, 'dist', `${name}.cjs`);
   const text = (await readFile(file, 'utf8')).replace(/^#!.*\n/, '');
   await writeFile(file, text, { mode: 0o644 });
   await chmod(file, 0o644);
-  files[name] = [name, createHash('sha256').update(text).digest('hex').slice(0, 16)];
+  digests[name] = createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 // What starts it is named as in a build, for the hook calls it by that name.
 const starter = (await readFile('contrib/node/start.cjs', 'utf8'))
   .replace("'@CACHE@'", JSON.stringify(cache))
-  .replace("'@FILES@'", JSON.stringify(files));
+  .replace("'@DIGESTS@'", JSON.stringify(digests));
 await writeFile(join(tree, 'dist/cli.js'), `#!${node}\n${starter}`);
 await chmod(join(tree, 'dist/cli.js'), 0o755);
 

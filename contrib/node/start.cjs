@@ -10,8 +10,8 @@ const path = require('node:path');
 const { Script, constants } = require('node:vm');
 
 const CACHE = '@CACHE@';
-/** Each file by the command it is for, with a digest: V8 itself compares no more than its length. */
-const FILES = '@FILES@';
+/** Of each file, by the command it is for: V8 itself compares no more than its length. */
+const DIGESTS = '@DIGESTS@';
 
 /** What V8 compiled before; nothing unless only root or this user can have written it. */
 function compiledBefore(file) {
@@ -42,9 +42,9 @@ function keepCompiled(file, data) {
 }
 
 function start(command) {
-  const [name, digest] = Object.hasOwn(FILES, command) ? FILES[command] : FILES.main;
+  const name = Object.hasOwn(DIGESTS, command) ? command : 'main';
   const filename = path.join(__dirname, `${name}.cjs`);
-  const kept = path.join(CACHE, `${name}-${digest}-${process.version}-${process.arch}`);
+  const kept = path.join(CACHE, `${name}-${DIGESTS[name]}-${process.version}-${process.arch}`);
   const cachedData = compiledBefore(kept);
   const text = fs.readFileSync(filename, 'latin1');
   const source = `(function (exports, require, module, __filename, __dirname) {${text}\n})`;
