@@ -150,7 +150,7 @@ async function memory() {
  * while it reads and proves every stripe, with what the pipe costs, spread over the cores.
  */
 async function proof() {
-  const { PackSession } = await import('../dist/reader/reader.js');
+  const { PackSession } = await import('../dist/reader/pack-session.js');
   const { PAGE_CLASSES } = await import('../dist/page-classes.js');
   const offload = [],
     proved = [];
