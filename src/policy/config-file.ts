@@ -255,7 +255,7 @@ function hintFor(paths: readonly PropertyKey[][]): string | undefined {
 }
 
 /** The keys of the map at `path`; null where no map stands. */
-function keysBelow(path: readonly string[]): string[] | null {
+export function keysBelow(path: readonly string[]): string[] | null {
   let here: unknown = file;
   for (const key of path) {
     if (!(here instanceof z.ZodMiniObject)) return null;

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { configurationText, writeConfiguration } from '../../src/install/configuration.js';
 import { emptyDisks } from '../../src/install/empty-disks.js';
-import { loadConfig } from '../../src/policy/config.js';
+import { keysBelow, parseConfigFile } from '../../src/policy/config-file.js';
+import { type Config, loadConfig } from '../../src/policy/config.js';
 import { runPars } from '../support/run-pars.js';
 
 const STORE = 'local:/srv/d1,/srv/d2,/srv/d3';
@@ -25,6 +26,26 @@ async function there(text: string): Promise<void> {
   await writeFile(file, text);
 }
 
+/** The template, with its comments that are keys made keys. */
+async function uncommented(): Promise<string> {
+  return (await readFile('contrib/debian/pars.yaml', 'utf8')).replace(/^#(?! \S)/gm, '');
+}
+
+/** What has no default, where the template can but give an example. */
+function withoutExamples(config: Config): unknown {
+  return {
+    ...config,
+    file: null,
+    store: null,
+    metricsFile: null,
+    watch: [],
+    queue: { ...config.queue, bandwidth: null },
+    wake: { ...config.wake, bandwidth: null },
+    checkpoints: { ...config.checkpoints, keepLast: null, maxAgeMs: null },
+    retention: { ...config.retention, keepLast: null, maxAgeMs: null },
+  };
+}
+
 describe('the configuration that init writes', () => {
   it('says store and policy, and all other keys as comments', async () => {
     expect(await writeConfiguration(file, { store: STORE, policy: 'minimal' })).toBe(true);
@@ -39,12 +60,26 @@ describe('the configuration that init writes', () => {
   });
 
   it('has every key of the template in a form that holds once it is no comment', async () => {
-    const template = await readFile('contrib/debian/pars.yaml', 'utf8');
-    await there(template.replace(/^#(?! \S)/gm, ''));
+    await there(await uncommented());
     expect(await loadConfig({ config: file })).toMatchObject({
       store: STORE,
       retention: { consumedMs: 604_800_000 },
     });
+  });
+
+  it('has every key that there is, with its default where it has one', async () => {
+    const text = await uncommented();
+    const said = parseConfigFile(text, file).values as Record<string, unknown>;
+    for (const key of keysBelow([]) ?? []) {
+      expect(Object.keys(said)).toContain(key);
+      if (key === 'policy') continue; // A name there: what a map of it may say is another matter.
+      for (const below of keysBelow([key]) ?? [])
+        expect(Object.keys(said[key] as object), key).toContain(below);
+    }
+    await there(text);
+    expect(withoutExamples(await loadConfig({ config: file }))).toEqual(
+      withoutExamples(await loadConfig({}, join(root, 'none.yaml'))),
+    );
   });
 
   it.each([
