@@ -42,8 +42,23 @@ function groupPage(group: string, summary: string, commands: readonly Registered
         `.B pars ${entry.words.join(' ')}\n${text(command.usage())}\n.PP\n${text(command.description())}`,
       ),
     ),
-    section('SEE ALSO', '.BR pars (8)'),
+    section('SEE ALSO', seeAlso(members)),
   ]);
+}
+
+/** Whoever types three words gets this page, and has to be told. */
+function seeAlso(members: readonly Registered[]): string {
+  const names = members.map(({ entry }) => pageName(entry));
+  const asked = members[0]?.entry.words.join(' ') ?? '';
+  return [
+    ...names.map((name) => `.BR ${name} (8),`),
+    '.BR pars (8)',
+    '.PP',
+    text(
+      `man joins no more than two words, so "man pars ${asked}" opens this page; for all options of a `
+        + `command type its name with hyphens: ${names.map((name) => `"man ${name}"`).join(', ')}.`,
+    ),
+  ].join('\n');
 }
 
 function pageList(commands: readonly Registered[]): string {

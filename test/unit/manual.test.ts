@@ -49,6 +49,10 @@ describe('the manual', () => {
     const store = squeezed(readable((await manualPages('1')).get('pars-store.8') ?? ''));
     for (const word of ['init', 'status']) expect(store).toContain(`pars-store-${word}`);
     expect(store).toContain('pars store init');
+    // What "man pars store init" shows says how to get the page that was meant.
+    expect(store).toMatch(
+      /"man pars store init" opens this page.*"man pars-store-init", "man pars-store-status"/,
+    );
   });
 
   it('has examples on every page, of options and arguments that the command takes', async () => {
