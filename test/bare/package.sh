@@ -22,7 +22,8 @@ cp -r $fixture/d1 $fixture/d2 $fixture/d3 /srv/old
 snapshot=$(cd /srv/old/d1 && ls -d ????????-*/*)
 pars restore --store local:/srv/old/d1,/srv/old/d2,/srv/old/d3 "$snapshot" --to /srv/original >/dev/null
 cp /srv/original /srv/saves/g.save
-printf 'store: local:/srv/d1,/srv/d2,/srv/d3\n' >>/etc/pars/pars.yaml
+# Stubs are known of wherever the state is kept.
+printf 'store: local:/srv/d1,/srv/d2,/srv/d3\nstate_dir: /srv/state\n' >>/etc/pars/pars.yaml
 pars store init --allow-same-device >/dev/null
 pars report /srv/saves/g.save | grep -q 'old guest' || fail 'the report does not name the guest'
 pars offload /srv/saves/g.save >/dev/null
