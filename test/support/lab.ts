@@ -83,8 +83,8 @@ export interface GuestOptions {
   metadata?: string;
   /** RAM in a named memory backend. */
   memfd?: boolean;
-  /** A balloon, which `virsh setmem` inflates. */
-  balloon?: boolean;
+  /** A balloon, which `virsh setmem` inflates; or one that also gives free pages back to the host. */
+  balloon?: boolean | 'reporting';
   /** XML added to the domain as it is. */
   elements?: string;
   qemuArgs?: string[];
@@ -275,7 +275,7 @@ async function domainArguments(guest: Guest, options: GuestOptions, disks: strin
   if (options.metadata !== undefined) args.push('--metadata', options.metadata);
   if (options.elements !== undefined) args.push('--elements', options.elements);
   if (options.memfd) args.push('--memfd');
-  if (options.balloon) args.push('--balloon');
+  if (options.balloon) args.push(options.balloon === 'reporting' ? '--reporting' : '--balloon');
   return [...args, ...(options.qemuArgs ?? []).flatMap((arg) => ['--arg', arg])];
 }
 
