@@ -51,7 +51,6 @@ export async function offload(
     await image.lock();
     options.onStep?.('locked');
     await place.registry.changes.repair(image);
-    await settleStarts(place.store, place.registry, place.host);
     return await new Offload(image, place, options).run();
   } finally {
     await image.close();
@@ -75,6 +74,9 @@ class Offload {
   async run(): Promise<Offloaded> {
     const identity = await this.#image.identity();
     const facts = await this.#probes.probe(this.#image, this.#readerOptions());
+    // Of this guest only, whose new snapshot the note of an earlier start would consume. The worker sees to
+    // the others.
+    await settleStarts(this.#place.store, this.#place.registry, this.#place.host, facts.domain.uuid);
     if (facts.stubRecord !== null) return this.#finishEarlier(facts);
     this.#refuseUnwanted(facts);
     if (!this.#options.keepLocal) await refuseUnfit(this.#image);
