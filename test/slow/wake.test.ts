@@ -55,7 +55,8 @@ describe.skipIf(labMissing() !== undefined)('a refill that takes a minute', () =
 
   const start = (guest: Guest): string[] => ['virsh', '-q', '-c', 'qemu:///system', 'start', guest.uuid];
 
-  function row(how: string, what: string, { ms, answeredMeanwhile, code }: Timed): void {
+  function row(how: string, what: string, { ms, answeredMeanwhile, code, stdout, stderr }: Timed): void {
+    if (code !== 0) console.log(`${how}, ${what}: exit ${code}: ${stdout}${stderr}`);
     const waited = answeredMeanwhile ? '' : ', with the refill';
     rows.push(
       `| ${how} | ${what} | ${(ms / 1000).toFixed(1)} s${waited}${code === 0 ? '' : `, exit ${code}`} |`,
@@ -81,7 +82,9 @@ describe.skipIf(labMissing() !== undefined)('a refill that takes a minute', () =
   it('in the hook holds up who asks about that guest, and nobody else', async () => {
     const refill = await SlowRefill.begin(host, MINUTE_MS, start(waking));
     const answers = await commands(refill, 'start');
-    row('start', 'the start itself', await refill.begun);
+    const started = await refill.begun;
+    row('start', 'the start itself', started);
+    expect(started).toMatchObject({ code: 0 });
     for (const what of ['domstate OTHER', 'start OTHER', 'managedsave OTHER'])
       expect(answers[what], what).toMatchObject({ code: 0, answeredMeanwhile: true });
   });
@@ -97,7 +100,7 @@ describe.skipIf(labMissing() !== undefined)('a refill that takes a minute', () =
       'list --all',
       waited.reduce((a, b) => (a.ms > b.ms ? a : b)),
     );
-    await refill.begun;
+    expect(await refill.begun).toMatchObject({ code: 0 });
   });
 
   it('in the hook, and is to be ended', async () => {

@@ -10,12 +10,11 @@ export interface Timed extends Outcome {
   answeredMeanwhile: boolean;
 }
 
-/** The process of the next refill, stopped in the moment in which it notes that it is at work. */
+/** The process of the next refill, stopped once it says how far it is: what it does before has timeouts. */
 const STOP_REFILL = `while true; do
-  for job in /var/lib/pars/jobs/*.json; do
-    grep -q '"kind": "hydrate"' "$job" 2>/dev/null && grep -q '"state": "running"' "$job" || continue
-    pid=$(sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p' "$job")
-    kill -STOP "$pid" 2>/dev/null && echo "$pid" && exit
+  for note in /var/lib/pars/jobs/hydrate-*.progress; do
+    pid=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' "$note" 2>/dev/null)
+    [ -n "$pid" ] && kill -STOP "$pid" 2>/dev/null && echo "$pid" && exit
   done
 done`;
 
@@ -32,7 +31,9 @@ export class SlowRefill {
   /** Held for `ms` from the moment it began. */
   static async begin(host: ParsHost, ms: number, words: readonly string[]): Promise<SlowRefill> {
     const stopping = host.lab.exec('timeout', ['60', 'sh', '-c', STOP_REFILL]);
-    const begun = timed(host, words, () => false);
+    // Whoever enters a namespace stops with the command that it waits for, and nobody lets it go on: so that
+    // is to be another.
+    const begun = timed(host, ['sh', '-c', '"$@"; exit $?', 'sh', ...words], () => false);
     const { stdout, code } = await stopping;
     if (code !== 0) throw new Error(`no refill began: ${JSON.stringify(await begun)}`);
     const refill = new SlowRefill(host, stdout.trim(), begun);
