@@ -4,6 +4,7 @@ import { ParsError } from '../errors.js';
 import type { Policy } from '../policy/policy.js';
 import { mostCopies } from '../policy/policy.js';
 import type { HdfsInitResult } from '../stores/hdfs/init.js';
+import { printableUrl } from '../stores/printable-url.js';
 import type { InitResult } from '../stores/local/init.js';
 import { counted } from '../system/counted.js';
 import { plain } from '../system/plain-text.js';
@@ -16,7 +17,12 @@ export interface StoreSetup {
   /** A directory whose disk was replaced. */
   replace?: string | undefined;
   signal: AbortSignal;
+  /** Says what is waited for. */
+  note: (text: string) => void;
 }
+
+/** A NameNode that is there answers sooner. */
+const SILENT_MS = 2000;
 
 export interface SetUpStore {
   /** For machines. */
@@ -45,7 +51,14 @@ async function setUpLocal(path: string, setup: StoreSetup): Promise<SetUpStore> 
   return { result, text: describe(result), warnings: [] };
 }
 
-async function setUpHdfs({ url, allowSameDevice, force, replace, signal }: StoreSetup): Promise<SetUpStore> {
+async function setUpHdfs({
+  url,
+  allowSameDevice,
+  force,
+  replace,
+  signal,
+  note,
+}: StoreSetup): Promise<SetUpStore> {
   if (allowSameDevice || force || replace !== undefined) {
     throw new ParsError(
       'usage',
@@ -54,8 +67,13 @@ async function setUpHdfs({ url, allowSameDevice, force, replace, signal }: Store
     );
   }
   const { initHdfsStore } = await import('../stores/hdfs/init.js');
-  const result = await initHdfsStore(url, signal);
-  return { result, text: describeHdfs(result), warnings: result.warnings.map(plain) };
+  const waiting = setTimeout(() => note(`Waiting for an answer from ${printableUrl(url)} ...`), SILENT_MS);
+  try {
+    const result = await initHdfsStore(url, signal);
+    return { result, text: describeHdfs(result), warnings: result.warnings.map(plain) };
+  } finally {
+    clearTimeout(waiting);
+  }
 }
 
 function describeHdfs({ storeId, directory, marked, facts }: HdfsInitResult): string {

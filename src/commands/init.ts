@@ -58,7 +58,8 @@ async function init(context: Context, options: Options): Promise<number> {
   await hookPath(options.hooksDir);
   const policy = wanted.policy === undefined ? (await configIn(file)).policy : policyByName(wanted.policy);
   const { allowSameDevice = false, force = false } = options;
-  const store = await setUpStore({ url: wanted.store, policy, allowSameDevice, force, signal });
+  const note = (text: string): void => output.note(text);
+  const store = await setUpStore({ url: wanted.store, policy, allowSameDevice, force, signal, note });
   output.text(store.text);
   for (const warning of store.warnings) output.warning(warning);
   const changes = await changeHost(file, wanted, options);

@@ -37,6 +37,7 @@ async function init(context: Context, options: Options): Promise<void> {
     force: options.force ?? false,
     replace: options.replace,
     signal: context.signal,
+    note: (text) => context.output.note(text),
   });
   context.output.json({ url, ...result });
   context.output.text(text);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Makes a directory in HDFS a store, once. Writes nothing before all is checked (R22). */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../../errors.js';
 import { DIRECTORY_MODE, FILE_MODE, HdfsFiles } from './files.js';
+import { isHdfs } from './errors.js';
 import { encodeMarker, newMarker, readMarker, type HdfsMarker } from './marker.js';
-import { parseHdfsUrl } from './url.js';
+import { type HdfsAddress, parseHdfsUrl } from './url.js';
 import { protections, trustWarnings } from './trust.js';
 import { sendSmall } from './upload.js';
 import { MARKER_FILE } from '../marker.js';
@@ -24,8 +26,12 @@ const TRASH = '.Trash';
 /** The marker is worth as much as what it marks. */
 const COPIES = 3;
 
+/** Somebody sits and waits: so long for NameNodes to answer, where a store in use is given a minute. */
+const PROBE_MS = 10_000;
+const PAUSE_MS = 500;
+
 export async function initHdfsStore(url: string, signal?: AbortSignal): Promise<HdfsInitResult> {
-  const files = new HdfsFiles(parseHdfsUrl(url), signal);
+  const files = new HdfsFiles(await answering(parseHdfsUrl(url), signal), signal);
   const existing = await lookAt(files);
   const marker = existing ?? (await mark(files));
   return {
@@ -35,6 +41,33 @@ export async function initHdfsStore(url: string, signal?: AbortSignal): Promise<
     facts: protections(files, await files.status(files.root)),
     warnings: trustWarnings(files),
   };
+}
+
+/** The same store, asked first of a NameNode that answers, whatever it says. Throws when none does. */
+async function answering(address: HdfsAddress, signal?: AbortSignal): Promise<HdfsAddress> {
+  const { options, root } = address;
+  for (const end = performance.now() + PROBE_MS; ; await sleep(PAUSE_MS)) {
+    let silence: unknown;
+    for (const nameNode of options.nameNodes) {
+      const probe = { ...options, nameNodes: [nameNode], requestMs: PROBE_MS, patienceMs: 0 };
+      silence = await silenceOf(new HdfsFiles({ ...address, options: probe }, signal).status(root));
+      if (silence !== undefined) continue;
+      const others = options.nameNodes.filter((other) => other !== nameNode);
+      return { ...address, options: { ...options, nameNodes: [nameNode, ...others] } };
+    }
+    if (performance.now() > end) throw silence;
+  }
+}
+
+/** The error of a question that nobody answered. */
+async function silenceOf(question: Promise<unknown>): Promise<ParsError | undefined> {
+  try {
+    await question;
+  } catch (error) {
+    if (!(error instanceof ParsError)) throw error;
+    if (isHdfs(error.cause, 'unreachable', 'timeout')) return error;
+  }
+  return undefined;
 }
 
 /** The marker that is there. Throws when the directory is in use for something else. */
