@@ -121,7 +121,7 @@ async function run(memoryMiB: number): Promise<void> {
     await reporting.ask('drop');
     await sleep(REPORTED_MS);
     note(
-      'caches dropped, free pages reported, zstd -1, 3 copies',
+      'caches dropped a minute before, free pages reported, zstd -1, 3 copies',
       'both',
       await simple(host, reporting, { before: 'drop', zstd: true }),
     );
