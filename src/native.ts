@@ -51,19 +51,27 @@ export interface Native {
     into?: Buffer;
   }): Promise<Buffer>;
   /**
-   * Puts a stripe's frames into place as restore does, and compares with the image `fd`, byte for byte. Pages
-   * that are not stored (`lost`) must be places of pages; references must have the digests of the image's own
-   * pages; recoveries may write within `writable` only. No frames: a hole, of zero pages. Throws with the
-   * code 'corrupt' when they differ. `blocks`: of a sparse image.
+   * Copies a stripe out of the image `fd` into frames, as its tables say (docs/format.md, "The reader's
+   * protocol"), and packs them one behind the other into `into`, which is not to be touched until then:
+   * skeleton first, `bytes` of each, none for a page class that is not `wanted`. Pages must stand where pages
+   * can; references get the digests of the image's own pages; recoveries may write within `writable` only;
+   * what is critical is unpacked again and compared. `runs` null: a hole, of zero pages. Throws with the code
+   * 'corrupt' when the image has no such stripe. `blocks`: of a sparse image.
    */
-  proveStripe(claim: {
+  packStripe(order: {
     fd: number;
     imageOffset: number;
     imageBytes: number;
-    frames: StripeFrame[];
+    runs: Buffer | null;
+    references: Buffer | null;
+    recovery: Buffer | null;
+    diskRecovery: Buffer | null;
+    wanted: readonly number[];
+    level: number;
     blocks: readonly { bitmapOffset: number; pagesOffset: number; bytes: number }[];
     writable: readonly [from: number, until: number];
-  }): Promise<void>;
+    into: Buffer;
+  }): Promise<{ kind: number; pages: number; rawBytes: number; bytes: number }[]>;
   /** Decompresses one frame of known size. */
   decompress(data: Buffer, rawBytes: number): Promise<Buffer>;
   /** Compresses one frame (content size recorded). */

@@ -9,8 +9,8 @@ namespace pars::addon {
 Napi::Value assemble_stripe(const Napi::CallbackInfo& info);
 Napi::Value compress_frame(const Napi::CallbackInfo& info);
 Napi::Value decompress_frame(const Napi::CallbackInfo& info);
-// proofs.cc
-Napi::Value prove_stripe(const Napi::CallbackInfo& info);
+// packing.cc
+Napi::Value pack_stripe(const Napi::CallbackInfo& info);
 // hashes.cc
 Napi::Value hash_file_uncached(const Napi::CallbackInfo& info);
 Napi::Value new_hash(const Napi::CallbackInfo& info);

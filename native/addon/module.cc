@@ -10,7 +10,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("assembleStripe", assemble_stripe);
   add("compress", compress_frame);
   add("decompress", decompress_frame);
-  add("proveStripe", prove_stripe);
+  add("packStripe", pack_stripe);
   add("readReferences", read_references);
   add("hashFileUncached", hash_file_uncached);
   add("newHash", new_hash);

@@ -59,10 +59,6 @@ void send_error(const Error& error) {
        {{"code", error_code_name(error.code)}, {"offset", error.offset}, {"message", error.what}});
 }
 
-void send_progress(const char* phase, uint64_t done, uint64_t total) {
-  send(Message::progress, {{"phase", phase}, {"done", done}, {"total", total}});
-}
-
 std::optional<std::vector<uint8_t>> receive_bytes(Message type) {
   uint32_t header[2];
   if (!read_all(header, sizeof header)) return std::nullopt;

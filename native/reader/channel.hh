@@ -14,12 +14,11 @@ namespace pars::reader {
 
 enum class Message : uint32_t {
   image = 1,
-  progress = 2,
   inspection = 3,
   error = 4,
   pack = 5,
   stripe = 6,
-  frame = 7,
+  table = 7,
   end = 8,
   map = 9,
   query = 10,
@@ -32,7 +31,6 @@ enum class Message : uint32_t {
 void send(Message type, std::initializer_list<Bytes> parts);
 void send(Message type, const nlohmann::json& payload);
 void send_error(const Error& error);
-void send_progress(const char* phase, uint64_t done, uint64_t total);
 /// Waits for a request of that type, an object; nullopt when the parent closed its end or sent something
 /// else.
 std::optional<nlohmann::json> receive(Message type);

@@ -32,8 +32,7 @@ constexpr uid_t kFirstUid = 0x70000000;
 constexpr uid_t kFirstSharedUid = 61184, kSharedUids = 4336;
 constexpr uint64_t kMaxThreads = 32;
 constexpr uint64_t kDataBase = 8ull << 30;  // virtual; page indexes are reserved whole and touched lazily
-// Processor time, of all threads together: far more than a look inside takes, and the slowest level of zstd
-// packs faster than this.
+// Processor time, of all threads together: far more than a look inside takes.
 constexpr uint64_t kSecondsBase = 3600, kBytesASecond = 512 << 10, kSecondsToDie = 60;
 
 bool close_others(int disk_files) {

@@ -70,16 +70,6 @@ void send_image(Bytes image, const Opened& opened) {
   send(Message::image, facts);
 }
 
-PackRequest request_from(const json& request) {
-  PackRequest out;
-  const json stored = request.value("stored", json::array());
-  for (size_t c = 0; c < kPageClasses; c++)
-    for (const json& name : stored) out.stored[c] = out.stored[c] || name == kPageClassNames[c];
-  const json level = request.value("level", json(kMinLevel));
-  if (level.is_number_integer() && level >= kMinLevel && level <= kMaxLevel) out.level = level.get<int>();
-  return out;
-}
-
 int fail(const Error& error) {
   send_error(error);
   return 1;
@@ -87,10 +77,8 @@ int fail(const Error& error) {
 
 int pack(Bytes image, const MigrationStream* stream, const Inspection* inspection, uint64_t head_end,
          std::vector<PageReference> references = {}) {
-  auto request = receive(Message::pack);
-  if (!request) return 2;
-  const PackRequest wanted = request_from(*request);
-  if (Status sent = send_stripes(image, stream, inspection, head_end, wanted, std::move(references)); !sent)
+  if (!receive(Message::pack)) return 2;
+  if (Status sent = send_stripes(image, stream, inspection, head_end, std::move(references)); !sent)
     return fail(sent.error());
   send(Message::end, json::object());
   return 0;

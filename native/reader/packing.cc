@@ -2,12 +2,6 @@
 #include "reader/packing.hh"
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <functional>
-#include <map>
-#include <mutex>
-#include <thread>
 
 #include "core/frames/recovery_frame.hh"
 #include "core/frames/stripe.hh"
@@ -17,197 +11,86 @@ namespace pars::reader {
 
 namespace {
 
-constexpr unsigned kWorkers = 2;
-constexpr size_t kWindow = 4;  // units finished or in work ahead of the one being sent: bounds memory
-
-struct PackedFrame {
+struct Table {
   uint8_t kind;
-  uint32_t pages;
-  uint32_t raw_bytes;
-  std::vector<uint8_t> bytes;  // empty: not stored
-};
-struct PackedStripe {
-  Extent extent;
-  std::vector<PackedFrame> frames;
-};
-using Unit = std::vector<PackedStripe>;
-
-/// Cuts and compresses; one for each worker, since a compressor is.
-class Packer {
- public:
-  Packer(Bytes image, const RecoveryIndex* recovery, const std::vector<uint64_t>& targets,
-         const PackRequest& request)
-      : image_(image),
-        recovery_(recovery),
-        targets_(targets),
-        request_(request),
-        compressor_(request.level) {}
-
-  Result<Unit> pack(std::vector<StripeMap> maps) {
-    Unit unit;
-    for (const StripeMap& map : maps) {
-      if (!targets_are_critical(map, targets_))
-        return Error{ErrorCode::bad_offset, map.extent.offset,
-                     "a recovery would change bytes that may be lost themselves"};
-      PackedStripe stripe{map.extent, {}};
-      if (map.hole) {
-        unit.push_back(std::move(stripe));
-        continue;
-      }
-      for (const RawFrame& frame : cut_stripe(image_, map))
-        if (Status done = add(frame, stripe); !done) return done.error();
-      if (Status done = add_recovery(map, stripe); !done) return done.error();
-      unit.push_back(std::move(stripe));
-    }
-    return unit;
-  }
-
- private:
-  Status add(const RawFrame& frame, PackedStripe& stripe) {
-    PackedFrame packed{frame.kind, frame.pages, static_cast<uint32_t>(frame.bytes.size()), {}};
-    const bool stored = frame.kind >= kPageClasses || request_.stored[frame.kind];
-    if (stored)
-      if (Status done = compressor_.compress(frame.bytes, packed.bytes); !done) return done;
-    stripe.frames.push_back(std::move(packed));
-    return Done{};
-  }
-
-  /// Clean cache may be lost, in the store and on the disks: what then becomes due is kept apart, so that
-  /// what is lost of the one makes the guest read nothing of the other again.
-  Status add_recovery(const StripeMap& map, PackedStripe& stripe) {
-    if (Status done =
-            add_recovery_of(static_cast<uint8_t>(PageClass::clean_cache), kRecoveryFrame, map, stripe);
-        !done)
-      return done;
-    return add_recovery_of(kDiskFrame, kDiskRecoveryFrame, map, stripe);
-  }
-  Status add_recovery_of(uint8_t source, uint8_t kind, const StripeMap& map, PackedStripe& stripe) {
-    const std::vector<uint64_t> payloads = clean_cache_payloads(map, source);
-    if (payloads.empty() || !recovery_) return Done{};
-    return add(
-        {kind, 0,
-         encode_recovery(recovery_->writes_within(stripe.extent.offset, stripe.extent.end(), &payloads))},
-        stripe);
-  }
-
-  Bytes image_;
-  const RecoveryIndex* recovery_;
-  const std::vector<uint64_t>& targets_;
-  const PackRequest& request_;
-  Compressor compressor_;
+  std::vector<uint8_t> bytes;
 };
 
-void send_unit(const Unit& unit) {
-  for (const PackedStripe& stripe : unit) {
-    const uint64_t extent[2] = {stripe.extent.offset, stripe.extent.length};
-    const uint32_t count = stripe.frames.size();
-    send(Message::stripe,
-         {{reinterpret_cast<const uint8_t*>(extent), 16}, {reinterpret_cast<const uint8_t*>(&count), 4}});
-    for (const PackedFrame& frame : stripe.frames) {
-      uint8_t head[12] = {frame.kind};
-      std::memcpy(head + 4, &frame.pages, 4);
-      std::memcpy(head + 8, &frame.raw_bytes, 4);
-      send(Message::frame, {{head, sizeof head}, frame.bytes});
-    }
-  }
+void send_stripe(Extent extent, const std::vector<Table>& tables) {
+  const uint64_t place[2] = {extent.offset, extent.length};
+  const uint32_t count = tables.size();
+  send(Message::stripe,
+       {{reinterpret_cast<const uint8_t*>(place), 16}, {reinterpret_cast<const uint8_t*>(&count), 4}});
+  for (const Table& table : tables) send(Message::table, {{&table.kind, 1}, table.bytes});
 }
 
-/// Units are made by the workers in any order and sent by this thread in theirs.
-class Line {
+/// Tells how stripes are laid out, and what the guest needs done when their clean cache is lost.
+class Teller {
  public:
-  using Maps = std::function<std::vector<StripeMap>(size_t)>;
-  Line(size_t units, Maps maps, std::function<Packer()> packer)
-      : units_(units), maps_(std::move(maps)), packer_(std::move(packer)) {}
-
-  Status run(uint64_t image_bytes) {
-    std::vector<std::thread> workers;
-    for (unsigned i = 0; i < kWorkers; i++) workers.emplace_back([this] { work(); });
-    Status result = deliver(image_bytes);
-    stop();
-    for (auto& worker : workers) worker.join();
-    return result;
+  explicit Teller(const Inspection* inspection) {
+    if (!inspection) return;
+    recovery_.emplace(inspection->recovery);
+    targets_ = recovery_->targets();
   }
 
- private:
-  void work() {
-    Packer packer = packer_();
-    for (;;) {
-      size_t mine;
-      {
-        std::unique_lock lock(mutex_);
-        room_.wait(lock, [this] { return stopped_ || next_ >= units_ || next_ < sent_ + kWindow; });
-        if (stopped_ || next_ >= units_) return;
-        mine = next_++;
-      }
-      Result<Unit> unit = packer.pack(maps_(mine));
-      std::lock_guard lock(mutex_);
-      ready_.emplace(mine, std::move(unit));
-      done_.notify_one();
+  Status tell(const StripeMap& map) const {
+    if (!targets_are_critical(map, targets_))
+      return Error{ErrorCode::bad_offset, map.extent.offset,
+                   "a recovery would change bytes that may be lost themselves"};
+    if (map.hole) {
+      send_stripe(map.extent, {});
+      return Done{};
     }
-  }
-
-  Status deliver(uint64_t image_bytes) {
-    for (size_t i = 0; i < units_; i++) {
-      std::unique_lock lock(mutex_);
-      done_.wait(lock, [&] { return ready_.contains(i); });
-      Result<Unit> unit = std::move(ready_.at(i));
-      ready_.erase(i);
-      lock.unlock();
-      if (!unit) return unit.error();
-      send_unit(*unit);
-      if (!unit->empty()) send_progress("pack", unit->back().extent.end(), image_bytes);
-      lock.lock();
-      sent_ = i + 1;
-      room_.notify_all();
-    }
+    StripeLayout layout = lay_out(map);
+    std::vector<Table> tables;
+    tables.push_back({kSkeletonFrame, std::move(layout.runs)});
+    if (!layout.references.empty()) tables.push_back({kDiskFrame, std::move(layout.references)});
+    // Clean cache may be lost, in the store and on the disks: what then becomes due is kept apart, so that
+    // what is lost of the one makes the guest read nothing of the other again.
+    add_recovery(map, static_cast<uint8_t>(PageClass::clean_cache), kRecoveryFrame, tables);
+    add_recovery(map, kDiskFrame, kDiskRecoveryFrame, tables);
+    send_stripe(map.extent, tables);
     return Done{};
   }
 
-  void stop() {
-    std::lock_guard lock(mutex_);
-    stopped_ = true;
-    room_.notify_all();
+ private:
+  void add_recovery(const StripeMap& map, uint8_t source, uint8_t kind, std::vector<Table>& tables) const {
+    const std::vector<uint64_t> payloads = clean_cache_payloads(map, source);
+    if (payloads.empty() || !recovery_) return;
+    tables.push_back(
+        {kind, encode_recovery(recovery_->writes_within(map.extent.offset, map.extent.end(), &payloads))});
   }
 
-  size_t units_;
-  Maps maps_;
-  std::function<Packer()> packer_;
-  std::mutex mutex_;
-  std::condition_variable room_, done_;
-  std::map<size_t, Result<Unit>> ready_;
-  size_t next_ = 0, sent_ = 0;
-  bool stopped_ = false;
+  std::optional<RecoveryIndex> recovery_;
+  std::vector<uint64_t> targets_;
 };
 
-std::vector<StripeMap> blind_map(uint64_t unit, uint64_t image_bytes) {
-  const uint64_t offset = unit * kBlindStripeBytes;
-  return {StripeMap{{offset, std::min(kBlindStripeBytes, image_bytes - offset)}, {}}};
+Status tell_blindly(const Teller& teller, uint64_t image_bytes) {
+  for (uint64_t from = 0; from < image_bytes; from += kBlindStripeBytes)
+    if (Status told = teller.tell({{from, std::min(kBlindStripeBytes, image_bytes - from)}, {}}); !told)
+      return told;
+  return Done{};
 }
 
 }  // namespace
 
 Status send_stripes(Bytes image, const MigrationStream* stream, const Inspection* inspection,
-                    uint64_t head_end, const PackRequest& request, std::vector<PageReference> references) {
+                    uint64_t head_end, std::vector<PageReference> references) {
   const bool blind = !stream || !inspection || head_end == 0;
-  std::optional<RecoveryIndex> recovery;
-  std::vector<uint64_t> targets;
-  if (!blind) {
-    recovery.emplace(inspection->recovery);
-    targets = recovery->targets();
+  const Teller teller(blind ? nullptr : inspection);
+  if (blind) return tell_blindly(teller, image.size());
+  if (Status told = teller.tell({{0, head_end}, {}}); !told) return told;
+  for (const Stripe& stripe : stream->stripes) {
+    const Extent extent{stripe.image_offset, stripe.length};
+    std::vector<StripeMap> maps;
+    if (stripe.hole) maps.push_back({extent, {}, true});
+    else
+      maps = split_stripe(
+          map_stripe(image, extent, stripe_records(image, *stream, stripe), inspection->classes, references));
+    for (const StripeMap& map : maps)
+      if (Status told = teller.tell(map); !told) return told;
   }
-  const auto maps = [&](size_t unit) -> std::vector<StripeMap> {
-    if (blind) return blind_map(unit, image.size());
-    if (unit == 0) return {StripeMap{{0, head_end}, {}}};
-    const Stripe& stripe = stream->stripes[unit - 1];
-    if (stripe.hole) return {StripeMap{{stripe.image_offset, stripe.length}, {}, true}};
-    const auto records = stripe_records(image, *stream, stripe);
-    return split_stripe(
-        map_stripe(image, {stripe.image_offset, stripe.length}, records, inspection->classes, references));
-  };
-  const auto packer = [&] { return Packer(image, recovery ? &*recovery : nullptr, targets, request); };
-  const size_t units =
-      blind ? (image.size() + kBlindStripeBytes - 1) / kBlindStripeBytes : stream->stripes.size() + 1;
-  return Line(units, maps, packer).run(image.size());
+  return Done{};
 }
 
 }  // namespace pars::reader

@@ -1,19 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The reader's packing of an image: what it found inside, then every stripe, each proved (R20). */
+/** The packing of an image: what the reader found inside, then every stripe, of the image's own bytes (R20). */
 import { fstatSync } from 'node:fs';
 import type { ReadableDisk } from '../disks/guest-disks.js';
 import { ParsError } from '../errors.js';
-import { EXPENDABLE, LAST_FRAME, PAGE_CLASSES, type PageClass } from '../page-classes.js';
-import { checkFrames, checkStored, mostFrameBytes, mostStripes } from './frame-checks.js';
+import {
+  EXPENDABLE,
+  FRAME_DISK,
+  FRAME_DISK_RECOVERY,
+  FRAME_RECOVERY,
+  FRAME_SKELETON,
+  PAGE_CLASSES,
+  type PageClass,
+} from '../page-classes.js';
+import { mostStripes, mostTableBytes } from './frame-bounds.js';
 import type { ImageFacts, InspectionFacts, ReferenceFacts } from './inspection.js';
 import { MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
 import { badAnswer, inspectionFacts } from './reader-answers.js';
-import type { ReaderFrame, ReaderStripe } from './reader-stripe.js';
 import { factsOfImage } from './save-header.js';
-import { StripeMemory, type StripeBlock } from './stripe-memory.js';
-import { type ProofTerms, StripeProofs } from './stripe-proof.js';
+import type { Stripe } from './stripe.js';
+import { type PackTerms, type StripeLayout, StripePacker } from './stripe-packer.js';
 
 const MAX_STRIPE = 64 << 20;
+const MAX_TABLES = 4;
+/** Stripes in work while one is being stored. */
+const AHEAD = 2;
+const CLEAN_CACHE = PAGE_CLASSES.indexOf('clean-cache');
+
+/** What a session works with. */
+interface Means {
+  reader: Reader;
+  packer: StripePacker;
+  bytes: number;
+  options: ReaderOptions;
+}
 
 /** The look inside, followed by the image's frames. */
 export class PackSession {
@@ -25,19 +44,18 @@ export class PackSession {
   readonly references: ReferenceFacts | null;
   readonly #reader: Reader;
   readonly #bytes: number;
-  readonly #memory = new StripeMemory();
-  readonly #proofs: StripeProofs;
+  readonly #packer: StripePacker;
+  readonly #options: ReaderOptions;
 
   private constructor(
-    reader: Reader,
-    proofs: StripeProofs,
-    bytes: number,
+    { reader, packer, bytes, options }: Means,
     image: ImageFacts | null,
     inspection: InspectionFacts | null,
     references: ReferenceFacts | null = null,
   ) {
     this.#reader = reader;
-    this.#proofs = proofs;
+    this.#options = options;
+    this.#packer = packer;
     this.#bytes = bytes;
     this.image = image;
     this.inspection = inspection;
@@ -59,8 +77,8 @@ export class PackSession {
       const image = factsOfImage(parseJson(await reader.expect(MESSAGE.image)), imageFd);
       const inspection = inspectionFacts(parseJson(await reader.expect(MESSAGE.inspection)), bytes);
       const references = await reader.references(disks, inspection);
-      const proofs = await StripeProofs.open(imageFd);
-      return new PackSession(reader, proofs, bytes, image, inspection, references);
+      const packer = await StripePacker.open(imageFd);
+      return new PackSession({ reader, packer, bytes, options }, image, inspection, references);
     } catch (error) {
       await reader.close();
       throw error;
@@ -79,7 +97,8 @@ export class PackSession {
     const bytes = fstatSync(imageFd).size;
     const reader = new Reader('whole', imageFd, options);
     try {
-      return new PackSession(reader, await StripeProofs.open(imageFd), bytes, image, null);
+      const packer = await StripePacker.open(imageFd);
+      return new PackSession({ reader, packer, bytes, options }, image, null);
     } catch (error) {
       await reader.close();
       throw error;
@@ -88,15 +107,42 @@ export class PackSession {
 
   /**
    * Every stripe in image order, from the first byte to the last. Classes not `stored` come as frames without
-   * data. Once it has ended each is proved to be the image's bytes, and not before.
+   * data. Every byte is the image's own.
    */
-  async *pack(stored: readonly PageClass[], level = 1): AsyncGenerator<ReaderStripe> {
+  async *pack(stored: readonly PageClass[], level = 1): AsyncGenerator<Stripe> {
     for (const name of PAGE_CLASSES)
       if (!EXPENDABLE.has(name) && !stored.includes(name))
         throw new ParsError('internal', `the critical class ${name} would not be stored`);
-    this.#reader.send(MESSAGE.pack, { stored, level });
-    let end = 0;
-    let stripesLeft = mostStripes(this.#bytes),
+    const terms = this.#terms(stored, level);
+    const inWork: Promise<Stripe>[] = [];
+    for await (const layout of this.#layouts()) {
+      inWork.push(this.#packer.pack(layout, terms));
+      if (inWork.length > AHEAD) yield await this.#next(inWork);
+    }
+    while (inWork.length > 0) yield await this.#next(inWork);
+  }
+
+  async close(): Promise<void> {
+    await this.#reader.close();
+    await this.#packer.close();
+  }
+
+  async #next(inWork: Promise<Stripe>[]): Promise<Stripe> {
+    const stripe = (await inWork.shift())!;
+    this.#options.signal?.throwIfAborted();
+    const kinds = stripe.frames.map(({ kind }) => kind);
+    if (kinds.includes(CLEAN_CACHE) && !kinds.includes(FRAME_RECOVERY))
+      throw badAnswer('clean cache without its recovery');
+    const done = stripe.imageOffset + stripe.imageBytes;
+    this.#options.onProgress?.({ phase: 'storing', done, total: this.#bytes, unit: 'bytes' });
+    return stripe;
+  }
+
+  /** What the reader says of the stripes, which must follow each other to the image's end. */
+  async *#layouts(): AsyncGenerator<StripeLayout> {
+    this.#reader.send(MESSAGE.pack, {});
+    let end = 0,
+      stripesLeft = mostStripes(this.#bytes),
       isTold = this.inspection !== null;
     for (;;) {
       const message = await this.#reader.next();
@@ -107,29 +153,22 @@ export class PackSession {
       if (message.type === MESSAGE.end) break;
       if (message.type !== MESSAGE.stripe || message.payload.length !== 20)
         throw badAnswer(`message ${message.type} where a stripe is due`);
-      const { stripe, whenProved } = await this.#stripe(message.payload);
+      const layout = await this.#layout(message.payload);
       if (--stripesLeft < 0) throw badAnswer('more stripes than an image of its length has');
-      if (stripe.imageOffset !== end) throw badAnswer('a gap between stripes');
-      if (stripe.imageBytes > this.#bytes - end) throw badAnswer('a stripe past the end of the image');
-      if (end === 0 && this.inspection && this.image?.headEnd && stripe.imageBytes !== this.image.headEnd)
+      if (layout.imageOffset !== end) throw badAnswer('a gap between stripes');
+      if (layout.imageBytes > this.#bytes - end) throw badAnswer('a stripe past the end of the image');
+      if (end === 0 && this.inspection && this.image?.headEnd && layout.imageBytes !== this.image.headEnd)
         throw badAnswer('a first stripe that is not the head');
-      checkStored(stripe.frames, stored);
-      end += stripe.imageBytes;
-      await this.#proofs.add(stripe, this.#terms(), whenProved);
-      yield stripe;
+      end += layout.imageBytes;
+      yield layout;
     }
-    await this.#proofs.finish();
     if (end !== this.#bytes) throw badAnswer(`stripes of ${end} bytes for an image of ${this.#bytes}`);
   }
 
-  async close(): Promise<void> {
-    await this.#reader.close();
-    await this.#proofs.close();
-  }
-
-  #terms(): ProofTerms {
+  #terms(stored: readonly PageClass[], level: number): PackTerms {
     const headEnd = this.inspection === null ? 0 : (this.image?.headEnd ?? 0);
-    return { imageBytes: this.#bytes, headEnd, blocks: this.inspection?.stream.mappedBlocks ?? [] };
+    const blocks = this.inspection?.stream.mappedBlocks ?? [];
+    return { imageBytes: this.#bytes, headEnd, blocks, stored, level };
   }
 
   /** A hole is places of zero pages in a sparse image. */
@@ -137,36 +176,49 @@ export class PackSession {
     return (this.inspection?.stream.mappedBlocks.length ?? 0) > 0;
   }
 
-  async #stripe(header: Buffer): Promise<{ stripe: ReaderStripe; whenProved: () => void }> {
+  async #layout(header: Buffer): Promise<StripeLayout> {
     const imageOffset = Number(header.readBigUInt64LE(0)),
       imageBytes = Number(header.readBigUInt64LE(8));
-    const frameCount = header.readUInt32LE(16);
-    if (frameCount === 0 && imageBytes > 0 && this.#mayHaveHoles())
-      return { stripe: { imageOffset, imageBytes, frames: [] }, whenProved: () => undefined };
-    if (imageBytes === 0 || imageBytes > MAX_STRIPE || frameCount > LAST_FRAME + 1)
+    const tableCount = header.readUInt32LE(16);
+    const hole = {
+      imageOffset,
+      imageBytes,
+      runs: null,
+      references: null,
+      recovery: null,
+      diskRecovery: null,
+    };
+    if (tableCount === 0 && imageBytes > 0 && this.#mayHaveHoles()) return hole;
+    if (imageBytes === 0 || imageBytes > MAX_STRIPE || tableCount > MAX_TABLES)
       throw badAnswer('a stripe of an impossible size');
-    const frames: ReaderFrame[] = [];
-    const block = this.#memory.begin();
-    let room = mostFrameBytes(imageBytes);
+    let room = mostTableBytes(imageBytes);
     const take = (bytes: number): Buffer => {
       room -= bytes;
-      if (room < 0) throw badAnswer('frames longer than their stripe');
-      return block.take(bytes);
+      if (room < 0) throw badAnswer('tables longer than any of their stripe');
+      return Buffer.allocUnsafe(bytes);
     };
-    for (let i = 0; i < frameCount; i++)
-      frames.push(parseFrame(await this.#reader.expect(MESSAGE.frame, take), block));
-    checkFrames(frames, imageBytes, this.references !== null);
-    return { stripe: { imageOffset, imageBytes, frames }, whenProved: () => block.release() };
+    const tables = new Map<number, Buffer>();
+    for (let i = 0; i < tableCount; i++) {
+      const table = await this.#reader.expect(MESSAGE.table, take);
+      const kind = table.length > 0 ? table.readUInt8(0) : -1;
+      if (tables.has(kind) || !this.#mayTell(kind)) throw badAnswer(`a table of kind ${kind}`);
+      tables.set(kind, table.subarray(1));
+    }
+    const of = (kind: number): Buffer | null => tables.get(kind) ?? null;
+    if (of(FRAME_SKELETON) === null) throw badAnswer('a stripe without a run table');
+    return {
+      imageOffset,
+      imageBytes,
+      runs: of(FRAME_SKELETON),
+      references: of(FRAME_DISK),
+      recovery: of(FRAME_RECOVERY),
+      diskRecovery: of(FRAME_DISK_RECOVERY),
+    };
   }
-}
 
-function parseFrame(payload: Buffer, block: StripeBlock): ReaderFrame {
-  if (payload.length < 12) throw badAnswer('a frame without a head');
-  return {
-    kind: payload.readUInt8(0),
-    pages: payload.readUInt32LE(4),
-    rawBytes: payload.readUInt32LE(8),
-    data: payload.subarray(12),
-    release: () => block.release(),
-  };
+  /** Of disks only when some were compared. */
+  #mayTell(kind: number): boolean {
+    if (kind === FRAME_SKELETON || kind === FRAME_RECOVERY) return true;
+    return this.references !== null && (kind === FRAME_DISK || kind === FRAME_DISK_RECOVERY);
+  }
 }

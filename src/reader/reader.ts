@@ -17,12 +17,11 @@ import { factsOfImage } from './save-header.js';
 
 export const MESSAGE = {
   image: 1,
-  progress: 2,
   inspection: 3,
   error: 4,
   pack: 5,
   stripe: 6,
-  frame: 7,
+  table: 7,
   end: 8,
   map: 9,
   query: 10,
@@ -30,10 +29,9 @@ export const MESSAGE = {
   references: 12,
   diskMap: 13,
 } as const;
-/** The most bytes of an answer of each type; a frame's come from its stripe. */
+/** The most bytes of an answer of each type; a table's come from its stripe. */
 const MAX_ANSWER: Record<number, number> = {
   [MESSAGE.image]: 2 << 20,
-  [MESSAGE.progress]: 4 << 10,
   [MESSAGE.inspection]: 2 << 20,
   [MESSAGE.error]: 256 << 10,
   [MESSAGE.stripe]: 64,
@@ -42,8 +40,6 @@ const MAX_ANSWER: Record<number, number> = {
   [MESSAGE.explanation]: 4 << 20,
   [MESSAGE.references]: 64 << 10,
 };
-/** More than an image of a terabyte has stripes. */
-const MAX_PROGRESS = 200_000;
 
 export type ReaderMode = 'probe' | 'report' | 'map' | 'explain' | 'live' | 'pack' | 'whole';
 
@@ -75,6 +71,7 @@ const HINTS: Record<string, string> = {
 
 export interface ReaderOptions {
   signal?: AbortSignal;
+  /** Of what is packed. */
   onProgress?: OnProgress;
   /** Called when the reader of a whole image runs, in a process of its own. */
   onStart?: () => void;
@@ -85,10 +82,10 @@ interface Message {
   payload: Buffer;
 }
 
-/** Where a frame of so many bytes is put. Throws when it is too long. */
-type FrameMemory = (bytes: number) => Buffer;
-const noFrame: FrameMemory = () => {
-  throw badAnswer('a frame where none is due');
+/** Where a table of so many bytes is put. Throws when it is too long. */
+type TableMemory = (bytes: number) => Buffer;
+const noTable: TableMemory = () => {
+  throw badAnswer('a table where none is due');
 };
 
 /** How the reader is told of a disk: its number, and in how many files it is if that takes a map. */
@@ -107,14 +104,12 @@ function readerPath(): string {
 /** One run of the reader. */
 export class Reader {
   readonly #child: PipedChild;
-  readonly #onProgress: OnProgress | undefined;
   readonly #patience: Patience;
-  #progressLeft = MAX_PROGRESS;
 
   constructor(
     mode: ReaderMode,
     imageFd: number,
-    { signal, onProgress, onStart }: ReaderOptions,
+    { signal, onStart }: ReaderOptions,
     disks: readonly ReadableDisk[] = [],
   ) {
     this.#child = new PipedChild(
@@ -123,23 +118,19 @@ export class Reader {
       {},
       signal,
     );
-    this.#onProgress = onProgress;
     this.#patience = new Patience(patienceMs(mode, fstatSync(imageFd).size), () => this.#child.kill());
     if (mode !== 'probe') onStart?.();
     for (const { map } of disks) if (map !== null) this.#sendBytes(MESSAGE.diskMap, map);
   }
 
-  /** The next message that is not progress. The reader's own error message is thrown. */
-  async next(memory: FrameMemory = noFrame): Promise<Message> {
-    for (;;) {
-      const message = await this.#receive(memory);
-      if (message.type === MESSAGE.progress) this.#progress(message);
-      else if (message.type === MESSAGE.error) throw this.#imageError(message);
-      else return message;
-    }
+  /** The next message. The reader's own error message is thrown. */
+  async next(memory: TableMemory = noTable): Promise<Message> {
+    const message = await this.#receive(memory);
+    if (message.type === MESSAGE.error) throw this.#imageError(message);
+    return message;
   }
 
-  async expect(type: number, memory?: FrameMemory): Promise<Buffer> {
+  async expect(type: number, memory?: TableMemory): Promise<Buffer> {
     const message = await this.next(memory);
     if (message.type !== type) throw badAnswer(`message ${message.type} where ${type} is due`);
     return message.payload;
@@ -170,12 +161,12 @@ export class Reader {
     this.#child.stdin?.write(Buffer.concat([header, payload]));
   }
 
-  async #receive(memory: FrameMemory): Promise<Message> {
+  async #receive(memory: TableMemory): Promise<Message> {
     const header = await this.#patience.during(this.#child.read(Buffer.allocUnsafe(8)));
     if (header.length < 8) throw await this.#death();
     const type = header.readUInt32LE(0),
       bytes = header.readUInt32LE(4);
-    const into = type === MESSAGE.frame ? memory(bytes) : Buffer.allocUnsafe(allowed(type, bytes));
+    const into = type === MESSAGE.table ? memory(bytes) : Buffer.allocUnsafe(allowed(type, bytes));
     const payload = await this.#patience.during(this.#child.read(into));
     if (payload.length < bytes) throw await this.#death();
     return { type, payload };
@@ -187,18 +178,6 @@ export class Reader {
     return new ParsError('internal', `the reader ${how} before it had answered${said}`, {
       hint: HINTS[signal ?? ''] ?? 'nothing was changed; run again, and report it if it repeats',
     });
-  }
-
-  #progress(message: Message): void {
-    if (--this.#progressLeft < 0) throw badAnswer('progress without end');
-    const { phase, done, total } = parseJson(message.payload) as {
-      phase?: unknown;
-      done?: unknown;
-      total?: unknown;
-    };
-    if (typeof phase !== 'string' || typeof done !== 'number' || typeof total !== 'number')
-      throw badAnswer('progress without numbers');
-    this.#onProgress?.({ phase: 'storing', done, total, unit: 'bytes' });
   }
 
   #imageError(message: Message): Error {

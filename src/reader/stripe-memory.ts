@@ -4,51 +4,52 @@
  * garbage collector, which weighs them: through its whole heap for every 64 MiB of an image.
  */
 
-/** Blocks kept for later: a stripe or two are on their way into the store while the next is read. */
-const MAX_IDLE = 3;
-/** Blocks are of whole multiples, and never larger than this, whatever the reader sends. */
-const STEP = 1 << 20;
-const MAX_BLOCK = 32 * STEP;
+/** Blocks kept for later: some stripes are being packed, and some on their way into the store. */
+const MAX_IDLE = 4;
+/** Blocks are of whole multiples, so that one fits many stripes. */
+const STEP = 4 << 20;
 
 export class StripeMemory {
   readonly #idle: Buffer[] = [];
-  /** Enough for the largest stripe so far. */
-  #wanted = 4 * STEP;
 
-  /** For one stripe. Whoever never releases what he took costs a block, nothing else. */
-  begin(): StripeBlock {
-    const block = this.#idle.pop() ?? Buffer.allocUnsafeSlow(this.#wanted);
-    return new StripeBlock(block, (taken) => {
-      this.#wanted = Math.min(Math.max(this.#wanted, Math.ceil(taken / STEP) * STEP), MAX_BLOCK);
-      if (block.length >= this.#wanted && this.#idle.length < MAX_IDLE) this.#idle.push(block);
-    });
+  /** At least so many bytes, for one stripe. Whoever never releases what he took costs a block, no more. */
+  begin(bytes: number): StripeBlock {
+    const fits = this.#idle.findIndex((idle) => idle.length >= bytes);
+    const memory =
+      fits < 0 ? Buffer.allocUnsafeSlow(Math.ceil(bytes / STEP) * STEP) : this.#idle.splice(fits, 1)[0]!;
+    return new StripeBlock(memory, () => this.#keep(memory));
+  }
+
+  /** The larger ones: they fit everything. */
+  #keep(memory: Buffer): void {
+    this.#idle.push(memory);
+    this.#idle.sort((a, b) => a.length - b.length);
+    if (this.#idle.length > MAX_IDLE) this.#idle.shift();
   }
 }
 
 export class StripeBlock {
-  readonly #memory: Buffer;
-  readonly #whenFree: (taken: number) => void;
+  readonly memory: Buffer;
+  readonly #whenFree: () => void;
   #taken = 0;
   /** What was taken and not released, and whoever fills the block. */
   #held = 1;
 
-  constructor(memory: Buffer, whenFree: (taken: number) => void) {
-    this.#memory = memory;
+  constructor(memory: Buffer, whenFree: () => void) {
+    this.memory = memory;
     this.#whenFree = whenFree;
   }
 
-  /** So many bytes: of the block, or of their own where it is too small. */
+  /** The next so many bytes of it. */
   take(bytes: number): Buffer {
     const from = this.#taken;
     this.#taken += bytes;
     this.#held++;
-    return this.#taken <= this.#memory.length
-      ? this.#memory.subarray(from, this.#taken)
-      : Buffer.allocUnsafeSlow(bytes);
+    return this.memory.subarray(from, this.#taken);
   }
 
-  /** Once for each piece taken, and once by whoever has taken them all: nobody reads it any more. */
+  /** Once for each piece taken, and once by whoever filled the block: nobody reads it any more. */
   release(): void {
-    if (--this.#held === 0) this.#whenFree(this.#taken);
+    if (--this.#held === 0) this.#whenFree();
   }
 }

@@ -17,7 +17,7 @@ import { PackSet, type FinishedPack } from './pack-set.js';
 import { FRAME_FILL, isExpendableKind, PAGE_CLASSES, type PageClass, FRAME_DISK } from '../page-classes.js';
 import { storedClasses, type Policy } from '../policy/policy.js';
 import type { PackSession } from '../reader/pack-session.js';
-import type { ReaderStripe } from '../reader/reader-stripe.js';
+import type { Stripe } from '../reader/stripe.js';
 import { encodeManifest, MANIFEST_NAME, nextSequence, objectPath } from './snapshots.js';
 import { bytesKept } from '../stores/coding.js';
 import { putProved } from '../stores/proved-object.js';
@@ -126,7 +126,7 @@ async function storePacks(
   }
 }
 
-async function addFrames(packs: PackSet, stripe: ReaderStripe, entry: IndexStripe): Promise<void> {
+async function addFrames(packs: PackSet, stripe: Stripe, entry: IndexStripe): Promise<void> {
   for (const frame of stripe.frames) entry.frames.push(await packs.add(frame));
 }
 
@@ -259,7 +259,7 @@ async function lookAgain(store: Store, { snapshot, objects }: Manifest): Promise
   }
 }
 
-function costOf({ frames }: ReaderStripe, policy: Policy): number {
+function costOf({ frames }: Stripe, policy: Policy): number {
   return frames.reduce((sum, { kind, data }) => sum + (data?.length ?? 0) * copiesOf(kind, policy), 0);
 }
 

@@ -7,15 +7,19 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { native } from '../../src/native.js';
 import { FRAME_SKELETON } from '../../src/page-classes.js';
 import type { FakePlan } from './taken-over.js';
 
 const ANSWER_FD = 4;
 const IMAGE = 1,
-  PROGRESS = 2,
   STRIPE = 6,
-  FRAME = 7;
+  TABLE = 7;
+/** In a table's payload: its kind, the number of runs, then of each its lead, pages, header and source. */
+const FIRST_LEAD = 1 + 4,
+  PAGES = 4,
+  SOURCE = 10,
+  RUN_BYTES = 16;
+const PAGE = 4096;
 
 const [planText = '{}', reader = '', mode = '', ...disks] = process.argv.slice(2);
 const plan = JSON.parse(planText) as FakePlan;
@@ -32,7 +36,7 @@ function send(type: number, payload: Buffer): void {
 }
 
 /** Messages of the true reader, changed on their way. */
-async function relay(change: (type: number, payload: Buffer) => Promise<Buffer | null>): Promise<void> {
+async function relay(change: (type: number, payload: Buffer) => Buffer | null): Promise<void> {
   const child = spawn(reader, [mode, ...disks], {
     stdio: [0, 'ignore', 2, 3, 'pipe', ...disks.map((_, i) => 5 + i)],
   });
@@ -41,43 +45,35 @@ async function relay(change: (type: number, payload: Buffer) => Promise<Buffer |
     held = Buffer.concat([held, piece as Buffer]);
     while (held.length >= 8 && held.length >= 8 + held.readUInt32LE(4)) {
       const end = 8 + held.readUInt32LE(4);
-      const changed = await change(held.readUInt32LE(0), held.subarray(8, end));
+      const changed = change(held.readUInt32LE(0), held.subarray(8, end));
       if (changed !== null) send(held.readUInt32LE(0), changed);
       held = Buffer.from(held.subarray(end));
     }
   }
 }
 
-/** A frame with other bytes, sizes and all as they should be. */
-async function repacked(frame: Buffer, change: (raw: Buffer) => void): Promise<Buffer> {
-  const raw = await native().decompress(frame.subarray(12), frame.readUInt32LE(8));
-  change(raw);
-  return Buffer.concat([frame.subarray(0, 12), await native().compress(raw, 1)]);
-}
-
-/** The text in its place in the head. */
-function replaceText(raw: Buffer, from: string, to: string): void {
-  const at = raw.indexOf(from);
-  if (at >= 0) raw.write(to, at);
-}
-
+/** Of the stripes behind the head: other runs than the true ones, or a page of its own beside them. */
 async function forge(): Promise<void> {
+  const { retellAs, moves, ownPage } = plan;
   let stripe = -1;
-  await relay(async (type, payload) => {
-    if (type === STRIPE) stripe++;
-    if (type !== FRAME) return payload;
-    const kind = payload.readUInt8(0);
-    const { forgeHead, forgeKind } = plan;
-    if (forgeHead && stripe === 0 && kind === FRAME_SKELETON)
-      return repacked(payload, (raw) => replaceText(raw, forgeHead.from, forgeHead.to));
-    if (forgeKind !== undefined && stripe > 0 && kind === forgeKind && payload.length > 12)
-      return repacked(payload, (raw) => (raw[raw.length - 1]! ^= 1));
-    return payload;
+  await relay((type, payload) => {
+    if (type === STRIPE) {
+      stripe++;
+      if (stripe > 0 && ownPage !== undefined) payload.writeUInt32LE(payload.readUInt32LE(16) + 1, 16);
+    }
+    if (type !== TABLE || stripe === 0 || payload.readUInt8(0) !== FRAME_SKELETON) return payload;
+    if (moves !== undefined)
+      payload.writeUInt32LE((payload.readUInt32LE(FIRST_LEAD) + moves) >>> 0, FIRST_LEAD);
+    for (let run = FIRST_LEAD; retellAs !== undefined && run < payload.length; run += RUN_BYTES)
+      if (payload.readUInt32LE(run + PAGES) > 0) payload.writeUInt8(retellAs, run + SOURCE);
+    if (ownPage === undefined) return payload;
+    send(TABLE, payload);
+    return Buffer.concat([Buffer.of(ownPage), Buffer.alloc(PAGE, 'forged')]);
   });
 }
 
 async function lie(ofImage: Record<string, unknown>, ofDomain: Record<string, unknown>): Promise<void> {
-  await relay(async (type, payload) => {
+  await relay((type, payload) => {
     if (type !== IMAGE) return payload;
     const image = JSON.parse(payload.toString()) as { domain: object };
     const domain = { ...image.domain, ...ofDomain };
@@ -85,26 +81,23 @@ async function lie(ofImage: Record<string, unknown>, ofDomain: Record<string, un
   });
 }
 
-/** Frames grow behind their end; the sizes they announce do not. */
+/** Tables grow behind their end. */
 async function fatten(bytes: number): Promise<void> {
-  await relay(async (type, payload) =>
-    type === FRAME && payload.length > 12 ? Buffer.concat([payload, Buffer.alloc(bytes, 1)]) : payload,
+  await relay((type, payload) =>
+    type === TABLE ? Buffer.concat([payload, Buffer.alloc(bytes, 1)]) : payload,
   );
 }
 
 /** One stripe after another, a byte each. */
 async function cutFine(): Promise<void> {
   let begun = false;
-  await relay(async (type, payload) => {
+  await relay((type, payload) => {
     if (type !== STRIPE) return begun ? null : payload;
     begun = true;
-    const skeleton = Buffer.alloc(21);
-    skeleton.writeUInt32LE(1, 0);
-    skeleton.writeUInt32LE(1, 4);
-    const frame = await native().compress(skeleton, 1);
-    const head = Buffer.alloc(12);
-    head.writeUInt8(FRAME_SKELETON, 0);
-    head.writeUInt32LE(21, 8);
+    const table = Buffer.alloc(1 + 4 + 16);
+    table.writeUInt8(FRAME_SKELETON, 0);
+    table.writeUInt32LE(1, 1);
+    table.writeUInt32LE(1, FIRST_LEAD);
     const from = payload.readBigUInt64LE(0);
     for (let at = from; ; at++) {
       const stripe = Buffer.alloc(20);
@@ -112,31 +105,27 @@ async function cutFine(): Promise<void> {
       stripe.writeBigUInt64LE(1n, 8);
       stripe.writeUInt32LE(1, 16);
       send(STRIPE, stripe);
-      send(FRAME, Buffer.concat([head, frame]));
+      send(TABLE, table);
     }
   });
 }
 
-function flood(kind: 'bytes' | 'progress'): never {
-  const text = Buffer.from(JSON.stringify({ phase: 'x', done: 1, total: 2 }));
-  for (;;) {
-    if (kind === 'progress') send(PROGRESS, text);
-    else write(Buffer.alloc(1 << 20, 'x'));
-  }
+function flood(): never {
+  for (;;) write(Buffer.alloc(1 << 20, 'x'));
 }
 
 async function main(): Promise<void> {
-  const { hangIn, bigAnswer, says, imageLies, lies, fatFrames, fineStripes, floods } = plan;
-  if (plan.onlyIn !== undefined && !plan.onlyIn.includes(mode)) return relay(async (_, payload) => payload);
+  const { hangIn, bigAnswer, says, imageLies, lies, fatTables, fineStripes, floods } = plan;
+  if (plan.onlyIn !== undefined && !plan.onlyIn.includes(mode)) return relay((_, payload) => payload);
   if (hangIn) {
     setInterval(() => undefined, 1 << 30);
     await once(process, 'never');
   } else if (bigAnswer !== undefined) send(IMAGE, Buffer.from(`[${'[],'.repeat(bigAnswer / 3)}[]]`));
   else if (says) send(IMAGE, Buffer.from(JSON.stringify(says)));
   else if (imageLies || lies) await lie(imageLies ?? {}, lies ?? {});
-  else if (fatFrames !== undefined) await fatten(fatFrames);
+  else if (fatTables !== undefined) await fatten(fatTables);
   else if (fineStripes) await cutFine();
-  else if (floods) flood(floods);
+  else if (floods) flood();
   else await forge();
 }
 

@@ -6,20 +6,20 @@ import { native } from '../../src/native.js';
 import { FRAME_RECOVERY, PAGE_CLASSES, type PageClass } from '../../src/page-classes.js';
 import { PackSession } from '../../src/reader/pack-session.js';
 import { ImageError } from '../../src/reader/reader.js';
-import type { ReaderStripe } from '../../src/reader/reader-stripe.js';
+import type { Stripe } from '../../src/reader/stripe.js';
 
 export async function stripesOf(
   session: PackSession,
   stored: readonly PageClass[] = PAGE_CLASSES,
   level = 1,
-): Promise<ReaderStripe[]> {
-  const stripes: ReaderStripe[] = [];
+): Promise<Stripe[]> {
+  const stripes: Stripe[] = [];
   for await (const stripe of session.pack(stored, level)) stripes.push(stripe);
   return stripes;
 }
 
 /** The image as restore would rebuild it. */
-export async function rebuild(stripes: ReaderStripe[]): Promise<Buffer> {
+export async function rebuild(stripes: Stripe[]): Promise<Buffer> {
   const parts: Buffer[] = [];
   for (const { imageOffset, imageBytes, frames } of stripes) {
     const kept = frames.filter((frame) => frame.kind !== FRAME_RECOVERY);
@@ -35,7 +35,7 @@ export async function rebuild(stripes: ReaderStripe[]): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-export async function packed(fd: number): Promise<ReaderStripe[]> {
+export async function packed(fd: number): Promise<Stripe[]> {
   const session = await PackSession.look(fd);
   try {
     return await stripesOf(session);

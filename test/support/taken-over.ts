@@ -20,16 +20,18 @@ export interface FakePlan {
   imageLies?: Record<string, unknown>;
   /** A first answer of its own. */
   says?: Record<string, unknown>;
-  /** Text of the head in place of another of the same length. */
-  forgeHead?: { from: string; to: string };
-  /** The last byte of each frame of this kind, behind the head, is another. */
-  forgeKind?: number;
-  /** So many bytes behind each frame. */
-  fatFrames?: number;
+  /** All pages behind the head are told to belong to another kind of frame. */
+  retellAs?: number;
+  /** Those of each stripe are told to lie so many bytes further on. */
+  moves?: number;
+  /** A page of its own, of that kind, comes with each stripe behind the head. */
+  ownPage?: number;
+  /** So many bytes behind each table. */
+  fatTables?: number;
   /** Stripes of one byte, without end. */
   fineStripes?: true;
   /** Answers without end. */
-  floods?: 'bytes' | 'progress';
+  floods?: true;
 }
 
 /** One level below the root, where the program looks for its binaries. */

@@ -7,7 +7,7 @@ const MIB = 1 << 20;
 
 it('the next stripe has the memory of one that was released, not of one that is still read', () => {
   const memory = new StripeMemory();
-  const first = memory.begin();
+  const first = memory.begin(MIB);
   const pieces = [first.take(1000), first.take(2000)] as const;
   pieces[0].fill(1);
   pieces[1].fill(2);
@@ -15,31 +15,29 @@ it('the next stripe has the memory of one that was released, not of one that is 
   expect(pieces[0].every((byte) => byte === 1)).toBe(true);
   first.release();
   first.release();
-  const second = memory.begin().take(1000);
+  const second = memory.begin(MIB).take(1000);
   expect(second.buffer).not.toBe(pieces[0].buffer);
   first.release();
-  const third = memory.begin().take(1000);
+  const third = memory.begin(MIB).take(1000);
   expect(third.buffer).toBe(pieces[0].buffer);
   expect(third.byteOffset).toBe(pieces[0].byteOffset);
 });
 
-it('what does not fit has memory of its own, and the next block has room for it', () => {
+it('a larger stripe has memory that is large enough, and a smaller one takes it afterwards', () => {
   const memory = new StripeMemory();
-  const first = memory.begin();
-  const small = first.take(MIB),
-    large = first.take(6 * MIB);
-  expect(large).toHaveLength(6 * MIB);
-  expect(large.buffer).not.toBe(small.buffer);
-  for (let i = 0; i < 3; i++) first.release();
-  const second = memory.begin();
-  expect(second.take(MIB).buffer).toBe(second.take(6 * MIB).buffer);
+  memory.begin(MIB).release();
+  const large = memory.begin(17 * MIB);
+  expect(large.memory.length).toBeGreaterThanOrEqual(17 * MIB);
+  const { buffer } = large.memory;
+  memory.begin(MIB);
+  large.release();
+  expect(memory.begin(2 * MIB).memory.buffer).toBe(buffer);
 });
 
-it('no block grows beyond bounds', () => {
+it('of more than a few idle blocks the small ones are given back', () => {
   const memory = new StripeMemory();
-  const first = memory.begin();
-  first.take(60 * MIB);
-  first.release();
-  first.release();
-  expect(memory.begin().take(MIB).buffer.byteLength).toBe(32 * MIB);
+  const blocks = [9, 1, 13, 5, 17, 21].map((mib) => memory.begin(mib * MIB));
+  for (const block of blocks) block.release();
+  const kept = [1, 1, 1, 1].map(() => memory.begin(MIB).memory.length / MIB);
+  expect(kept).toEqual([12, 16, 20, 24]);
 });

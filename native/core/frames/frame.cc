@@ -20,14 +20,20 @@ bool Compressor::make_room(size_t bytes) {
   return room_ != nullptr;
 }
 
-Status Compressor::compress(Bytes raw, std::vector<uint8_t>& out) {
+Result<size_t> Compressor::compress_into(Bytes raw, std::span<uint8_t> room) {
   if (raw.size() > kMaxFrameBytes)
     return Error{ErrorCode::limit, 0, "a frame of " + std::to_string(raw.size()) + " bytes"};
-  if (!make_room(ZSTD_compressBound(raw.size())))
-    return Error{ErrorCode::limit, 0, "no memory to compress a frame"};
-  size_t size = ZSTD_compressCCtx(context_, room_.get(), room_bytes_, raw.data(), raw.size(), level_);
+  size_t size = ZSTD_compressCCtx(context_, room.data(), room.size(), raw.data(), raw.size(), level_);
   if (ZSTD_isError(size)) return Error{ErrorCode::io, 0, std::string("zstd: ") + ZSTD_getErrorName(size)};
-  out.assign(room_.get(), room_.get() + size);
+  return size;
+}
+
+Status Compressor::compress(Bytes raw, std::vector<uint8_t>& out) {
+  if (raw.size() <= kMaxFrameBytes && !make_room(ZSTD_compressBound(raw.size())))
+    return Error{ErrorCode::limit, 0, "no memory to compress a frame"};
+  auto size = compress_into(raw, {room_.get(), room_bytes_});
+  if (!size) return size.error();
+  out.assign(room_.get(), room_.get() + *size);
   return Done{};
 }
 

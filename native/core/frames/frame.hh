@@ -55,6 +55,8 @@ class Compressor {
   Compressor& operator=(const Compressor&) = delete;
   /// Replaces `out` by one zstd frame that records its content size.
   Status compress(Bytes raw, std::vector<uint8_t>& out);
+  /// The same, to the front of `room`; its length.
+  Result<size_t> compress_into(Bytes raw, std::span<uint8_t> room);
 
  private:
   bool make_room(size_t bytes);

@@ -52,23 +52,38 @@ static Result<Run> decode_run(Cursor& cursor, size_t index, bool last) {
   return run;
 }
 
-Result<RunTable> decode_runs(Bytes skeleton) {
-  Cursor cursor(skeleton);
+static Result<std::vector<Run>> decode_runs_at(Cursor& cursor) {
+  const size_t bytes = cursor.remaining();
   uint32_t count = cursor.le32();
   if (!cursor.ok() || count > cursor.remaining() / kRunBytes)
-    return Error{ErrorCode::corrupt, 0,
-                 "a skeleton of " + std::to_string(skeleton.size()) + " bytes cannot hold " +
-                     std::to_string(count) + " runs"};
-  RunTable table;
-  table.runs.reserve(count);
-  uint64_t total = 0;
+    return Error{
+        ErrorCode::corrupt, 0,
+        "a skeleton of " + std::to_string(bytes) + " bytes cannot hold " + std::to_string(count) + " runs"};
+  std::vector<Run> runs;
+  runs.reserve(count);
   for (uint32_t i = 0; i < count; i++) {
     auto run = decode_run(cursor, i, i + 1 == count);
     if (!run) return run.error();
-    total += run->skeleton_bytes();
-    table.runs.push_back(*run);
+    runs.push_back(*run);
   }
-  table.rest = skeleton.subspan(cursor.position());
+  return runs;
+}
+
+Result<std::vector<Run>> decode_run_table(Bytes table) {
+  Cursor cursor(table);
+  auto runs = decode_runs_at(cursor);
+  if (runs && cursor.remaining() > 0)
+    return Error{ErrorCode::corrupt, cursor.position(), "a run table has bytes behind it"};
+  return runs;
+}
+
+Result<RunTable> decode_runs(Bytes skeleton) {
+  Cursor cursor(skeleton);
+  auto runs = decode_runs_at(cursor);
+  if (!runs) return runs.error();
+  uint64_t total = 0;
+  for (const Run& run : *runs) total += run.skeleton_bytes();
+  RunTable table{std::move(*runs), skeleton.subspan(cursor.position())};
   if (total != table.rest.size())
     return Error{ErrorCode::corrupt, 0,
                  "runs ask for " + std::to_string(total) + " skeleton bytes, " +

@@ -36,6 +36,9 @@ struct RunTable {
 /// Appends the table, count first, to `out`.
 void encode_runs(const std::vector<Run>& runs, std::vector<uint8_t>& out);
 
+/// Reads a table with nothing behind it. Every run is well formed by itself; anything else is corrupt.
+Result<std::vector<Run>> decode_run_table(Bytes table);
+
 /// Reads a decompressed skeleton frame. Every run is well formed by itself and the rest is exactly as long as
 /// the runs say; anything else is corrupt. `skeleton` must outlive the table.
 Result<RunTable> decode_runs(Bytes skeleton);

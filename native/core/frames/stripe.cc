@@ -25,44 +25,40 @@ bool record_fits(const PageRecord& record, uint64_t position, uint64_t end) {
          end - record.payload >= kPageSize;
 }
 
-/// Builds the run table and the skeleton bytes while the payloads go by.
-class SkeletonBuilder {
- public:
-  SkeletonBuilder(Bytes image, Extent extent) : image_(image), position_(extent.offset), end_(extent.end()) {}
+bool continues(const Run& run, const StripeMap::Payload& payload, uint32_t lead) {
+  return run.source == payload.source && (run.header == 0) == (payload.header_bytes == 0) &&
+         lead == run.gap() && payload.header_bytes == lead;
+}
 
-  void add(const StripeMap::Payload& payload) {
-    auto lead = static_cast<uint32_t>(payload.offset - position_);
-    if (continues(payload, lead)) runs_.back().pages++;
-    else runs_.push_back({lead, 1, payload.header_bytes, payload.source});
+std::vector<Run> runs_of(const StripeMap& map) {
+  std::vector<Run> runs;
+  uint64_t position = map.extent.offset;
+  for (const StripeMap::Payload& payload : map.payloads) {
+    const auto lead = static_cast<uint32_t>(payload.offset - position);
+    if (!runs.empty() && continues(runs.back(), payload, lead)) runs.back().pages++;
+    else runs.push_back({lead, 1, payload.header_bytes, payload.source});
+    position = payload.offset + kPageSize;
+  }
+  if (position < map.extent.end())
+    runs.push_back({static_cast<uint32_t>(map.extent.end() - position), 0, 0, 0});
+  return runs;
+}
+
+RawFrame skeleton_of(Bytes image, const StripeMap& map) {
+  RawFrame frame{kSkeletonFrame, 0, {}};
+  encode_runs(runs_of(map), frame.bytes);
+  uint64_t position = map.extent.offset;
+  const auto keep = [&](uint64_t until) {
+    frame.bytes.insert(frame.bytes.end(), image.begin() + static_cast<ptrdiff_t>(position),
+                       image.begin() + static_cast<ptrdiff_t>(until));
+  };
+  for (const StripeMap::Payload& payload : map.payloads) {
     keep(payload.offset);
-    position_ = payload.offset + kPageSize;
+    position = payload.offset + kPageSize;
   }
-
-  RawFrame finish() {
-    if (position_ < end_) runs_.push_back({static_cast<uint32_t>(end_ - position_), 0, 0, 0});
-    keep(end_);
-    RawFrame frame{kSkeletonFrame, 0, {}};
-    frame.bytes.reserve(sizeof(uint32_t) + runs_.size() * sizeof(Run) * 2 + kept_.size());
-    encode_runs(runs_, frame.bytes);
-    frame.bytes.insert(frame.bytes.end(), kept_.begin(), kept_.end());
-    return frame;
-  }
-
- private:
-  bool continues(const StripeMap::Payload& payload, uint32_t lead) const {
-    if (runs_.empty() || runs_.back().source != payload.source ||
-        (runs_.back().header == 0) != (payload.header_bytes == 0))
-      return false;
-    return lead == runs_.back().gap() && payload.header_bytes == lead;
-  }
-  void keep(uint64_t until) { kept_.insert(kept_.end(), image_.begin() + position_, image_.begin() + until); }
-
-  Bytes image_;
-  uint64_t position_;
-  uint64_t end_;
-  std::vector<Run> runs_;
-  std::vector<uint8_t> kept_;
-};
+  keep(map.extent.end());
+  return frame;
+}
 
 constexpr std::array<uint8_t, sizeof(uint64_t)> kZeroWord{};
 
@@ -70,36 +66,38 @@ size_t bytes_kept(uint8_t source) {
   return source == kFillFrame ? sizeof(uint64_t) : source == kDiskFrame ? 0 : kPageSize;
 }
 
-/// Joins the references of a stripe into runs while its payloads go by.
-class RunBuilder {
- public:
-  void add(const StripeMap::Payload& payload, Bytes page) {
-    if (!continues(payload)) {
-      finish_run();
-      runs_.push_back({payload.place, 0, payload.page_class, {}});
-    }
-    runs_.back().pages++;
-    pages_.insert(pages_.end(), page.begin(), page.end());
-  }
-  std::vector<uint8_t> finish() {
-    finish_run();
-    return encode_references(runs_);
-  }
+bool continues(const DiskRun& run, const StripeMap::Payload& payload) {
+  return run.pages < kMaxRunPages && run.page_class == payload.page_class &&
+         run.place.disk == payload.place.disk &&
+         run.place.offset + run.pages * kPageSize == payload.place.offset;
+}
 
- private:
-  bool continues(const StripeMap::Payload& payload) const {
-    if (runs_.empty() || runs_.back().pages == kMaxRunPages) return false;
-    const DiskRun& run = runs_.back();
-    return run.page_class == payload.page_class && run.place.disk == payload.place.disk &&
-           run.place.offset + run.pages * kPageSize == payload.place.offset;
+/// The references of a stripe, joined into runs; their digests are still to be taken.
+std::vector<DiskRun> references_of(const StripeMap& map) {
+  std::vector<DiskRun> runs;
+  for (const StripeMap::Payload& payload : map.payloads) {
+    if (payload.source != kDiskFrame) continue;
+    if (runs.empty() || !continues(runs.back(), payload))
+      runs.push_back({payload.place, 0, payload.page_class, {}});
+    runs.back().pages++;
   }
-  void finish_run() {
-    if (!runs_.empty()) runs_.back().digest = digest_of(pages_);
-    pages_.clear();
+  return runs;
+}
+
+std::vector<uint8_t> digested_references(Bytes image, const StripeMap& map) {
+  std::vector<DiskRun> runs = references_of(map);
+  auto run = runs.begin();
+  std::vector<uint8_t> pages;  // of that run
+  for (const StripeMap::Payload& payload : map.payloads) {
+    if (payload.source != kDiskFrame) continue;
+    const Bytes page = image.subspan(payload.offset, kPageSize);
+    pages.insert(pages.end(), page.begin(), page.end());
+    if (pages.size() < run->pages * kPageSize) continue;
+    (run++)->digest = digest_of(pages);
+    pages.clear();
   }
-  std::vector<DiskRun> runs_;
-  std::vector<uint8_t> pages_;  // of the last run
-};
+  return encode_references(runs);
+}
 
 using FrameTable = std::array<RawFrame, kFrameKinds>;
 
@@ -164,21 +162,25 @@ std::vector<StripeMap> split_stripe(StripeMap map) {
   return parts;
 }
 
+StripeLayout lay_out(const StripeMap& map) {
+  StripeLayout layout;
+  encode_runs(runs_of(map), layout.runs);
+  const std::vector<DiskRun> references = references_of(map);
+  if (!references.empty()) layout.references = encode_references(references);
+  return layout;
+}
+
 std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds wanted) {
   FrameTable payloads;
   plan_frames(payloads, map, wanted);
-  SkeletonBuilder skeleton(image, map.extent);
-  RunBuilder references;
   for (const auto& payload : map.payloads) {
-    skeleton.add(payload);
-    if (payload.source == kDiskFrame) references.add(payload, image.subspan(payload.offset, kPageSize));
     if (!wanted[payload.source]) continue;
     Bytes kept = payload.zero ? Bytes(kZeroWord) : image.subspan(payload.offset, bytes_kept(payload.source));
     payloads[payload.source].bytes.insert(payloads[payload.source].bytes.end(), kept.begin(), kept.end());
   }
   std::vector<RawFrame> frames;
-  frames.push_back(skeleton.finish());
-  if (payloads[kDiskFrame].pages > 0) payloads[kDiskFrame].bytes = references.finish();
+  frames.push_back(skeleton_of(image, map));
+  if (payloads[kDiskFrame].pages > 0) payloads[kDiskFrame].bytes = digested_references(image, map);
   for (RawFrame& frame : payloads)
     if (frame.pages > 0) frames.push_back(std::move(frame));
   return frames;

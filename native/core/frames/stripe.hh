@@ -56,8 +56,16 @@ StripeMap map_stripe(Bytes image, Extent extent, std::span<const PageRecord> rec
 /// Cuts a map that is too long into maps of at most kMaxStripeBytes, never within a record.
 std::vector<StripeMap> split_stripe(StripeMap map);
 
-/// The stripe's frames but for recovery, skeleton first. `map.extent` must lie within the image. The bytes of
-/// classes that are not `wanted` are not even read.
+/// Which frame holds which page of a stripe, and none of its bytes: what copy_stripe() (stripe_copy.hh)
+/// needs.
+struct StripeLayout {
+  std::vector<uint8_t> runs;        ///< its run table, with nothing behind it
+  std::vector<uint8_t> references;  ///< without digests; empty when a disk holds none of its pages
+};
+StripeLayout lay_out(const StripeMap& map);
+
+/// The stripe's frames but for recovery, skeleton first: the plain twin of copy_stripe(). `map.extent` must
+/// lie within the image. The bytes of classes that are not `wanted` are not even read.
 std::vector<RawFrame> cut_stripe(Bytes image, const StripeMap& map, FrameKinds wanted = FrameKinds().set());
 
 /// Where pages of clean cache lie whose bytes are in frames of kind `source`: what their recovery is for.

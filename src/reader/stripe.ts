@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the reader packs: a stretch of the image, in frames. */
+/** A stretch of the image, in frames. */
 
-/** One frame as the reader packed it; `data` is empty when its class is not stored. */
-export interface ReaderFrame {
+/** `data` is empty when its class is not stored. */
+export interface Frame {
   kind: number;
   pages: number;
   rawBytes: number;
@@ -11,8 +11,8 @@ export interface ReaderFrame {
   release(): void;
 }
 
-export interface ReaderStripe {
+export interface Stripe {
   imageOffset: number;
   imageBytes: number;
-  frames: ReaderFrame[];
+  frames: Frame[];
 }

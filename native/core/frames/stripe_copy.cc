@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/frames/proof.hh"
+#include "core/frames/stripe_copy.hh"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 
 #include "core/frames/disk_reference.hh"
 #include "core/frames/recovery_frame.hh"
-#include "core/frames/stripe.hh"
+#include "core/frames/run_table.hh"
 #include "core/image/fill.hh"
 
 namespace pars {
@@ -24,7 +25,7 @@ Error unreadable(uint64_t offset) { return {ErrorCode::io, offset, "the image ca
 /// A stretch of the image that is read ahead of what is looked at.
 class Window {
  public:
-  Window(const ProofImage& image, size_t capacity, uint64_t end)
+  Window(const ImageSource& image, size_t capacity, uint64_t end)
       : image_(image), bytes_(new uint8_t[capacity]), capacity_(capacity), end_(end) {}
 
   /// At most `capacity` bytes that end at `end` or before; nullptr when they cannot be read.
@@ -42,7 +43,7 @@ class Window {
   size_t capacity() const { return capacity_; }
 
  private:
-  const ProofImage& image_;
+  const ImageSource& image_;
   std::unique_ptr<uint8_t[]> bytes_;
   size_t capacity_;
   uint64_t end_, begin_ = 0;
@@ -52,7 +53,7 @@ class Window {
 /// The places of a sparse image's pages, and what its bitmaps say of them.
 class Places {
  public:
-  explicit Places(const ProofImage& image) : image_(image), bits_(image, kBits, UINT64_MAX) {}
+  explicit Places(const ImageSource& image) : image_(image), bits_(image, kBits, UINT64_MAX) {}
 
   /// Blocks that the image's own headers announce as they are told here.
   Status check() {
@@ -82,81 +83,84 @@ class Places {
 
  private:
   static constexpr size_t kBits = 512;  // of two stripes
-  const ProofImage& image_;
+  const ImageSource& image_;
   Window bits_;
 };
 
-class Proof {
+class StripeCopy {
  public:
-  Proof(const StripeParts& stripe, const ProofImage& image)
-      : stripe_(stripe),
+  StripeCopy(const StripePlan& plan, const ImageSource& image, FrameKinds wanted)
+      : plan_(plan),
+        wanted_(wanted),
         mapped_(!image.blocks.empty()),
         places_(image),
-        window_(image, kWindow, stripe.image_offset + stripe.image_bytes),
-        at_(stripe.image_offset) {}
+        window_(image, kWindow, plan.image_offset + plan.image_bytes),
+        at_(plan.image_offset) {}
 
-  Status run() {
-    if (auto status = places_.check(); !status) return status;
-    auto table = decode_runs(stripe_.parts[kSkeletonFrame].bytes);
-    if (!table) return table.error();
-    if (auto status = read_references(); !status) return status;
-    if (auto status = check_sums(*table); !status) return status;
-    rest_ = table->rest.data();
-    for (const Run& run : table->runs)
-      if (auto status = one(run); !status) return status;
-    return finish_reference();
+  Result<std::vector<RawFrame>> run() {
+    if (auto status = places_.check(); !status) return status.error();
+    auto runs = decode_run_table(plan_.runs);
+    if (!runs) return runs.error();
+    if (auto status = read_references(); !status) return status.error();
+    if (auto status = begin(*runs); !status) return status.error();
+    for (const Run& run : *runs)
+      if (auto status = one(run); !status) return status.error();
+    return finish();
   }
 
  private:
   Status read_references() {
-    const StripePart& part = stripe_.parts[kDiskFrame];
-    if (!part.present) return Done{};
-    auto references = decode_references(part.bytes);
+    if (plan_.references.empty()) return Done{};
+    auto references = decode_references(plan_.references);
     if (!references) return references.error();
     references_ = std::move(*references);
     return Done{};
   }
 
-  /// All parts together are as long as the stripe, each page once; then no step of the walk can leave them.
-  Status check_sums(const RunTable& table) {
-    std::array<uint64_t, kFrameKinds> pages{};
-    uint64_t total = table.rest.size();
-    for (const Run& run : table.runs) pages[run.source] += run.pages, total += run.pages * kPageSize;
-    uint64_t referenced = 0;
-    for (const DiskRun& reference : references_) referenced += reference.pages;
-    if (pages[kDiskFrame] != referenced)
-      return corrupt(at_, "references to other pages than the stripe has on disks");
-    for (size_t kind = 0; kind < kDiskFrame; kind++) {
-      if (!payload_kind(static_cast<uint8_t>(kind))) continue;
-      const StripePart& part = stripe_.parts[kind];
-      const uint64_t unit = kind == kFillFrame ? sizeof(uint64_t) : kPageSize;
-      const uint64_t bytes = part.present ? part.raw_bytes : 0;
-      if (bytes != pages[kind] * unit || (part.loss == Loss::none && part.bytes.size() != bytes))
-        return corrupt(at_, "a frame of other pages than the skeleton counts");
+  /// All runs together are as long as the stripe; then no step of the walk can leave it.
+  Status begin(const std::vector<Run>& runs) {
+    uint64_t total = 0, kept = 0, referenced = 0;
+    for (const Run& run : runs) {
+      frames_[run.source].pages += run.pages;
+      kept += run.skeleton_bytes();
+      total += run.skeleton_bytes() + uint64_t{run.pages} * kPageSize;
+      if (total > plan_.image_bytes) break;
     }
-    if (total != stripe_.image_bytes) return corrupt(at_, "frames that do not make a stripe of its length");
+    if (total != plan_.image_bytes) return corrupt(at_, "a layout of another length than its stripe");
+    for (const DiskRun& reference : references_) referenced += reference.pages;
+    if (frames_[kDiskFrame].pages != referenced)
+      return corrupt(at_, "references to other pages than the stripe has on disks");
+    for (uint8_t kind = 0; kind < kFrameKinds; kind++) frames_[kind].kind = kind;
+    for (size_t kind = 0; kind <= kFillFrame; kind++)
+      if (wanted_[kind])
+        frames_[kind].bytes.reserve(frames_[kind].pages *
+                                    (kind == kFillFrame ? sizeof(uint64_t) : kPageSize));
+    auto& skeleton = frames_[kSkeletonFrame].bytes;
+    skeleton.reserve(plan_.runs.size() + kept);
+    skeleton.assign(plan_.runs.begin(), plan_.runs.end());
     return Done{};
   }
 
   Status one(const Run& run) {
     if (run.pages > 0 && mapped_ != (run.header == 0))
       return corrupt(at_, "pages with records in a sparse image, or without in another");
-    if (auto status = skeleton(run.lead); !status) return status;
+    if (auto status = keep(run.lead); !status) return status;
     for (uint32_t i = 0; i < run.pages; i++) {
       if (i > 0)
-        if (auto status = skeleton(run.gap()); !status) return status;
+        if (auto status = keep(run.gap()); !status) return status;
       if (auto status = page(run.source, i == 0 ? run.header : run.gap()); !status) return status;
     }
     return Done{};
   }
 
-  Status skeleton(uint32_t bytes) {
+  Status keep(uint32_t bytes) {
+    auto& skeleton = frames_[kSkeletonFrame].bytes;
     for (uint32_t done = 0; done < bytes;) {
       const size_t now = std::min<size_t>(bytes - done, kPiece);
       const uint8_t* there = window_.at(at_, now);
       if (!there) return unreadable(at_);
-      if (std::memcmp(there, rest_, now) != 0) return differs("bytes between pages");
-      rest_ += now, at_ += now, done += now;
+      skeleton.insert(skeleton.end(), there, there + now);
+      at_ += now, done += now;
     }
     return Done{};
   }
@@ -167,93 +171,86 @@ class Proof {
       auto is_clear = places_.is_clear(at_);
       if (!is_clear) return is_clear.error();
       clear = *is_clear;
-    } else if (!is_page_record(rest_ - header_bytes, header_bytes)) {
+    } else if (!is_page_record(header_bytes)) {
       return corrupt(at_, "a page without a page's record in front of it");
     }
-    if (auto status = payload(source, clear); !status) return status;
+    if (wanted_[source] || source == kDiskFrame)
+      if (auto status = payload(source, clear); !status) return status;
     at_ += kPageSize;
     return Done{};
   }
 
-  /// The header's last bytes were compared with the image before.
-  static bool is_page_record(const uint8_t* header, uint32_t bytes) {
+  /// The header is what was kept last.
+  bool is_page_record(uint32_t bytes) const {
+    const auto& skeleton = frames_[kSkeletonFrame].bytes;
+    const uint8_t* header = skeleton.data() + skeleton.size() - bytes;
     const uint64_t flags = load_be64(header) & kFlagBits;
     if (bytes == kRecordWordBytes) return flags == (kFlagPage | kFlagContinue);
     return flags == kFlagPage && bytes == kRecordWordBytes + 1u + header[kRecordWordBytes];
   }
 
   Status payload(uint8_t source, bool clear) {
-    const StripePart& part = stripe_.parts[source];
-    if (part.loss != Loss::none) return Done{};
     const uint8_t* there = window_.at(at_, kPageSize);
     if (!there) return unreadable(at_);
     if (source == kDiskFrame) return referenced(there);
-    const uint8_t* from = part.bytes.data() + used_[source];
+    auto& bytes = frames_[source].bytes;
     if (source != kFillFrame) {
-      used_[source] += kPageSize;
-      return std::memcmp(there, from, kPageSize) == 0 ? Status(Done{}) : differs("a page");
+      bytes.insert(bytes.end(), there, there + kPageSize);
+      return Done{};
     }
-    used_[source] += sizeof(uint64_t);
-    const uint64_t word = load_le<uint64_t>(from);
-    const bool equal = load_le<uint64_t>(there) == word && is_fill(there);
-    return equal || (clear && word == 0) ? Status(Done{}) : differs("a page that repeats a word");
+    if (clear) there = kZeroWord;
+    else if (!is_fill(there)) return corrupt(at_, "a page that does not repeat a word as it is said to");
+    bytes.insert(bytes.end(), there, there + sizeof(uint64_t));
+    return Done{};
   }
 
   /// Pages of one reference follow each other, perhaps with other pages between.
   Status referenced(const uint8_t* page) {
     reference_.insert(reference_.end(), page, page + kPageSize);
     if (reference_.size() < references_[next_].pages * kPageSize) return Done{};
-    if (digest_of(reference_) != references_[next_].digest) return differs("a page on a disk");
+    references_[next_++].digest = digest_of(reference_);
     reference_.clear();
-    next_++;
     return Done{};
   }
-  Status finish_reference() const {
-    return next_ == references_.size() ? Status(Done{}) : corrupt(at_, "references without pages");
-  }
 
-  Error differs(const char* what) const {
-    return corrupt(at_, std::string(what) + " that the image does not have there");
+  Result<std::vector<RawFrame>> finish() {
+    if (!references_.empty()) frames_[kDiskFrame].bytes = encode_references(references_);
+    std::vector<RawFrame> present;
+    present.push_back(std::move(frames_[kSkeletonFrame]));
+    for (RawFrame& frame : frames_)
+      if (frame.pages > 0) present.push_back(std::move(frame));
+    return present;
   }
 
   static constexpr size_t kWindow = 256 << 10, kPiece = 64 << 10;
-  const StripeParts& stripe_;
+  static constexpr uint8_t kZeroWord[sizeof(uint64_t)] = {};
+  const StripePlan& plan_;
+  const FrameKinds wanted_;
   const bool mapped_;
   Places places_;
   Window window_;
   uint64_t at_;
-  const uint8_t* rest_ = nullptr;
-  std::array<uint64_t, kFrameKinds> used_{};
+  std::array<RawFrame, kFrameKinds> frames_;
   std::vector<DiskRun> references_;
   std::vector<uint8_t> reference_;
   size_t next_ = 0;
 };
 
-Status check_part(const StripeParts& stripe, size_t kind) {
-  const StripePart& part = stripe.parts[kind];
-  if (!part.present) return Done{};
-  if (kind == kRecoveryFrame || kind == kDiskRecoveryFrame)
-    return corrupt(stripe.image_offset, "a recovery frame is not a part of a stripe");
-  if (part.loss != Loss::none && !expendable_kind(static_cast<uint8_t>(kind)))
-    return corrupt(stripe.image_offset, "critical pages that are not stored");
-  return Done{};
-}
-
 bool is_zero(const uint8_t* page) { return load_le<uint64_t>(page) == 0 && is_fill(page); }
 
 }  // namespace
 
-Status prove_stripe(const StripeParts& stripe, const ProofImage& image) {
-  if (stripe.image_bytes > kMaxFrameBytes || stripe.image_offset > UINT64_MAX - stripe.image_bytes)
-    return corrupt(stripe.image_offset, "a stripe longer than any stripe is");
-  for (size_t kind = 0; kind < kFrameKinds; kind++)
-    if (auto status = check_part(stripe, kind); !status) return status;
-  if (!stripe.parts[kSkeletonFrame].present)
-    return corrupt(stripe.image_offset, "a stripe without its skeleton");
-  return Proof(stripe, image).run();
+Result<std::vector<RawFrame>> copy_stripe(const StripePlan& plan, const ImageSource& image,
+                                          FrameKinds wanted) {
+  if (plan.image_bytes > kMaxFrameBytes || plan.image_offset > UINT64_MAX - plan.image_bytes)
+    return corrupt(plan.image_offset, "a stripe longer than any stripe is");
+  for (uint8_t kind = 0; kind < kFrameKinds; kind++)
+    if (!wanted[kind] && !expendable_kind(kind))
+      return corrupt(plan.image_offset, "critical pages that are not to be stored");
+  return StripeCopy(plan, image, wanted).run();
 }
 
-Status prove_zero_pages(uint64_t offset, uint64_t bytes, const ProofImage& image) {
+Status check_zero_pages(uint64_t offset, uint64_t bytes, const ImageSource& image) {
   Places places(image);
   if (auto status = places.check(); !status) return status;
   std::vector<uint8_t> page(kPageSize);
@@ -267,7 +264,7 @@ Status prove_zero_pages(uint64_t offset, uint64_t bytes, const ProofImage& image
   return Done{};
 }
 
-Status prove_recovery(Bytes frame, uint64_t from, uint64_t until) {
+Status check_recovery(Bytes frame, uint64_t from, uint64_t until) {
   Cursor cursor(frame);
   const uint32_t version = cursor.le32(), count = cursor.le32();
   if (!cursor.ok() || version != 1 || cursor.remaining() != uint64_t{count} * kRecoveryWriteBytes)
