@@ -54,6 +54,26 @@ void frame_seeds() {
   write("frames", "zstd", prefixed);
 }
 
+/// The layouts of the images that the target makes: each begins with the length of its run table.
+void stripe_copy_seeds() {
+  const auto layout = [](const char* name, const std::vector<Run>& runs) {
+    std::vector<uint8_t> table;
+    encode_runs(runs, table);
+    std::vector<uint8_t> out = {uint8_t(table.size()), uint8_t(table.size() >> 8), 0, 0};
+    out.insert(out.end(), table.begin(), table.end());
+    write("stripe_copy", name, out);
+  };
+  std::vector<Run> records;
+  for (uint8_t i = 0; i < 8; i++) {
+    records.push_back({8, 1, 8, kFillFrame});
+    records.push_back({8, 2, 8, i});
+  }
+  records.push_back({40, 0, 0, 0});
+  layout("records", records);
+  layout("one-run", {{8, 24, 8, 6}, {40, 0, 0, 0}});
+  layout("sparse", {{0, 24, 0, 6}});
+}
+
 void mapped_ram_seeds() {
   const auto begun = [](uint64_t frames) {
     return ImageBuilder()
@@ -95,5 +115,6 @@ int main(int argc, char** argv) {
                g.word(g.root_slot(g.ext4.mapping))));
   page_table_seed();
   frame_seeds();
+  stripe_copy_seeds();
   mapped_ram_seeds();
 }
