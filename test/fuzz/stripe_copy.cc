@@ -30,8 +30,8 @@ std::vector<uint8_t> with_records() {
 /// A block of which every second page is there.
 std::vector<uint8_t> sparse() {
   std::vector<uint8_t> image(kPlaces + kPages * kPageSize);
-  const uint8_t header[28] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0,
-                              0, 0, 0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0x10, 0};
+  const uint8_t header[28] = {0, 0, 0, 1, 0, 0,  0, 0, 0, 0, 0x10, 0, 0,    0,
+                              0, 0, 0, 0, 0, 28, 0, 0, 0, 0, 0,    0, 0x10, 0};
   std::copy(std::begin(header), std::end(header), image.begin());
   for (size_t page = 0; page < kPages; page += 2) {
     image[28 + page / 8] |= uint8_t(1 << page % 8);
