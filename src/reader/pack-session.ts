@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The packing of an image: what the reader found inside, then every stripe, of the image's own bytes (R20). */
+/** The packing of an image: what the reader found inside, then every stripe, of its own bytes (R20). */
 import { fstatSync } from 'node:fs';
 import type { ReadableDisk } from '../disks/guest-disks.js';
 import { ParsError } from '../errors.js';
