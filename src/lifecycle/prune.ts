@@ -99,7 +99,7 @@ export async function prune(place: PrunePlace, pruned: Pruned): Promise<Pruning>
     await removeSnapshot(place.store, found.snapshot);
     removed.push(found.snapshot);
   }
-  const sweeping = { olderThanMs: place.retention.orphanGraceMs, dryRun: !yes };
+  const sweeping = { olderThanMs: uploadGraceMs(place.retention), dryRun: !yes };
   const leftovers =
     ((await place.store.sweep?.(sweeping)) ?? 0)
     + (place.stateDir === undefined ? 0 : await sweepTemporaries(place.stateDir, sweeping));
@@ -132,7 +132,7 @@ async function judgeAgain(
  */
 async function forgetGone({ registry, retention }: PrunePlace, there: ReadonlySet<string>): Promise<void> {
   for (const stub of await registry.all()) {
-    if (there.has(stub.snapshot) || (await registry.ageOf(stub)) < retention.orphanGraceMs) continue;
+    if (there.has(stub.snapshot) || (await registry.ageOf(stub)) < uploadGraceMs(retention)) continue;
     if (!(await liveStub(stub))) await registry.remove(stub);
   }
   for (const stub of await registry.discarded())
@@ -306,7 +306,11 @@ async function beginGrace(store: Store, snapshot: string, record: Buffer): Promi
 }
 
 /** No upload is slower from one object to the next: a shorter grace is meant for orphans. */
-const MIN_FRAGMENT_MS = 86_400_000;
+const MIN_UPLOAD_MS = 86_400_000;
+
+function uploadGraceMs({ orphanGraceMs }: PrunePlace['retention']): number {
+  return Math.max(orphanGraceMs, MIN_UPLOAD_MS);
+}
 
 /** An upload that was killed, or one under way: its youngest object tells. */
 async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Removable | null> {
@@ -316,12 +320,11 @@ async function fragment({ store, retention }: PrunePlace, snapshot: string): Pro
   if (objects.length === 0) return null;
   const ages = await Promise.all(objects.map((object) => age({ store }, objectPath(snapshot, object))));
   const youngest = Math.min(...ages);
-  const grace = Math.max(retention.orphanGraceMs, MIN_FRAGMENT_MS);
   return {
     snapshot,
     domain: null,
     reason: 'fragment',
-    dueInMs: Math.max(0, grace - youngest),
+    dueInMs: Math.max(0, uploadGraceMs(retention) - youngest),
     storedBytes: 0,
   };
 }

@@ -9,6 +9,7 @@ import { guardRemoval } from '../../src/lifecycle/removal.js';
 import { markState, takeOver } from '../../src/lifecycle/claims.js';
 import { findSnapshot, MANIFEST_NAME, newSnapshotName, objectPath } from '../../src/snapshot/snapshots.js';
 import { failure, put } from '../contract/store.js';
+import { smallImage } from '../support/image-builder.js';
 import { copiesOf } from '../support/local-store.js';
 import { GUEST, sampleManifest } from '../support/manifests.js';
 import {
@@ -228,3 +229,40 @@ it('an upload in its first pack is not pruned, however short the grace', async (
   });
   expect(await writer.close()).toMatchObject({ copies: 3 });
 });
+
+it('an upload under way loses neither its note nor its files, however short the grace', async () => {
+  const { registry } = place();
+  const snapshot = newSnapshotName(GUEST);
+  const image = join(saves, 'web.save');
+  const token = '1'.repeat(32);
+  writeFileSync(image, smallImage().bytes);
+  await registry.add({ image, snapshot, token, domainUuid: GUEST, managedSave: true });
+  await put(fixture.store, objectPath(snapshot, 'skeleton.0'), Buffer.from('x'), 3);
+  const temporary = join(fixture.directories[0]!, snapshot, '.skeleton.1.0123456789ab.tmp');
+  writeFileSync(temporary, 'x');
+  const note = join(root, 'state', 'stubs', `${GUEST}.${token}.json`);
+  const age = (ms: number): void => {
+    for (const path of [note, temporary])
+      utimesSync(path, new Date(Date.now() - ms), new Date(Date.now() - ms));
+  };
+  const elsewhere = { ...place({ orphanGraceMs: 1000 }), store: withoutListing(snapshot) };
+  age(DAY - 3_600_000);
+  expect(await prune(elsewhere, { yes: true })).toMatchObject({ leftovers: 0 });
+  expect(await registry.all()).toMatchObject([{ snapshot }]);
+  age(DAY + 3_600_000);
+  expect(await prune(elsewhere, { yes: true })).toMatchObject({ leftovers: 1 });
+  expect(await registry.all()).toEqual([]);
+});
+
+/** The store as it was listed before the upload of this snapshot began. */
+function withoutListing(snapshot: string): typeof fixture.store {
+  return new Proxy(fixture.store, {
+    get(target, key) {
+      const member: unknown = Reflect.get(target, key);
+      if (typeof member !== 'function') return member;
+      if (key !== 'list') return member.bind(target) as unknown;
+      return async (...words: Parameters<typeof target.list>) =>
+        (await target.list(...words)).filter((name) => !snapshot.includes(name));
+    },
+  });
+}
