@@ -9,7 +9,7 @@ import { HdfsCluster } from '../hdfs-cluster.js';
 import { ParsHost } from '../pars-host.js';
 import { Gate } from './gate.js';
 import { Random } from './random.js';
-import { type Counts, Fault, SoakedGuest } from './soaked-guest.js';
+import { type Counts, Fault, type Phase, PHASES, SoakedGuest } from './soaked-guest.js';
 import { ROOT, Troubles } from './troubles.js';
 
 const GUESTS = 4;
@@ -41,9 +41,9 @@ async function run(cycles: number, seed: number, minutes: number): Promise<numbe
     await host.installHook();
     await host.lab.restartLibvirtd();
     const troubles = new Troubles(host, cluster, new Gate(), random, say);
-    const guests: SoakedGuest[] = [];
-    for (let i = 0; i < GUESTS; i++)
-      guests.push(await SoakedGuest.boot(host, i, troubles, new Random(seed + i + 1)));
+    const guests = await Promise.all(
+      Array.from({ length: GUESTS }, (_, i) => SoakedGuest.boot(host, i, troubles, new Random(seed + i + 1))),
+    );
     say('all guests are up');
     const soak = { host, cluster, troubles, guests, began: Date.now() };
     const done = await soaked(soak, cycles, minutes);
@@ -90,22 +90,30 @@ async function soaked({ troubles, guests }: Soak, cycles: number, minutes: numbe
 async function storeAtTheEnd(soak: Soak): Promise<string[]> {
   const { host, guests } = soak;
   await sleep(15_000); // of DataNodes that came back the NameNode hears at their next heartbeat
-  for (const { guest } of guests) await guest.managedSave();
-  for (const guest of guests) await guest.untilStub();
+  await Promise.all(guests.map((guest) => guest.saveToStub()));
   await pruneAll(soak);
+  await knowsItsStubs(soak);
   const saved = await snapshotsIn(soak);
   const expected = await Promise.all(guests.map(({ guest }) => host.snapshotOf(guest)));
   if (saved.join() !== expected.sort().join())
     throw new Fault(`the store holds ${saved.join(', ')}; the guests need ${expected.join(', ')}`);
-  for (const { guest } of guests) {
-    await guest.start();
-    for (const answer of [await guest.check(), await guest.deep()])
-      if (!answer.ok) throw new Fault(`${guest.name} says at the end: ${answer.line}`);
-  }
+  await Promise.all(guests.map((guest) => guest.startAndCheck()));
   await pruneAll(soak);
   const left = await snapshotsIn(soak);
   if (left.length > 0) throw new Fault(`the store still holds ${left.join(', ')}`);
   return saved;
+}
+
+/** `pars status` names the stub of each guest. */
+async function knowsItsStubs({ host, guests }: Soak): Promise<void> {
+  const { stubs } = await host.json<{ stubs: { image: string }[] }>('status');
+  const missing = guests.filter(({ guest }) => !stubs.some(({ image }) => image === guest.imagePath));
+  if (missing.length === 0) return;
+  const listing = await host.lab.exec('sh', [
+    '-c',
+    'cd /var/lib; ls -lsR libvirt/qemu/save pars; cat pars/jobs/*.json',
+  ]);
+  throw new Fault(`not known as stubs: ${missing.map(({ guest }) => guest.name).join()}\n${listing.stdout}`);
 }
 
 /** Uploads that were killed stay for a day: it passes. */
@@ -148,8 +156,17 @@ function report({ troubles, guests, began: from }: Soak, cycles: number, left: r
     ...troubles.counts().map(([kind, count]): [string, string] => [kind, String(count)]),
     ['snapshots left for the stubs of all guests', String(left.length)],
     ['snapshots left after their starts', '0'],
+    ...PHASES.map((phase): [string, string] => [
+      `seconds a cycle, ${phase}`,
+      secondsPerCycle(guests, phase, cycles),
+    ]),
   ];
   console.log(renderTable([{ heading: 'WHAT' }, { heading: 'COUNT', align: 'right' }], rows, coloursFor({})));
+}
+
+function secondsPerCycle(guests: readonly SoakedGuest[], phase: Phase, cycles: number): string {
+  const ms = guests.reduce((sum, { spentMs }) => sum + (spentMs.get(phase) ?? 0), 0);
+  return (ms / 1000 / Math.max(1, cycles)).toFixed(1);
 }
 
 async function tell(host: ParsHost, error: unknown): Promise<void> {

@@ -21,6 +21,17 @@ export interface Counts {
   checks: number;
 }
 
+/** What the time of a cycle goes into. */
+export const PHASES = [
+  'saving',
+  'until it is a stub',
+  'starting',
+  'booting',
+  'checking',
+  'all of it',
+] as const;
+export type Phase = (typeof PHASES)[number];
+
 /** With one trouble after the other around, and a store that takes its time to work again after each. */
 const STUB_DEADLINE_MS = 900_000;
 const UP_DEADLINE_MS = 600_000;
@@ -38,6 +49,7 @@ export class SoakedGuest {
     refusedInTrouble: 0,
     checks: 0,
   };
+  readonly spentMs = new Map<Phase, number>();
   /** virsh has said that the guest is saved, and nobody has started it since. */
   #isSaved = false;
 
@@ -68,7 +80,11 @@ export class SoakedGuest {
     return new SoakedGuest(host, guest, needed, troubles, troubles.gate, random);
   }
 
-  async cycle(): Promise<void> {
+  cycle(): Promise<void> {
+    return this.#spend('all of it', () => this.#cycle());
+  }
+
+  async #cycle(): Promise<void> {
     await this.#save();
     if (this.random.chance(0.6)) await this.untilStub();
     else await sleep(this.random.between(0, 6000));
@@ -78,11 +94,28 @@ export class SoakedGuest {
     if (this.random.chance(0.1)) await this.#check('deep');
   }
 
+  /** When nothing is amiss any more; the last cut may have come after its last cycle. */
+  async saveToStub(): Promise<void> {
+    await this.bringUp();
+    await this.guest.managedSave();
+    this.#isSaved = true;
+    await this.untilStub();
+  }
+
+  async startAndCheck(): Promise<void> {
+    await this.guest.start();
+    this.#isSaved = false;
+    for (const kind of ['check', 'deep'] as const) {
+      const { ok, line } = await this.guest[kind]();
+      if (!ok) throw new Fault(`${this.guest.name} says at the end: ${line}`);
+    }
+  }
+
   /** Also where a cut or a restart of libvirtd comes between: it may be off, or running, afterwards. */
   async #save(): Promise<void> {
     const began = Date.now();
     try {
-      await this.guest.managedSave();
+      await this.#spend('saving', () => this.guest.managedSave());
       this.#isSaved = true;
       this.counts.saves++;
     } catch (error) {
@@ -91,7 +124,11 @@ export class SoakedGuest {
   }
 
   /** As the timer does, the queue is worked off once more from time to time. */
-  async untilStub(): Promise<void> {
+  untilStub(): Promise<void> {
+    return this.#spend('until it is a stub', () => this.#untilStub());
+  }
+
+  async #untilStub(): Promise<void> {
     if (!this.#isSaved) return;
     const end = Date.now() + STUB_DEADLINE_MS;
     for (let next = Date.now() + 10_000; Date.now() < end; await sleep(250)) {
@@ -145,13 +182,13 @@ export class SoakedGuest {
     const found = await this.#found();
     if (found === 'none') {
       if (this.#isSaved) throw new Fault(`the managed save of ${this.guest.name} is gone`);
-      await this.gate.shared(() => this.guest.boot());
+      await this.#spend('booting', () => this.gate.shared(() => this.guest.boot()));
       this.counts.boots++;
       return;
     }
     const began = Date.now();
     try {
-      await this.guest.start();
+      await this.#spend('starting', () => this.guest.start());
       this.#isSaved = false;
     } catch (error) {
       // It may have been started all the same, and its save be gone, where nobody was left to say so.
@@ -177,13 +214,24 @@ export class SoakedGuest {
     }
   }
 
-  async #check(kind: 'check' | 'deep'): Promise<void> {
-    await this.gate.shared(async () => {
-      if ((await this.guest.state().catch(() => '')) !== 'running') return; // a cut came between
-      const { ok, line } = await this.guest[kind]();
-      if (!ok) throw new Fault(`${this.guest.name} says: ${line}`);
-      this.counts.checks++;
-    });
+  #check(kind: 'check' | 'deep'): Promise<void> {
+    return this.#spend('checking', () => this.gate.shared(() => this.#ask(kind)));
+  }
+
+  async #ask(kind: 'check' | 'deep'): Promise<void> {
+    if ((await this.guest.state().catch(() => '')) !== 'running') return; // a cut came between
+    const { ok, line } = await this.guest[kind]();
+    if (!ok) throw new Fault(`${this.guest.name} says: ${line}`);
+    this.counts.checks++;
+  }
+
+  async #spend<T>(phase: Phase, work: () => Promise<T>): Promise<T> {
+    const began = Date.now();
+    try {
+      return await work();
+    } finally {
+      this.spentMs.set(phase, (this.spentMs.get(phase) ?? 0) + Date.now() - began);
+    }
   }
 
   #excuse(error: unknown, began: number, what: string): void {
