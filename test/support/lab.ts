@@ -26,6 +26,8 @@ export { Guest, type Answer, type PageCounts } from './lab/guest.js';
 
 const run = promisify(execFile);
 const scripts = fileURLToPath(new URL('./lab/', import.meta.url));
+/** Longer than any save or start of a guest here takes: a libvirtd that hangs fails its test. */
+const VIRSH_DEADLINE_MS = 600_000;
 
 /** Kernels that the tests are made for, oldest first: 5.10, 6.1, 6.12, 7.x. */
 export const SUITES = ['bullseye', 'bookworm', 'trixie', 'sid'] as const;
@@ -189,9 +191,13 @@ export class Lab {
     });
   }
 
-  /** Throws libvirt's message when the command fails. */
+  /** Throws libvirt's message when the command fails, and when libvirtd does not answer. */
   async virsh(...args: string[]): Promise<string> {
-    const { stdout, stderr, code } = await this.exec('virsh', ['-q', '-c', 'qemu:///system', ...args]);
+    const options = { signal: AbortSignal.timeout(VIRSH_DEADLINE_MS) };
+    const asked = this.exec('virsh', ['-q', '-c', 'qemu:///system', ...args], options);
+    const { stdout, stderr, code } = await asked.catch((cause: unknown) => {
+      throw new Error(`virsh ${args.join(' ')}: no answer within ${VIRSH_DEADLINE_MS / 1000} s`, { cause });
+    });
     if (code !== 0) throw new Error(`virsh ${args.join(' ')}: ${stderr.trim()}`);
     return stdout.trim();
   }
