@@ -140,29 +140,41 @@ export class StubRegistry {
   }
 
   /**
-   * Hands every guest (or only that one) that the hook saw starting to `consume`, once (R25). A note is set
-   * aside first: a start that happens meanwhile leaves a new one. If `consume` fails, the note stays for the
-   * next command.
+   * Asks `look` of every guest (or only that one) that the hook saw starting what there is to consume, and has
+   * it consumed, once (R25). A note is set aside only then: an offload deals with the notes of its own guest
+   * before it stores anything, so what is stored after the look was not what started. A start that happens
+   * meanwhile leaves a new note. If it cannot be consumed, the note stays for the next command.
    */
   async settleStarts(
     only: string | undefined,
-    consume: (domainUuid: string) => Promise<void>,
+    look: (domainUuid: string) => Promise<() => Promise<void>>,
   ): Promise<void> {
     for (const name of await namesIn(this.#started)) {
       const uuid = STARTED.exec(name)?.[1];
-      if (uuid !== undefined && (only ?? uuid) === uuid) await this.#settle(name, uuid, consume);
+      if (uuid !== undefined && (only ?? uuid) === uuid) await this.#settle(name, uuid, look);
     }
   }
 
-  async #settle(name: string, uuid: string, consume: (domainUuid: string) => Promise<void>): Promise<void> {
-    const aside = join(this.#started, `${uuid}.${process.pid}`);
+  async #settle(
+    name: string,
+    uuid: string,
+    look: (domainUuid: string) => Promise<() => Promise<void>>,
+  ): Promise<void> {
+    const before = await statIfThere(join(this.#started, name));
+    if (before === null) return; // another command dealt with it
+    const consume = await look(uuid);
+    const asideName = `${uuid}.${process.pid}`;
+    const aside = join(this.#started, asideName);
     try {
       await rename(join(this.#started, name), aside);
     } catch (error) {
-      if (isMissing(error)) return; // another command deals with it
+      if (isMissing(error)) return;
       throw cannotLook(aside, error);
     }
-    await consume(uuid);
+    const { ino, mtimeMs } = (await statIfThere(aside)) ?? before;
+    // The guest has started once more while it was looked for.
+    if (ino !== before.ino || mtimeMs !== before.mtimeMs) return this.#settle(asideName, uuid, look);
+    await consume();
     await ifThere(aside, unlink, undefined);
   }
 

@@ -190,16 +190,28 @@ export async function settleStarts(
 ): Promise<void> {
   await registry.settleStarts(guest, async (uuid) => {
     const known = await registry.all();
-    for (const entry of await listSnapshots(store, uuid)) {
-      if (entry.condition !== 'whole' || !entry.manifest.image.managedSave) continue;
-      const { manifest } = entry;
-      const stub = known.find(({ token }) => token === manifest.token);
-      if (!stub && ownerOf(entry).machineId !== host.machineId) continue;
-      if (stub) await noteHowStarted(store, manifest, stub, host);
-      if (entry.state !== 'consumed') await markState(store, manifest, 'consumed', host);
-      if (stub) await afterStart(registry, stub);
-    }
+    const there = await listSnapshots(store, uuid);
+    return async () => {
+      for (const entry of there) await consumeStarted(store, registry, host, entry, known);
+    };
   });
+}
+
+/** If it is a managed save of this host's guest. */
+async function consumeStarted(
+  store: Store,
+  registry: StubRegistry,
+  host: Host,
+  entry: SnapshotEntry,
+  known: readonly KnownStub[],
+): Promise<void> {
+  if (entry.condition !== 'whole' || !entry.manifest.image.managedSave) return;
+  const { manifest } = entry;
+  const stub = known.find(({ token }) => token === manifest.token);
+  if (!stub && ownerOf(entry).machineId !== host.machineId) return;
+  if (stub) await noteHowStarted(store, manifest, stub, host);
+  if (entry.state !== 'consumed') await markState(store, manifest, 'consumed', host);
+  if (stub) await afterStart(registry, stub);
 }
 
 /**

@@ -14,7 +14,7 @@ import type { DiskPrimitives } from '../../src/stores/local/writer.js';
 import { plainDisk } from './disk-primitives.js';
 import { localFixture, type LocalFixture } from './local-store.js';
 
-const HOST = { machineId: '0'.repeat(32), host: 'test' };
+export const HOST = { machineId: '0'.repeat(32), host: 'test' };
 
 export interface ImageFixture extends LocalFixture {
   /** Where the image is to be. */
