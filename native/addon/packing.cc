@@ -96,22 +96,17 @@ class PackWork final : public Work {
       auto size = compressor_of(order_.level).compress_into(raw, order_.into.subspan(used_));
       if (!size) return size.error();
       packed.bytes = *size;
-      if (!expendable_kind(kind))
-        if (auto status = unpacks_to(order_.into.subspan(used_, *size), raw); !status) return status;
+      // What a guest cannot lose is unpacked once more, while the image is still there.
+      if (!expendable_kind(kind)) {
+        const std::span<uint8_t> room(scratch_.take(raw.size()), raw.size());
+        if (auto status = unpacks_to(order_.into.subspan(used_, *size), raw, room); !status) return status;
+      }
       used_ += *size;
     } else {
       packed.raw_bytes = uint64_t{pages} * kPageSize;
     }
     packed_.push_back(packed);
     return Done{};
-  }
-
-  /// What a guest cannot lose is unpacked once more: faults of memory have no second chance to be found.
-  Status unpacks_to(Bytes frame, Bytes raw) {
-    const std::span<uint8_t> again(scratch_.take(raw.size()), raw.size());
-    if (auto status = decompress(frame, again); !status) return status;
-    if (raw.empty() || std::memcmp(again.data(), raw.data(), raw.size()) == 0) return Done{};
-    return Error{ErrorCode::corrupt, order_.plan.image_offset, "a frame does not unpack to what was packed"};
   }
 
   /// What the file system holds no data for is zero; only the rest is looked at.

@@ -25,6 +25,30 @@ TEST_CASE("frame: compressed and back, and nothing but the very frame") {
   CHECK(decompress(frame, nothing));
 }
 
+TEST_CASE("frame: one that unpacks to other bytes is found") {
+  std::vector<uint8_t> raw(20000), frame;
+  for (size_t i = 0; i < raw.size(); i++) raw[i] = uint8_t(i * i);
+  std::vector<uint8_t> room(raw.size());
+  REQUIRE(Compressor(1).compress(raw, frame));
+  CHECK(unpacks_to(frame, raw, room));
+  for (const size_t at : {size_t{0}, raw.size() / 2, raw.size() - 1}) {
+    std::vector<uint8_t> other = raw;
+    other[at] ^= 4;
+    CHECK_FALSE(unpacks_to(frame, other, room));
+  }
+  // A bit that the frame's format does not see is found by the comparison.
+  size_t silent = 0;
+  for (size_t at = 0; at < frame.size(); at++) {
+    std::vector<uint8_t> damaged = frame;
+    damaged[at] ^= 1;
+    std::vector<uint8_t> out(raw.size());
+    const bool same = decompress(damaged, out) && out == raw;
+    silent += !same && decompress(damaged, out);
+    CHECK(bool(unpacks_to(damaged, raw, room)) == same);
+  }
+  CHECK(silent > 0);
+}
+
 TEST_CASE("recovery: the writes of every folio that reaches into a stretch") {
   Recovery recovery;
   recovery.folios = {{100, 100, 0, 1}, {150, 900, 1, 2}, {200, 200, 3, 1}, {500, 500, 4, 1}};

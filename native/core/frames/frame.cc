@@ -3,6 +3,7 @@
 
 #include <zstd.h>
 
+#include <algorithm>
 #include <new>
 
 namespace pars {
@@ -52,6 +53,13 @@ Status decompress(Bytes frame, std::span<uint8_t> out) {
   if (ZSTD_isError(size))
     return corrupt_frame(std::string("does not decompress: ") + ZSTD_getErrorName(size));
   if (size != out.size()) return corrupt_frame("holds fewer bytes than it announces");
+  return Done{};
+}
+
+Status unpacks_to(Bytes frame, Bytes raw, std::span<uint8_t> room) {
+  const std::span<uint8_t> again = room.first(raw.size());
+  if (auto status = decompress(frame, again); !status) return status;
+  if (!std::equal(again.begin(), again.end(), raw.begin())) return corrupt_frame("unpacks to other bytes");
   return Done{};
 }
 

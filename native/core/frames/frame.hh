@@ -69,6 +69,9 @@ class Compressor {
 /// Decompresses exactly one zstd frame of exactly out.size() bytes; anything else is corrupt.
 Status decompress(Bytes frame, std::span<uint8_t> out);
 
+/// Corrupt unless the zstd frame decompresses to `raw`. `room` is for raw.size() bytes.
+Status unpacks_to(Bytes frame, Bytes raw, std::span<uint8_t> room);
+
 inline constexpr int kMinLevel = 1;
 inline constexpr int kMaxLevel = 19;
 
