@@ -4,16 +4,11 @@
 #include <algorithm>
 
 #include "core/frames/stripe.hh"
-#include "core/image/migration_stream.hh"
+#include "core/image/stream_format.hh"
 
 namespace pars {
 namespace {
 
-// Flags of a RAM record word (QEMU, migration/ram.c). A page's record has PAGE and perhaps CONTINUE, nothing
-// else.
-constexpr uint8_t kFlagZero = 0x02;
-constexpr uint8_t kFlagPage = 0x08;
-constexpr uint8_t kFlagContinue = 0x20;
 constexpr size_t kZeroPayloadBytes = 1;
 
 std::string kind_name(size_t kind) {
@@ -132,10 +127,11 @@ class Writer {
   /// Turns the page record just written into a zero record.
   Status pack(uint32_t header_bytes) {
     uint8_t* word = out_ - header_bytes;
-    bool page_record =
-        header_bytes >= kRecordWordBytes && (word[7] & ~kFlagContinue) == kFlagPage && (word[6] & 0x0f) == 0;
-    if (!page_record) return corrupt(offset_ - header_bytes, "a lost page has no page record in front of it");
-    word[7] ^= kFlagPage | kFlagZero;
+    // PAGE and perhaps CONTINUE, nothing else.
+    if (header_bytes < kRecordWordBytes ||
+        (load_be64(word) & stream::kFlagMask & ~uint64_t{stream::kRamContinue}) != stream::kRamPage)
+      return corrupt(offset_ - header_bytes, "a lost page has no page record in front of it");
+    word[7] ^= stream::kRamPage | stream::kRamZero;
     *out_ = 0;
     out_ += kZeroPayloadBytes, offset_ += kPageSize;
     return Done{};

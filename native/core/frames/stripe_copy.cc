@@ -9,12 +9,11 @@
 #include "core/frames/recovery_frame.hh"
 #include "core/frames/run_table.hh"
 #include "core/image/fill.hh"
+#include "core/image/stream_format.hh"
 
 namespace pars {
 namespace {
 
-// Flags of a page's record word (QEMU, migration/ram.c).
-constexpr uint64_t kFlagPage = 0x08, kFlagContinue = 0x20, kFlagBits = 0xfff;
 // The header of a block in mapped-ram, right before its bitmap.
 constexpr uint64_t kMappedHeaderBytes = 28, kMappedVersion = 1;
 
@@ -184,9 +183,9 @@ class StripeCopy {
   bool is_page_record(uint32_t bytes) const {
     const auto& skeleton = frames_[kSkeletonFrame].bytes;
     const uint8_t* header = skeleton.data() + skeleton.size() - bytes;
-    const uint64_t flags = load_be64(header) & kFlagBits;
-    if (bytes == kRecordWordBytes) return flags == (kFlagPage | kFlagContinue);
-    return flags == kFlagPage && bytes == kRecordWordBytes + 1u + header[kRecordWordBytes];
+    const uint64_t flags = load_be64(header) & stream::kFlagMask;
+    if (bytes == kRecordWordBytes) return flags == (stream::kRamPage | stream::kRamContinue);
+    return flags == stream::kRamPage && bytes == kRecordWordBytes + 1u + header[kRecordWordBytes];
   }
 
   Status payload(uint8_t source, bool clear) {
