@@ -54,8 +54,8 @@
           "target_name": "core-test",
           "type": "executable",
           # They take half the time to compile, and the core that they try is optimised as it is shipped.
-          "cflags!": ["-O3"],
-          "cflags": ["-O1"],
+          "cflags_cc!": ["-O3"],
+          "cflags_cc": ["-O1"],
           "dependencies": ["core"],
           "include_dirs": ["test/native"],
           "sources": ["<!@(ls test/native/*.cc)"],
