@@ -140,10 +140,10 @@ export class StubRegistry {
   }
 
   /**
-   * Asks `look` of every guest (or only that one) that the hook saw starting what there is to consume, and has
-   * it consumed, once (R25). A note is set aside only then: an offload deals with the notes of its own guest
-   * before it stores anything, so what is stored after the look was not what started. A start that happens
-   * meanwhile leaves a new note. If it cannot be consumed, the note stays for the next command.
+   * Of every guest (or only that one) that the hook saw starting: asks `look` what there is to consume, and
+   * has it consumed, once (R25). A note is set aside only then: an offload deals with the notes of its own
+   * guest before it stores anything, so what is stored after the look was not what started. A start that
+   * happens meanwhile leaves a new note. If it cannot be consumed, the note stays for the next command.
    */
   async settleStarts(
     only: string | undefined,
