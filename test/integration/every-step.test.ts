@@ -171,10 +171,10 @@ async function expectSound(): Promise<void> {
   expect(await expectSnapshotsWhole()).toBeGreaterThanOrEqual(state === 'stub' ? 1 : 0);
 }
 
-/** A fragment is young until then: somebody may be writing it. */
+/** A fragment, and the note of a stub in the making, are young until then: somebody may be writing them. */
 async function aDayPasses(): Promise<void> {
   const then = new Date(Date.now() - 25 * 3_600_000);
-  for (const directory of directories) {
+  for (const directory of [...directories, stateDir]) {
     for (const name of await readdir(directory, { recursive: true }))
       await utimes(join(directory, name), then, then);
   }
