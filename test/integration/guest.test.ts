@@ -29,26 +29,38 @@ const MEMORY_MIB = 256;
 describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook installed', () => {
   let host: ParsHost;
   let guest: Guest;
+  let kept: Guest | undefined;
 
   beforeAll(async () => {
     host = await ParsHost.start();
     await host.installHook();
   });
-  afterAll(() => host?.stop());
-  afterEach(async () => {
+  afterEach(async ({ task }) => {
+    if (guest === kept) {
+      if (task.result?.state !== 'fail') return;
+      kept = undefined;
+    }
     await guest.destroy().catch(() => undefined);
     await host.lab.virsh('undefine', guest.uuid, '--managed-save').catch(() => undefined);
   });
+  afterAll(() => host?.stop());
 
-  async function savedAndOffloaded(policy: string, memoryMiB = MEMORY_MIB): Promise<void> {
+  async function savedAndOffloaded(policy: string): Promise<void> {
     await host.configure(policy);
-    guest = await host.boot({ memoryMiB });
     await guest.managedSave();
     await host.untilStub(guest.hostImagePath);
   }
 
+  /** That of the test before, if it came back from it: a boot takes longer than most tests. */
+  async function keptGuest(): Promise<Guest> {
+    kept ??= await host.boot({ memoryMiB: MEMORY_MIB });
+    if ((await kept.state()) !== 'running') await kept.start();
+    return kept;
+  }
+
   test('(a) comes back with everything stored, and reads nothing again', async () => {
-    await savedAndOffloaded('pars', CACHE_MIB);
+    guest = await host.boot({ memoryMiB: CACHE_MIB });
+    await savedAndOffloaded('pars');
     await guest.start();
     const { line, reads } = await expectSound(guest);
     // Of its files nothing: ext4 reads its block bitmaps ahead in the background, one by one, when it gets to
@@ -61,7 +73,8 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   });
 
   test('(b) comes back without its clean page cache, and reads it again from its disk', async () => {
-    await savedAndOffloaded('minimal', CACHE_MIB);
+    guest = await host.boot({ memoryMiB: CACHE_MIB });
+    await savedAndOffloaded('minimal');
     const lost = await lostCachePages(host, guest);
     expect(lost / ((CACHE_MIB << 20) / PAGE)).toBeGreaterThanOrEqual(0.3);
     await guest.start();
@@ -81,6 +94,7 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   });
 
   test('(c) comes back with one of three disks gone', async () => {
+    guest = await keptGuest();
     await savedAndOffloaded('pars');
     await host.unmount(1);
     try {
@@ -92,6 +106,7 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   });
 
   test('R21: everything but the expendable packs is on every disk, and enough for a start', async () => {
+    guest = await keptGuest();
     await savedAndOffloaded('lean');
     const snapshot = await host.snapshotOf(guest);
     const { manifest } = await host.json<{ manifest: Manifest }>('show', snapshot);
@@ -113,6 +128,7 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   });
 
   test('(d) does not start with all disks gone, says why, and starts when they are back', async () => {
+    guest = await keptGuest();
     await savedAndOffloaded('lean');
     const before = await fingerprint(guest.hostImagePath);
     for (const nth of host.disks.keys()) await host.unmount(nth);
@@ -128,6 +144,7 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   });
 
   test('(e) comes back after its save directory was wiped', async () => {
+    guest = await keptGuest();
     await savedAndOffloaded('lean');
     const snapshot = await host.snapshotOf(guest);
     await rm(dirname(guest.hostImagePath), { recursive: true });
@@ -150,7 +167,7 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
     'saved to any path, offloaded by hand, is restored by virsh %j',
     async (flags) => {
       await host.configure('lean');
-      guest = await host.boot({ memoryMiB: MEMORY_MIB });
+      guest = await keptGuest();
       const image = join(host.lab.dir, 'any where.save');
       await guest.save(image, ...flags);
       const { ino, size } = await stat(image);
@@ -170,6 +187,7 @@ describe.skipIf(labMissing() !== undefined)('a guest on a host with the hook ins
   );
 
   test('does not start from a stub without the hook, and loses nothing', async () => {
+    guest = await keptGuest();
     await savedAndOffloaded('lean');
     const before = await fingerprint(guest.hostImagePath);
     const refusal = await host.try('hooks', 'uninstall', '--prefix', join(host.lab.dir, 'program'));

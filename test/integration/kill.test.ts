@@ -16,7 +16,7 @@ import { buildEntry, KillLab } from '../support/kill-lab.js';
 import { MEMORY_DIRECTORY } from '../support/memory-directory.js';
 import { expectSound, killedAnywhere, STUB_BYTES } from '../support/killed-anywhere.js';
 
-const INSTANTS = Number(process.env['PARS_KILL_INSTANTS'] ?? 40);
+const INSTANTS = Number(process.env['PARS_KILL_INSTANTS'] ?? 20);
 const directory = mkdtempSync(join(MEMORY_DIRECTORY, 'pars-images-'));
 const real = process.env['PARS_TEST_IMAGE'];
 

@@ -22,6 +22,7 @@ import {
 import { labMissing, libvirtVersion, type Guest } from '../support/lab.js';
 import { loseHalf } from '../support/lose-half.js';
 import { bytesOnDisk, ParsHost, STUB_LIMIT } from '../support/pars-host.js';
+import { WHOLE } from '../support/whole.js';
 
 const MEMORY_MIB = 256;
 const PAGE = 4096;
@@ -132,21 +133,24 @@ describe.skipIf(labMissing() !== undefined).each(FORMATS)('with save_image_forma
     await expectSound(guest);
   });
 
-  test('it wakes though half of what may be lost is damaged in the store, in every copy', async () => {
-    await host.configure('pars');
-    await guest.managedSave();
-    await host.untilStub(guest.hostImagePath);
-    const half = await loseHalf(host.disks, await host.snapshotOf(guest), SEED);
-    await guest.start();
-    await expectSound(guest);
-    const { losses } = JSON.parse((await host.try('status', '--json')).stdout) as HostStatus;
-    expect(losses[0]?.losses.unexpected).toBe(half.lostPages);
-    await host.configure('minimal');
-  });
+  test.runIf(WHOLE)(
+    'it wakes though half of what may be lost is damaged in the store, in every copy',
+    async () => {
+      await host.configure('pars');
+      await guest.managedSave();
+      await host.untilStub(guest.hostImagePath);
+      const half = await loseHalf(host.disks, await host.snapshotOf(guest), SEED);
+      await guest.start();
+      await expectSound(guest);
+      const { losses } = JSON.parse((await host.try('status', '--json')).stdout) as HostStatus;
+      expect(losses[0]?.losses.unexpected).toBe(half.lostPages);
+      await host.configure('minimal');
+    },
+  );
 
   // The last: a guest that QEMU 10.0 has read so from a sparse file, with Pars or without, is lost in its
   // next save: QEMU dies.
-  test('it wakes past the page cache too', async () => {
+  test.runIf(WHOLE)('it wakes past the page cache too', async () => {
     const lost = await saveToStub();
     await expectStartsWithout(lost, guest, '--bypass-cache');
     await guest.destroy();

@@ -10,6 +10,7 @@ import { labMissing, labScript, type Guest, type Suite } from '../support/lab.js
 import { expendablePages, judge, loseAll } from '../support/loss-judge.js';
 import { ParsHost } from '../support/pars-host.js';
 import { saveStorm } from '../support/save-storm.js';
+import { WHOLE } from '../support/whole.js';
 
 const ALL = process.env['PARS_RESTARTS'] === 'all';
 
@@ -97,7 +98,7 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
     await expectSound(guest);
   });
 
-  test('that has started another kernel itself is that kernel', async () => {
+  test.runIf(WHOLE)('that has started another kernel itself is that kernel', async () => {
     await withKernelOnDisk('bookworm', 384, 'pars.fill=20');
     await guest.send('kexec');
     await guest.waitConsole(/^PARS-READY/, 300_000);
@@ -105,7 +106,7 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
     await expectSound(guest);
   });
 
-  test('crashed, with nothing after it, is judged all the same', async () => {
+  test.runIf(WHOLE)('crashed, with nothing after it, is judged all the same', async () => {
     guest = await host.boot({
       memoryMiB: 256,
       cmdline: 'pars.fill=30',

@@ -14,6 +14,7 @@ import { labMissing, type DiskSpec, type Guest, type Suite } from '../support/la
 import { leaveOut } from '../support/leave-out.js';
 import { judge, loseAll, type Report } from '../support/loss-judge.js';
 import { ParsHost } from '../support/pars-host.js';
+import { WHOLE } from '../support/whole.js';
 
 const KERNELS: Suite[] = process.env['PARS_STACKS'] === 'all' ? ['bookworm', 'trixie', 'sid'] : ['trixie'];
 const KINDS = 'linear,striped,crypt,origin,thin,lvmraid,raid0,raid1,raid10,raid5,loop';
@@ -83,7 +84,7 @@ describe.skipIf(labMissing() !== undefined)('a disk that stands on others', () =
     expect((await guest.check()).line).toMatch(/^PARS-CHECK ok/);
   });
 
-  test('keeps what was cached of a disk that was taken away', async () => {
+  test.runIf(WHOLE)('keeps what was cached of a disk that was taken away', async () => {
     const disks: DiskSpec[] = [1, 2].map((seed) => ({ ...DISKS[0]!, seed }));
     guest = await host.boot({
       kernel: 'bookworm',
