@@ -36,7 +36,19 @@ export interface LostReference {
   unreadable: boolean;
 }
 
-/** A change to one byte of the original image: byte = (byte & ~mask) | value. */
+/** A stripe as the reader lays it out: its tables as docs/format.md has them, and none of its bytes. */
+export interface StripeLayout {
+  imageOffset: number;
+  imageBytes: number;
+  /** Null: a hole of a sparse image. */
+  runs: Buffer | null;
+  /** To the guest's disks; without digests. */
+  references: Buffer | null;
+  recovery: Buffer | null;
+  diskRecovery: Buffer | null;
+}
+
+/** What the addon offers. */
 export interface Native {
   /**
    * Rebuilds one stripe. `writes`: the recovery writes that fall into it, 10 bytes each as in a recovery
@@ -58,20 +70,16 @@ export interface Native {
    * what is critical is unpacked again and compared. `runs` null: a hole, of zero pages. Throws with the code
    * 'corrupt' when the image has no such stripe. `blocks`: of a sparse image.
    */
-  packStripe(order: {
-    fd: number;
-    imageOffset: number;
-    imageBytes: number;
-    runs: Buffer | null;
-    references: Buffer | null;
-    recovery: Buffer | null;
-    diskRecovery: Buffer | null;
-    wanted: readonly number[];
-    level: number;
-    blocks: readonly { bitmapOffset: number; pagesOffset: number; bytes: number }[];
-    writable: readonly [from: number, until: number];
-    into: Buffer;
-  }): Promise<{ kind: number; pages: number; rawBytes: number; bytes: number }[]>;
+  packStripe(
+    order: StripeLayout & {
+      fd: number;
+      wanted: readonly number[];
+      level: number;
+      blocks: readonly { bitmapOffset: number; pagesOffset: number; bytes: number }[];
+      writable: readonly [from: number, until: number];
+      into: Buffer;
+    },
+  ): Promise<{ kind: number; pages: number; rawBytes: number; bytes: number }[]>;
   /** Decompresses one frame of known size. */
   decompress(data: Buffer, rawBytes: number): Promise<Buffer>;
   /** Compresses one frame (content size recorded). */

@@ -3,6 +3,7 @@
 import { fstatSync } from 'node:fs';
 import type { ReadableDisk } from '../disks/guest-disks.js';
 import { ParsError } from '../errors.js';
+import type { StripeLayout } from '../native.js';
 import {
   EXPENDABLE,
   FRAME_DISK,
@@ -18,7 +19,7 @@ import { MESSAGE, parseJson, Reader, type ReaderOptions } from './reader.js';
 import { badAnswer, inspectionFacts } from './reader-answers.js';
 import { factsOfImage } from './save-header.js';
 import type { Stripe } from './stripe.js';
-import { type PackTerms, type StripeLayout, StripePacker } from './stripe-packer.js';
+import { type PackTerms, StripePacker } from './stripe-packer.js';
 
 const MAX_STRIPE = 64 << 20;
 const MAX_TABLES = 4;

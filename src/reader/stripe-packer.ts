@@ -7,24 +7,12 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { awaitedElsewhere, bestEffort } from '../system/best-effort.js';
-import { native } from '../native.js';
+import { native, type StripeLayout } from '../native.js';
 import { FRAME_SKELETON, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { mostFrameBytes } from './frame-bounds.js';
 import type { MappedBlock } from './inspection.js';
 import type { Frame, Stripe } from './stripe.js';
 import { StripeMemory } from './stripe-memory.js';
-
-/** A stripe as the reader lays it out: its tables as docs/format.md has them, and none of its bytes. */
-export interface StripeLayout {
-  imageOffset: number;
-  imageBytes: number;
-  /** Null: a hole of a sparse image. */
-  runs: Buffer | null;
-  /** To the guest's disks; without digests. */
-  references: Buffer | null;
-  recovery: Buffer | null;
-  diskRecovery: Buffer | null;
-}
 
 /** What the frames of an image must be like. */
 export interface PackTerms {
