@@ -4,11 +4,16 @@
  * byte on and survives a save and a restore; what it is told goes through QEMU's socket.
  */
 import { watch, type FSWatcher } from 'node:fs';
-import { open, writeFile } from 'node:fs/promises';
+import { open, readFile, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 
 const TROUBLE = /PARS-FAIL|Kernel panic/;
 export const NO_TROUBLE = /(?!)/;
+
+const PANIC_ENDS = /end Kernel panic/;
+const PANIC_DEADLINE_MS = 10_000;
+/** An oops with its registers, code and both call traces, and what was said before it. */
+const LINES_BEFORE_A_PANIC = 120;
 
 /** A deadline that passed without a word that was waited for. */
 export class SilentGuest extends Error {}
@@ -41,7 +46,7 @@ export class GuestConsole {
         const found = this.#take(lines, pattern);
         if (found !== undefined) return found;
         const complaint = lines.find((line) => trouble.test(line));
-        if (complaint !== undefined) throw new Error(`the guest says: ${complaint.trim()}`);
+        if (complaint !== undefined) throw new Error(await this.#whyInTrouble(complaint, trouble));
         if (!(await changed.before(end))) {
           throw new SilentGuest(
             `no ${String(pattern)} on ${this.logPath} in ${deadlineMs} ms; last: `
@@ -52,6 +57,16 @@ export class GuestConsole {
     } finally {
       changed.close();
     }
+  }
+
+  /** What it complains of; of a panic all that led to it, for nobody can ask that guest again. */
+  async #whyInTrouble(complaint: string, trouble: RegExp): Promise<string> {
+    const said = `the guest says: ${complaint.trim()}`;
+    if (trouble === NO_TROUBLE || !complaint.includes('Kernel panic')) return said;
+    await this.wait(PANIC_ENDS, PANIC_DEADLINE_MS, NO_TROUBLE).catch(() => undefined);
+    const everything = (await readFile(this.logPath, 'latin1')).split('\n');
+    const panic = everything.findIndex((line) => line.includes('Kernel panic'));
+    return [said, ...everything.slice(Math.max(0, panic - LINES_BEFORE_A_PANIC))].join('\n');
   }
 
   async send(line: string): Promise<void> {
