@@ -14,6 +14,7 @@ import { expectSound } from '../support/guest-judge.js';
 import { labMissing, type Guest } from '../support/lab.js';
 import { ParsHost } from '../support/pars-host.js';
 import { referencesOf } from '../support/snapshot-references.js';
+import { WHOLE } from '../support/whole.js';
 
 const run = promisify(execFile);
 const PAGE = 4096;
@@ -21,9 +22,9 @@ const MEMORY_MIB = 320;
 /** Everything that is no reference is stored, free memory too: what comes back must be the very image. */
 const LEAN_AND_FREE = '{base: lean, classes: {free: 1}}\ndisk_references: auto';
 const CACHE = ['clean-cache', 'mapped-cache'] as const;
-/** Stacked disks whose bytes have a plain offset; PARS_STACKS=each boots a guest for each. */
+/** Stacked disks whose bytes have a plain offset; PARS_WHOLE=1 boots a guest for each. */
 const KINDS = 'linear,striped,origin,lvmraid,raid0,raid1,raid10,raid5,loop';
-const STACKS = process.env['PARS_STACKS'] === 'each' ? KINDS.split(',') : [KINDS];
+const STACKS = WHOLE ? KINDS.split(',') : [KINDS];
 /** ext4 reads its block bitmaps ahead in the background. */
 const BITMAPS_BYTES = 64 << 10;
 

@@ -214,7 +214,7 @@ describe.skipIf(labMissing() !== undefined)('a guest with disks of every kind', 
     },
   );
 
-  test('come to another host as files: a network disk and a volume', async () => {
+  test.runIf(WHOLE)('come to another host as files: a network disk and a volume', async () => {
     await host.configure('minimal');
     server?.kill('SIGKILL');
     const ext4 = await labScript('disk', '--fs', 'ext4', '--generate', '64');

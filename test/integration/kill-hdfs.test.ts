@@ -14,7 +14,7 @@ import { buildEntry, KillLab } from '../support/kill-lab.js';
 import { killedAnywhere } from '../support/killed-anywhere.js';
 import { labMissing } from '../support/lab.js';
 
-const INSTANTS = Number(process.env['PARS_KILL_INSTANTS'] ?? 10);
+const INSTANTS = Number(process.env['PARS_KILL_INSTANTS'] ?? 5);
 
 describe.skipIf(labMissing() !== undefined)('with a store in HDFS', () => {
   const directory = mkdtempSync(join(tmpdir(), 'pars-images-'));

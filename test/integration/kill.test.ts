@@ -2,8 +2,8 @@
 /**
  * kill -9 at every named step and at random instants of offload and hydrate, and others who touch the image
  * meanwhile: afterwards there is either the image or a stub that gives it back, and no half snapshot is to be
- * seen. Needs no libvirt. PARS_KILL_INSTANTS says how many random instants; PARS_KILL_COMPRESSED=1 adds a
- * compressed image; PARS_TEST_IMAGE names a real save image to do it with, beside the synthetic one.
+ * seen. Needs no libvirt. PARS_KILL_INSTANTS says how many random instants; PARS_WHOLE=1 adds a sparse and
+ * a compressed image; PARS_TEST_IMAGE names a real save image to do it with, beside the synthetic one.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -15,6 +15,7 @@ import { smallImage, sparseImage } from '../support/image-builder.js';
 import { buildEntry, KillLab } from '../support/kill-lab.js';
 import { MEMORY_DIRECTORY } from '../support/memory-directory.js';
 import { expectSound, killedAnywhere, STUB_BYTES } from '../support/killed-anywhere.js';
+import { WHOLE } from '../support/whole.js';
 
 const INSTANTS = Number(process.env['PARS_KILL_INSTANTS'] ?? 20);
 const directory = mkdtempSync(join(MEMORY_DIRECTORY, 'pars-images-'));
@@ -27,16 +28,13 @@ function imageOf(name: string, bytes: Buffer): string {
 }
 
 const synthetic = imageOf('synthetic', smallImage().bytes);
-const images: [name: string, path: string, instants: number][] = [
-  ['a synthetic image', synthetic, INSTANTS],
-  ['a sparse image', imageOf('sparse', sparseImage().bytes), INSTANTS / 4],
-];
-if (process.env['PARS_KILL_COMPRESSED'])
-  images.push([
-    'a compressed image',
-    imageOf('compressed', compressImage(smallImage().bytes, 'zstd')),
-    INSTANTS / 4,
-  ]);
+const images: [name: string, path: string, instants: number][] = [['a synthetic image', synthetic, INSTANTS]];
+if (WHOLE) {
+  images.push(
+    ['a sparse image', imageOf('sparse', sparseImage().bytes), INSTANTS / 4],
+    ['a compressed image', imageOf('compressed', compressImage(smallImage().bytes, 'zstd')), INSTANTS / 4],
+  );
+}
 if (real !== undefined) images.push(['a real image', real, INSTANTS]);
 
 beforeAll(buildEntry);

@@ -2,7 +2,7 @@
 /**
  * Each recipe of recovery (docs/recipes.md) on a guest that has what it is for: every expendable
  * page is lost, and the guest, its disk included, is as it was; the same with the recipe left out harms it.
- * PARS_RECIPES=all runs every kernel, not only those that stand for the others.
+ * PARS_WHOLE=1 runs every kernel, not only those that stand for the others.
  */
 import { copyFile, rm } from 'node:fs/promises';
 import { constants } from 'node:fs';
@@ -12,6 +12,7 @@ import { keptDisks } from '../support/kept-disks.js';
 import { labMissing, type DiskSpec, type Guest, type Suite } from '../support/lab.js';
 import { leaveOut, type LeftOut } from '../support/leave-out.js';
 import { ParsHost } from '../support/pars-host.js';
+import { WHOLE } from '../support/whole.js';
 
 interface Proof {
   recipe: string;
@@ -63,7 +64,7 @@ describe.skipIf(labMissing() !== undefined)('a folio is forgotten by the recipe'
   afterAll(() => host?.stop());
   afterEach(() => guest.destroy().catch(() => undefined));
 
-  const proofs = PROOFS.filter(({ always }) => always ?? process.env['PARS_RECIPES'] === 'all');
+  const proofs = PROOFS.filter(({ always }) => always ?? WHOLE);
   test.each(proofs)('$recipe on $kernel, $disk', async ({ recipe, kernel, disk, leftOut, cmdline = '' }) => {
     const generate = 160;
     guest = await host.boot({

@@ -20,15 +20,15 @@ import {
   type Refusal,
 } from '../support/refusals.js';
 import { attempt, saveToStub, type Way } from '../support/start-ways.js';
+import { WHOLE } from '../support/whole.js';
 
-const ALL = process.env['PARS_REFUSALS'] === 'all';
 const TABLE = process.env['PARS_REFUSALS_TABLE'];
 const VERSION = libvirtVersion();
 const COMPRESSED = VERSION >= 10_004 ? ('zstd' as const) : ('gzip' as const);
 const FORMATS = [
   'raw' as const,
   // Later ones may read a compressed save first, which is left whole there.
-  ...(ALL && VERSION <= 11_003 ? [COMPRESSED] : []),
+  ...(WHOLE && VERSION <= 11_003 ? [COMPRESSED] : []),
   ...(VERSION >= 11_002 ? ['sparse' as const] : []),
 ];
 const WAYS: readonly Way[] = ['start --bypass-cache', 'restore FILE', 'autostart'];
@@ -36,9 +36,9 @@ const WAYS: readonly Way[] = ['start --bypass-cache', 'restore FILE', 'autostart
 /** Every reason for a raw stub; for others those in which the format has a say. */
 function rowsOf(format: string): { way: Way; refusal: Refusal }[] {
   const others = [STORE_AWAY, KILLED_HALF_WAY, NOT_NOTED];
-  const reasons = !ALL ? REPRESENTATIVE : format === 'raw' ? ALL_REFUSALS : others;
+  const reasons = !WHOLE ? REPRESENTATIVE : format === 'raw' ? ALL_REFUSALS : others;
   const started = reasons.map((refusal) => ({ way: 'start' as const, refusal }));
-  if (!ALL) return format === 'raw' ? started : started.slice(-1);
+  if (!WHOLE) return format === 'raw' ? started : started.slice(-1);
   const otherwise = WAYS.flatMap((way) =>
     format === 'raw' || way === 'start --bypass-cache'
       ? [STORE_AWAY, NOT_NOTED].map((refusal) => ({ way, refusal }))
@@ -116,7 +116,7 @@ describe.skipIf(labMissing() !== undefined).each(FORMATS)('a refused start of a 
     });
   });
 
-  test.runIf(ALL && format === 'raw')(`start: ${KILLED_HOOK.reason}`, async () => {
+  test.runIf(WHOLE && format === 'raw')(`start: ${KILLED_HOOK.reason}`, async () => {
     const image = await saveToStub(host, guest, 'start');
     const snapshot = await host.snapshotOf(guest);
     const undo = await KILLED_HOOK.break(host, guest);

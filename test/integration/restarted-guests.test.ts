@@ -2,7 +2,7 @@
 /**
  * Guests in which another kernel has taken over from one that left its memory behind, whole and without a
  * contradiction: what is believed must be the one that runs (R2). Each loses all that is called expendable,
- * and must not miss it. PARS_RESTARTS=all adds those that are saved again and again.
+ * and must not miss it. PARS_WHOLE=1 adds those that are saved again and again.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { expectSound } from '../support/guest-judge.js';
@@ -11,8 +11,6 @@ import { expendablePages, judge, loseAll } from '../support/loss-judge.js';
 import { ParsHost } from '../support/pars-host.js';
 import { saveStorm } from '../support/save-storm.js';
 import { WHOLE } from '../support/whole.js';
-
-const ALL = process.env['PARS_RESTARTS'] === 'all';
 
 describe.skipIf(labMissing() !== undefined)('a guest in which another kernel runs than did before', () => {
   let host: ParsHost;
@@ -38,7 +36,7 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
     });
   }
 
-  test.runIf(ALL)(
+  test.runIf(WHOLE)(
     'rebooted at the same addresses, and saved all along the way, loses nothing that it needs',
     async () => {
       guest = await host.boot({
@@ -84,7 +82,7 @@ describe.skipIf(labMissing() !== undefined)('a guest in which another kernel run
     await expectSound(guest);
   });
 
-  test.runIf(ALL)('in early boot, saved all along the way, comes up whole', async () => {
+  test.runIf(WHOLE)('in early boot, saved all along the way, comes up whole', async () => {
     guest = await host.lab.defineGuest({
       kernel: 'sid',
       memoryMiB: 192,

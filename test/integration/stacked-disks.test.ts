@@ -3,7 +3,7 @@
  * Disks that stand on others (R13), as LVM, LUKS, mdadm and losetup make them: see lab/guest/stack.c. All
  * that was cached of files on them is lost, and the guest and its disks are as they were; with the recovery
  * left out the guest notices. What a process of the guest serves, and what was taken away, is kept.
- * PARS_STACKS=all runs every kernel that tells its drivers' types.
+ * PARS_WHOLE=1 runs every kernel that tells its drivers' types.
  */
 import { constants } from 'node:fs';
 import { copyFile, rm } from 'node:fs/promises';
@@ -16,7 +16,7 @@ import { judge, loseAll, type Report } from '../support/loss-judge.js';
 import { ParsHost } from '../support/pars-host.js';
 import { WHOLE } from '../support/whole.js';
 
-const KERNELS: Suite[] = process.env['PARS_STACKS'] === 'all' ? ['bookworm', 'trixie', 'sid'] : ['trixie'];
+const KERNELS: Suite[] = WHOLE ? ['bookworm', 'trixie', 'sid'] : ['trixie'];
 const KINDS = 'linear,striped,crypt,origin,thin,lvmraid,raid0,raid1,raid10,raid5,loop';
 
 /** MiB of files on each disk, and pages of them. */
