@@ -35,6 +35,10 @@ struct Error {
   std::string what;  ///< one sentence: what was met, what was expected
 };
 
+inline Error corrupt(uint64_t offset, std::string what) {
+  return {ErrorCode::corrupt, offset, std::move(what)};
+}
+
 template <class T>
 class [[nodiscard]] Result {
  public:

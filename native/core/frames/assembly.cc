@@ -19,8 +19,6 @@ std::string kind_name(size_t kind) {
                                   : "recovery";
 }
 
-Error corrupt(uint64_t offset, std::string what) { return {ErrorCode::corrupt, offset, std::move(what)}; }
-
 uint64_t unit_of(size_t kind) { return kind == kFillFrame ? sizeof(uint64_t) : kPageSize; }
 
 Status check_part(const StripeParts& stripe, size_t kind) {

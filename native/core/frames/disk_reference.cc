@@ -11,15 +11,7 @@ namespace pars {
 namespace {
 
 constexpr uint32_t kVersion = 1;
-constexpr size_t kHeaderBytes = 8, kRunBytes = 32;
-
-template <class T>
-void append_le(std::vector<uint8_t>& out, T value) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
-  out.insert(out.end(), bytes, bytes + sizeof value);
-}
-
-Error corrupt(uint64_t offset, std::string what) { return {ErrorCode::corrupt, offset, std::move(what)}; }
+constexpr size_t kHeaderBytes = 8, kDiskRunBytes = 32;
 
 const char* fault_of(const DiskRun& run, uint32_t page_class) {
   if (run.pages == 0 || run.pages > kMaxRunPages) return "has an impossible number of pages";
@@ -49,7 +41,7 @@ Result<DiskRun> decode_run(Cursor& cursor, uint32_t index) {
 
 std::vector<uint8_t> encode_references(const std::vector<DiskRun>& runs) {
   std::vector<uint8_t> out;
-  out.reserve(kHeaderBytes + runs.size() * kRunBytes);
+  out.reserve(kHeaderBytes + runs.size() * kDiskRunBytes);
   append_le(out, kVersion);
   append_le(out, static_cast<uint32_t>(runs.size()));
   for (const DiskRun& run : runs) {
@@ -67,7 +59,7 @@ Result<std::vector<DiskRun>> decode_references(Bytes table) {
   const uint32_t version = cursor.le32(), count = cursor.le32();
   if (!cursor.ok() || version != kVersion)
     return corrupt(0, "a table of references of a version that is not known");
-  if (cursor.remaining() != uint64_t{count} * kRunBytes)
+  if (cursor.remaining() != uint64_t{count} * kDiskRunBytes)
     return corrupt(4, std::to_string(cursor.remaining()) + " bytes do not hold " + std::to_string(count) +
                           " references");
   std::vector<DiskRun> runs;

@@ -6,12 +6,6 @@ namespace {
 
 constexpr size_t kRunBytes = 16;
 
-template <class T>
-void append_le(std::vector<uint8_t>& out, T value) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
-  out.insert(out.end(), bytes, bytes + sizeof value);
-}
-
 Error bad_run(size_t index, const char* why) {
   return {ErrorCode::corrupt, sizeof(uint32_t) + index * kRunBytes,
           "run " + std::to_string(index) + " of a skeleton " + why};

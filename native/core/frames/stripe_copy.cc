@@ -17,8 +17,6 @@ namespace {
 // The header of a block in mapped-ram, right before its bitmap.
 constexpr uint64_t kMappedHeaderBytes = 28, kMappedVersion = 1;
 
-Error corrupt(uint64_t offset, std::string what) { return {ErrorCode::corrupt, offset, std::move(what)}; }
-
 Error unreadable(uint64_t offset) { return {ErrorCode::io, offset, "the image cannot be read there"}; }
 
 /// A stretch of the image that is read ahead of what is looked at.

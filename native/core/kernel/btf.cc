@@ -30,7 +30,6 @@ enum Kind : uint32_t {
   kEnum64
 };
 constexpr uint32_t kMagicVersionFlags = 0x0001eb9f;
-constexpr uint32_t kHeaderBytes = 24;
 constexpr uint64_t kMaxBlob = 16ull << 20;  // Debian's kernels have 2 to 7 MiB
 constexpr size_t kMaxName = 512;            // KSYM_NAME_LEN
 constexpr uint64_t kMaxMembers =
@@ -74,9 +73,9 @@ uint64_t Btf::blob_bytes(Bytes header) {
   Cursor c(header);
   const uint32_t magic = c.le32(), header_bytes = c.le32();
   const uint64_t type_off = c.le32(), type_len = c.le32(), names_off = c.le32(), names_len = c.le32();
-  if (!c.ok() || magic != kMagicVersionFlags || header_bytes != kHeaderBytes) return 0;
+  if (!c.ok() || magic != kMagicVersionFlags || header_bytes != kBtfHeaderBytes) return 0;
   if (type_off != 0 || names_off != type_len || type_len % 4 != 0) return 0;
-  const uint64_t total = kHeaderBytes + names_off + names_len;
+  const uint64_t total = kBtfHeaderBytes + names_off + names_len;
   return total <= kMaxBlob ? total : 0;
 }
 
@@ -88,8 +87,8 @@ Result<Btf> Btf::parse(std::vector<uint8_t> blob, std::shared_ptr<const Btf> bas
   btf.steps_ = base ? base->steps_ : std::make_shared<uint64_t>(kBtfSteps);
   btf.base_ = std::move(base);
   btf.blob_ = std::move(blob);
-  btf.types_at_ = kHeaderBytes;
-  btf.types_end_ = kHeaderBytes + load_le<uint32_t>(&btf.blob_[12]);
+  btf.types_at_ = kBtfHeaderBytes;
+  btf.types_end_ = kBtfHeaderBytes + load_le<uint32_t>(&btf.blob_[12]);
   btf.names_at_ = btf.types_end_;
   btf.names_end_ = btf.blob_.size();
   if (btf.names_at_ == btf.names_end_ || btf.blob_.back() != 0)

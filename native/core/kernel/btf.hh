@@ -14,6 +14,8 @@
 
 namespace pars {
 
+inline constexpr uint32_t kBtfHeaderBytes = 24;
+
 /// A member found by name, at its byte offset within the outermost struct.
 struct BtfMember {
   uint32_t offset = 0;

@@ -9,6 +9,11 @@
 
 namespace pars {
 
+/// Bits of inode.i_mode: ABI (Linux include/uapi/linux/stat.h).
+inline constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000, kBlockDevice = 0x6000;
+/// Blocks of 64 KiB are the largest of any file system that is followed.
+inline constexpr uint32_t kMaxBlockBits = 16;
+
 /// struct btrfs_folio_state, the private state of btrfs's folios of several blocks.
 struct BtrfsStateLayout {
   uint32_t lock, locked;  ///< a spinlock, and how many blocks are locked

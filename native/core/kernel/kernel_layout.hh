@@ -12,6 +12,9 @@
 
 namespace pars {
 
+/// Of struct page; another size is not read.
+inline constexpr uint32_t kStructPageBytes = 64;
+
 /// How a page type is told from the 32-bit word that `_mapcount` and `page_type` share.
 /// Up to Linux 6.10 one inverted bit (VMCOREINFO has the whole word), since 6.12 a number in the top byte
 /// (commit 4ffca5a96678).

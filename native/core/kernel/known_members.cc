@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <span>
 
+#include "core/kernel/kernel_layout.hh"
+
 namespace pars {
 
 namespace {
@@ -153,8 +155,6 @@ constexpr std::string_view kBufferBits[] = {
     "BH_Lock",         "BH_Mapped",      "BH_Meta",     "BH_Migrate",          "BH_New",      "BH_Prio",
     "BH_PrivateStart", "BH_Quiet",       "BH_Req",      "BH_Unwritten",        "BH_Uptodate", "BH_Write_EIO",
 };
-
-constexpr uint32_t kStructPageBytes = 64;
 
 struct Known {
   const char* type;

@@ -11,7 +11,6 @@ constexpr uint64_t kModuleName = 64 - sizeof(uint64_t);  // MODULE_NAME_LEN
 constexpr uint64_t kMaxNodeName = 256;                   // NAME_MAX + 1
 constexpr int kMaxEntries = 1 << 14;                     // of one directory of /sys
 constexpr size_t kMaxModules = 24;  // there are fewer proven file systems and drivers than that
-constexpr uint32_t kHeaderBytes = 24;
 
 std::optional<ModuleTypesLayout> resolve(const Btf& btf) {
   bool whole = true;
@@ -124,7 +123,7 @@ bool ModuleTypes::continues_kernel(uint64_t btf, const std::string& name) const 
 
 std::optional<Btf> ModuleTypes::load(uint64_t btf) const {
   const auto data = memory_.u64(btf + layout_->data);
-  uint8_t header[kHeaderBytes];
+  uint8_t header[kBtfHeaderBytes];
   if (!data || !memory_.read(*data, header, sizeof header)) return std::nullopt;
   const uint64_t bytes = Btf::blob_bytes({header, sizeof header});
   if (bytes == 0 || bytes != memory_.u32(btf + layout_->data_bytes)) return std::nullopt;

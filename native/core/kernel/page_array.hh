@@ -11,8 +11,6 @@
 
 namespace pars {
 
-inline constexpr uint32_t kStructPageBytes = 64;
-
 // Low bits of page.mapping (Linux include/linux/page-flags.h): anonymous, movable, both: KSM.
 inline constexpr uint64_t kMappingAnon = 1, kMappingBits = 3;
 

@@ -8,6 +8,11 @@
 
 namespace pars {
 
+inline constexpr uint64_t kDiskNameBytes = 32;    // DISK_NAME_LEN (Linux include/linux/blkdev.h)
+inline constexpr uint64_t kDriverNameBytes = 64;  // of a dm target's type, an md personality
+/// A host has less.
+inline constexpr uint32_t kMaxStackDepth = 8, kMaxStackTargets = 1 << 10, kMaxStackMembers = 1 << 9;
+
 /// Device mapper: LVM and LUKS (Linux drivers/md/dm-core.h, include/linux/device-mapper.h).
 struct DmLayout {
   uint32_t disk, flags, table;  ///< mapped_device; `flags` is 0 while nothing is suspended or going away

@@ -6,7 +6,7 @@ namespace pars {
 namespace {
 
 constexpr uint64_t kMaxName = 256;  // NAME_MAX and a NUL
-constexpr int kMaxDepth = 64;       // of directories; a cycle ends here
+constexpr int kMaxPathDepth = 64;   // of directories; a cycle ends here
 constexpr size_t kMaxPath = 1024;
 constexpr uint64_t kMaxType = 32;  // also of s_id
 
@@ -20,7 +20,7 @@ std::string path_of(const KernelMemory& memory, const NameLayout& names, uint64_
   if (alias == 0) return "";
   std::string path;
   uint64_t dentry = alias - names.dentry_alias;
-  for (int depth = 0; depth < kMaxDepth && path.size() < kMaxPath; depth++) {
+  for (int depth = 0; depth < kMaxPathDepth && path.size() < kMaxPath; depth++) {
     const uint64_t parent = memory.u64(dentry + names.dentry_parent).value_or(0);
     if (parent == dentry) return path;
     auto name_at = memory.u64(dentry + names.dentry_name);

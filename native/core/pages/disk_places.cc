@@ -12,10 +12,8 @@
 namespace pars {
 namespace {
 
-constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000,
-                   kBlockDevice = 0x6000;  // include/uapi/linux/stat.h
 constexpr uint64_t kMaxOffset = 1ull << 60;
-constexpr size_t kMaxDevices = 256;
+constexpr size_t kMaxReferencedDevices = 256;
 constexpr uint64_t kNodesToRead = 1 << 18;  // index blocks, of all files together
 constexpr uint64_t kMaxExtents = 1 << 24;   // of all files together: what holding them may cost
 constexpr uint32_t kMaxTypeName = 32;
@@ -106,7 +104,7 @@ class Placer {
     if (disk == last_disk_) return last_number_;
     const auto& known = out_.devices;
     const size_t number = std::find(known.begin(), known.end(), disk) - known.begin();
-    if (number == kMaxDevices) return std::nullopt;
+    if (number == kMaxReferencedDevices) return std::nullopt;
     if (number == known.size()) out_.devices.push_back(disk);
     last_disk_ = disk, last_number_ = static_cast<uint16_t>(number);
     return last_number_;
@@ -130,7 +128,7 @@ class Placer {
     const auto sb = inode ? memory_.u64(*inode + cache_.inode_sb) : std::nullopt;
     const auto device = sb ? memory_.u64(*sb + cache_.sb_bdev) : std::nullopt;
     const auto bits = inode ? memory_.u8(*inode + cache_.inode_block_bits) : std::nullopt;
-    if (!device || *device == 0 || !bits || *bits > 16) return {};
+    if (!device || *device == 0 || !bits || *bits > kMaxBlockBits) return {};
     const std::string name = file_system(*sb);
     if (name == "xfs") return xfs_source(*inode, *sb, *device, *bits);
     if (name != "ext4") return {};

@@ -8,10 +8,7 @@ namespace {
 
 constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kMaxBytes = 1ull << 60;
-constexpr uint32_t kMaxDepth = 8, kMaxTargets = 1 << 10, kMaxMembers = 1 << 9;
 constexpr size_t kMaxLayers = 1 << 10;
-constexpr uint64_t kNameBytes = 64;
-constexpr uint32_t kDiskName = 32;
 constexpr uint32_t kLeftSymmetric = 2;           // ALGORITHM_LEFT_SYMMETRIC (Linux drivers/md/raid5.h)
 constexpr uint32_t kNear = 0xff, kOneFar = 0x1;  // mddev.layout of raid10: near copies, then far copies
 
@@ -45,7 +42,7 @@ std::optional<std::pair<uint32_t, uint64_t>> slot_of(const DiskStack::Piece& pie
 }
 
 std::optional<DiskByte> DiskStack::below(uint64_t block_device, uint64_t offset) {
-  if (!cache_.bdev_start || offset > kMaxBytes || depth_ == kMaxDepth) return std::nullopt;
+  if (!cache_.bdev_start || offset > kMaxBytes || depth_ == kMaxStackDepth) return std::nullopt;
   const auto disk = memory_.u64(block_device + cache_.bdev_disk);
   const auto start = sectors(block_device + *cache_.bdev_start);
   const auto at = add(start, offset);
@@ -87,7 +84,7 @@ const DiskStack::Layer* DiskStack::layer_of(uint64_t disk) {
 }
 
 DiskStack::Layer DiskStack::look(uint64_t disk) {
-  const std::string name = memory_.text(disk + cache_.disk_name, kDiskName).value_or("");
+  const std::string name = memory_.text(disk + cache_.disk_name, kDiskNameBytes).value_or("");
   const bool is_dm = name.starts_with("dm-"), is_md = name.starts_with("md"),
              is_loop = name.starts_with("loop");
   if (!is_dm && !is_md && !is_loop) return {.is_plain = true, .pieces = {}};
@@ -112,7 +109,7 @@ DiskStack::Layer DiskStack::look_dm(const Btf& types, uint64_t disk) {
   const auto table = self && dm ? memory_.u64(*self + dm->table) : std::nullopt;
   const auto first = table ? memory_.u64(*table + dm->targets) : std::nullopt;
   const auto count = table ? memory_.u32(*table + dm->target_count) : std::nullopt;
-  if (!targets || !first || !count || *count > kMaxTargets) return out;
+  if (!targets || !first || !count || *count > kMaxStackTargets) return out;
   for (uint64_t i = 0; i < *count; i++) take_target(types, *targets, *first + i * dm->target_bytes, out);
   std::sort(out.pieces.begin(), out.pieces.end(),
             [](const Piece& a, const Piece& b) { return a.first < b.first; });
@@ -122,7 +119,7 @@ DiskStack::Layer DiskStack::look_dm(const Btf& types, uint64_t disk) {
 void DiskStack::take_target(const Btf& types, const DmTargets& dm, uint64_t target, Layer& out) {
   const auto type = memory_.u64(target + dm.type);
   const auto name_at = type ? memory_.u64(*type + dm.type_name) : std::nullopt;
-  const auto name = name_at ? memory_.text(*name_at, kNameBytes) : std::nullopt;
+  const auto name = name_at ? memory_.text(*name_at, kDriverNameBytes) : std::nullopt;
   const auto begin = sectors(target + dm.begin), length = sectors(target + dm.length);
   const auto context = memory_.u64(target + dm.context);
   if (!name || !begin || !length || !context) return;
@@ -165,7 +162,7 @@ void DiskStack::take_striped(const Btf& types, const DmTargets& dm, uint64_t con
   const auto layout = resolve_dm_striped(types);
   const auto count = layout ? memory_.u32(context + layout->count) : std::nullopt;
   const auto chunk = layout ? memory_.u32(context + layout->chunk) : std::nullopt;
-  if (!count || !chunk || *count == 0 || *count > kMaxMembers || *chunk == 0) return;
+  if (!count || !chunk || *count == 0 || *count > kMaxStackMembers || *chunk == 0) return;
   piece.rule = Rule::chunks, piece.chunk = *chunk * kSectorBytes;
   for (uint64_t i = 0; i < *count; i++) {
     const uint64_t stripe = context + layout->stripes + i * layout->stripe_bytes;
@@ -180,7 +177,7 @@ void DiskStack::take_striped(const Btf& types, const DmTargets& dm, uint64_t con
 std::optional<DiskStack::Piece> DiskStack::array(const ArrayPlaces& md, uint64_t mddev) const {
   const auto level = memory_.u32(mddev + md.level), layout = memory_.u32(mddev + md.layout),
              chunk = memory_.u32(mddev + md.chunk), disks = memory_.u32(mddev + md.disks);
-  if (!level || !layout || !chunk || !disks || *disks == 0 || *disks > kMaxMembers) return std::nullopt;
+  if (!level || !layout || !chunk || !disks || *disks == 0 || *disks > kMaxStackMembers) return std::nullopt;
   Piece piece{.chunk = *chunk * kSectorBytes, .members = {}};
   if (*level == 0) piece.rule = Rule::chunks;
   else if (*level == 5 && *layout == kLeftSymmetric) piece.rule = Rule::raid5;
@@ -189,7 +186,7 @@ std::optional<DiskStack::Piece> DiskStack::array(const ArrayPlaces& md, uint64_t
   if (piece.rule == Rule::raid10) piece.near_copies = *layout & kNear;
   const uint64_t head = mddev + md.members;
   auto at = memory_.u64(head);
-  for (uint32_t i = 0; at && *at != head && i < kMaxMembers; i++, at = memory_.u64(*at)) {
+  for (uint32_t i = 0; at && *at != head && i < kMaxStackMembers; i++, at = memory_.u64(*at)) {
     const uint64_t member = *at - md.member_link;
     const auto device = memory_.u64(member + md.member_device);
     const auto slot = memory_.u32(member + md.member_slot);

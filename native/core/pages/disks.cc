@@ -8,12 +8,7 @@ namespace pars {
 
 namespace {
 
-constexpr uint64_t kDiskName = 32;  // DISK_NAME_LEN
-constexpr uint64_t kNameBytes = 64;
-constexpr uint32_t kMaxDepth = 8;
 constexpr size_t kMaxDevices = 1 << 10;  // a host has fewer, and each may have as many members
-constexpr size_t kMaxMembers = 1 << 9;
-constexpr uint32_t kMaxTargets = 1 << 10;
 constexpr int kMaxParents = 16;
 
 /// Buses between a disk and the machine's own, on the way up. Whatever else is on the way (usb, vdpa, nd)
@@ -68,7 +63,7 @@ bool is_numbered(std::string_view name, std::string_view prefix) {
 std::optional<Reason> Disks::judge(uint64_t block_device) {
   const auto known = known_.find(block_device);
   if (known != known_.end()) return known->second;
-  if (known_.size() == kMaxDevices || depth_ == kMaxDepth) return Reason::disk_stack;
+  if (known_.size() == kMaxDevices || depth_ == kMaxStackDepth) return Reason::disk_stack;
   known_[block_device] = Reason::disk_stack;
   depth_++;
   const auto doubt = look(block_device);
@@ -80,7 +75,7 @@ std::optional<Reason> Disks::judge(uint64_t block_device) {
 std::optional<Reason> Disks::look(uint64_t block_device) {
   if (!layout_.disks) return Reason::disk;
   const auto disk = memory_.u64(block_device + layout_.bdev_disk);
-  const auto name = disk ? memory_.text(*disk + layout_.disk_name, kDiskName) : std::nullopt;
+  const auto name = disk ? memory_.text(*disk + layout_.disk_name, kDiskNameBytes) : std::nullopt;
   const auto whole = disk ? whole_of(*disk) : std::nullopt;
   if (!name || !whole) return Reason::file_unreadable;
   if (!answers(block_device, *disk, *whole)) return Reason::disk_gone;
@@ -144,7 +139,8 @@ std::optional<Reason> Disks::judge_dm(uint64_t disk) {
   const uint64_t table = memory_.u64(*self + dm->table).value_or(0);
   const auto count = memory_.u32(table + dm->target_count);
   const auto targets = memory_.u64(table + dm->targets);
-  if (!holds(table + dm->table_owner, *self) || !targets || !count || *count == 0 || *count > kMaxTargets)
+  if (!holds(table + dm->table_owner, *self) || !targets || !count || *count == 0 ||
+      *count > kMaxStackTargets)
     return Reason::disk_stack;
   for (uint64_t i = 0; i < *count; i++)
     if (!sound_target(*dm, table, *targets + i * dm->target_bytes)) return Reason::disk_stack;
@@ -251,7 +247,7 @@ std::optional<std::vector<uint64_t>> Disks::list(uint64_t head, uint32_t link) c
   std::vector<uint64_t> objects;
   auto at = memory_.u64(head);
   for (; at && *at != head; at = memory_.u64(*at)) {
-    if (objects.size() == kMaxMembers) return std::nullopt;
+    if (objects.size() == kMaxStackMembers) return std::nullopt;
     objects.push_back(*at - link);
   }
   return at ? std::optional(objects) : std::nullopt;
@@ -259,7 +255,7 @@ std::optional<std::vector<uint64_t>> Disks::list(uint64_t head, uint32_t link) c
 
 std::optional<std::string> Disks::text_behind(uint64_t pointer) const {
   const auto at = memory_.u64(pointer);
-  return at ? memory_.text(*at, kNameBytes) : std::nullopt;
+  return at ? memory_.text(*at, kDriverNameBytes) : std::nullopt;
 }
 
 }  // namespace pars

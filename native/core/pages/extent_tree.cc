@@ -3,26 +3,28 @@
 
 #include <algorithm>
 
+#include "core/kernel/file_system_types.hh"
+
 namespace pars {
 namespace {
 
 constexpr uint16_t kMagic = 0xf30a;
-constexpr uint16_t kMaxDepth = 5;  // EXT4_MAX_EXTENT_DEPTH
-constexpr size_t kHeaderBytes = 12, kEntryBytes = 12;
+constexpr uint16_t kMaxTreeDepth = 5;  // EXT4_MAX_EXTENT_DEPTH
+constexpr size_t kNodeHeaderBytes = 12, kEntryBytes = 12;
 constexpr uint32_t kMaxInitialised = 32768;  // EXT_INIT_MAX_LEN: longer ones are unwritten
-constexpr uint32_t kMaxBlockBits = 16;
 
 struct Node {
   uint16_t entries = 0, depth = 0;
   Bytes bytes;
-  const uint8_t* entry(uint32_t i) const { return bytes.data() + kHeaderBytes + i * kEntryBytes; }
+  const uint8_t* entry(uint32_t i) const { return bytes.data() + kNodeHeaderBytes + i * kEntryBytes; }
 };
 
 std::optional<Node> parse_node(Bytes bytes) {
-  if (bytes.size() < kHeaderBytes || load_le<uint16_t>(bytes.data()) != kMagic) return std::nullopt;
+  if (bytes.size() < kNodeHeaderBytes || load_le<uint16_t>(bytes.data()) != kMagic) return std::nullopt;
   const Node node{load_le<uint16_t>(&bytes[2]), load_le<uint16_t>(&bytes[6]), bytes};
   const uint16_t most = load_le<uint16_t>(&bytes[4]);
-  if (node.entries > most || most > (bytes.size() - kHeaderBytes) / kEntryBytes || node.depth > kMaxDepth)
+  if (node.entries > most || most > (bytes.size() - kNodeHeaderBytes) / kEntryBytes ||
+      node.depth > kMaxTreeDepth)
     return std::nullopt;
   return node;
 }

@@ -8,8 +8,7 @@ namespace pars {
 
 namespace {
 
-// Linux include/uapi/linux/stat.h, include/linux/fs.h: these values are ABI or have not moved since 4.x.
-constexpr uint16_t kFileTypeMask = 0xf000, kRegularFile = 0x8000;
+// Linux include/linux/fs.h: these values have not moved since 4.x.
 constexpr uint32_t kSwapFile = 1 << 8, kDax = 1 << 13, kEncrypted = 1 << 14, kVerity = 1 << 16;
 
 /// File systems whose clean pages a running guest was seen to re-read, and what they keep behind

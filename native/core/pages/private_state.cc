@@ -5,7 +5,7 @@ namespace pars {
 
 namespace {
 
-constexpr uint32_t kMinBlockBits = 9, kMaxBlockBits = 16;  // 512 bytes (SECTOR_SIZE) to 64 KiB
+constexpr uint32_t kMinBlockBits = 9;  // 512 bytes (SECTOR_SIZE)
 constexpr uint32_t kPageBits = 12;
 constexpr uint64_t kAlignment = 8;
 constexpr uint64_t kBtrfsMark =
