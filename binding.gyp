@@ -20,7 +20,7 @@
     {
       "target_name": "core",
       "type": "static_library",
-      "sources": ["<!@(find native/core -name \"*.cc\" | sort)"],
+      "sources": ["<!@(scripts/core-units)"],
       "cflags": ["-fPIC"]
     },
     {
