@@ -94,9 +94,7 @@ class AssembleWork final : public Work {
 
  private:
   std::optional<Failure> run() override {
-    // The pages of references come as they are.
-    if (auto status = decompress_parts(stripe_, scratch_, kDiskFrame); !status)
-      return core_failure(status.error());
+    if (auto status = decompress_parts(stripe_, scratch_); !status) return core_failure(status.error());
     auto writes = decode_writes(writes_);
     if (!writes) return core_failure(writes.error());
     auto assembly = Assembly::plan(stripe_);

@@ -43,10 +43,10 @@ bool read_frames(const Napi::Value& value, StripeParts& stripe) {
   return true;
 }
 
-Status decompress_parts(StripeParts& stripe, Scratch& scratch, size_t as_they_are) {
+Status decompress_parts(StripeParts& stripe, Scratch& scratch) {
   const auto packed = [&](size_t kind) {
     const StripePart& part = stripe.parts[kind];
-    return kind != as_they_are && part.present && part.loss == Loss::none;
+    return kind != kDiskFrame && part.present && part.loss == Loss::none;
   };
   size_t total = 0, used = 0;
   for (size_t kind = 0; kind < kFrameKinds; kind++) total += packed(kind) ? stripe.parts[kind].raw_bytes : 0;

@@ -3,8 +3,6 @@
 #pragma once
 #include <napi.h>
 
-#include <cstddef>
-
 #include "addon/scratch.hh"
 #include "core/frames/assembly.hh"
 
@@ -13,8 +11,8 @@ namespace pars::addon {
 /// False for a value of another shape, a kind met twice, or a size no frame has.
 bool read_frames(const Napi::Value& value, StripeParts& stripe);
 
-/// Puts the decompressed bytes in place of the compressed ones, all in one scratch buffer. Parts of the kind
-/// `as_they_are` are not compressed; kFrameKinds for none.
-Status decompress_parts(StripeParts& stripe, Scratch& scratch, size_t as_they_are);
+/// Puts the decompressed bytes in place of the compressed ones, all in one scratch buffer. What was read from
+/// the guest's disk is not compressed.
+Status decompress_parts(StripeParts& stripe, Scratch& scratch);
 
 }  // namespace pars::addon
