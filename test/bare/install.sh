@@ -4,12 +4,12 @@
 # gives on a small save image. For scripts/bare only: it changes what is installed, /etc/pars, /var/lib/pars
 # and /srv. Each step says its name; the first that goes wrong ends the script.
 set -eu
+. test/bare/small-image.sh
 for tool in cc g++ make node npm git; do
   ! command -v "$tool" >/dev/null || fail "not a bare machine: it has $tool"
 done
 began=$(date +%s)
 step() { echo "$(($(date +%s) - began)) s: $*"; }
-fail() { echo "$1"; exit 1; }
 
 # The first commands below that heading.
 commands=$(sed -n '/^### From source$/,/^##/{/^    /,/^$/{s/^    //p;/^$/q}}' README.md)
@@ -19,21 +19,14 @@ echo "$commands" | sh -eu >/tmp/install.log 2>&1 || { tail -n 40 /tmp/install.lo
 [ ! -e build/Release/core-test ] || fail "a user's build has built tests"
 step "installed: pars $(pars --version) with Node $(node --version), $(cc --version | head -n 1)"
 
-# A snapshot of an earlier version: an image small enough to be kept with the sources.
-fixture=test/regressions/format-1-raw
-mkdir -p /srv/old /srv/saves /etc/pars
-cp -r $fixture/d1 $fixture/d2 $fixture/d3 /srv/old
-snapshot=$(cd /srv/old/d1 && ls -d ????????-*/*)
-pars restore --store local:/srv/old/d1,/srv/old/d2,/srv/old/d3 "$snapshot" --to /srv/original
-cp /srv/original /srv/saves/g.save
-
+restore_small_image
+mkdir -p /etc/pars
 printf 'store: local:/srv/d1,/srv/d2,/srv/d3\npolicy: lean\n' >/etc/pars/pars.yaml
 pars store init --allow-same-device >/dev/null
 pars report /srv/saves/g.save >/tmp/report
 grep -q 'old guest' /tmp/report || fail "the report does not name the guest: $(cat /tmp/report)"
 step reported
 pars offload /srv/saves/g.save >/dev/null
-blocks() { stat -c %b "$1"; }
 [ "$(blocks /srv/saves/g.save)" -lt "$(blocks /srv/original)" ] || fail 'the image takes as much as before'
 step offloaded
 pars hydrate /srv/saves/g.save >/dev/null

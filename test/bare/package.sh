@@ -4,10 +4,10 @@
 # save image, and removes it. For scripts/bare only, as install.sh. Each step says its name; the first that
 # goes wrong ends the script.
 set -eu
+. test/bare/small-image.sh
 for tool in cc make node npm; do
   ! command -v "$tool" >/dev/null || { echo "not a bare machine: it has $tool"; exit 1; }
 done
-fail() { echo "$1"; exit 1; }
 apt-get -q update >/dev/null
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq install -y --no-install-recommends /mnt/pars_*.deb >/tmp/apt.log 2>&1 ||
@@ -16,18 +16,12 @@ apt-get -qq install -y --no-install-recommends /mnt/pars_*.deb >/tmp/apt.log 2>&
 echo "installed: pars $(pars --version)"
 [ -e /usr/share/man/man8/pars.8.gz ] || [ -e /etc/dpkg/dpkg.cfg.d/excludes ] || fail 'no manual'
 
-fixture=test/regressions/format-1-raw
-mkdir -p /srv/old /srv/saves
-cp -r $fixture/d1 $fixture/d2 $fixture/d3 /srv/old
-snapshot=$(cd /srv/old/d1 && ls -d ????????-*/*)
-pars restore --store local:/srv/old/d1,/srv/old/d2,/srv/old/d3 "$snapshot" --to /srv/original >/dev/null
-cp /srv/original /srv/saves/g.save
+restore_small_image
 # Stubs are known of wherever the state is kept.
 printf 'store: local:/srv/d1,/srv/d2,/srv/d3\nstate_dir: /srv/state\n' >>/etc/pars/pars.yaml
 pars store init --allow-same-device >/dev/null
 pars report /srv/saves/g.save | grep -q 'old guest' || fail 'the report does not name the guest'
 pars offload /srv/saves/g.save >/dev/null
-blocks() { stat -c %b "$1"; }
 [ "$(blocks /srv/saves/g.save)" -lt "$(blocks /srv/original)" ] || fail 'the image takes as much as before'
 ! apt-get -qq remove -y pars >/tmp/apt.log 2>&1 || fail 'removed although there is a stub'
 pars hydrate /srv/saves/g.save >/dev/null

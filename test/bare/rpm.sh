@@ -4,7 +4,7 @@
 # small save image, and removes it. This tries its files and scripts; what an RHEL-like host adds (libraries,
 # SELinux) is not tried. For scripts/bare only, as package.sh.
 set -eu
-fail() { echo "$1"; exit 1; }
+. test/bare/small-image.sh
 apt-get -q update >/dev/null
 export DEBIAN_FRONTEND=noninteractive
 libraries='libpugixml1v5 libxxhash0 libisal2 libssl3*'
@@ -17,12 +17,7 @@ rpm -V --nodeps pars || fail 'files differ from the package'
 case $(pars --version) in *'the RPM package'*) ;; *) fail "it takes itself for $(pars --version)" ;; esac
 echo "installed: pars $(pars --version)"
 
-fixture=test/regressions/format-1-raw
-mkdir -p /srv/old /srv/saves
-cp -r $fixture/d1 $fixture/d2 $fixture/d3 /srv/old
-snapshot=$(cd /srv/old/d1 && ls -d ????????-*/*)
-pars restore --store local:/srv/old/d1,/srv/old/d2,/srv/old/d3 "$snapshot" --to /srv/original >/dev/null
-cp /srv/original /srv/saves/g.save
+restore_small_image
 printf 'store: local:/srv/d1,/srv/d2,/srv/d3\nstate_dir: /srv/state\n' >>/etc/pars/pars.yaml
 pars store init --allow-same-device >/dev/null 2>&1
 pars offload /srv/saves/g.save >/dev/null 2>&1
