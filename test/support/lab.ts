@@ -299,7 +299,7 @@ export async function labScript(name: string, ...args: string[]): Promise<string
 function bootArguments({ kernel, initrd }: BootFiles, cmdline: string): string[] {
   // On a busy host an emulated timer looks broken to a kernel that checks it.
   // A panic, as an NMI makes one, lists all tasks.
-  const words = `console=ttyS0 quiet loglevel=5 no_timer_check unknown_nmi_panic panic_print=1 ${cmdline}`;
+  const words = `console=ttyS0 quiet loglevel=4 no_timer_check unknown_nmi_panic panic_print=1 ${cmdline}`;
   return ['--kernel', kernel, ...(initrd === undefined ? [] : ['--initrd', initrd]), '--cmdline', words];
 }
 

@@ -76,7 +76,8 @@ static int alarming(const char *message)
 	return 0;
 }
 
-/* Every kernel message since boot; each read of /dev/kmsg gives one record. */
+/* Every kernel message since boot; each read of /dev/kmsg gives one record. From the first that is alarming
+ * on they are said as well, for registers and call traces stand in those that follow. */
 int check_log(void)
 {
 	char record[8192];
@@ -86,14 +87,18 @@ int check_log(void)
 
 	if (fd < 0)
 		return fail("/dev/kmsg: %s", strerror(errno));
-	while (!status && ((n = read(fd, record, sizeof record - 1)) > 0 || (n < 0 && errno == EPIPE))) {
+	while ((n = read(fd, record, sizeof record - 1)) > 0 || (n < 0 && errno == EPIPE)) {
 		if (n < 0)
 			continue;
 		record[n] = 0;
 		record[strcspn(record, "\n")] = 0;
 		const char *message = strchr(record, ';');
-		if (message && alarming(message + 1))
+		if (!message)
+			continue;
+		if (!status && alarming(message + 1))
 			status = fail("kernel log: %s", message + 1);
+		if (status)
+			printf("log: %s\n", message + 1);
 	}
 	close(fd);
 	return status;
