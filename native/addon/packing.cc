@@ -112,8 +112,7 @@ class PackWork final : public Work {
   /// What the file system holds no data for is zero; only the rest is looked at.
   Status hole() {
     const uint64_t begin = order_.plan.image_offset, end = begin + order_.plan.image_bytes;
-    if (order_.plan.image_bytes % kPageSize)
-      return Error{ErrorCode::corrupt, begin, "a hole that is not of whole pages"};
+    if (order_.plan.image_bytes % kPageSize) return corrupt(begin, "a hole that is not of whole pages");
     for (uint64_t at = begin; at < end;) {
       const off_t data = lseek(order_.fd, static_cast<off_t>(at), SEEK_DATA);
       if (data < 0 && errno == ENXIO) break;

@@ -38,7 +38,7 @@ Status Compressor::compress(Bytes raw, std::vector<uint8_t>& out) {
   return Done{};
 }
 
-static Error corrupt_frame(const std::string& why) { return {ErrorCode::corrupt, 0, "a zstd frame " + why}; }
+static Error corrupt_frame(const std::string& why) { return corrupt(0, "a zstd frame " + why); }
 
 Status decompress(Bytes frame, std::span<uint8_t> out) {
   unsigned long long announced = ZSTD_getFrameContentSize(frame.data(), frame.size());

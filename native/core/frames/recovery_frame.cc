@@ -65,8 +65,7 @@ std::vector<uint8_t> encode_recovery(const std::vector<RecoveryWrite>& writes) {
 
 Result<std::vector<RecoveryWrite>> decode_writes(Bytes bytes) {
   if (bytes.size() % kRecoveryWriteBytes)
-    return Error{ErrorCode::corrupt, 0,
-                 "recovery writes of " + std::to_string(bytes.size()) + " bytes are not whole"};
+    return corrupt(0, "recovery writes of " + std::to_string(bytes.size()) + " bytes are not whole");
   std::vector<RecoveryWrite> writes;
   writes.reserve(bytes.size() / kRecoveryWriteBytes);
   for (Cursor cursor(bytes); cursor.remaining() > 0;) {

@@ -7,8 +7,8 @@ namespace {
 constexpr size_t kRunBytes = 16;
 
 Error bad_run(size_t index, const char* why) {
-  return {ErrorCode::corrupt, sizeof(uint32_t) + index * kRunBytes,
-          "run " + std::to_string(index) + " of a skeleton " + why};
+  return corrupt(sizeof(uint32_t) + index * kRunBytes,
+                 "run " + std::to_string(index) + " of a skeleton " + why);
 }
 
 /// A run without pages holds the bytes behind the last payload, so only the last may be one.
@@ -50,9 +50,8 @@ static Result<std::vector<Run>> decode_runs_at(Cursor& cursor) {
   const size_t bytes = cursor.remaining();
   uint32_t count = cursor.le32();
   if (!cursor.ok() || count > cursor.remaining() / kRunBytes)
-    return Error{
-        ErrorCode::corrupt, 0,
-        "a skeleton of " + std::to_string(bytes) + " bytes cannot hold " + std::to_string(count) + " runs"};
+    return corrupt(0, "a skeleton of " + std::to_string(bytes) + " bytes cannot hold " +
+                          std::to_string(count) + " runs");
   std::vector<Run> runs;
   runs.reserve(count);
   for (uint32_t i = 0; i < count; i++) {
@@ -66,8 +65,7 @@ static Result<std::vector<Run>> decode_runs_at(Cursor& cursor) {
 Result<std::vector<Run>> decode_run_table(Bytes table) {
   Cursor cursor(table);
   auto runs = decode_runs_at(cursor);
-  if (runs && cursor.remaining() > 0)
-    return Error{ErrorCode::corrupt, cursor.position(), "a run table has bytes behind it"};
+  if (runs && cursor.remaining() > 0) return corrupt(cursor.position(), "a run table has bytes behind it");
   return runs;
 }
 
@@ -79,9 +77,8 @@ Result<RunTable> decode_runs(Bytes skeleton) {
   for (const Run& run : *runs) total += run.skeleton_bytes();
   RunTable table{std::move(*runs), skeleton.subspan(cursor.position())};
   if (total != table.rest.size())
-    return Error{ErrorCode::corrupt, 0,
-                 "runs ask for " + std::to_string(total) + " skeleton bytes, " +
-                     std::to_string(table.rest.size()) + " are there"};
+    return corrupt(0, "runs ask for " + std::to_string(total) + " skeleton bytes, " +
+                          std::to_string(table.rest.size()) + " are there");
   return table;
 }
 

@@ -20,7 +20,7 @@ constexpr uint32_t kMaxTypeName = 32;
 // Without BTF of its module an ext4 inode is told by its root: four entries, in the first bytes of what holds
 // the inode.
 constexpr uint64_t kFarthestRoot = 1024, kRootStep = 8;
-constexpr uint16_t kExtentMagic = 0xf30a, kRootEntries = 4;
+constexpr uint16_t kRootEntries = 4;
 
 /// What maps a file's bytes to a device's.
 struct Source {

@@ -8,7 +8,6 @@
 namespace pars {
 namespace {
 
-constexpr uint16_t kMagic = 0xf30a;
 constexpr uint16_t kMaxTreeDepth = 5;  // EXT4_MAX_EXTENT_DEPTH
 constexpr size_t kNodeHeaderBytes = 12, kEntryBytes = 12;
 constexpr uint32_t kMaxInitialised = 32768;  // EXT_INIT_MAX_LEN: longer ones are unwritten
@@ -20,7 +19,7 @@ struct Node {
 };
 
 std::optional<Node> parse_node(Bytes bytes) {
-  if (bytes.size() < kNodeHeaderBytes || load_le<uint16_t>(bytes.data()) != kMagic) return std::nullopt;
+  if (bytes.size() < kNodeHeaderBytes || load_le<uint16_t>(bytes.data()) != kExtentMagic) return std::nullopt;
   const Node node{load_le<uint16_t>(&bytes[2]), load_le<uint16_t>(&bytes[6]), bytes};
   const uint16_t most = load_le<uint16_t>(&bytes[4]);
   if (node.entries > most || most > (bytes.size() - kNodeHeaderBytes) / kEntryBytes ||

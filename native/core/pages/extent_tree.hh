@@ -22,7 +22,8 @@ struct FileExtent {
 using NodeBlocks = std::function<std::optional<std::vector<uint8_t>>(
     uint64_t block, const std::function<bool(Bytes)>& is_node)>;
 
-inline constexpr size_t kExtentRootBytes = 60;  ///< EXT4_N_BLOCKS words
+inline constexpr uint16_t kExtentMagic = 0xf30a;  ///< EXT4_EXT_MAGIC, first in a node
+inline constexpr size_t kExtentRootBytes = 60;    ///< EXT4_N_BLOCKS words
 
 /// What can be found of a file's extents, in the order of its blocks; none when `root` is not the root of a
 /// tree. A part that cannot be read is left out. `budget`: nodes that may still be read, counted down.
