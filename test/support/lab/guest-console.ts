@@ -12,8 +12,6 @@ export const NO_TROUBLE = /(?!)/;
 
 const PANIC_ENDS = /end Kernel panic/;
 const PANIC_DEADLINE_MS = 10_000;
-/** An oops with its registers, code and both call traces, and what was said before it. */
-const LINES_BEFORE_A_PANIC = 120;
 
 /** A deadline that passed without a word that was waited for. */
 export class SilentGuest extends Error {}
@@ -46,7 +44,7 @@ export class GuestConsole {
         const found = this.#take(lines, pattern);
         if (found !== undefined) return found;
         const complaint = lines.find((line) => trouble.test(line));
-        if (complaint !== undefined) throw new Error(await this.#whyInTrouble(complaint, trouble));
+        if (complaint !== undefined) throw new Error(await this.#whyInTrouble(complaint));
         if (!(await changed.before(end))) {
           throw new SilentGuest(
             `no ${String(pattern)} on ${this.logPath} in ${deadlineMs} ms; last: `
@@ -59,14 +57,16 @@ export class GuestConsole {
     }
   }
 
-  /** What it complains of; of a panic all that led to it, for nobody can ask that guest again. */
-  async #whyInTrouble(complaint: string, trouble: RegExp): Promise<string> {
+  /**
+   * What it complains of; of a panic all that it has said since its last answer, for nobody can ask that
+   * guest again.
+   */
+  async #whyInTrouble(complaint: string): Promise<string> {
     const said = `the guest says: ${complaint.trim()}`;
-    if (trouble === NO_TROUBLE || !complaint.includes('Kernel panic')) return said;
+    if (!complaint.includes('Kernel panic')) return said;
+    const from = this.#consumed;
     await this.wait(PANIC_ENDS, PANIC_DEADLINE_MS, NO_TROUBLE).catch(() => undefined);
-    const everything = (await readFile(this.logPath, 'latin1')).split('\n');
-    const panic = everything.findIndex((line) => line.includes('Kernel panic'));
-    return [said, ...everything.slice(Math.max(0, panic - LINES_BEFORE_A_PANIC))].join('\n');
+    return `${said}\n${(await readFile(this.logPath, 'latin1')).slice(from)}`;
   }
 
   async send(line: string): Promise<void> {

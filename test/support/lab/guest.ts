@@ -99,9 +99,15 @@ export class Guest {
     return { ok: /^PARS-[A-Z]+ ok/.test(line), line, reads: number('reads'), requests: number('requests') };
   }
 
-  /** Verifies files through the cache, mappings, anonymous memory, tmpfs and the kernel's log. */
-  check(deadlineMs?: number): Promise<Answer> {
-    return this.ask('check', deadlineMs);
+  /**
+   * Verifies files through the cache, mappings, anonymous memory, tmpfs and the kernel's log. What is
+   * alarming in the log, and all after it, follows the line of the answer.
+   */
+  async check(deadlineMs?: number): Promise<Answer> {
+    const before = (await this.transcript()).length;
+    const { line, ...answer } = await this.ask('check', deadlineMs);
+    const log = (await this.transcript()).slice(before).match(/^log: .*/gm) ?? [];
+    return { ...answer, line: [line, ...log].join('\n') };
   }
 
   /** Writes into parts of cached pages, appends, truncates, and compares everything again from the disk. */
