@@ -30,9 +30,10 @@ export async function pipelineOf(cluster: HdfsCluster, copies = 3, deadlineMs = 
     ({ name, state }) => name.startsWith('dn') && state !== 'down',
   );
   for (const deadline = Date.now() + deadlineMs; ; await sleep(50)) {
+    const known = await knownBlocks(cluster);
     const [receiver, writers] = await Promise.all([
       busiestReceiver(daemons),
-      writersOfLargest(cluster, daemons, copies),
+      writersOfLargest(cluster, daemons, { copies, known }),
     ]);
     if (receiver !== null && writers.includes(receiver))
       return { receiver, others: writers.filter((number) => number !== receiver) };
@@ -90,13 +91,22 @@ async function busiestReceiver(daemons: readonly Daemon[]): Promise<number | nul
 }
 
 /**
+ * Of every file there is, finished or not. Blocks of removed files stay unfinished on DataNodes until these
+ * report all they have.
+ */
+async function knownBlocks(cluster: HdfsCluster): Promise<ReadonlySet<string>> {
+  const files = await cluster.exec('fsck', '/', '-openforwrite', '-files', '-blocks');
+  return new Set(Array.from(files.matchAll(/:(blk_\d+)_/g), ([, block]) => block!));
+}
+
+/**
  * The DataNodes that write the largest block that is not finished. What a killed one has left of a block is
  * on fewer.
  */
 async function writersOfLargest(
   cluster: HdfsCluster,
   daemons: readonly Daemon[],
-  copies: number,
+  { copies, known }: { copies: number; known: ReadonlySet<string> },
 ): Promise<number[]> {
   const open = await Promise.all(
     daemons.map(async (daemon) => ({
@@ -108,7 +118,7 @@ async function writersOfLargest(
     open.filter(({ blocks }) => blocks.has(block)).map(({ number }) => number);
   const whole = open
     .flatMap(({ blocks }) => [...blocks])
-    .filter(([block]) => writersOf(block).length === copies);
+    .filter(([block]) => known.has(block) && writersOf(block).length === copies);
   const [largest] = whole.sort(([, a], [, b]) => b - a);
   return largest === undefined ? [] : writersOf(largest[0]);
 }
