@@ -37,7 +37,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     client = new WebHdfsClient({ nameNodes: nameNodesOf(cluster.url), user: 'root' });
     host = await ParsHost.start({ store: cluster.url + ROOT });
     await host.installHook();
-    guest = await host.boot();
+    guest = await host.boot({ cmdline: 'pars.fill=55' });
   });
   afterAll(async () => {
     await host?.stop();

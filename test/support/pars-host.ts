@@ -131,8 +131,8 @@ export class ParsHost {
   async boot(options: GuestOptions = {}): Promise<Guest> {
     const guest = await this.lab.defineGuest({
       kernel: 'bookworm',
-      memoryMiB: 512,
-      cmdline: 'pars.fill=55',
+      memoryMiB: 256,
+      cmdline: 'pars.fill=40',
       disks: [{ fs: 'ext4', generate: 320 }],
       ...options,
     });
