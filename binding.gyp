@@ -58,7 +58,7 @@
           "cflags_cc": ["-O1"],
           "dependencies": ["core"],
           "include_dirs": ["test/native"],
-          "sources": ["<!@(ls test/native/*.cc)"],
+          "sources": ["<!@(ls test/native/*.cc test/native/guest/*.cc)"],
           "libraries": ["-lzstd", "-lxxhash", "-lpugixml", "-lcrypto", "-lpthread"]
         },
         {
