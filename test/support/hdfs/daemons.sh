@@ -15,8 +15,14 @@ launch() {
     until_true 30 "$name to begin" test -s "$dir/run/$name"
 }
 
+# What a daemon's web server unpacks goes with the cluster.
+own_tmp() {
+    mkdir -p "$dir/tmp"
+    echo "-Djava.io.tmpdir=$dir/tmp"
+}
+
 launch_nn() {
-    launch "nn$1" java "${java_flags[@]}" -cp "$dir/conf:$software/jars/*" "$namenode_class" \
+    launch "nn$1" java "${java_flags[@]}" "$(own_tmp)" -cp "$dir/conf:$software/jars/*" "$namenode_class" \
         ${ha:+-D dfs.ha.namenode.id=nn$1}
 }
 
@@ -28,7 +34,7 @@ launch_dn() {
         mount -t tmpfs -o "size=${disk}m,mode=700" none "$data"
     fi
     launch "dn$1" env PARS_SOURCE_ADDRESS="$address" LD_PRELOAD="$software/preload/source_address.so" \
-        java "${java_flags[@]}" -cp "$dir/conf:$software/jars/*" "$datanode_class" \
+        java "${java_flags[@]}" "$(own_tmp)" -cp "$dir/conf:$software/jars/*" "$datanode_class" \
         -D "dfs.datanode.data.dir=file://$data/data" -D "dfs.datanode.hostname=$address" \
         -D "dfs.datanode.address=$address:$(dn_transfer_port)" \
         -D "dfs.datanode.http${secure:+s}.address=$address:$(dn_http_port)" \
@@ -40,7 +46,7 @@ alive() { [[ -s $dir/run/$1 && -d /proc/$(cat "$dir/run/$1") ]]; }
 
 launch_httpfs() {
     mkdir -p "$dir/state/httpfs"
-    launch httpfs java "${java_flags[@]}" -Dhttpfs.home.dir="$dir/state/httpfs" \
+    launch httpfs java "${java_flags[@]}" "$(own_tmp)" -Dhttpfs.home.dir="$dir/state/httpfs" \
         -Dhttpfs.config.dir="$dir/conf" \
         -Dhttpfs.log.dir="$dir/log" \
         -Dhttpfs.temp.dir="$dir/state/httpfs" -cp "$dir/conf:$software/httpfs/*" \
