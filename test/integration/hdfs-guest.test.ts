@@ -121,6 +121,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
   test('comes back after verify --repair made copies again and gave up what no DataNode has', async () => {
     const { snapshot } = await savedAndOffloaded('lean');
     const anon = `${ROOT}/${snapshot}/anon.0`;
+    await cluster.reportBlocks();
     await client.setReplication(anon, 2);
     // HDFS takes the copies away when it comes to it.
     const copies = async (): Promise<number[]> =>

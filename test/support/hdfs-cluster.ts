@@ -79,6 +79,11 @@ export class HdfsCluster {
     await this.#call('start', kind, String(number));
   }
 
+  /** The NameNode takes no copy away from a DataNode of which it has no full report since that came back. */
+  async reportBlocks(): Promise<void> {
+    await this.#call('report');
+  }
+
   async failover(to: number): Promise<void> {
     await this.#call('failover', String(to));
   }
