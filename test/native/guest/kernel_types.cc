@@ -239,11 +239,11 @@ KernelTypes linux_7_1() {
 }
 
 const std::map<std::string, KernelTypes> kKernels = {{"5.10", linux_5_10()},
-                                                            {"6.1", linux_6_1()},
-                                                            {"6.12", linux_6_12()},
-                                                            {"7.1", linux_7_1()}};
+                                                     {"6.1", linux_6_1()},
+                                                     {"6.12", linux_6_12()},
+                                                     {"7.1", linux_7_1()}};
 const std::map<std::string, KernelTypes> kFolioKernels = {{"6.1", linux_6_1()},
-                                                                 {"6.12", linux_6_12()},
-                                                                 {"7.1", linux_7_1()}};
+                                                          {"6.12", linux_6_12()},
+                                                          {"7.1", linux_7_1()}};
 
 }  // namespace pars::test
