@@ -4,7 +4,7 @@
  * starters are stand-ins that write down how they were called.
  */
 import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -26,6 +26,15 @@ import {
 } from '../support/hook-bench.js';
 
 useHook();
+
+/** What a power cut leaves of a change of which only the second sector came to the disk. */
+function mixture(): Buffer {
+  const { bytes, headEnd } = smallImage();
+  const mixed = Buffer.from(bytes);
+  const at = headEnd + 512 - (headEnd % 512);
+  smallStub().copy(mixed, at, at, at + 64);
+  return mixed;
+}
 
 describe('the hook with nothing to do', () => {
   it.each([
@@ -151,6 +160,13 @@ describe('the hook at "restore begin"', () => {
 
   it('asks the program for a stub', () => {
     expect(runHolding(smallStub())).toBe(0);
+    expect(called().at(-2)).toBe(UUID);
+  });
+
+  it('asks the program for an image whose change into a stub a power cut may have cut short', () => {
+    mkdirSync(join(root, 'state/changes'));
+    writeFileSync(join(root, 'state/changes/1.2.json'), '{}');
+    expect(runHolding(mixture())).toBe(0);
     expect(called().at(-2)).toBe(UUID);
   });
 
