@@ -288,9 +288,13 @@ class Offload {
    * there is no object, but there may be a temporary file.
    */
   async #dropFragment(stub: KnownStub): Promise<void> {
-    const there = await this.#exists(stub.snapshot);
-    if (there && (await findSnapshot(this.#place.store, stub.snapshot)).condition !== 'incomplete') return;
-    const removal = removeSnapshot(this.#place.store, stub.snapshot);
+    const { store } = this.#place;
+    const there = (await store.list(stub.snapshot)).length > 0;
+    if (there && (await findSnapshot(store, stub.snapshot)).condition !== 'incomplete') return;
+    // Its manifest may lie where nobody can look now, and the stub of that snapshot elsewhere.
+    const { usablePlaces, places } = await store.status();
+    if (usablePlaces < places) return;
+    const removal = removeSnapshot(store, stub.snapshot);
     await (there ? removal : bestEffort(removal));
     await this.#place.registry.remove(stub);
   }
@@ -306,10 +310,6 @@ class Offload {
     if (entry.condition !== 'whole' || entry.state !== 'committed') return;
     await removeSnapshot(this.#place.store, stub.snapshot);
     await this.#place.registry.remove(stub);
-  }
-
-  async #exists(snapshot: string): Promise<boolean> {
-    return (await this.#place.store.list(snapshot)).length > 0;
   }
 
   /**

@@ -12,7 +12,7 @@ import type { Store } from '../../src/stores/store.js';
 import { nodeFiles } from '../../src/stores/local/files.js';
 import type { DiskPrimitives } from '../../src/stores/local/writer.js';
 import { plainDisk } from './disk-primitives.js';
-import { localFixture, type LocalFixture } from './local-store.js';
+import { localFixture, type LocalFixture, PLACES } from './local-store.js';
 
 export const HOST = { machineId: '0'.repeat(32), host: 'test' };
 
@@ -27,8 +27,8 @@ export interface ImageFixture extends LocalFixture {
 }
 
 /** `disk`: the addon's own, where copies are to be looked at again. */
-export async function imageFixture(disk: DiskPrimitives = plainDisk): Promise<ImageFixture> {
-  const local = await localFixture(nodeFiles, disk);
+export async function imageFixture(disk: DiskPrimitives = plainDisk, places = PLACES): Promise<ImageFixture> {
+  const local = await localFixture(nodeFiles, disk, places);
   const { root, store } = local;
   const image = join(root, 'saves', 'g.save');
   mkdirSync(dirname(image));

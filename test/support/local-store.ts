@@ -22,9 +22,10 @@ export interface LocalFixture extends StoreFixture {
 export async function localFixture(
   files: Files = nodeFiles,
   disk: DiskPrimitives = plainDisk,
+  places = PLACES,
 ): Promise<LocalFixture> {
   const root = await mkdtemp(join(tmpdir(), 'pars-store-'));
-  const directories = Array.from({ length: PLACES }, (_, i) => join(root, `d${i + 1}`));
+  const directories = Array.from({ length: places }, (_, i) => join(root, `d${i + 1}`));
   const path = directories.join(',');
   await initLocalStore(path, { allowSameDevice: true });
   return {
