@@ -13,6 +13,7 @@ import { checkDisks } from '../disks/compare.js';
 import { readManifest, removeSnapshot } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 import { isThere, statIfThere } from '../system/absence.js';
+import { realPathOf } from '../system/real-path.js';
 import { disksAtRevert } from './memory-file.js';
 
 /** Snapshots called so are checkpoints, and only those are deleted by retention. */
@@ -34,8 +35,10 @@ export function newCheckpointName(now = new Date()): string {
 /** The checkpoints of a guest, the oldest first. */
 export async function checkpointsOf(guest: string, live: readonly KnownStub[]): Promise<Checkpoint[]> {
   const found: Checkpoint[] = [];
-  for (const { memory, ...snapshot } of await snapshotsOf(guest)) {
-    if (memory === null || !NAME.test(snapshot.name)) continue;
+  for (const { memory: named, ...snapshot } of await snapshotsOf(guest)) {
+    if (named === null || !NAME.test(snapshot.name)) continue;
+    // As stubs are noted: libvirt names it by the way it was told.
+    const memory = await realPathOf(named);
     const stub = live.find(({ image }) => image === memory);
     const state = stub !== undefined ? 'stub' : (await isThere(memory)) ? 'whole' : 'missing';
     found.push({ ...snapshot, memory, state, stored: stub?.snapshot ?? null });
