@@ -87,8 +87,32 @@ export async function claimByForce(store: Store, manifest: Manifest, host: Host)
     if (holder?.machineId !== host.machineId)
       await takeNext(store, manifest, await store.list(manifest.snapshot), host);
   } catch (error) {
-    if (!(error instanceof ParsError) || error.kind === 'busy' || error.kind === 'internal') throw error;
+    if (!isOfStore(error)) throw error;
   }
+}
+
+/** Not another host's that was first. */
+const isOfStore = (error: unknown): boolean =>
+  error instanceof ParsError && error.kind !== 'busy' && error.kind !== 'internal';
+
+/**
+ * Claims a memory that its guest was started without, before it is put back. It is known as unused until it
+ * is: one that is 'waking' as well was used by that start. A takeover claims it as well as that would, and
+ * whatever ends the attempt, another can be made.
+ */
+export async function claimDiscarded(
+  store: Store,
+  manifest: Manifest,
+  host: Host,
+  { force }: { force: boolean },
+): Promise<void> {
+  const objects = await store.list(manifest.snapshot);
+  const holder = await readTakeover(store, manifest.snapshot, objects);
+  if (holder?.machineId === host.machineId) return;
+  if (holder !== null && !force) throw claimedElsewhere(manifest.snapshot, holder);
+  await takeNext(store, manifest, objects, host).catch((error: unknown) => {
+    if (!isOfStore(error) || !(force || manifest.owner.machineId === host.machineId)) throw error;
+  });
 }
 
 /** Who holds a snapshot: the last takeover, else the first claim, if there is one. */

@@ -11,9 +11,11 @@ import { ParsError } from '../errors.js';
 import { fileVersion } from '../image/image-file.js';
 import { guestName, guestState } from '../libvirt/guest.js';
 import { ifThere } from '../system/absence.js';
+import { bestEffort } from '../system/best-effort.js';
+import { realPathOf } from '../system/real-path.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { readManifest, wasDiscarded } from '../snapshot/snapshots.js';
-import { claimByForce, claimWaking, refuseConsumed } from './claims.js';
+import { claimByForce, claimDiscarded, claimWaking, markState, refuseConsumed } from './claims.js';
 import { restore, type Restored, type RestoreOptions } from './restore.js';
 import { refuseName, type DefinePlace } from './restore-defined.js';
 
@@ -36,15 +38,17 @@ export async function restoreManagedSave(
   const { domain, token, disks } = manifest;
   refuseName(domain.name);
   await refuseOther(domain);
-  const image = join(saveDir, `${domain.name}.save`);
+  const image = await realPathOf(join(saveDir, `${domain.name}.save`));
   await refuseExisting(image);
   const { signal } = options;
+  const isUnused = wasDiscarded(await store.list(snapshot));
   // Its guest was started without it: only a comparison tells that its disks are as they were.
-  const discarded = !options.acceptChangedDisks && wasDiscarded(await store.list(snapshot));
+  const discarded = !options.acceptChangedDisks && isUnused;
   const acceptUncompared = options.acceptUncomparedDisks && !discarded;
   if (!options.acceptChangedDisks) await checkDisks(disks, { acceptUncompared, askLibvirt: true, signal });
   if (!options.force && !discarded) await refuseConsumed(store, manifest);
-  await (options.force ? claimByForce : claimWaking)(store, manifest, host);
+  if (isUnused) await claimDiscarded(store, manifest, host, options);
+  else await (options.force ? claimByForce : claimWaking)(store, manifest, host);
   const restored = await restore(store, snapshot, image, { ...options, discarded });
   try {
     // A start while it was written did not see it: that guest's disks move on.
@@ -53,6 +57,8 @@ export async function restoreManagedSave(
     const refilled = fileVersion(await stat(image, { bigint: true }));
     await registry.add({ image, snapshot, token, domainUuid: domain.uuid, managedSave: true, refilled });
     await registry.forgetDiscarded({ domainUuid: domain.uuid, token });
+    // The start says it again.
+    if (isUnused) await bestEffort(markState(store, manifest, 'waking', host));
   } catch (error) {
     await unlink(image);
     throw error;

@@ -3,16 +3,22 @@
  * `pars restore --as-managed-save` of a saved state that was discarded, and its guest booted without it: as
  * long as its disks are as they were (R26). virsh is stood in for.
  */
-import { mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { settleStarts } from '../../src/lifecycle/claims.js';
+import { prune } from '../../src/lifecycle/prune.js';
 import { restoreManagedSave } from '../../src/lifecycle/restore-managed-save.js';
 import type { Restored } from '../../src/lifecycle/restore.js';
 import { domainXml, smallImage, UUID } from '../support/image-builder.js';
-import { type ImageFixture, imageFixture } from '../support/image-fixture.js';
+import { HOST, type ImageFixture, imageFixture } from '../support/image-fixture.js';
 
-const HOST = { machineId: '0'.repeat(32), host: 'test' };
+const WEEK_MS = 7 * 86_400_000;
+
+interface PutBackOptions {
+  acceptChangedDisks?: boolean;
+  signal?: AbortSignal;
+}
 
 let fixture: ImageFixture;
 let original: Buffer;
@@ -46,13 +52,27 @@ afterEach(async () => {
   await fixture.dispose();
 });
 
-function putBack(acceptChangedDisks = false): Promise<Restored> {
+function putBack({ acceptChangedDisks = false, signal }: PutBackOptions = {}): Promise<Restored> {
   const { store, registry, image } = fixture;
   return restoreManagedSave({ store, host: HOST, registry, saveDir: dirname(image) }, snapshot, {
     force: false,
     acceptChangedDisks,
     acceptUncomparedDisks: true,
+    ...(signal && { signal }),
   });
+}
+
+/** The attempt ends once it has claimed the snapshot: its first look at the memory fails. */
+async function interrupt(): Promise<void> {
+  const { store, image } = fixture;
+  const interruption = new AbortController();
+  const readRange = vi.spyOn(store, 'readRange').mockImplementation(() => {
+    interruption.abort(new Error('interrupted by SIGINT'));
+    throw interruption.signal.reason;
+  });
+  await expect(putBack({ signal: interruption.signal })).rejects.toThrow('interrupted');
+  readRange.mockRestore();
+  expect(existsSync(image)).toBe(false);
 }
 
 it('is put back while the disk is as it was, and named no more', async () => {
@@ -62,13 +82,35 @@ it('is put back while the disk is as it was, and named no more', async () => {
   expect(await fixture.registry.discarded()).toEqual([]);
 });
 
+it('is put back by a second try, and until then not pruned as if a start had used it', async () => {
+  await interrupt();
+  const { store, registry } = fixture;
+  const retention = { keepLast: null, maxAgeMs: null, consumedMs: WEEK_MS, orphanGraceMs: WEEK_MS };
+  const { removed } = await prune({ store, host: HOST, registry, retention }, { yes: true, pressed: true });
+  expect(removed).toEqual([]);
+  const { image } = await putBack();
+  expect(readFileSync(image).equals(original)).toBe(true);
+});
+
+it('is claimed by the host that puts it back', async () => {
+  await interrupt();
+  const other = { machineId: '1'.repeat(32), host: 'other' };
+  const { store, registry, image } = fixture;
+  const elsewhere = { store, host: other, registry, saveDir: dirname(image) };
+  const options = { force: false, acceptChangedDisks: false, acceptUncomparedDisks: true };
+  await expect(restoreManagedSave(elsewhere, snapshot, options)).rejects.toMatchObject({
+    kind: 'refused',
+    hint: expect.stringContaining('pars takeover') as string,
+  });
+});
+
 it('is refused once the disk has moved on, also when that alone is accepted', async () => {
   utimesSync(disk, new Date(), new Date());
   await expect(putBack()).rejects.toMatchObject({
     kind: 'refused',
     message: expect.stringContaining('disk') as string,
   });
-  await expect(putBack(true)).rejects.toMatchObject({
+  await expect(putBack({ acceptChangedDisks: true })).rejects.toMatchObject({
     kind: 'refused',
     message: expect.stringContaining('moved on') as string,
   });
