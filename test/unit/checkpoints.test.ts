@@ -58,7 +58,8 @@ it('are known as stubs whichever link libvirt names their memory by', async () =
     writeFileSync(memory, 'a stub');
     const xml =
       `<domainsnapshot><name>${name}</name><creationTime>1</creationTime>`
-      + `<memory snapshot='external' file='${memory}'/><domain type='kvm'><devices/></domain></domainsnapshot>`;
+      + `<memory snapshot='external' file='${memory}'/><domain type='kvm'><devices/></domain>`
+      + '</domainsnapshot>';
     const virsh = `case "$*" in *snapshot-list*) echo "${name}" ;; *snapshot-dumpxml*) echo "${xml}" ;; esac`;
     writeFileSync(join(root, 'bin/virsh'), `#!/bin/sh\n${virsh}\n`, { mode: 0o755 });
     vi.stubEnv('PATH', `${join(root, 'bin')}:${process.env['PATH'] ?? ''}`);
