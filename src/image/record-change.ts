@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { parseJson } from '../system/json-text.js';
 import { bestEffort } from '../system/best-effort.js';
-import { readIfThere } from '../system/absence.js';
+import { namesIn, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { ParsError } from '../errors.js';
 import type { ImageFile } from './image-file.js';
@@ -55,19 +55,29 @@ export class RecordChanges {
 
   /**
    * Makes the file the stub again if a power cut left it between the two; true if it did. The caller has
-   * locked it for writing.
+   * locked it for writing. A device may have another number since the boot: then the bytes tell whether the
+   * note of such an inode is this file's.
    */
   async repair(file: ImageFile): Promise<boolean> {
-    const path = await this.#pathOf(file);
-    const change = await readChange(path);
-    if (change === null) return false;
-    const mixed = isMixture(await file.read(change.offset, change.stub.length), change);
-    if (mixed) {
-      await file.write(change.stub, change.offset);
-      await file.sync();
+    const own = await this.#pathOf(file);
+    const { ino } = await file.identity();
+    for (const name of await namesIn(this.#directory)) {
+      const path = join(this.#directory, name);
+      if (!name.endsWith(`.${ino}.json`)) continue;
+      const change = await readChange(path).catch((error: unknown) => {
+        if (path === own) throw error;
+        return null;
+      });
+      const found = change && sideOf(await file.read(change.offset, change.stub.length), change);
+      if (!change || (found === 'neither' && path !== own)) continue;
+      if (found === 'mixture') {
+        await file.write(change.stub, change.offset);
+        await file.sync();
+      }
+      await bestEffort(unlink(path));
+      if (found === 'mixture') return true;
     }
-    await bestEffort(unlink(path));
-    return mixed;
+    return false;
   }
 
   /** Named after the file itself: by another path it is the same, and another file by its path is not. */
@@ -91,20 +101,15 @@ async function readChange(path: string): Promise<RecordChange | null> {
   return { offset, stub: Buffer.from(stub, 'base64'), image: Buffer.from(image, 'base64') };
 }
 
-/** Some sectors are the stub's, the others the image's. Anything else is another file. */
-function isMixture(found: Buffer, { offset, stub, image }: RecordChange): boolean {
-  if (
-    found.length !== stub.length
-    || stub.length !== image.length
-    || found.equals(stub)
-    || found.equals(image)
-  )
-    return false;
+/** Of a mixture some sectors are the stub's, the others the image's. 'neither' is another file. */
+function sideOf(found: Buffer, { offset, stub, image }: RecordChange): 'one' | 'mixture' | 'neither' {
+  if (found.length !== stub.length || stub.length !== image.length) return 'neither';
+  if (found.equals(stub) || found.equals(image)) return 'one';
   for (let at = 0; at < found.length;) {
     const end = Math.min(found.length, at + SECTOR - ((offset + at) % SECTOR));
     const is = (side: Buffer): boolean => found.subarray(at, end).equals(side.subarray(at, end));
-    if (!is(stub) && !is(image)) return false;
+    if (!is(stub) && !is(image)) return 'neither';
     at = end;
   }
-  return true;
+  return 'mixture';
 }

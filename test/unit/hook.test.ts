@@ -4,7 +4,7 @@
  * starters are stand-ins that write down how they were called.
  */
 import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -165,9 +165,17 @@ describe('the hook at "restore begin"', () => {
 
   it('asks the program for an image whose change into a stub a power cut may have cut short', () => {
     mkdirSync(join(root, 'state/changes'));
-    writeFileSync(join(root, 'state/changes/1.2.json'), '{}');
+    writeFileSync(join(root, 'image.save'), '');
+    writeFileSync(join(root, `state/changes/1.${statSync(join(root, 'image.save')).ino}.json`), '{}');
     expect(runHolding(mixture())).toBe(0);
     expect(called().at(-2)).toBe(UUID);
+  });
+
+  it('asks nobody for a whole image because the change of another file was cut short', () => {
+    mkdirSync(join(root, 'state/changes'));
+    writeFileSync(join(root, 'state/changes/1.2.json'), '{}');
+    expect(runHolding(smallImage().bytes)).toBe(0);
+    expect(called()).toEqual([]);
   });
 
   it('asks the program when only the image of another guest is open', () => {

@@ -78,6 +78,32 @@ function overwrite(data: Buffer, offset: number): void {
 }
 
 describe('a power cut between image and stub', () => {
+  it('is known by its note though the file system has another device number since the boot', async () => {
+    const offset = 5120;
+    const whole = raw.subarray(offset, offset + 2 * SECTOR);
+    const stub = Buffer.alloc(whole.length, 1);
+    await withImage(async (file) => {
+      await file.lock();
+      await fixture.registry.changes.note(file, { offset, stub, image: whole });
+      const [name = ''] = notes();
+      const before = name.replace(/^\d+/, (device) => String(Number(device) + 1));
+      renameSync(join(changes, name), join(changes, before));
+      expect(await fixture.registry.changes.repair(file)).toBe(false);
+      expect(notes(), 'the image is whole').toEqual([]);
+
+      await fixture.registry.changes.note(file, { offset, stub, image: whole });
+      renameSync(join(changes, name), join(changes, before));
+      overwrite(raw.subarray(0, SECTOR), offset + SECTOR);
+      expect(await fixture.registry.changes.repair(file)).toBe(false);
+      expect(notes(), 'of another file').toEqual([before]);
+
+      overwrite(mixture(offset, stub, whole, 0b10), offset);
+      expect(await fixture.registry.changes.repair(file)).toBe(true);
+      expect((await file.read(offset, stub.length)).equals(stub)).toBe(true);
+      expect(notes()).toEqual([]);
+    });
+  });
+
   it('that left any sectors of one and the other ends as a stub, which becomes the image again', async () => {
     const { snapshot } = await fixture.offload();
     const { offset, stub } = await recordOf();
