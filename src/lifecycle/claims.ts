@@ -14,6 +14,7 @@ import {
   stateObject,
   takeoverObject,
   takeoversIn,
+  wasDiscarded,
   type SnapshotEntry,
   type State,
 } from '../snapshot/snapshots.js';
@@ -157,8 +158,8 @@ export interface Takeover {
  */
 export async function takeOver(store: Store, snapshot: string, host: Host): Promise<Takeover> {
   const manifest = await readManifest(store, snapshot);
-  await refuseConsumed(store, manifest);
   const objects = await store.list(snapshot);
+  if (!wasDiscarded(objects)) await refuseConsumed(store, manifest);
   const holder = await holderOf(store, manifest, objects.includes('state-waking') ? 'waking' : null);
   const before =
     holder === null

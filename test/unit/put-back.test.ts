@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { settleStarts } from '../../src/lifecycle/claims.js';
+import { settleStarts, takeOver } from '../../src/lifecycle/claims.js';
 import { prune } from '../../src/lifecycle/prune.js';
 import { restoreManagedSave } from '../../src/lifecycle/restore-managed-save.js';
 import type { Restored } from '../../src/lifecycle/restore.js';
@@ -62,9 +62,12 @@ function putBack({ acceptChangedDisks = false, signal }: PutBackOptions = {}): P
   });
 }
 
+/** Where libvirt looks for it. */
+const managedSave = (): string => join(dirname(fixture.image), 'guest.save');
+
 /** The attempt ends once it has claimed the snapshot: its first look at the memory fails. */
 async function interrupt(): Promise<void> {
-  const { store, image } = fixture;
+  const { store } = fixture;
   const interruption = new AbortController();
   const readRange = vi.spyOn(store, 'readRange').mockImplementation(() => {
     interruption.abort(new Error('interrupted by SIGINT'));
@@ -72,7 +75,7 @@ async function interrupt(): Promise<void> {
   });
   await expect(putBack({ signal: interruption.signal })).rejects.toThrow('interrupted');
   readRange.mockRestore();
-  expect(existsSync(image)).toBe(false);
+  expect(existsSync(managedSave())).toBe(false);
 }
 
 it('is put back while the disk is as it was, and named no more', async () => {
@@ -102,6 +105,8 @@ it('is claimed by the host that puts it back', async () => {
     kind: 'refused',
     hint: expect.stringContaining('pars takeover') as string,
   });
+  expect(await takeOver(store, snapshot, other)).toMatchObject({ taken: true });
+  expect((await restoreManagedSave(elsewhere, snapshot, options)).image).toBe(managedSave());
 });
 
 it('is refused once the disk has moved on, also when that alone is accepted', async () => {
