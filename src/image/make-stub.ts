@@ -23,6 +23,8 @@ export interface LeaseOptions {
 export interface MakeStubOptions extends LeaseOptions {
   /** Where the change is noted while it is being made. */
   changes: RecordChanges;
+  /** Throws when the store does not hold any more what the stub is to stand for. */
+  refuseRemoved: () => Promise<void>;
   /** What is to stand right before the record. */
   preamble?: Buffer;
   onStep?: (step: StubStep) => void;
@@ -46,6 +48,7 @@ export async function makeStub(
 ): Promise<StubOutcome> {
   try {
     return await underLease(image, options, async (fd) => {
+      await options.refuseRemoved();
       refuseChanged(image, identity, await image.identity());
       const allocated = await image.allocatedBytes();
       const outcome = await replaceByRecord(image, fd, record, options);

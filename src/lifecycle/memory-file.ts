@@ -167,3 +167,11 @@ export async function proveCritical(
       + 'see: pars store status',
   });
 }
+
+export function becameMemory(path: string): ParsError {
+  return new ParsError(
+    'busy',
+    `${path} has become the memory of one of libvirt's snapshots since its offload began`,
+    { hint: 'offload it again' },
+  );
+}

@@ -14,14 +14,20 @@ import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
 import { isCompressed } from '../image/save-format.js';
 import { preambleDigest, preambleOf } from '../image/stub-preamble.js';
-import { finishStub, makeStub, type MakeStubOptions, type StubOutcome } from '../image/make-stub.js';
+import {
+  finishStub,
+  type LeaseOptions,
+  makeStub,
+  type MakeStubOptions,
+  type StubOutcome,
+} from '../image/make-stub.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import type { Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
 import { ProbeMemory } from '../image/probe-memory.js';
 import { type MemorySnapshot, memorySnapshotOf } from '../libvirt/memory-snapshots.js';
-import { proveCritical, refuseUnrevertable } from './memory-file.js';
+import { becameMemory, proveCritical, refuseUnrevertable } from './memory-file.js';
 import { markState, settleStarts, unclaim } from './claims.js';
 import { refuseReadFirst } from './compressed-save.js';
 import { isStoredBy, snapshotOfRefilled } from './refilled-image.js';
@@ -30,6 +36,7 @@ import {
   newSnapshotName,
   readManifest,
   readState,
+  refuseRemoved,
   removeSnapshot,
 } from '../snapshot/snapshots.js';
 import { disksOf, policyFor } from './offload-terms.js';
@@ -240,7 +247,9 @@ class Offload {
     }
     const { format } = manifest.image;
     return makeStub(this.#image, identity, record, {
-      ...this.#stubOptions(),
+      ...this.#leaseOptions(),
+      changes: this.#place.registry.changes,
+      refuseRemoved: () => refuseRemoved(this.#place.store, manifest.snapshot),
       ...(isCompressed(format) && { preamble: preambleOf(format) }),
     });
   }
@@ -326,7 +335,7 @@ class Offload {
     await bestEffort(unclaim(this.#place.store, manifest, this.#place.host));
     const whole =
       facts.bytes === record.imageBytes && !takesRoom(await this.#image.allocatedBytes(), record.offset);
-    const freedBytes = whole ? 0 : await finishStub(this.#image, record, this.#stubOptions());
+    const freedBytes = whole ? 0 : await finishStub(this.#image, record, this.#leaseOptions());
     return { ...this.#result(manifest, freedBytes), storedBytes: 0, alreadyStub: true };
   }
 
@@ -361,23 +370,10 @@ class Offload {
     return { ...(signal && { signal }), ...(onProgress && { onProgress }) };
   }
 
-  #stubOptions(): MakeStubOptions {
+  #leaseOptions(): LeaseOptions & Pick<MakeStubOptions, 'onStep'> {
     const { signal, leaseWaitMs, onStep } = this.#options;
-    return {
-      leaseWaitMs,
-      changes: this.#place.registry.changes,
-      ...(signal && { signal }),
-      ...(onStep && { onStep }),
-    };
+    return { leaseWaitMs, ...(signal && { signal }), ...(onStep && { onStep }) };
   }
-}
-
-function becameMemory(path: string): ParsError {
-  return new ParsError(
-    'busy',
-    `${path} has become the memory of one of libvirt's snapshots since its offload began`,
-    { hint: 'offload it again' },
-  );
 }
 
 /** Whatever is done to a file, and whatever file takes its place, this is another. */

@@ -41,6 +41,8 @@ export async function guardRemoval(
     );
   }
   if (consent.force) return;
+  const noted = (await registry.all()).find((stub) => stub.token === token);
+  if (entry.state === 'committed' && noted !== undefined) throw unfinished(snapshot, noted.image);
   for (const path of await stubPathsOf(registry, entry.manifest)) {
     if (!(await isStub(path, image.headEnd, token))) continue;
     throw new ParsError(
@@ -49,6 +51,13 @@ export async function guardRemoval(
       { hint: `bring it back first: pars hydrate ${JSON.stringify(path)}; or lose it: --force` },
     );
   }
+}
+
+/** Its offload goes on, or was cut short: nobody but that knows whether the image is about to be freed. */
+function unfinished(snapshot: string, path: string): ParsError {
+  return new ParsError('refused', `the offload of ${path} that stored ${snapshot} has not ended`, {
+    hint: `see: pars status; one that was cut short is ended by: pars offload ${JSON.stringify(path)}; or --force`,
+  });
 }
 
 /** Where the stub of a snapshot may lie: where it was made, and where this host has met it since. */

@@ -104,6 +104,14 @@ export async function readState(store: Store, snapshot: string): Promise<Snapsho
   return stateFrom(await store.list(snapshot));
 }
 
+/** Throws 'busy' for a snapshot that somebody has removed while its image waited to become a stub. */
+export async function refuseRemoved(store: Store, snapshot: string): Promise<void> {
+  if ((await store.list(snapshot)).includes(MANIFEST_NAME)) return;
+  throw new ParsError('busy', `${snapshot} was removed from the store before its image became a stub`, {
+    hint: 'the image is whole; offload it again',
+  });
+}
+
 /**
  * One more than the largest sequence number among the guest's snapshots. Those that cannot be read do not
  * count.
