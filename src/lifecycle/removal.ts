@@ -56,7 +56,9 @@ export async function guardRemoval(
 /** Its offload goes on, or was cut short: nobody but that knows whether the image is about to be freed. */
 function unfinished(snapshot: string, path: string): ParsError {
   return new ParsError('refused', `the offload of ${path} that stored ${snapshot} has not ended`, {
-    hint: `see: pars status; one that was cut short is ended by: pars offload ${JSON.stringify(path)}; or --force`,
+    hint:
+      `see: pars status; one that was cut short is ended by: pars offload ${JSON.stringify(path)}; to remove `
+      + 'it all the same: --force',
   });
 }
 
