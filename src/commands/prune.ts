@@ -9,6 +9,8 @@ import { thisHost } from '../system/host.js';
 import { prune, type Pruning, type Removable } from '../lifecycle/prune.js';
 import { settleStarts } from '../lifecycle/claims.js';
 import { StubRegistry } from '../image/stub-registry.js';
+import { isFull } from '../queue/tidy.js';
+import { bestEffort } from '../system/best-effort.js';
 import { counted } from '../system/counted.js';
 
 interface Options extends SharedOptions {
@@ -50,8 +52,18 @@ async function pruneStore(context: Context, yes: boolean, orphans: boolean): Pro
     retention,
     stateDir,
   };
-  await settleStarts(place.store, place.registry, place.host);
+  const settle = (): Promise<void> => settleStarts(place.store, place.registry, place.host);
+  const full = await settle().then(
+    () => false,
+    (error: unknown) => {
+      if (!isFull(error)) throw error;
+      context.output.warning(`starts since the last run are not noted in the store yet: ${error.message}`);
+      return true;
+    },
+  );
   const result = await prune(place, { yes, orphans });
+  // There may be room for it now.
+  if (full && yes) await bestEffort(settle());
   context.output.json({ dryRun: !yes, ...result });
   context.output.text(render(context, result, yes));
 }

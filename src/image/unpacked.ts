@@ -11,7 +11,7 @@ import { ifThere } from '../system/absence.js';
 import { ParsError } from '../errors.js';
 import type { OnProgress } from '../progress.js';
 import type { ImageFacts } from '../reader/inspection.js';
-import { diskFull } from '../system/disk-space.js';
+import { diskFull, HostDiskFull } from '../system/disk-space.js';
 import { openNameless } from '../system/nameless-file.js';
 import { Filter } from './filter.js';
 import { commandFor, isCompressed } from './save-format.js';
@@ -132,7 +132,7 @@ async function keep(
 async function refuseCrowding(file: FileHandle, path: string): Promise<void> {
   const { bavail, blocks } = await statfs(`/proc/self/fd/${file.fd}`);
   if (bavail >= blocks * SPARE_SHARE) return;
-  throw new ParsError('no-space', `there is no room to unpack ${path} beside it`, {
+  throw new HostDiskFull(`there is no room to unpack ${path} beside it`, {
     hint:
       "its guest's memory is needed there uncompressed for a while: make room on that file system, "
       + 'or set save_image_format = "raw" in /etc/libvirt/qemu.conf',

@@ -10,6 +10,7 @@ import { ImageFile } from '../image/image-file.js';
 import type { OnProgress } from '../progress.js';
 import type { Store } from '../stores/store.js';
 import { eitherSignal } from '../system/deadline.js';
+import { orTellSystem } from '../system/system-log.js';
 import { noteRefill } from './note-refill.js';
 import type { Pace } from './pace.js';
 
@@ -37,8 +38,8 @@ export async function offloadAsJob(image: string, place: OffloadPlace, job: Imag
       pace: (bytes) => pace.take(bytes),
       onProgress: telling(record, options.onProgress),
     });
-    await record?.update({ domain: done.domain, snapshot: done.snapshot });
-    if (!done.alreadyStub && !done.storedBefore) await count(stateDir, done, began);
+    // It is a stub, noted or not.
+    await orTellSystem(note(stateDir, record, done, began), `the offload of ${image} could not be noted`);
     return done;
   };
   return asJob(stateDir, 'offload', image, work, { byHand });
@@ -78,7 +79,9 @@ export async function hydrateAsJob(path: string, place: RefillPlace, job: Refill
       );
       await noteRefill(stateDir, record, done, began);
       const until = holdMs === null ? {} : { heldUntil: new Date(Date.now() + holdMs).toISOString() };
-      if (done.hydrated) await record?.update({ heldVersion: await image.version(), ...until });
+      const held = async (): Promise<void> =>
+        record?.update({ heldVersion: await image.version(), ...until });
+      if (done.hydrated) await orTellSystem(held(), `that ${path} is refilled could not be noted`);
       return done;
     } catch (error) {
       throw record === null ? error : record.cancellation.explain(error);
@@ -87,6 +90,16 @@ export async function hydrateAsJob(path: string, place: RefillPlace, job: Refill
     }
   };
   return asJob(stateDir, 'hydrate', path, work, { byHand: true });
+}
+
+async function note(
+  stateDir: string,
+  record: JobRecord | null,
+  done: Offloaded,
+  began: number,
+): Promise<void> {
+  await record?.update({ domain: done.domain, snapshot: done.snapshot });
+  if (!done.alreadyStub && !done.storedBefore) await count(stateDir, done, began);
 }
 
 async function count(stateDir: string, done: Offloaded, began: number): Promise<void> {

@@ -8,6 +8,7 @@ import { ParsError } from '../errors.js';
 import { noteTidied, readTidied, type Tidied } from '../journal/tidied.js';
 import { prune, type PrunePlace, type Pruning, type Removable } from '../lifecycle/prune.js';
 import { counted } from '../system/counted.js';
+import { HostDiskFull } from '../system/disk-space.js';
 import { orTellSystem } from '../system/system-log.js';
 
 export interface TidyPlace extends PrunePlace {
@@ -48,8 +49,12 @@ export async function sayingWhatCouldGo(error: unknown, place: PrunePlace): Prom
   return new ParsError(error.kind, error.message, { hint, cause: error });
 }
 
+/** What is removed from a store makes no room on a full disk of this host. */
 export function isFull(error: unknown): error is ParsError {
-  return error instanceof ParsError && error.kind === 'no-space';
+  if (!(error instanceof ParsError) || error.kind !== 'no-space') return false;
+  for (let why: unknown = error; why instanceof Error; why = why.cause)
+    if (why instanceof HostDiskFull) return false;
+  return true;
 }
 
 async function pruneAndNote(place: TidyPlace, how: { yes: boolean; pressed?: boolean }): Promise<Pruning> {

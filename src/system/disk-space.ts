@@ -4,6 +4,13 @@ import { statfs } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { native } from '../native.js';
 
+/** A file system of this host is full that is no part of a store. */
+export class HostDiskFull extends ParsError {
+  constructor(message: string, options: { hint: string; cause?: unknown }) {
+    super('no-space', message, options);
+  }
+}
+
 /** What is free on the file system of `path` for those who are not root. */
 export async function freeBytes(path: string): Promise<number> {
   const { bavail, bsize } = await statfs(path);
@@ -46,7 +53,7 @@ export function diskFull(error: unknown, path: string): unknown {
 
 function noRoom(path: string, bytes: number | null, cause: unknown): ParsError {
   const what = bytes === null ? path : `the ${bytes} bytes of ${path}`;
-  return new ParsError('no-space', `there is no room for ${what}`, {
+  return new HostDiskFull(`there is no room for ${what}`, {
     hint: 'make room on its file system, then try again',
     cause,
   });
