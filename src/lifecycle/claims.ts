@@ -21,6 +21,7 @@ import {
 import { encodeStateRecord, readStateRecord, type StateRecord } from '../snapshot/state-record.js';
 import type { Store } from '../stores/store.js';
 import { liveStub } from '../image/live-stubs.js';
+import { isThere } from '../system/absence.js';
 import { shellWord } from '../system/shell-word.js';
 import type { KnownStub, StubRegistry } from '../image/stub-registry.js';
 
@@ -218,6 +219,8 @@ export async function settleStarts(
     const there = await listSnapshots(store, uuid);
     return async () => {
       for (const entry of there) await consumeStarted(store, registry, host, entry, known);
+      const own = known.filter(({ domainUuid, managedSave }) => managedSave && domainUuid === uuid);
+      for (const stub of own) await forgetUnfinished(store, registry, there, stub);
     };
   });
 }
@@ -237,6 +240,23 @@ async function consumeStarted(
   if (stub) await noteHowStarted(store, manifest, stub, host);
   if (entry.state !== 'consumed') await markState(store, manifest, 'consumed', host);
   if (stub) await afterStart(registry, stub);
+}
+
+/**
+ * Of an offload that was killed before it had stored everything: its guest was started from the whole image,
+ * and nobody misses a stub. A snapshot that only looks so while a place of the store is missing may have had
+ * one.
+ */
+async function forgetUnfinished(
+  store: Store,
+  registry: StubRegistry,
+  there: readonly SnapshotEntry[],
+  stub: KnownStub,
+): Promise<void> {
+  const entry = there.find(({ snapshot }) => snapshot === stub.snapshot);
+  if ((entry !== undefined && entry.condition !== 'incomplete') || (await isThere(stub.image))) return;
+  const { usablePlaces, places } = await store.status();
+  if (usablePlaces >= places) await registry.add({ ...stub, consumed: true });
 }
 
 /**

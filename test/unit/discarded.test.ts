@@ -13,8 +13,9 @@ import { StubRegistry } from '../../src/image/stub-registry.js';
 import { markState, settleStarts } from '../../src/lifecycle/claims.js';
 import { discardedState, prune } from '../../src/lifecycle/prune.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
-import { findSnapshot, stateObject } from '../../src/snapshot/snapshots.js';
+import { findSnapshot, newSnapshotName, objectPath, stateObject } from '../../src/snapshot/snapshots.js';
 import { hostStatus } from '../../src/status/host-status.js';
+import { put } from '../contract/store.js';
 import { namedDisk } from '../support/named-disk.js';
 import {
   A,
@@ -112,4 +113,16 @@ describe('a managed save that was resumed', () => {
     expect(await registry().discarded()).toEqual([]);
     expect((await prune(place(), { yes: true, pressed: true })).removed).toEqual([manifest.snapshot]);
   });
+});
+
+it('is none whose offload was killed: its guest was started from the whole image', async () => {
+  const { domain, image } = await commit();
+  const snapshot = newSnapshotName(domain.uuid);
+  const note = { image: image.path, snapshot, token: '9'.repeat(32), domainUuid: domain.uuid };
+  await registry().add({ ...note, managedSave: true });
+  await put(fixture.store, objectPath(snapshot, 'skeleton.0'), Buffer.from('pages'), 3);
+  mkdirSync(join(root, 'state/started'), { recursive: true });
+  writeFileSync(join(root, 'state/started', domain.uuid), '');
+  await settleStarts(fixture.store, registry(), A);
+  expect(await lostStubs(registry())).toEqual([]);
 });
