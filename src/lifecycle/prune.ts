@@ -179,6 +179,7 @@ async function judge(
   }
   if (entry.state === 'consumed') {
     const consumedMs = await age(place, stateObject(entry.snapshot, 'consumed'));
+    if (consumedMs === null) return null;
     if (entry.discarded) return found('discarded', place.retention.orphanGraceMs - consumedMs);
     return found('consumed', pressed ? 0 : place.retention.consumedMs - consumedMs);
   }
@@ -258,7 +259,9 @@ async function isRetained(
       && other.manifest.sequence > entry.manifest.sequence,
   );
   if (keepLast !== null && newer.length < keepLast) return true;
-  return maxAgeMs !== null && (await age({ store }, objectPath(entry.snapshot, MANIFEST_NAME))) < maxAgeMs;
+  if (maxAgeMs === null) return false;
+  const storedMs = await age({ store }, objectPath(entry.snapshot, MANIFEST_NAME));
+  return storedMs === null || storedMs < maxAgeMs;
 }
 
 /**
@@ -290,10 +293,7 @@ async function orphanAge(
   yes: boolean,
 ): Promise<number> {
   if (yes) await beginGrace(store, snapshot, encodeStateRecord(host, manifest.token));
-  return age({ store }, orphanObject(snapshot)).catch((error: unknown) => {
-    if (error instanceof ParsError && error.kind === 'missing') return 0;
-    throw error;
-  });
+  return (await age({ store }, orphanObject(snapshot))) ?? 0;
 }
 
 /** In a store that is full it begins another time: what makes room must not need any. */
@@ -312,26 +312,34 @@ function uploadGraceMs({ orphanGraceMs }: PrunePlace['retention']): number {
   return Math.max(orphanGraceMs, MIN_UPLOAD_MS);
 }
 
-/** An upload that was killed, or one under way: its youngest object tells. */
+/**
+ * An upload that was killed, or one under way: its youngest object tells. Null once anything of it is gone:
+ * the upload withdraws it, or another prune takes it.
+ */
 async function fragment({ store, retention }: PrunePlace, snapshot: string): Promise<Removable | null> {
   const objects = await store.list(snapshot);
   // Not one finished object yet: an upload in its first minutes, or temporary files, whose age the sweep
   // knows.
   if (objects.length === 0) return null;
   const ages = await Promise.all(objects.map((object) => age({ store }, objectPath(snapshot, object))));
-  const youngest = Math.min(...ages);
+  const known = ages.filter((ms) => ms !== null);
+  if (known.length < ages.length) return null;
   return {
     snapshot,
     domain: null,
     reason: 'fragment',
-    dueInMs: Math.max(0, uploadGraceMs(retention) - youngest),
+    dueInMs: Math.max(0, uploadGraceMs(retention) - Math.min(...known)),
     storedBytes: 0,
   };
 }
 
-async function age({ store }: Pick<PrunePlace, 'store'>, name: string): Promise<number> {
+/** Null for an object that is gone: others remove what they store and prune while this host judges it. */
+async function age({ store }: Pick<PrunePlace, 'store'>, name: string): Promise<number | null> {
   if (store.age === undefined) throw new ParsError('internal', `${store.url} tells no ages`);
-  return store.age(name);
+  return store.age(name).catch((error: unknown) => {
+    if (error instanceof ParsError && error.kind === 'missing') return null;
+    throw error;
+  });
 }
 
 /** What `pars list` says of a managed save of this host that was discarded: with or without a start since. */

@@ -7,7 +7,13 @@ import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { prune, isOrphaned } from '../../src/lifecycle/prune.js';
 import { guardRemoval } from '../../src/lifecycle/removal.js';
 import { markState, takeOver } from '../../src/lifecycle/claims.js';
-import { findSnapshot, MANIFEST_NAME, newSnapshotName, objectPath } from '../../src/snapshot/snapshots.js';
+import {
+  findSnapshot,
+  MANIFEST_NAME,
+  newSnapshotName,
+  objectPath,
+  stateObject,
+} from '../../src/snapshot/snapshots.js';
 import { failure, put } from '../contract/store.js';
 import { smallImage } from '../support/image-builder.js';
 import { copiesOf } from '../support/local-store.js';
@@ -266,3 +272,43 @@ function withoutListing(snapshot: string): typeof fixture.store {
     },
   });
 }
+
+describe('what goes while it is judged', () => {
+  /** The store, in which it goes right before its age is asked. */
+  function goingBeforeItsAge(snapshot: string): typeof fixture.store {
+    const age = async (name: string): Promise<number> => {
+      if (name.startsWith(snapshot)) await fixture.store.remove(snapshot);
+      return fixture.store.age(name);
+    };
+    return new Proxy(fixture.store, {
+      get: (target, key) => {
+        const member: unknown = key === 'age' ? age : Reflect.get(target, key);
+        return typeof member === 'function' ? (member as () => unknown).bind(target) : member;
+      },
+    });
+  }
+
+  async function consumed(): Promise<string> {
+    const manifest = await commit();
+    for (const state of ['stubbed', 'waking', 'consumed'] as const)
+      await markState(fixture.store, manifest, state, A);
+    backdate(stateObject(manifest.snapshot, 'consumed'), 8 * DAY);
+    return manifest.snapshot;
+  }
+
+  it('ends no prune: a fragment that its own upload withdrew, or another host pruned', async () => {
+    const due = await consumed();
+    const fragment = newSnapshotName(GUEST);
+    await put(fixture.store, objectPath(fragment, 'kernel.0'), Buffer.from('pages'), 3);
+    const store = goingBeforeItsAge(fragment);
+    expect((await prune({ ...place(), store }, { yes: true })).removed).toEqual([due]);
+    expect(await names()).toEqual([]);
+  });
+
+  it('nor does a snapshot that somebody removed', async () => {
+    const [gone, due] = [await consumed(), await consumed()];
+    const store = goingBeforeItsAge(gone);
+    expect((await prune({ ...place(), store }, { yes: true })).removed).toEqual([due]);
+    expect(await names()).toEqual([]);
+  });
+});
