@@ -94,15 +94,20 @@ class Examination {
     return { manifest: this.#manifest, stripes: this.#source?.stripes ?? null, findings };
   }
 
-  /** An object of which the manifest does not speak: what was read of it is what its copies must be. */
-  #small(name: string, role: ObjectRole, data: Buffer): Promise<ObjectFinding> {
+  /**
+   * An object of which the manifest does not speak: what was read of it is what its copies must be. As many
+   * as of critical data, but of a state no more than the store makes of one.
+   */
+  #small(name: string, role: 'manifest' | 'state', data: Buffer): Promise<ObjectFinding> {
     const hash = native().newHash();
     hash.update(data);
+    const { criticalCopies } = this.#manifest.policy;
+    const given = role === 'state' ? (this.#store.stateCopies ?? criticalCopies) : criticalCopies;
     const object = {
       name: objectPath(this.#manifest.snapshot, name),
       bytes: data.length,
       xxh3: hash.digest(),
-      copies: this.#manifest.policy.criticalCopies,
+      copies: Math.min(criticalCopies, given),
     };
     return this.#finding(name, role, object, true);
   }

@@ -107,6 +107,11 @@ export interface StoreOptions {
 export interface Store {
   readonly url: string;
   /**
+   * So many copies `createExclusive` makes, or as many as it is asked for if that is more. Absent: one in
+   * every place that is usable.
+   */
+  readonly stateCopies?: number;
+  /**
    * Checks markers and reachability. Throws 'unreachable' (with the command that would help) when fewer than
    * one place is usable.
    */

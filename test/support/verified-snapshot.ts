@@ -69,6 +69,16 @@ export async function expectWhole(): Promise<void> {
   for (const object of now.objects) await fixture.store.verify({ ...object, name: path(object.name) });
 }
 
+/** The store as another program opens it, with something of it replaced. */
+export function standingIn(replaced: Partial<Store>, store: Store = fixture.reopen()): Store {
+  return new Proxy(store, {
+    get: (target, key) => {
+      const member: unknown = replaced[key as keyof Store] ?? Reflect.get(target, key);
+      return typeof member === 'function' ? (member as () => unknown).bind(target) : member;
+    },
+  });
+}
+
 /** The store of a program that ends after so many changes: nothing happens after, not even cleaning up. */
 export function failingAfter(allowed: number): Store {
   let left = allowed;
@@ -88,9 +98,5 @@ export function failingAfter(allowed: number): Store {
       }),
     remove: (name) => change(() => store.remove(name)),
   };
-  return new Proxy(store, {
-    get: (target, key) =>
-      replaced[key as keyof Store]
-      ?? (Reflect.get(target, key) as (...args: unknown[]) => unknown).bind(target),
-  });
+  return standingIn(replaced, store);
 }

@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What verify finds and repair makes of it, on a snapshot in three directories. */
-import { rename, rm } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
+import { examine } from '../../src/health/snapshot-health.js';
+import { markState } from '../../src/lifecycle/claims.js';
+import { encodeManifest } from '../../src/snapshot/manifest-codec.js';
 import { MANIFEST_NAME } from '../../src/snapshot/snapshots.js';
+import { HdfsStore } from '../../src/stores/hdfs/hdfs-store.js';
+import type { ObjectHealth, StoredObject } from '../../src/stores/store.js';
 import { verificationJson } from '../../src/ui/verification.js';
 import { worstFault, worstOf } from '../../src/health/verify.js';
 import { flipByte } from '../support/local-store.js';
-import { files, finding, fixture, useVerified, verify } from '../support/verified-snapshot.js';
+import {
+  files,
+  finding,
+  fixture,
+  manifest,
+  standingIn,
+  useVerified,
+  verify,
+} from '../support/verified-snapshot.js';
 
 useVerified();
 
@@ -81,6 +94,29 @@ describe('verify', () => {
       corrupt: 0,
       unreachable: 1,
     });
+  });
+
+  it('wants no more copies of a state than HDFS makes of one, however many of critical data', async () => {
+    const policy = { ...manifest.policy, criticalCopies: 5 };
+    for (const file of await files(MANIFEST_NAME))
+      await writeFile(file, encodeManifest({ ...manifest, policy }));
+    await markState(fixture.store, manifest, 'stubbed', manifest.owner);
+    const { stateCopies } = new HdfsStore('webhdfs://namenode:9870/pars');
+    const inspect = async ({ name, copies }: StoredObject): Promise<ObjectHealth> => {
+      const good = Math.min(copies, name.endsWith('state-stubbed') ? stateCopies : 5);
+      const missing = { place: 'a block', fault: 'missing', detail: '' } as const;
+      return { good, wanted: copies, faults: good < copies ? [missing] : [] };
+    };
+    const { findings } = await examine(standingIn({ stateCopies, inspect }), manifest.snapshot, {
+      percent: 0,
+    });
+    expect(findings.filter(({ condition }) => condition !== 'intact')).toEqual([]);
+    expect(findings.map(({ name, health }) => [name, health.wanted])).toEqual(
+      expect.arrayContaining([
+        [MANIFEST_NAME, 5],
+        ['state-stubbed', 3],
+      ]),
+    );
   });
 
   it('has one outcome over many', () => {

@@ -43,15 +43,12 @@ export interface HdfsStoreOptions extends StoreOptions {
 
 /** Streams that may stand open, each at the place where the next frame of its pack begins. */
 const MAX_READERS = 24;
-/**
- * States and claims are worth as much as what they speak of (R21), however few copies the caller is content
- * with.
- */
-const CLAIM_COPIES = 3;
 const CHECK_MS = 30_000;
 
 export class HdfsStore implements Store {
   readonly url: string;
+  /** States and claims are worth keeping (R21), however few copies the caller is content with. */
+  readonly stateCopies = 3;
   readonly #files: HdfsFiles;
   readonly #newHash: Native['newHash'];
   readonly #silent = new SilentNodes();
@@ -132,7 +129,7 @@ export class HdfsStore implements Store {
     let created = false;
     try {
       await sendSmall(this.#files, temporary, data, {
-        copies: Math.max(copies, CLAIM_COPIES),
+        copies: Math.max(copies, this.stateCopies),
         critical: true,
         permission: '600',
       });
