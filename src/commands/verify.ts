@@ -60,6 +60,8 @@ async function verify(context: Context, typed: string | undefined, options: Opti
       storeAgain,
     });
     if (verification) found.push(verification);
+    else if (typed !== undefined)
+      throw new ParsError('missing', `${entry.snapshot} was removed while it was verified`);
   }
   await show(context, found, typed);
   const worst = worstOf(found.map(worstFault));

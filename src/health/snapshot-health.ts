@@ -8,6 +8,7 @@ import { isStored, packName, type IndexFrame, type IndexStripe } from '../snapsh
 import type { Manifest } from '../snapshot/manifest.js';
 import { decodeManifest } from '../snapshot/manifest-codec.js';
 import { native } from '../native.js';
+import { isComplete } from './removed.js';
 import {
   EXPENDABLE,
   FRAME_RECOVERY,
@@ -84,8 +85,10 @@ class Examination {
 
   async run(manifestBytes: Buffer): Promise<SnapshotHealth> {
     const findings = [await this.#small(MANIFEST_NAME, 'manifest', manifestBytes)];
-    for (const state of await this.#states())
-      findings.push(await this.#small(state.name, 'state', state.data));
+    for (const { name, data } of await this.#states()) {
+      const finding = await this.#small(name, 'state', data);
+      if (!(await this.#isTakenBack(finding))) findings.push(finding);
+    }
     this.#source = await SnapshotSource.open(this.#store, this.#manifest).catch((error: unknown) => {
       if (error instanceof ParsError && error.kind !== 'internal') return null;
       throw error;
@@ -113,14 +116,28 @@ class Examination {
   }
 
   async #states(): Promise<{ name: string; data: Buffer }[]> {
-    const names = (await this.#store.list(this.#manifest.snapshot)).filter((name) =>
-      name.startsWith('state-'),
-    );
-    const read = async (name: string): Promise<{ name: string; data: Buffer }> => ({
-      name,
-      data: await this.#store.readWhole(objectPath(this.#manifest.snapshot, name), () => true),
-    });
-    return Promise.all(names.map(read));
+    const read = async (name: string): Promise<{ name: string; data: Buffer } | null> => {
+      try {
+        const path = objectPath(this.#manifest.snapshot, name);
+        return { name, data: await this.#store.readWhole(path, () => true) };
+      } catch (error) {
+        const isMissing = error instanceof ParsError && error.kind === 'missing';
+        if (isMissing && !(await this.#stateNames()).includes(name)) return null;
+        throw error;
+      }
+    };
+    const states = await Promise.all((await this.#stateNames()).map(read));
+    return states.filter((state) => state !== null);
+  }
+
+  async #stateNames(): Promise<string[]> {
+    return (await this.#store.list(this.#manifest.snapshot)).filter((name) => name.startsWith('state-'));
+  }
+
+  /** A claim goes with the start that failed. In a place that is missing it may be still. */
+  async #isTakenBack({ name, condition }: ObjectFinding): Promise<boolean> {
+    if (condition === 'intact' || (await this.#stateNames()).includes(name)) return false;
+    return isComplete(this.#store);
   }
 
   async #objects(): Promise<ObjectFinding[]> {

@@ -5,6 +5,7 @@ import type { Host } from '../system/host.js';
 import { type DiskHealth, examineDisks } from './disk-health.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { repair, type Repair } from './repair.js';
+import { isRemoved } from './removed.js';
 import { whileLocked } from './repair-lock.js';
 import { examine, type HealthOptions, type SnapshotHealth } from './snapshot-health.js';
 import { findSnapshot, ownerOf, readManifest, type SnapshotEntry } from '../snapshot/snapshots.js';
@@ -18,6 +19,8 @@ export interface VerifyOptions extends HealthOptions {
   host: Host | null;
   /** Makes a new snapshot of a damaged one's image, if that is whole here; null if it is not. */
   storeAgain?: (manifest: Manifest) => Promise<string | null>;
+  /** For tests: how long a removal that has begun is waited for. */
+  removalMs?: number;
 }
 
 /** What is known of a snapshot now: after the repair, if there was one. */
@@ -31,7 +34,7 @@ export type Verification = {
 
 /**
  * Verifies one snapshot that was listed. One without a manifest does not exist, so nothing of it can be
- * wrong: null.
+ * wrong: null. Nor can it of one that is removed meanwhile (see `isRemoved` for what is taken for that).
  */
 export async function verifySnapshot(
   store: Store,
@@ -40,24 +43,68 @@ export async function verifySnapshot(
 ): Promise<Verification | null> {
   if (entry.condition === 'incomplete') return null;
   const found = await verifyStored(store, entry.snapshot, options);
-  if (!options.disks || entry.condition !== 'whole' || found.health === null) return found;
-  return { ...found, disks: await examineDisks(store, entry, options.host, options) };
+  if (!options.disks || entry.condition !== 'whole' || !found?.health) return found;
+  const { manifest } = found.health;
+  const disks = await examineDisks(store, { ...entry, manifest }, options.host, options);
+  return disks?.error && (await isRemoved(store, entry.snapshot, options)) ? null : { ...found, disks };
 }
 
-async function verifyStored(store: Store, snapshot: string, options: VerifyOptions): Promise<Verification> {
+/** Null when it was removed meanwhile. */
+async function verifyStored(
+  store: Store,
+  snapshot: string,
+  options: VerifyOptions,
+): Promise<Verification | null> {
   try {
-    const before = await examine(store, snapshot, options);
+    const before = await examineSettled(store, snapshot, options);
+    if (before === null) return null;
     if (!options.repair || isSound(before))
       return { snapshot, health: before, error: null, repair: null, storedAnew: null };
     const done = await whileLocked(store, snapshot, options.host, async () =>
       repair(store, await asItIsNow(store, before, options), await isOwn(store, snapshot, options.host)),
     );
-    const after = await examine(store, snapshot, options);
+    const after = await examineSettled(store, snapshot, options);
+    if (after === null) return null;
     const storedAnew = isLost(after) ? ((await options.storeAgain?.(after.manifest)) ?? null) : null;
     return { snapshot, health: after, error: null, repair: done, storedAnew };
   } catch (error) {
     if (!(error instanceof ParsError) || error.kind === 'internal') throw error;
+    if (await isRemoved(store, snapshot, options)) return null;
     return { snapshot, health: null, error, repair: null, storedAnew: null };
+  }
+}
+
+/** So often a snapshot is looked at that others rewrite meanwhile. */
+const LOOKS = 3;
+
+/**
+ * What is wrong with a snapshot as it still is, since a look takes hours: null for one that was removed
+ * meanwhile, and another look at one that was repaired, whose old index and packs are gone.
+ */
+async function examineSettled(
+  store: Store,
+  snapshot: string,
+  options: VerifyOptions,
+): Promise<SnapshotHealth | null> {
+  for (let look = 1; look <= LOOKS; look++) {
+    const found = await examine(store, snapshot, options);
+    if (isSound(found)) return found;
+    if (await isRemoved(store, snapshot, options)) return null;
+    const revision = await revisionNow(store, snapshot);
+    if (revision === null || revision === found.manifest.revision) return found;
+  }
+  throw new ParsError('busy', `${snapshot} was repaired by others each time it was looked at`, {
+    hint: 'verify it again',
+  });
+}
+
+/** Null when no manifest can be read now: what was found of it counts. */
+async function revisionNow(store: Store, snapshot: string): Promise<number | null> {
+  try {
+    return (await readManifest(store, snapshot)).revision;
+  } catch (error) {
+    if (error instanceof ParsError && error.kind !== 'internal') return null;
+    throw error;
   }
 }
 
