@@ -336,6 +336,17 @@ describe('a local store', () => {
       expect(message).toContain(`${directories[2]}: missing`);
     });
 
+    it('takes one that does not say its room for unreachable, not for a defect', async () => {
+      const files = failing({
+        statfs: ((...args: Parameters<Files['statfs']>) =>
+          args[0] === directories[2]
+            ? Promise.reject(diskFailure('ESTALE'))
+            : nodeFiles.statfs(...args)) as Files['statfs'],
+      });
+      const stale = LocalStore.fromPath(fixture.path, { files, disk: plainDisk });
+      expect((await failure(stale.status(), 'unreachable')).message).toContain(directories[2]);
+    });
+
     it('does not take memory for a length that cannot be', async () => {
       await put(store, 'g/s/x', Buffer.from('x'), 3);
       await failure(store.readRange('g/s/x', 0, 2 ** 45, sha256(Buffer.alloc(0))), 'corrupt');

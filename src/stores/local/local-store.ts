@@ -265,8 +265,12 @@ export class LocalStore implements Store {
   }
 
   async #roomIn(directory: string): Promise<number> {
-    const { bavail, bsize } = await this.#files.statfs(directory);
-    return bavail * bsize;
+    try {
+      const { bavail, bsize } = await this.#files.statfs(directory);
+      return bavail * bsize;
+    } catch (error) {
+      throw diskError(error, `asking for the room in ${directory}`);
+    }
   }
 
   /** Looks at one copy: its length, or with `read` every byte, from the disk. */
