@@ -33,6 +33,11 @@ export async function readStateRecord(store: Store, object: string): Promise<Sta
   return parse(data) as StateRecord;
 }
 
+/** Whether these are the bytes of a record, not what a disk has made of them. */
+export function isStateRecord(data: Buffer): boolean {
+  return parse(data) !== null;
+}
+
 function parse(data: Buffer): StateRecord | null {
   return schema.safeParse(parseJson(data.toString())).data ?? null;
 }

@@ -8,7 +8,7 @@ import { offload } from '../../src/lifecycle/offload.js';
 import { presetPolicy } from '../../src/policy/policy.js';
 import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
 import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src/snapshot/snapshots.js';
-import { takeOver } from '../../src/lifecycle/claims.js';
+import { claimWaking, takeOver } from '../../src/lifecycle/claims.js';
 import { storeAgain } from '../../src/lifecycle/store-again.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
 import type { StoredObject } from '../../src/stores/store.js';
@@ -29,6 +29,8 @@ import {
   useVerified,
   verify,
 } from '../support/verified-snapshot.js';
+
+const TAKER = { machineId: 'f'.repeat(32), host: 'taker' };
 
 useVerified();
 
@@ -51,6 +53,25 @@ describe('repair', () => {
     expect(found.repair?.replicated.sort()).toEqual(['index', 'kernel.0', MANIFEST_NAME, 'skeleton.0']);
     expect(worstFault(found)).toBeNull();
     await expectWhole();
+  });
+
+  it.each([
+    ['rotten', (copy: string) => flipByte(copy)],
+    ['empty', (copy: string) => writeFile(copy, '')],
+  ])('copies the state record that makes sense, not the one that is %s', async (_, spoil) => {
+    await claimWaking(fixture.store, manifest, manifest.owner);
+    await takeOver(fixture.store, manifest.snapshot, TAKER);
+    for (const name of ['state-waking', 'state-takeover-1']) {
+      const [first = '', second = '', third = ''] = await files(name);
+      const good = await readFile(second);
+      await rm(third);
+      await spoil(first);
+      await verify({ repair: true, host: TAKER });
+      const copies = await Promise.all((await files(name)).map((copy) => readFile(copy)));
+      expect(copies, name).toEqual([good, good, good]);
+    }
+    expect(await findSnapshot(fixture.reopen(), manifest.snapshot)).toMatchObject({ condition: 'whole' });
+    await claimWaking(fixture.reopen(), manifest, TAKER);
   });
 
   it('says what it could not replicate: a disk is away, and no other has room for the copy', async () => {
@@ -269,7 +290,7 @@ describe('repair', () => {
       sequence: damaged.sequence + 1,
     });
     expect((await readFile(image)).equals(small.bytes), 'the image stays').toBe(true);
-    await takeOver(fixture.store, made.snapshot, { machineId: 'f'.repeat(32), host: 'taker' });
+    await takeOver(fixture.store, made.snapshot, TAKER);
     expect((await run())?.storedAnew, "not of a snapshot that is another host's by now").toBeNull();
     await takeOver(fixture.store, made.snapshot, manifest.owner);
     expect((await run())?.storedAnew).not.toBeNull();
