@@ -3,7 +3,7 @@
 import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ParsError, type ErrorKind } from '../../errors.js';
-import { codeOf, isMissing } from '../../system/absence.js';
+import { codeOf, isForbidden, isMissing } from '../../system/absence.js';
 
 export type Files = Pick<
   typeof fs,
@@ -26,6 +26,11 @@ export const nodeFiles: Files = fs;
 export const FILE_MODE = 0o600;
 export const DIRECTORY_MODE = 0o700;
 
+const HINTS: Partial<Record<ErrorKind, string>> = {
+  'no-space': 'make room on that disk and try again',
+  unreachable: 'see whether that disk is mounted, read-only or broken, and try again',
+};
+
 /**
  * A failed operation on a disk as a typed error. A disk that fails or is read-only cannot be reached:
  * another copy or another day may do.
@@ -35,14 +40,11 @@ export function diskError(error: unknown, doing: string): ParsError {
   const code = codeOf(error);
   const full = code === 'ENOSPC' || code === 'EDQUOT';
   const kind: ErrorKind = full ? 'no-space' : code === undefined ? 'internal' : 'unreachable';
+  const hint = isForbidden(error) ? undefined : HINTS[kind];
   const message = full
     ? `no space left: ${doing}`
     : `${doing}: ${error instanceof Error ? error.message : String(error)}`;
-  return new ParsError(
-    kind,
-    message,
-    full ? { cause: error, hint: 'make room on that disk and try again' } : { cause: error },
-  );
+  return new ParsError(kind, message, { cause: error, ...(hint !== undefined && { hint }) });
 }
 
 /** Makes the entries of `directory` durable. */

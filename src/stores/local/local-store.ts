@@ -8,6 +8,7 @@ import { isMissing } from '../../system/absence.js';
 import { counted } from '../../system/counted.js';
 import { ParsError } from '../../errors.js';
 import { native } from '../../native.js';
+import { createOnce } from './claim.js';
 import { diskError, type Files, nodeFiles, removeEmptyParents, syncDirectory } from './files.js';
 import { MARKER_FILE } from '../marker.js';
 import { describeAbsences, notEnoughPlaces, parseDirectories, Places, type Survey } from './locations.js';
@@ -24,7 +25,7 @@ import {
   readSmallFile,
   tryCopy,
 } from './reader.js';
-import { CopyWriter, DiskGone, type DiskPrimitives, LocalWriter } from './writer.js';
+import { type DiskPrimitives, LocalWriter } from './writer.js';
 import { checkObjectName } from '../names.js';
 import type {
   CopyFault,
@@ -94,36 +95,12 @@ export class LocalStore implements Store {
 
   /**
    * Every usable directory gets a copy, whatever `copies` says beyond "at least so many": a claim must be
-   * seen from whichever directories are there later. The first in the order of the URL decides between two
-   * that come at the same time.
+   * seen from whichever directories are there later.
    */
   async createExclusive(name: string, data: Buffer, { copies }: { copies: number }): Promise<boolean> {
     checkObjectName(name);
-    for (;;) {
-      try {
-        return await this.#claim(name, data, copies);
-      } catch (error) {
-        // The others can have it.
-        if (!(error instanceof DiskGone)) throw error;
-      }
-    }
-  }
-
-  async #claim(name: string, data: Buffer, copies: number): Promise<boolean> {
     const { usable } = await this.#survey(copies);
-    const there = await Promise.all(
-      usable.map(({ directory }) => tryCopy(this.#files, directory, name, async () => 'there')),
-    );
-    if (there.includes('there')) return false;
-    const writers = usable.map(
-      ({ directory }) => new CopyWriter(this.#files, this.#primitives(), directory, name),
-    );
-    try {
-      return await claim(writers, data);
-    } catch (error) {
-      await Promise.all(writers.map((writer) => writer.discard()));
-      throw error;
-    }
+    return createOnce(this.#files, this.#primitives(), usable, { name, data, copies });
   }
 
   async verify(object: StoredObject): Promise<void> {
@@ -309,29 +286,6 @@ export class LocalStore implements Store {
       throw diskError(error, `removing ${path}`);
     }
   }
-}
-
-async function claim(writers: readonly CopyWriter[], data: Buffer): Promise<boolean> {
-  await settled(writers.map((writer) => writeSmall(writer, data)));
-  const [first, ...others] = writers;
-  if (!(await first?.publishExclusively())) {
-    await Promise.all(others.map((writer) => writer.discard()));
-    return false;
-  }
-  await settled(others.map((writer) => writer.publishExclusively()));
-  return true;
-}
-
-/** Waits for all before it throws, so that nobody creates what is then cleaned up. */
-async function settled(steps: readonly Promise<unknown>[]): Promise<void> {
-  const failed = (await Promise.allSettled(steps)).find((result) => result.status === 'rejected');
-  if (failed) throw failed.reason;
-}
-
-async function writeSmall(writer: CopyWriter, data: Buffer): Promise<void> {
-  await writer.open();
-  await writer.append(data);
-  await writer.settle(data.length);
 }
 
 function warningsOf({ usable, absent }: Survey, devices: number): string[] {

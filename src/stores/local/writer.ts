@@ -38,7 +38,7 @@ interface Piece {
  * The disk was unmounted after it had been seen: what was begun in its mount point is to be discarded, as
  * after any failure (R22).
  */
-export class DiskGone extends ParsError {
+class DiskGone extends ParsError {
   constructor(directory: string) {
     super('unreachable', `${directory} has no ${MARKER_FILE} any more: its disk was unmounted just now`, {
       hint: 'mount it, and try again',
@@ -48,9 +48,9 @@ export class DiskGone extends ParsError {
 
 /** One copy: a file under a temporary name in one directory, renamed when all is on the disk. */
 export class CopyWriter {
+  readonly root: string;
   readonly path: string;
   readonly temporary: string;
-  readonly #root: string;
   readonly #files: Files;
   readonly #disk: DiskPrimitives;
   #handle: FileHandle | undefined;
@@ -67,7 +67,7 @@ export class CopyWriter {
   constructor(files: Files, disk: DiskPrimitives, root: string, name: string) {
     this.#files = files;
     this.#disk = disk;
-    this.#root = root;
+    this.root = root;
     this.path = join(root, name);
     this.temporary = join(dirname(this.path), temporaryName(basename(name)));
   }
@@ -77,7 +77,7 @@ export class CopyWriter {
       this.#handle = await openNew(this.#files, this.temporary);
       // Whoever chose this directory looked before: an open file keeps its disk mounted, so now it is
       // certain.
-      if ((await readMarker(this.#files, this.#root)) === null) throw new DiskGone(this.#root);
+      if ((await readMarker(this.#files, this.root)) === null) throw new DiskGone(this.root);
     });
   }
 
@@ -121,7 +121,7 @@ export class CopyWriter {
       await this.#files.rename(this.temporary, this.path);
       this.#published = !replaces;
     });
-    await this.#guard('syncing the directory of', () => syncParents(this.#files, this.#root, this.path));
+    await this.#guard('syncing the directory of', () => syncParents(this.#files, this.root, this.path));
   }
 
   /** Like publish, but leaves a file alone that has the name already; false if there was one. */
@@ -130,7 +130,7 @@ export class CopyWriter {
     this.#published = created;
     await bestEffort(this.#files.unlink(this.temporary));
     if (created)
-      await this.#guard('syncing the directory of', () => syncParents(this.#files, this.#root, this.path));
+      await this.#guard('syncing the directory of', () => syncParents(this.#files, this.root, this.path));
     return created;
   }
 
@@ -144,7 +144,7 @@ export class CopyWriter {
     for (const path of this.#published ? [this.temporary, this.path] : [this.temporary])
       await bestEffort(this.#files.unlink(path));
     if (this.#published) await bestEffort(syncDirectory(this.#files, dirname(this.path)));
-    await removeEmptyParents(this.#files, this.#root, this.path);
+    await removeEmptyParents(this.#files, this.root, this.path);
   }
 
   async #linkNew(): Promise<boolean> {
