@@ -72,7 +72,7 @@ export async function claimWaking(store: Store, manifest: Manifest, host: Host):
     if (error instanceof ParsError && manifest.owner.machineId === host.machineId) return true;
     throw error;
   });
-  const holder = await holderOf(store, manifest, claimed ? null : 'waking');
+  const holder = await holderOf(store, manifest, claimed ? null : 'waking', host);
   if (holder !== null && holder.machineId !== host.machineId)
     throw claimedElsewhere(manifest.snapshot, holder);
 }
@@ -85,7 +85,7 @@ export async function claimWaking(store: Store, manifest: Manifest, host: Host):
 export async function claimByForce(store: Store, manifest: Manifest, host: Host): Promise<void> {
   try {
     await markState(store, manifest, 'waking', host);
-    const holder = await holderOf(store, manifest, 'waking');
+    const holder = await holderOf(store, manifest, 'waking', host);
     if (holder?.machineId !== host.machineId)
       await takeNext(store, manifest, await store.list(manifest.snapshot), host);
   } catch (error) {
@@ -109,7 +109,7 @@ export async function claimDiscarded(
   { force }: { force: boolean },
 ): Promise<void> {
   const objects = await store.list(manifest.snapshot);
-  const holder = await readTakeover(store, manifest.snapshot, objects);
+  const holder = await readTakeover(store, manifest.snapshot, objects, host);
   if (holder?.machineId === host.machineId) return;
   if (holder !== null && !force) throw claimedElsewhere(manifest.snapshot, holder);
   await takeNext(store, manifest, objects, host).catch((error: unknown) => {
@@ -117,32 +117,36 @@ export async function claimDiscarded(
   });
 }
 
-/** Who holds a snapshot: the last takeover, else the first claim, if there is one. */
+/**
+ * Who holds a snapshot: the last takeover, else the first claim, if there is one. For each of two hosts that
+ * have claimed it on different disks it is the other: neither resumes the guest, and a takeover settles it.
+ */
 async function holderOf(
   store: Store,
   { snapshot }: Manifest,
   claim: 'waking' | null,
+  reader: Pick<Host, 'machineId'>,
 ): Promise<StateRecord | null> {
-  const takeover = await readTakeover(store, snapshot, await store.list(snapshot));
+  const takeover = await readTakeover(store, snapshot, await store.list(snapshot), reader);
   if (takeover !== null || claim === null) return takeover;
-  return readStateRecord(store, stateObject(snapshot, claim));
+  return readStateRecord(store, stateObject(snapshot, claim), reader);
 }
 
 /** Whether a snapshot is this host's, and no other host has claimed it. */
 export async function isHeldHere(
   store: Store,
   entry: SnapshotEntry & { condition: 'whole' },
-  { machineId }: Host,
+  host: Host,
 ): Promise<boolean> {
-  const holder = await holderOf(store, entry.manifest, entry.state === 'waking' ? 'waking' : null);
-  return ownerOf(entry).machineId === machineId && (holder ?? ownerOf(entry)).machineId === machineId;
+  const holder = await holderOf(store, entry.manifest, entry.state === 'waking' ? 'waking' : null, host);
+  return [ownerOf(entry), holder ?? ownerOf(entry)].every(({ machineId }) => machineId === host.machineId);
 }
 
 /** Takes this host's claim back: what was resumed is a stub again. One of another host stays. */
-export async function unclaim(store: Store, manifest: Manifest, { machineId }: Host): Promise<void> {
+export async function unclaim(store: Store, manifest: Manifest, host: Host): Promise<void> {
   if ((await readState(store, manifest.snapshot)) !== 'waking') return;
-  const holder = await holderOf(store, manifest, 'waking');
-  if (holder?.machineId === machineId) await store.remove(stateObject(manifest.snapshot, 'waking'));
+  const holder = await holderOf(store, manifest, 'waking', host);
+  if (holder?.machineId === host.machineId) await store.remove(stateObject(manifest.snapshot, 'waking'));
 }
 
 export interface Takeover {
@@ -161,12 +165,12 @@ export async function takeOver(store: Store, snapshot: string, host: Host): Prom
   const manifest = await readManifest(store, snapshot);
   const objects = await store.list(snapshot);
   if (!wasDiscarded(objects)) await refuseConsumed(store, manifest);
-  const holder = await holderOf(store, manifest, objects.includes('state-waking') ? 'waking' : null);
+  const holder = await holderOf(store, manifest, objects.includes('state-waking') ? 'waking' : null, host);
   const before =
     holder === null
       ? { ...manifest.owner, since: null }
       : { machineId: holder.machineId, host: holder.host, since: holder.time };
-  const owner = (await readTakeover(store, snapshot, objects)) ?? manifest.owner;
+  const owner = (await readTakeover(store, snapshot, objects, host)) ?? manifest.owner;
   if (owner.machineId === host.machineId && before.machineId === host.machineId)
     return { snapshot, taken: false, before };
   await takeNext(store, manifest, objects, host);

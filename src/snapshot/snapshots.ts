@@ -3,6 +3,7 @@
 import { ParsError } from '../errors.js';
 import { decodeManifest, NewerFormatError } from './manifest-codec.js';
 import type { Manifest } from './manifest.js';
+import type { Host } from '../system/host.js';
 import { readStateRecord, type StateRecord } from './state-record.js';
 import { guestOf, isSnapshotName, objectPath } from './snapshot-names.js';
 import { isUuid } from '../system/uuid.js';
@@ -198,14 +199,15 @@ async function readEntry(store: Store, snapshot: string, known?: string[]): Prom
   }
 }
 
-/** The host of the last takeover; null when there was none. */
+/** The host of the last takeover; null when there was none. `reader` as in readStateRecord. */
 export async function readTakeover(
   store: Store,
   snapshot: string,
   objects: readonly string[],
+  reader?: Pick<Host, 'machineId'>,
 ): Promise<StateRecord | null> {
   const n = takeoversIn(objects);
-  return n === 0 ? null : readStateRecord(store, takeoverObject(snapshot, n));
+  return n === 0 ? null : readStateRecord(store, takeoverObject(snapshot, n), reader);
 }
 
 function stateFrom(objects: readonly string[]): SnapshotState {

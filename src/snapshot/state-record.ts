@@ -27,9 +27,21 @@ export function encodeStateRecord(host: Host, token: string): Buffer {
   return Buffer.from(`${JSON.stringify(record)}\n`);
 }
 
-/** Throws as the store's readWhole does: that a claim cannot be read does not permit ignoring it. */
-export async function readStateRecord(store: Store, object: string): Promise<StateRecord> {
-  const data = await store.readWhole(object, (copy) => parse(copy) !== null);
+/**
+ * Throws as the store's readWhole does: that a claim cannot be read does not permit ignoring it.
+ * @param reader a host that asks whether it may: where hosts with different disks have each written a record,
+ * another's counts for more than its own
+ */
+export async function readStateRecord(
+  store: Store,
+  object: string,
+  reader?: Pick<Host, 'machineId'>,
+): Promise<StateRecord> {
+  const data = await store.readWhole(
+    object,
+    (copy) => parse(copy) !== null,
+    (copy) => (reader && parse(copy)?.machineId !== reader.machineId ? 1 : 0),
+  );
   return parse(data) as StateRecord;
 }
 

@@ -15,13 +15,16 @@ import {
   unclaim,
 } from '../../src/lifecycle/claims.js';
 import { lostStubs } from '../../src/image/lost-stubs.js';
-import { findSnapshot, objectPath } from '../../src/snapshot/snapshots.js';
+import { findSnapshot, objectPath, takeoverObject } from '../../src/snapshot/snapshots.js';
+import { encodeStateRecord } from '../../src/snapshot/state-record.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { ParsError, type ErrorKind } from '../../src/errors.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import type { SnapshotEntry } from '../../src/snapshot/snapshots.js';
 import type { Host } from '../../src/system/host.js';
 import { failure, put } from '../contract/store.js';
+import { plainDisk } from '../support/disk-primitives.js';
 import {
   A,
   B,
@@ -56,6 +59,39 @@ describe('claims (R27)', () => {
       hosts.map((host) => claimWaking(fixture.reopen(), manifest, host)),
     );
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  });
+
+  it('of two hosts on different disks leave neither the guest, until it is taken over', async () => {
+    const manifest = await commit();
+    const [onA, onB] = fixture.directories.map((one) => LocalStore.fromPath(one, { disk: plainDisk }));
+    for (const [store, host] of [
+      [onA!, A],
+      [onB!, B],
+    ] as const) {
+      await markState(store, manifest, 'waking', host);
+    }
+    const store = fixture.reopen();
+    for (const host of [A, B]) {
+      await failure(claimWaking(store, manifest, host), 'refused');
+      await unclaim(store, manifest, host);
+    }
+    await takeOver(store, manifest.snapshot, B);
+    await claimWaking(store, manifest, B);
+    await failure(claimWaking(store, manifest, A), 'refused');
+  });
+
+  it('by takeover are not won by two hosts on different disks either', async () => {
+    const manifest = await commit();
+    for (const [i, host] of [B, C].entries())
+      await LocalStore.fromPath(fixture.directories[i]!, { disk: plainDisk }).createExclusive(
+        takeoverObject(manifest.snapshot, 1),
+        encodeStateRecord(host, manifest.token),
+        { copies: 1 },
+      );
+    const store = fixture.reopen();
+    for (const host of [B, C]) await failure(claimWaking(store, manifest, host), 'refused');
+    expect(await takeOver(store, manifest.snapshot, B)).toMatchObject({ taken: true });
+    await claimWaking(store, manifest, B);
   });
 
   it('go over by a takeover, and back by another', async () => {
