@@ -36,6 +36,8 @@ export interface Job {
   heldVersion?: string;
   /** Until when, of one that was refilled ahead of a start; absent: until its guest is saved again. */
   heldUntil?: string;
+  /** Of an offload: when the last one at this path began that stored an image, and did not find a stub. */
+  foundWhole?: string;
   state: JobState;
   began: string;
   ended: string | null;
@@ -71,11 +73,15 @@ export class JobRecord {
   /** Says that this process works on `image`; replaces what an earlier job of the kind left. */
   static async begin(stateDir: string, kind: JobKind, path: string): Promise<JobRecord> {
     const image = await realPathOf(path);
+    const file = jobPath(stateDir, kind, image);
+    const earlier = await readIfThere(file);
+    const foundWhole = earlier === null ? undefined : (parseJson(earlier) as Job | undefined)?.foundWhole;
     const job: Job = {
       kind,
       image,
       domain: null,
       snapshot: null,
+      ...(foundWhole !== undefined && { foundWhole }),
       state: 'running',
       began: new Date().toISOString(),
       ended: null,
@@ -83,14 +89,13 @@ export class JobRecord {
       pid: process.pid,
       processStart: processStart(process.pid) ?? '',
     };
-    const file = jobPath(stateDir, kind, image);
-    const record = new JobRecord(file, job, await readIfThere(file));
+    const record = new JobRecord(file, job, earlier);
     await record.#save();
     return record;
   }
 
   async update(
-    change: Partial<Pick<Job, 'domain' | 'snapshot' | 'losses' | 'heldVersion' | 'heldUntil'>>,
+    change: Partial<Pick<Job, 'domain' | 'snapshot' | 'losses' | 'heldVersion' | 'heldUntil' | 'foundWhole'>>,
   ): Promise<void> {
     this.#job = { ...this.#job, ...change };
     await this.#save();

@@ -98,8 +98,10 @@ async function note(
   done: Offloaded,
   began: number,
 ): Promise<void> {
-  await record?.update({ domain: done.domain, snapshot: done.snapshot });
-  if (!done.alreadyStub && !done.storedBefore) await count(stateDir, done, began);
+  const foundWhole = new Date(began).toISOString();
+  const { domain, snapshot, alreadyStub } = done;
+  await record?.update({ domain, snapshot, ...(!alreadyStub && { foundWhole }) });
+  if (!alreadyStub && !done.storedBefore) await count(stateDir, done, began);
 }
 
 async function count(stateDir: string, done: Offloaded, began: number): Promise<void> {

@@ -61,7 +61,7 @@ export interface HostStatus {
   /** Whole because somebody hydrated them by hand. */
   held: WholeSave[];
   running: Job[];
-  /** Failed or interrupted, and neither resolved since nor beside the point: the image is still there. */
+  /** Failed or interrupted, and neither resolved since nor beside the point: that image is still there. */
   failed: Job[];
   stubs: KnownStub[];
   /** Stubs that are gone although no start of their guests consumed them: the memory is in the store only. */
@@ -89,7 +89,7 @@ export async function hostStatus(
   const jobs = await readJobs(stateDir);
   const running = jobs.filter((job) => job.state === 'running');
   const saves = await wholeSavesIn({ stateDir, saveDir, watch }, jobs);
-  const failed = await stillThere(jobs.filter(({ state }) => state === 'failed' || state === 'interrupted'));
+  const failed = await unresolved(jobs);
   const registry = new StubRegistry(stateDir);
   const stubs = await liveStubs(registry);
   return {
@@ -128,9 +128,22 @@ async function stillRefused(
   );
 }
 
-async function stillThere(jobs: readonly Job[]): Promise<Job[]> {
-  const there = await Promise.all(jobs.map(({ image }) => isThere(image)));
-  return jobs.filter((_, i) => there[i]);
+async function unresolved(jobs: readonly Job[]): Promise<Job[]> {
+  const failed = jobs.filter(
+    (job) => (job.state === 'failed' || job.state === 'interrupted') && !isSuperseded(job, jobs),
+  );
+  const there = await Promise.all(failed.map(({ image }) => isThere(image)));
+  return failed.filter((_, i) => there[i]);
+}
+
+/**
+ * A refill of a stub in whose place another image was offloaded since. An offload that found the stub says
+ * nothing of it, and neither does one that the refill has outlasted: it may have been of its stub.
+ */
+function isSuperseded({ kind, image, began, ended }: Job, jobs: readonly Job[]): boolean {
+  if (kind !== 'hydrate') return false;
+  const offload = jobs.find((job) => job.kind === 'offload' && job.image === image);
+  return offload?.foundWhole !== undefined && offload.foundWhole > (ended ?? began);
 }
 
 async function noSaves(saveDir: string): Promise<BlindSpot[]> {
