@@ -38,9 +38,14 @@ const contents = async (): Promise<string[]> =>
 
 describe('between hosts that see other disks', () => {
   /**
-   * A host with only the disks of these numbers mounted. Before its nth link it waits for `meanwhile`.
+   * A host with only the disks of these numbers mounted, which its URL names in this order. Before its nth
+   * link, or each, it waits for `meanwhile`.
    */
-  function host(disks: string, nth = 0, meanwhile = async (): Promise<unknown> => null): LocalStore {
+  function host(
+    disks: string,
+    nth: number | 'each' = 0,
+    meanwhile = async (): Promise<unknown> => null,
+  ): LocalStore {
     const away = directories.filter((_, i) => !disks.includes(String(i + 1)));
     let links = 0;
     const named = [...disks].map((digit) => directories[Number(digit) - 1]);
@@ -51,7 +56,7 @@ describe('between hosts that see other disks', () => {
             ? Promise.reject(diskFailure('ENOENT'))
             : nodeFiles.readFile(...args)) as Files['readFile'],
         link: async (from, to) => {
-          if (++links === nth) await meanwhile();
+          if (nth === 'each' || ++links === nth) await meanwhile();
           return nodeFiles.link(from, to);
         },
       },
@@ -101,6 +106,37 @@ describe('between hosts that see other disks', () => {
         await fixture.store.remove('g');
       }
     }
+  });
+
+  it.each(
+    [
+      ['12', '21'],
+      ['123', '321', '231'],
+      ['12', '23', '13'],
+      ['123', '123', '123'],
+    ].map((disks) => ({ disks })),
+  )('in step ($disks): one wins', async ({ disks }) => {
+    let running = disks.length;
+    const waiting: (() => void)[] = [];
+    const next = (): void => {
+      if (waiting.length < running) return;
+      for (const go of waiting.splice(0)) go();
+    };
+    const step = (): Promise<void> =>
+      new Promise((go) => {
+        waiting.push(go);
+        next();
+      });
+    const run = async (which: string, i: number): Promise<boolean> => {
+      const won = await claim(host(which, 'each', step), `host ${i}`);
+      running--;
+      next();
+      return won;
+    };
+    const won = await Promise.all(disks.map(run));
+    expect(won.filter(Boolean)).toHaveLength(1);
+    const winner = won.indexOf(true);
+    expect(await contents()).toEqual(Array(disks[winner]!.length).fill(`host ${winner}`));
   });
 
   it('one that was killed half-way is seen, and not taken over by another', async () => {
