@@ -19,7 +19,7 @@ import { encodeManifest } from '../snapshot/manifest-codec.js';
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { canLose, framesOf, type ObjectFinding, type SnapshotHealth } from './snapshot-health.js';
 import { SnapshotSource } from '../snapshot/snapshot-source.js';
-import { MANIFEST_NAME, objectPath } from '../snapshot/snapshots.js';
+import { MANIFEST_NAME, objectPath, readManifest } from '../snapshot/snapshots.js';
 import { bytesKept } from '../stores/coding.js';
 import { writeProved } from '../stores/proved-object.js';
 import type { Store, StoredObject } from '../stores/store.js';
@@ -201,6 +201,8 @@ class Repairing {
       revision: manifest.revision + 1,
       droppedPages: manifest.droppedPages + droppedPages,
     };
+    // Throws for a snapshot that was removed meanwhile: with a manifest it would be one again, without data.
+    await readManifest(this.#store, manifest.snapshot);
     await this.#write(MANIFEST_NAME, manifest.policy.criticalCopies, true, (write) =>
       write(encodeManifest(next)),
     );

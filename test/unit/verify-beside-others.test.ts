@@ -64,6 +64,17 @@ it.each([false, true])('nor with what is pruned while it is read (repair: %s)', 
   expect(await fixture.store.list('')).toEqual([]);
 });
 
+it('gives what is pruned while it is repaired no manifest again', async () => {
+  await flipByte((await files('clean-cache.0'))[0]!, 10);
+  const store = fixture.reopen();
+  const verifyWritten: Store['verify'] = async (object) => {
+    await store.verify(object);
+    if (object.name.includes('/index-')) await remove();
+  };
+  expect(await verified(standingIn({ verify: verifyWritten }, store), { repair: true })).toBeNull();
+  expect(await fixture.store.list('')).toEqual([]);
+});
+
 it('waits for a prune that has begun', async () => {
   let ended: Promise<void> | undefined;
   const begin = async (): Promise<void> => {
