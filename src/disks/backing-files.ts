@@ -35,11 +35,13 @@ export interface Below {
   /** Local files, nearest first. */
   files: FileBelow[];
   /**
-   * What the last of them reads through to that is not a local file ("nbd://host/disk"); null when there is
-   * no such thing.
+   * What the last of them reads through to that is not a local file ("nbd://host/disk"), or itself when
+   * nobody here knows what it reads through to; null when there is no such thing.
    */
   beyond: string | null;
 }
+
+const READ_HERE: readonly (string | null)[] = [null, 'qcow2', 'raw'];
 
 /** What is below `path`; nothing when it is not a qcow2 image. */
 export async function filesBelow(path: string): Promise<Below> {
@@ -55,8 +57,12 @@ export async function filesBelow(path: string): Promise<Below> {
       beyond = header.backing ?? header.data;
     if (data !== null && data !== path && !files.has(data)) files.set(data, { path: data, format: 'raw' });
     const isNew = backing !== null && backing !== path && !files.has(backing);
-    if (isNew) files.set(backing, { path: backing, format: header?.backingFormat ?? null });
-    at = isNew && header?.backingFormat === 'qcow2' ? backing : null;
+    const format = header?.backingFormat ?? null;
+    if (isNew) files.set(backing, { path: backing, format });
+    // One whose format is not told, as older tools made them, may be a qcow2 image; what others stand on is
+    // not read here.
+    if (isNew && !READ_HERE.includes(format)) beyond = backing;
+    at = isNew && (format === null || format === 'qcow2') ? backing : null;
   }
   return { files: [...files.values()], beyond };
 }

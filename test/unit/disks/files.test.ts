@@ -95,6 +95,25 @@ describe('disks that moved on (R26)', () => {
       expect((await failure(check(recorded), 'refused')).message).toContain(join(root, name));
     });
 
+    it('are named when the last file of a chain is touched whose formats are not told', async () => {
+      const top = join(root, 'top');
+      const image = readFileSync(top);
+      // The extension that names the format, which older tools did not write, becomes one that nobody knows.
+      image.writeUInt32BE(0x12345678, image.indexOf(Buffer.from('e2792aca', 'hex')));
+      writeFileSync(top, image);
+      const recorded = await recordQcow2('top');
+      await check(recorded);
+      utimesSync(disk, new Date(0), new Date(0));
+      expect((await failure(check(recorded), 'refused')).message).toContain(disk);
+    });
+
+    it('are not told by the files alone when the last one may stand on others', async () => {
+      execFileSync('qemu-img', ['create', '-q', '-f', 'vmdk', join(root, 'below.vmdk'), '1M']);
+      qcow2('-b', 'below.vmdk', '-F', 'vmdk', 'over');
+      const [recorded] = await recordQcow2('over');
+      expect(recorded?.uncompared ?? recorded?.contents).toBeDefined();
+    });
+
     it('are named when their data file is touched', async () => {
       qcow2('-o', 'data_file=clusters,data_file_raw=on', 'outer', '1M');
       const recorded = await recordQcow2('outer');
