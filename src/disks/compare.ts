@@ -23,7 +23,11 @@ export interface CheckOptions extends LookOptions {
   named?: readonly NamedDisk[] | undefined;
   /** Disks that nobody can compare are taken for unchanged. */
   acceptUncompared: boolean;
+  /** The command that goes on all the same; by default the hydration of an image that is there. */
+  toAccept?: string;
 }
+
+const HYDRATE = 'pars hydrate --accept-changed-disks IMAGE';
 
 /**
  * In words, how each disk differs from what was recorded of it. Disks that nobody can compare are not among
@@ -44,19 +48,20 @@ export async function changesOfDisks(
  */
 export async function checkDisks(recorded: readonly RecordedDisk[], options: CheckOptions): Promise<void> {
   const changes = await changesOfDisks(recorded, options);
-  if (changes.length > 0) throw changed('are not what they were when its memory was saved', changes);
-  if (!options.acceptUncompared) refuseUncompared(recorded);
+  if (changes.length > 0)
+    throw changed('are not what they were when its memory was saved', changes, options.toAccept);
+  if (!options.acceptUncompared) refuseUncompared(recorded, options.toAccept);
 }
 
-function changed(how: string, changes: readonly string[]): ParsError {
+function changed(how: string, changes: readonly string[], toAccept = HYDRATE): ParsError {
   return new ParsError('refused', `the guest's disks ${how}: ${changes.join('; ')}`, {
     hint:
       'put them back; resuming old memory on a changed disk damages its file systems; to do it all '
-      + 'the same: pars hydrate --accept-changed-disks IMAGE',
+      + `the same: ${toAccept}`,
   });
 }
 
-function refuseUncompared(recorded: readonly RecordedDisk[]): void {
+function refuseUncompared(recorded: readonly RecordedDisk[], toAccept?: string): void {
   const unknown = recorded.filter(({ uncompared }) => uncompared !== undefined).map(describeUncompared);
   if (unknown.length === 0) return;
   throw new ParsError(
@@ -65,8 +70,10 @@ function refuseUncompared(recorded: readonly RecordedDisk[]): void {
       + `${unknown.join('; ')}`,
     {
       hint:
-        'if you know that nothing has written to them: pars hydrate --accept-changed-disks IMAGE, '
-        + 'or accept-uncompared-disks="yes" in the guest\'s metadata (docs/disks.md)',
+        `if you know that nothing has written to them: ${toAccept ?? HYDRATE}`
+        + (toAccept === undefined
+          ? ', or accept-uncompared-disks="yes" in the guest\'s metadata (docs/disks.md)'
+          : ''),
     },
   );
 }
@@ -100,7 +107,7 @@ export async function checkDisksElsewhere(
       },
     );
   }
-  if (!options.acceptUncompared) refuseUncompared(recorded);
+  if (!options.acceptUncompared) refuseUncompared(recorded, '--accept-changed-disks');
 }
 
 async function changesOfDisk(

@@ -45,7 +45,11 @@ export async function restoreManagedSave(
   // Its guest was started without it: only a comparison tells that its disks are as they were.
   const discarded = !options.acceptChangedDisks && isUnused;
   const acceptUncompared = options.acceptUncomparedDisks && !discarded;
-  if (!options.acceptChangedDisks) await checkDisks(disks, { acceptUncompared, askLibvirt: true, signal });
+  // What its guest was started without is, on other disks, as good as used.
+  const toAccept =
+    `pars restore ${snapshot} --as-managed-save --accept-changed-disks` + (isUnused ? ' --force' : '');
+  if (!options.acceptChangedDisks)
+    await checkDisks(disks, { acceptUncompared, askLibvirt: true, signal, toAccept });
   if (!options.force && !discarded) await refuseConsumed(store, manifest);
   if (isUnused) await claimDiscarded(store, manifest, host, options);
   else await (options.force ? claimByForce : claimWaking)(store, manifest, host);

@@ -114,6 +114,9 @@ it('is refused once the disk has moved on, also when that alone is accepted', as
   await expect(putBack()).rejects.toMatchObject({
     kind: 'refused',
     message: expect.stringContaining('disk') as string,
+    hint: expect.stringContaining(
+      `pars restore ${snapshot} --as-managed-save --accept-changed-disks --force`,
+    ) as string,
   });
   await expect(putBack({ acceptChangedDisks: true })).rejects.toMatchObject({
     kind: 'refused',
