@@ -57,7 +57,7 @@ async function readAll(
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: OnProgress },
 ): Promise<void> {
   const total = source.manifest.references?.pages ?? 0;
-  const onDisks = await ReferencedPages.open(source, new Map(), signal);
+  const onDisks = await ReferencedPages.open(source, signal ? { signal } : {});
   try {
     for (const stripe of source.stripes.filter(hasReferences)) {
       signal?.throwIfAborted();

@@ -7,6 +7,7 @@
 import { join } from 'node:path';
 import { stat, unlink } from 'node:fs/promises';
 import { bestEffort } from '../system/best-effort.js';
+import { realPathOf } from '../system/real-path.js';
 import { fileVersion } from '../image/image-file.js';
 import { moveDisks } from '../libvirt/domain-xml.js';
 import { ParsError } from '../errors.js';
@@ -54,7 +55,7 @@ export async function restoreDefined(
     await checkDisksElsewhere(disks, { moved, acceptUncompared, askLibvirt: true, signal });
   if (!options.force) await refuseConsumed(store, manifest);
   await (options.force ? claimByForce : claimWaking)(store, manifest, host);
-  const image = join(saveDir, `${domain.name}.save`);
+  const image = await realPathOf(join(saveDir, `${domain.name}.save`));
   const restored = await restore(store, snapshot, image, { ...options, movedDisks: options.moved });
   try {
     const xml = moveDisks(await savedXml(image), moved, devices);

@@ -8,10 +8,10 @@ import { assemble, type AssembleOptions, type Losses, type Sink } from './assemb
 import { ParsError } from '../errors.js';
 import { isStored, type IndexFrame, type IndexStripe } from './index-table.js';
 import { FRAME_DISK, isExpendableKind } from '../page-classes.js';
-import { ReferencedPages } from './referenced-pages.js';
+import { type DiskPlaces, ReferencedPages } from './referenced-pages.js';
 import { isLoss, type SnapshotSource } from './snapshot-source.js';
 
-export interface InOrderOptions extends Pick<AssembleOptions, 'signal' | 'onProgress' | 'movedDisks'> {
+export interface InOrderOptions extends DiskPlaces, Pick<AssembleOptions, 'onProgress'> {
   /** The first byte to give out. */
   from: number;
 }
@@ -62,13 +62,13 @@ export async function assembleInOrder<T>(
 async function findLosses(
   source: SnapshotSource,
   lost: Set<IndexFrame>,
-  { signal, movedDisks = new Map() }: InOrderOptions,
+  options: InOrderOptions,
 ): Promise<void> {
-  const disks = await ReferencedPages.open(source, movedDisks);
+  const disks = await ReferencedPages.open(source, options);
   try {
     for (const stripe of source.stripes) {
       for (const frame of stripe.frames.filter((candidate) => !lost.has(candidate))) {
-        signal?.throwIfAborted();
+        options.signal?.throwIfAborted();
         if (await isGone(source, disks, frame, stripe)) lost.add(frame);
       }
     }

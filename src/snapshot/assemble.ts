@@ -19,7 +19,7 @@ import {
 } from '../page-classes.js';
 import type { OnProgress } from '../progress.js';
 import { RecoveryWrites } from './recovery-writes.js';
-import { ReferencedPages } from './referenced-pages.js';
+import { type DiskPlaces, ReferencedPages } from './referenced-pages.js';
 import { describeFrame, isLoss, lossOf, type SnapshotSource } from './snapshot-source.js';
 
 /**
@@ -36,15 +36,12 @@ export interface Sink {
   abandon?(error: unknown): void;
 }
 
-export interface AssembleOptions {
+export interface AssembleOptions extends DiskPlaces {
   layout: Layout;
   /** First stripe to write; 1 leaves the head alone. */
   firstStripe: number;
   /** Frames whose every copy is known to be bad; those found meanwhile join them. */
   lost?: Set<IndexFrame>;
-  /** Where disks of the guest are on this host, by their targets, if not where they were. */
-  movedDisks?: ReadonlyMap<string, string>;
-  signal?: AbortSignal;
   onProgress?: OnProgress;
 }
 
@@ -89,7 +86,7 @@ export async function assemble(
   sink: Sink,
   options: AssembleOptions,
 ): Promise<Losses> {
-  const disks = await ReferencedPages.open(source, options.movedDisks ?? new Map(), options.signal);
+  const disks = await ReferencedPages.open(source, options);
   try {
     return await new Assembly(source, disks, sink, options).run();
   } finally {

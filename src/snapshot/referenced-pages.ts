@@ -6,6 +6,7 @@ import { ParsError } from '../errors.js';
 import { native, type LostReference } from '../native.js';
 import { FRAME_DISK, isExpendableKind, PAGE_BYTES, PAGE_CLASSES } from '../page-classes.js';
 import { GuestDisks, type ReadableDisk } from '../disks/guest-disks.js';
+import { volumePath } from '../disks/pools.js';
 import type { RecordedDisk } from '../disks/record.js';
 import { decoded } from './decoding.js';
 import type { IndexFrame, IndexStripe } from './index-table.js';
@@ -17,6 +18,15 @@ export interface DiskPages {
   data: Buffer;
   /** Pages that the guest can be made to read again. */
   lostPages: number;
+}
+
+/** Where disks of the guest are on this host, if not where they were. */
+export interface DiskPlaces {
+  /** By their targets. */
+  movedDisks?: ReadonlyMap<string, string>;
+  /** Where libvirt keeps the XML of its pools; libvirt itself is not asked, for this runs in its hook. */
+  poolDirectories?: readonly string[];
+  signal?: AbortSignal;
 }
 
 export class ReferencedPages {
@@ -32,18 +42,13 @@ export class ReferencedPages {
     this.#readable = disks.byNumber();
   }
 
-  /** `moved`: where disks are on this host, by their targets. Opens nothing when nothing is on disks. */
-  static async open(
-    source: SnapshotSource,
-    moved: ReadonlyMap<string, string>,
-    signal?: AbortSignal,
-  ): Promise<ReferencedPages> {
-    const recorded = source.manifest.disks.map((disk) => ({
-      ...disk,
-      source: moved.get(disk.target) ?? disk.source,
-    }));
-    const needed = source.stripes.some(hasReferences);
-    return new ReferencedPages(source, recorded, await GuestDisks.toRead(needed ? recorded : [], signal));
+  /** Opens nothing when nothing is on disks. */
+  static async open(source: SnapshotSource, places: DiskPlaces): Promise<ReferencedPages> {
+    const needed = source.stripes.some(hasReferences) ? source.manifest.disks : [];
+    const disks = await Promise.all(
+      needed.map(async (disk) => ({ ...disk, source: await placeOf(disk, places) })),
+    );
+    return new ReferencedPages(source, disks, await GuestDisks.toRead(disks, places.signal));
   }
 
   /**
@@ -94,6 +99,18 @@ export class ReferencedPages {
 }
 
 const DISK_HINT = 'the guest cannot do without it: see that the disk can be read, then try again';
+
+/** The pool of a volume may be elsewhere on this host. */
+async function placeOf(
+  { target, source, pool }: RecordedDisk,
+  { movedDisks, poolDirectories }: DiskPlaces,
+): Promise<string> {
+  const moved = movedDisks?.get(target);
+  if (moved !== undefined || pool === undefined) return moved ?? source;
+  const options = { askLibvirt: false, ...(poolDirectories && { poolDirectories }) };
+  const path = await volumePath(pool.name, pool.volume, options);
+  return typeof path === 'string' ? path : source;
+}
 
 /** Whether some of a stripe's pages are on disks. */
 export function hasReferences({ frames }: IndexStripe): boolean {

@@ -4,7 +4,7 @@
  * a "kernel" that know of three cached pages, which are on a disk in a file.
  */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
@@ -24,6 +24,7 @@ import {
   PAGE_CLASSES,
   type PageClass,
 } from '../../src/page-classes.js';
+import type { DiskPlaces } from '../../src/snapshot/referenced-pages.js';
 import { SnapshotSource } from '../../src/snapshot/snapshot-source.js';
 import { objectPath } from '../../src/snapshot/snapshots.js';
 import { noisePage, PAGE } from '../support/image-builder.js';
@@ -178,7 +179,7 @@ function digest(data: Buffer): string {
   return createHash('sha256').update(data).digest('hex');
 }
 
-async function assembled(moved?: ReadonlyMap<string, string>): Promise<{ image: Buffer; losses: Losses }> {
+async function assembled(places: DiskPlaces = {}): Promise<{ image: Buffer; losses: Losses }> {
   const source = await SnapshotSource.open(
     fixture.store,
     decodeManifest(encodeManifest(manifest), manifest.snapshot),
@@ -190,7 +191,7 @@ async function assembled(moved?: ReadonlyMap<string, string>): Promise<{ image: 
       return Promise.resolve();
     },
   };
-  const options = { layout: 'packed' as const, firstStripe: 0, ...(moved && { movedDisks: moved }) };
+  const options = { layout: 'packed' as const, firstStripe: 0, ...places };
   return { image, losses: await assemble(source, sink, options) };
 }
 
@@ -256,7 +257,23 @@ describe('pages that only a disk holds', () => {
     const elsewhere = join(directory, 'elsewhere.raw');
     writeFileSync(elsewhere, Buffer.concat([Buffer.alloc(DISK_OFFSET), cached.pages]));
     rmSync(disk);
-    const { image } = await assembled(new Map([['vda', elsewhere]]));
+    const { image } = await assembled({ movedDisks: new Map([['vda', elsewhere]]) });
+    expect(image.equals(original)).toBe(true);
+  });
+
+  it('are found in the pool of that name, which is elsewhere on this host', async () => {
+    await store('mapped-cache');
+    const [recorded] = manifest.disks;
+    const pool = { name: 'images', volume: 'vda.raw', path: directory };
+    manifest = { ...manifest, disks: [{ ...recorded!, type: 'volume', pool }] };
+    const there = join(directory, 'there');
+    mkdirSync(there);
+    writeFileSync(
+      join(directory, 'images.xml'),
+      `<pool type='dir'><name>images</name><target><path>${there}</path></target></pool>`,
+    );
+    renameSync(disk, join(there, pool.volume));
+    const { image } = await assembled({ poolDirectories: [directory] });
     expect(image.equals(original)).toBe(true);
   });
 
