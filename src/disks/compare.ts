@@ -171,7 +171,12 @@ function layersOf({
 }
 
 /** In words what changed; null for one that is the same, or of which nothing was known. */
-async function changeOfFile(name: string, file: RecordedFile, options: LookOptions): Promise<string | null> {
+/** In words, how a file or device differs from what was recorded of it; null when it does not. */
+export async function changeOfFile(
+  name: string,
+  file: RecordedFile,
+  options: LookOptions,
+): Promise<string | null> {
   if (file.identity === null) return null;
   const now = await lookNow(file.source);
   if (typeof now === 'string') return `${name} ${now}`;

@@ -7,6 +7,9 @@
 import { stat } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import { filesBelow } from '../disks/backing-files.js';
+import { changeOfFile } from '../disks/compare.js';
+import { lookAtFile } from '../disks/look.js';
+import { isDevice, type RecordedFile } from '../disks/record.js';
 import { examine } from '../health/snapshot-health.js';
 import type { ImageIdentity } from '../image/image-file.js';
 import { isCompressed } from '../image/save-format.js';
@@ -117,18 +120,31 @@ async function anyIsThere(paths: readonly string[]): Promise<boolean> {
  */
 async function refuseTouched(disk: Manifest['disks'][number], merged: readonly string[]): Promise<void> {
   const files = [disk, ...(disk.below ?? [])];
-  for (const [i, { source, bytes, mtimeNs, identity }] of files.entries()) {
-    if (merged.includes(source)) continue;
-    const beside = [files[i - 1], files[i + 1]].some((file) => file && merged.includes(file.source));
-    const now = await ifThere(source, (at) => stat(at, { bigint: true }), null);
-    const same = now !== null && (identity?.endsWith(`:${now.ino}`) ?? true);
-    if (same && (beside || (Number(now.size) === bytes && String(now.mtimeNs) === mtimeNs))) continue;
+  for (const [i, file] of files.entries()) {
+    if (merged.includes(file.source)) continue;
+    const beside = [files[i - 1], files[i + 1]].some((next) => next && merged.includes(next.source));
+    if (await (isDevice(file) ? isDeviceAsBefore : isFileAsBefore)(file, beside)) continue;
     throw new ParsError(
       'refused',
-      `${source}, below ${disk.target}, has changed since the guest's memory was saved`,
+      `${file.source}, below ${disk.target}, has changed since the guest's memory was saved`,
       { hint: ACCEPT },
     );
   }
+}
+
+async function isFileAsBefore(
+  { source, bytes, mtimeNs, identity }: RecordedFile,
+  mergedInto: boolean,
+): Promise<boolean> {
+  const now = await ifThere(source, (at) => stat(at, { bigint: true }), null);
+  if (now === null || !(identity?.endsWith(`:${now.ino}`) ?? true)) return false;
+  return mergedInto || (Number(now.size) === bytes && String(now.mtimeNs) === mtimeNs);
+}
+
+async function isDeviceAsBefore(device: RecordedFile, mergedInto: boolean): Promise<boolean> {
+  if (!mergedInto) return (await changeOfFile('', device, { askLibvirt: false })) === null;
+  const now = await lookAtFile(device.source);
+  return now !== null && isDevice(now) && now.bytes === device.bytes;
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -15,12 +15,14 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { lookAtFile } from '../../src/disks/look.js';
 import type { DiskSource } from '../../src/libvirt/disk-sources.js';
 import { memorySnapshotOf } from '../../src/libvirt/memory-snapshots.js';
 import { offload } from '../../src/lifecycle/offload.js';
@@ -254,6 +256,36 @@ describe('the disks of a revert', () => {
     utimesSync(join(root, 'base'), 2, 2);
     const error = await failure(disksAtRevert(recorded, now('s3')), 'refused');
     expect(error.message).toContain(`${join(root, 'base')}, below vda, has changed`);
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('may stand on a device, into which a file may be merged', async () => {
+    writeFileSync(join(root, 'device.img'), Buffer.alloc(1 << 20));
+    const losetup = (...args: string[]): string => execFileSync('losetup', args, { encoding: 'utf8' }).trim();
+    const device = losetup('--show', '-f', join(root, 'device.img'));
+    try {
+      const over = (name: string, below: string, format: string): void =>
+        void execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', below, '-F', format, name], {
+          cwd: root,
+        });
+      over('d1', device, 'raw');
+      over('d2', 'd1', 'qcow2');
+      const base = (await lookAtFile(device))!;
+      const below = { source: device, bytes: base.bytes, mtimeNs: base.mtimeNs, identity: base.identity };
+      const [top] = record('d2', 'd1');
+      const recorded = [{ ...top!, below: [...top!.below!, below] }];
+      execFileSync('qemu-img', ['rebase', '-q', '-u', '-b', device, '-F', 'raw', join(root, 'd2')]);
+      rmSync(join(root, 'd1'));
+      expect(await disksAtRevert(recorded, now('d2')), 'd1 was merged').toEqual([]);
+      rmSync(join(root, 'd2'));
+      const onDevice = [{ target: 'vda', source: device, format: 'raw', blockDevice: true }];
+      expect(await disksAtRevert(recorded, onDevice), 'and d2').toEqual([]);
+      truncateSync(join(root, 'device.img'), 2 << 20);
+      losetup('-c', device);
+      const error = await failure(disksAtRevert(recorded, onDevice), 'refused');
+      expect(error.message).toContain(`${device}, below vda, has changed`);
+    } finally {
+      losetup('-d', device);
+    }
   });
 
   it('may not be other files of the same names', async () => {
