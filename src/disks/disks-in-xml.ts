@@ -5,7 +5,7 @@
  */
 import { DOMParser, type Element } from '@xmldom/xmldom';
 import { ParsError } from '../errors.js';
-import type { NamedDisk, NetworkSource } from './named-disk.js';
+import { COMMANDLINE, type NamedDisk, type NetworkSource } from './named-disk.js';
 
 /** Throws 'corrupt' for text that is not the XML of a domain. */
 export function disksInXml(xml: string): NamedDisk[] {
@@ -14,7 +14,34 @@ export function disksInXml(xml: string): NamedDisk[] {
   };
   const domain = new DOMParser({ onError: fail }).parseFromString(xml, 'text/xml').documentElement;
   const devices = domain && child(domain, 'devices');
-  return devices === null ? [] : children(devices, 'disk').map(namedDisk);
+  const disks = devices === null ? [] : children(devices, 'disk').map(namedDisk);
+  return domain !== null && hasDrivePastLibvirt(domain) ? [...disks, PAST_LIBVIRT] : disks;
+}
+
+const PAST_LIBVIRT: NamedDisk = {
+  target: COMMANDLINE,
+  type: COMMANDLINE,
+  device: 'disk',
+  source: '',
+  format: '',
+  readOnly: false,
+  pool: '',
+  volume: '',
+  network: null,
+};
+
+const DRIVES = /^--?(blockdev|hd[a-d]|sd|mtdblock|readconfig)$/;
+
+/** In <qemu:commandline>, whatever its prefix is. */
+function hasDrivePastLibvirt(domain: Element): boolean {
+  const values = elementsIn(domain)
+    .filter(({ localName }) => localName === 'commandline')
+    .flatMap((line) => elementsIn(line).map((arg) => attribute(arg, 'value')));
+  return values.some((option, i) => {
+    const value = values[i + 1] ?? '';
+    if (/^--?device$/.test(option)) return /^vhost-(user-blk|vdpa)/.test(value);
+    return DRIVES.test(option) || (/^--?drive$/.test(option) && !value.includes('if=pflash'));
+  });
 }
 
 function namedDisk(disk: Element): NamedDisk {
@@ -57,6 +84,10 @@ function networkSource(disk: Element, source: Element | null): NetworkSource {
 
 function attribute(element: Element | null, name: string): string {
   return element?.getAttribute(name) ?? '';
+}
+
+function elementsIn(parent: Element): Element[] {
+  return Array.from(parent.childNodes).filter((node): node is Element => node.nodeType === node.ELEMENT_NODE);
 }
 
 function child(parent: Element, name: string): Element | null {

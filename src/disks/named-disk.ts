@@ -31,9 +31,12 @@ export interface NetworkHost {
   socket: string;
 }
 
+/** Type and target of what the XML hands to QEMU past libvirt: a disk or more, of which nothing is known. */
+export const COMMANDLINE = 'commandline';
+
 export interface NamedDisk {
   target: string;
-  /** "file", "block", "volume", "network", "dir", "nvme", "vhostuser", ... */
+  /** "file", "block", "volume", "network", "dir", "nvme", "vhostuser", ..., or COMMANDLINE. */
   type: string;
   /** "disk", "cdrom", "floppy" or "lun". */
   device: string;

@@ -5,6 +5,7 @@
  * here: what the reader tells must stand in it.
  */
 import { fstatSync, readSync } from 'node:fs';
+import { COMMANDLINE } from '../disks/named-disk.js';
 import { ParsError } from '../errors.js';
 import type { DomainFacts, ImageFacts } from './inspection.js';
 import { badAnswer, imageFacts } from './reader-answers.js';
@@ -87,9 +88,14 @@ function agreeWithXml({ name, uuid, disks }: DomainFacts, xml: string): void {
     values.add(value);
     if (PATHS.has(key)) paths.add(value);
   }
-  for (const { source, target, pool, volume, network } of disks) {
+  for (const { type, source, target, pool, volume, network } of disks) {
     if (source !== '' && !paths.has(source)) throw badAnswer('a disk that the XML does not name');
-    const named = [target, pool, volume, ...(network === null ? [] : wordsOf(network))];
+    const named = [
+      type === COMMANDLINE ? '' : target,
+      pool,
+      volume,
+      ...(network === null ? [] : wordsOf(network)),
+    ];
     if (named.some((word) => word !== '' && !values.has(word)))
       throw badAnswer('a disk that the XML does not name');
   }

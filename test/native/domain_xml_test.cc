@@ -159,3 +159,33 @@ TEST_CASE("domain XML: what is refused") {
   CHECK(code(with("<os><type arch='\xff\xfe'/></os>")) == ErrorCode::bad_text);
   CHECK(code(with("<os><type arch='&#xd800;'/></os>")) == ErrorCode::bad_text);
 }
+
+TEST_CASE("domain XML: a disk that is handed to QEMU past libvirt is one of the disks (R26)") {
+  const auto disks_of = [](std::string_view inside) {
+    const auto parsed = parse_domain_xml(with(inside));
+    REQUIRE(parsed);
+    return parsed->disks;
+  };
+  for (const char* inside : {
+           "<qemu:commandline><qemu:arg value='-drive'/><qemu:arg value='file=/a.raw,if=none,id=x'/>"
+           "<qemu:arg value='-device'/><qemu:arg value='virtio-blk-pci,drive=x'/></qemu:commandline>",
+           "<commandline xmlns='http://libvirt.org/schemas/domain/qemu/1.0'><arg value='--blockdev'/>"
+           "<arg value='driver=file,filename=/a.raw,node-name=x'/></commandline>",
+           "<q:commandline><q:env name='A' value='b'/><q:arg value='-hdb'/><q:arg "
+           "value='/a.raw'/></q:commandline>",
+           "<qemu:commandline><qemu:arg value='-device'/><qemu:arg value='vhost-user-blk-pci,chardev=x'/>"
+           "</qemu:commandline>",
+       }) {
+    CAPTURE(inside);
+    const auto disks = disks_of(inside);
+    REQUIRE(disks.size() == 1);
+    CHECK(disks[0].type == "commandline");
+    CHECK(disks[0].device == "disk");
+  }
+  CHECK(disks_of("<qemu:commandline><qemu:arg value='-drive'/>"
+                 "<qemu:arg value='file=/vars.fd,if=pflash,unit=1'/></qemu:commandline>")
+            .empty());
+  CHECK(disks_of("<qemu:commandline><qemu:arg value='-device'/><qemu:arg value='virtio-rng-pci'/>"
+                 "</qemu:commandline>")
+            .empty());
+}

@@ -214,6 +214,27 @@ bool too_many(pugi::xml_node domain) {
          count(domain.child("devices").children("memory")) > kMaxMemoryDevices;
 }
 
+/// Options of QEMU's that give a guest a disk. A flash memory of the firmware is none.
+bool names_a_drive(std::string_view option, std::string_view value) {
+  while (option.starts_with('-')) option.remove_prefix(1);
+  if (option == "device") return value.starts_with("vhost-user-blk") || value.starts_with("vhost-vdpa");
+  if (option == "drive") return value.find("if=pflash") == std::string_view::npos;
+  constexpr std::string_view kOptions[] = {"blockdev", "hda", "hdb",      "hdc",
+                                           "hdd",      "sd",  "mtdblock", "readconfig"};
+  return std::ranges::find(kOptions, option) != std::end(kOptions);
+}
+
+/// <qemu:commandline>, whatever its prefix is: what libvirt hands to QEMU as it stands, and knows nothing of.
+bool has_drive_past_libvirt(pugi::xml_node domain) {
+  for (pugi::xml_node line : domain.children()) {
+    if (local_name(line) != "commandline") continue;
+    for (pugi::xml_node arg : line.children())
+      if (names_a_drive(arg.attribute("value").value(), arg.next_sibling().attribute("value").value()))
+        return true;
+  }
+  return false;
+}
+
 Error bad_text(uint64_t offset, std::string what) { return {ErrorCode::bad_text, offset, std::move(what)}; }
 
 }  // namespace
@@ -237,6 +258,11 @@ Result<DomainXml> parse_domain_xml(std::string_view xml) {
   out.machine = domain.child("os").child("type").attribute("machine").value();
   read_memory(domain, out);
   for (pugi::xml_node disk : domain.child("devices").children("disk")) out.disks.push_back(read_disk(disk));
+  if (has_drive_past_libvirt(domain)) {
+    Disk disk;
+    disk.target = disk.type = "commandline", disk.device = "disk";
+    out.disks.push_back(std::move(disk));
+  }
   read_metadata(domain, out);
   if (!all_utf8(out)) return bad_text(0, "domain XML with names that are not UTF-8");
   return out;

@@ -48,7 +48,8 @@ struct MemoryDevice {
 
 struct Disk {
   std::string target;  ///< vda
-  std::string type;    ///< file, block, volume, network, dir, nvme, vhostuser, ...
+  std::string type;    ///< file, block, volume, network, dir, nvme, vhostuser, ...; commandline: one or more
+                       ///< that the XML hands to QEMU past libvirt, of which nothing else is known
   std::string device;  ///< disk, cdrom, floppy, lun
   std::string source;  ///< file or device path; empty for the other types and for a drive without a medium
   std::string format;  ///< raw, qcow2, ...; as the driver is told

@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { disksInXml } from '../../../src/disks/disks-in-xml.js';
 import { foreseeUncompared } from '../../../src/disks/foresee.js';
 import { devicesAmong, refuseMoves } from '../../../src/disks/moves.js';
-import type { RecordedDisk } from '../../../src/disks/record.js';
+import { type RecordedDisk, recordDisks } from '../../../src/disks/record.js';
 import { moveDisks } from '../../../src/libvirt/domain-xml.js';
 import { policyByName } from '../../../src/policy/policy.js';
 import { probeImage } from '../../../src/reader/reader.js';
@@ -66,6 +66,28 @@ it('the XML of libvirt and that in an image are read alike', async () => {
     secret: true,
     hosts: [{ name: 'm1' }, { socket: '/s' }],
   });
+});
+
+it.each([
+  ['-drive', 'file=/a.raw,if=none,id=x', true],
+  ['-drive', 'file=/vars.fd,if=pflash,unit=1', false],
+  ['--blockdev', 'driver=file,filename=/a.raw,node-name=x', true],
+  ['-hdb', '/a.raw', true],
+  ['-device', 'vhost-user-blk-pci,chardev=x', true],
+  ['-device', 'virtio-rng-pci', false],
+])('a disk that the XML hands to QEMU by itself is one that nobody can compare: %s %s', async (...given) => {
+  const [option, value, isDisk] = given;
+  const line =
+    `<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>`
+    + `<qemu:env name='A' value='b'/><qemu:arg value='${option}'/><qemu:arg value='${value}'/>`
+    + '</qemu:commandline></domain>';
+  const path = join(root, 'g.save');
+  writeFileSync(path, smallImage({ xml: xmlWith(line) }).bytes);
+  const image = await open(path);
+  const { domain } = await probeImage(image.fd).finally(() => image.close());
+  expect(disksInXml(xmlWith(line))).toEqual(domain.disks);
+  const recorded = await recordDisks(domain.disks, { askLibvirt: false });
+  expect(recorded.map(({ uncompared }) => uncompared !== undefined)).toEqual(isDisk ? [true] : []);
 });
 
 it('what cannot be compared is foreseen while the guest runs', async () => {
