@@ -3,6 +3,7 @@
  * What happens to a snapshot after it is stored: stubbed, resumed by a host, consumed by a start (R25, R27).
  */
 import { ParsError } from '../errors.js';
+import { isComplete } from '../health/removed.js';
 import type { Host } from '../system/host.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import {
@@ -259,8 +260,7 @@ async function forgetUnfinished(
 ): Promise<void> {
   const entry = there.find(({ snapshot }) => snapshot === stub.snapshot);
   if ((entry !== undefined && entry.condition !== 'incomplete') || (await isThere(stub.image))) return;
-  const { usablePlaces, places } = await store.status();
-  if (usablePlaces >= places) await registry.add({ ...stub, consumed: true });
+  if (await isComplete(store)) await registry.add({ ...stub, consumed: true });
 }
 
 /**

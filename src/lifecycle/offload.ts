@@ -9,6 +9,7 @@ import { type RecordedDisk, uncomparedIn } from '../disks/record.js';
 import { bestEffort } from '../system/best-effort.js';
 import { realPathOf } from '../system/real-path.js';
 import { ParsError } from '../errors.js';
+import { isComplete } from '../health/removed.js';
 import { refuseUnfit } from '../image/fit-for-stub.js';
 import { ImageFile, type ImageIdentity } from '../image/image-file.js';
 import type { ImageFacts } from '../reader/inspection.js';
@@ -301,8 +302,7 @@ class Offload {
     const there = (await store.list(stub.snapshot)).length > 0;
     if (there && (await findSnapshot(store, stub.snapshot)).condition !== 'incomplete') return;
     // Its manifest may lie where nobody can look now, and the stub of that snapshot elsewhere.
-    const { usablePlaces, places } = await store.status();
-    if (usablePlaces < places) return;
+    if (!(await isComplete(store))) return;
     const removal = removeSnapshot(store, stub.snapshot);
     await (there ? removal : bestEffort(removal));
     await this.#place.registry.remove(stub);
