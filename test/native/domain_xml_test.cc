@@ -185,6 +185,8 @@ TEST_CASE("domain XML: a disk that is handed to QEMU past libvirt is one of the 
   CHECK(disks_of("<qemu:commandline><qemu:arg value='-drive'/>"
                  "<qemu:arg value='file=/vars.fd,if=pflash,unit=1'/></qemu:commandline>")
             .empty());
+  CHECK(disks_of("<qemu:commandline><qemu:arg value='-name'/><qemu:arg value='sd'/></qemu:commandline>")
+            .empty());
   CHECK(disks_of("<qemu:commandline><qemu:arg value='-device'/><qemu:arg value='virtio-rng-pci'/>"
                  "</qemu:commandline>")
             .empty());

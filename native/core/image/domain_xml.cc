@@ -216,7 +216,8 @@ bool too_many(pugi::xml_node domain) {
 
 /// Options of QEMU's that give a guest a disk. A flash memory of the firmware is none.
 bool names_a_drive(std::string_view option, std::string_view value) {
-  while (option.starts_with('-')) option.remove_prefix(1);
+  if (!option.starts_with('-')) return false;
+  option.remove_prefix(option.starts_with("--") ? 2 : 1);
   if (option == "device") return value.starts_with("vhost-user-blk") || value.starts_with("vhost-vdpa");
   if (option == "drive") return value.find("if=pflash") == std::string_view::npos;
   constexpr std::string_view kOptions[] = {"blockdev", "hda", "hdb",      "hdc",

@@ -75,6 +75,7 @@ it.each([
   ['-hdb', '/a.raw', true],
   ['-device', 'vhost-user-blk-pci,chardev=x', true],
   ['-device', 'virtio-rng-pci', false],
+  ['-name', 'sd', false],
 ])('a disk that the XML hands to QEMU by itself is one that nobody can compare: %s %s', async (...given) => {
   const [option, value, isDisk] = given;
   const line =
