@@ -41,8 +41,6 @@ export interface Below {
   beyond: string | null;
 }
 
-const READ_HERE: readonly (string | null)[] = [null, 'qcow2', 'raw'];
-
 /** What is below `path`; nothing when it is not a qcow2 image. */
 export async function filesBelow(path: string): Promise<Below> {
   const files = new Map<string, FileBelow>();
@@ -59,10 +57,11 @@ export async function filesBelow(path: string): Promise<Below> {
     const isNew = backing !== null && backing !== path && !files.has(backing);
     const format = header?.backingFormat ?? null;
     if (isNew) files.set(backing, { path: backing, format });
-    // One whose format is not told, as older tools made them, may be a qcow2 image; what others stand on is
-    // not read here.
-    if (isNew && !READ_HERE.includes(format)) beyond = backing;
-    at = isNew && (format === null || format === 'qcow2') ? backing : null;
+    // Older tools did not tell it.
+    const mayBeQcow2 = format === null || format === 'qcow2';
+    // What an image of another format stands on is not read here.
+    if (isNew && !mayBeQcow2 && format !== 'raw') beyond = backing;
+    at = isNew && mayBeQcow2 ? backing : null;
   }
   return { files: [...files.values()], beyond };
 }

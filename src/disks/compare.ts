@@ -171,7 +171,6 @@ function layersOf({
 }
 
 /** In words what changed; null for one that is the same, or of which nothing was known. */
-/** In words, how a file or device differs from what was recorded of it; null when it does not. */
 export async function changeOfFile(
   name: string,
   file: RecordedFile,
