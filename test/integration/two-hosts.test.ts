@@ -3,7 +3,7 @@
  * Two hosts on one store, each with a libvirtd, state and machine-id of its own: whose a guest is, and that
  * it runs once (R25, R27).
  */
-import { copyFile, readFile, rm } from 'node:fs/promises';
+import { copyFile, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Manifest } from '../../src/snapshot/manifest.js';
@@ -46,11 +46,9 @@ describe.skipIf(labMissing() !== undefined)('a guest of two hosts', () => {
    */
   async function copyStub(from: ParsHost, to: ParsHost): Promise<void> {
     const xml = await from.lab.virsh('dumpxml', '--inactive', guest.uuid);
-    await to.lab.exec(
-      'sh',
-      ['-c', 'cat >/tmp/d.xml; virsh -q -c qemu:///system define /tmp/d.xml; rm /tmp/d.xml'],
-      { input: xml },
-    );
+    const file = join(to.lab.dir, 'copied.xml');
+    await writeFile(file, xml);
+    await to.lab.virsh('define', file);
     await to.lab.exec('cp', ['--sparse=always', imageOn(from), guest.imagePath]);
   }
 
