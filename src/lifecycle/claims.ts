@@ -46,18 +46,30 @@ export async function markState(
   );
 }
 
-/** Throws 'refused' for a snapshot whose guest was started from it and has moved on. */
-export async function refuseConsumed(store: Store, manifest: Manifest): Promise<void> {
-  if ((await readState(store, manifest.snapshot)) !== 'consumed') return;
+/**
+ * Throws 'refused' for a snapshot whose guest was started from it and has moved on.
+ * @param host null where nobody can tell which host this is
+ */
+export async function refuseConsumed(store: Store, manifest: Manifest, host: Host | null): Promise<void> {
+  const { snapshot, domain } = manifest;
+  if ((await readState(store, snapshot)) !== 'consumed') return;
+  const started = await readStateRecord(store, stateObject(snapshot, 'consumed')).catch((error: unknown) => {
+    if (error instanceof ParsError) return null;
+    throw error;
+  });
+  const isHere = started !== null && started.machineId === host?.machineId;
+  const where = isHere || started === null ? '' : ` on ${started.host} (${started.machineId})`;
+  const drop =
+    `drop the saved state with "virsh managedsave-remove ${shellWord(domain.name)}" and start the guest `
+    + 'without it; to write the image all the same: --force';
   throw new ParsError(
     'refused',
-    `the guest ${manifest.domain.name} has been started since ${manifest.snapshot} was taken, so its `
-      + `disk has moved on`,
+    `the guest ${domain.name} has been started${where} since ${snapshot} was taken, so its disk has moved on`,
     {
-      hint:
-        'resuming this memory would damage its file systems: drop the saved state with "virsh '
-        + `managedsave-remove ${shellWord(manifest.domain.name)}" and start the guest without it; `
-        + 'to write the image all the same: --force',
+      hint: isHere
+        ? `resuming this memory would damage its file systems: ${drop}`
+        : 'it may be running there: a guest must not run twice, and resuming this memory would damage its '
+          + `file systems; if it is to run here, shut it down there first, then ${drop}`,
     },
   );
 }
@@ -165,7 +177,7 @@ export interface Takeover {
 export async function takeOver(store: Store, snapshot: string, host: Host): Promise<Takeover> {
   const manifest = await readManifest(store, snapshot);
   const objects = await store.list(snapshot);
-  if (!wasDiscarded(objects)) await refuseConsumed(store, manifest);
+  if (!wasDiscarded(objects)) await refuseConsumed(store, manifest, host);
   const holder = await holderOf(store, manifest, objects.includes('state-waking') ? 'waking' : null, host);
   const before =
     holder === null

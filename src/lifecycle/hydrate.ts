@@ -193,7 +193,7 @@ async function guardClaim(
   options: HydrateOptions,
 ): Promise<void> {
   if (options.force) return claimByForce(store, manifest, host);
-  await refuseConsumed(store, manifest);
+  await refuseConsumed(store, manifest, host);
   await claimWaking(store, manifest, host);
 }
 

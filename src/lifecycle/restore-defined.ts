@@ -53,7 +53,7 @@ export async function restoreDefined(
   refuseMoves(disks, moved);
   if (!acceptChangedDisks)
     await checkDisksElsewhere(disks, { moved, acceptUncompared, askLibvirt: true, signal });
-  if (!options.force) await refuseConsumed(store, manifest);
+  if (!options.force) await refuseConsumed(store, manifest, host);
   await (options.force ? claimByForce : claimWaking)(store, manifest, host);
   const image = await realPathOf(join(saveDir, `${domain.name}.save`));
   const restored = await restore(store, snapshot, image, { ...options, movedDisks: options.moved });

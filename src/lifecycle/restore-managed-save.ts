@@ -50,10 +50,10 @@ export async function restoreManagedSave(
     `pars restore ${snapshot} --as-managed-save --accept-changed-disks` + (isUnused ? ' --force' : '');
   if (!options.acceptChangedDisks)
     await checkDisks(disks, { acceptUncompared, askLibvirt: true, signal, toAccept });
-  if (!options.force && !discarded) await refuseConsumed(store, manifest);
+  if (!options.force && !discarded) await refuseConsumed(store, manifest, host);
   if (isUnused) await claimDiscarded(store, manifest, host, options);
   else await (options.force ? claimByForce : claimWaking)(store, manifest, host);
-  const restored = await restore(store, snapshot, image, { ...options, discarded });
+  const restored = await restore(store, snapshot, image, options);
   try {
     // A start while it was written did not see it: that guest's disks move on.
     await refuseOther(domain);

@@ -18,14 +18,13 @@ import { assembleMapped } from '../snapshot/mapped-sink.js';
 import { changesOfDisks } from '../disks/compare.js';
 import { type RecordedDisk, uncomparedIn } from '../disks/record.js';
 import { SnapshotSource } from '../snapshot/snapshot-source.js';
+import { knownHost } from '../system/host.js';
 import { readManifest } from '../snapshot/snapshots.js';
 import type { Store } from '../stores/store.js';
 
 export interface RestoreOptions {
   /** Write over a file that is there; restore from a snapshot whose guest has run on since. */
   force: boolean;
-  /** It was never resumed, and its guest's disks are known to be what they were. */
-  discarded?: boolean;
   /** Where disks of the guest are on this host, by their targets. */
   movedDisks?: ReadonlyMap<string, string>;
   signal?: AbortSignal;
@@ -48,6 +47,7 @@ export async function restoreToFile(
   path: string,
   options: RestoreOptions,
 ): Promise<Restored & { changedDisks: string[] }> {
+  if (!options.force) await refuseConsumed(store, await readManifest(store, snapshot), knownHost());
   const restored = await restore(store, snapshot, path, options);
   const changes = await changesOfDisks(restored.disks, { askLibvirt: false, signal: options.signal });
   return { ...restored, changedDisks: [...changes, ...uncomparedIn(restored.disks)] };
@@ -63,7 +63,6 @@ export async function restore(
   const target = resolve(path);
   if (!options.force) await refuseExisting(target);
   const manifest = await readManifest(store, snapshot);
-  if (!options.force && !options.discarded) await refuseConsumed(store, manifest);
   const source = await SnapshotSource.open(store, manifest);
   await source.survey();
   const bytes = outputBytes(source.stripes, 'in-place');

@@ -340,10 +340,20 @@ describe('a start without the stub', () => {
     writeFileSync(join(root, 'state/started', domain.uuid), '');
     await settleStarts(fixture.store, registry, A);
     expect(await registry.all()).toMatchObject([{ snapshot, consumed: true }]);
-    await expect(refuseConsumed(fixture.store, manifest)).rejects.toMatchObject({
+    await expect(refuseConsumed(fixture.store, manifest, A)).rejects.toMatchObject({
       kind: 'refused',
-      hint: expect.stringContaining('virsh managedsave-remove') as string,
+      hint: expect.stringMatching(
+        /^resuming .*: drop the saved state with "virsh managedsave-remove/,
+      ) as string,
     });
+    for (const other of [B, null])
+      await expect(
+        refuseConsumed(fixture.store, manifest, other),
+        'the guest may run on the host that started it',
+      ).rejects.toMatchObject({
+        message: expect.stringContaining(`started on host-a (${A.machineId}) since`) as string,
+        hint: expect.stringMatching(/may be running there: .* shut it down there first, then drop/) as string,
+      });
     rmSync(image.path);
     expect(await lostStubs(registry)).toEqual([]);
   });
