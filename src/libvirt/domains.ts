@@ -3,16 +3,15 @@
  * What libvirt says of domains, by virsh: read only. Nothing here goes through the hook, or changes a domain.
  */
 import { ParsError } from '../errors.js';
-import { notAsked, runVirsh, type VirshFailure, virshSaid } from './virsh.js';
+import { notAsked, runVirsh, unmistakable, UNKNOWN_GUEST, type VirshFailure, virshSaid } from './virsh.js';
 
 const TIMEOUT_MS = 60_000;
 
 /** Runs virsh; `domain` is an argument of its own, whatever its name looks like. */
 export async function virsh(command: string, domain: string | null, ...args: string[]): Promise<string> {
+  const about = domain === null ? [] : ['--domain', await unmistakable(domain)];
   try {
-    return await runVirsh([command, ...(domain === null ? [] : ['--domain', domain]), ...args], {
-      timeoutMs: TIMEOUT_MS,
-    });
+    return await runVirsh([command, ...about, ...args], { timeoutMs: TIMEOUT_MS });
   } catch (cause) {
     throw virshError(cause as VirshFailure, domain);
   }
@@ -39,8 +38,11 @@ function virshError(cause: VirshFailure, domain: string | null): ParsError {
   const absent = notAsked(cause);
   if (absent !== null) return absent;
   const said = virshSaid(cause);
-  if (/failed to get domain|Domain not found/i.test(said))
-    return new ParsError('missing', `there is no domain ${domain ?? ''}`, { hint: 'see: virsh list', cause });
+  if (UNKNOWN_GUEST.test(said))
+    return new ParsError('missing', `there is no domain ${domain ?? ''}`, {
+      hint: 'see: virsh list --all',
+      cause,
+    });
   if (/domain is not running/i.test(said))
     return new ParsError('missing', `the domain ${domain ?? ''} is not running`, {
       hint: 'report on its image instead: pars report --all',

@@ -4,25 +4,22 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ParsError } from '../errors.js';
-import { askLibvirt } from './virsh.js';
-
-/** How virsh, in English, says that libvirt has no guest of that name or UUID. */
-const UNKNOWN_GUEST = /failed to get domain|domain not found|no domain with matching/i;
+import { askLibvirt, askOfGuest } from './virsh.js';
 
 /** The state of a guest in virsh's words; null when libvirt does not know it. */
 export async function guestState(uuidOrName: string): Promise<string | null> {
   await askLibvirt('version');
   try {
-    return (await askLibvirt('domstate', '--', uuidOrName)).trim();
+    return (await askOfGuest('domstate', uuidOrName)).trim();
   } catch (error) {
-    if (error instanceof ParsError && UNKNOWN_GUEST.test(error.message)) return null;
+    if (error instanceof ParsError && error.kind === 'missing') return null;
     throw error;
   }
 }
 
 /** The name of a guest, which libvirt calls its managed save by. */
 export async function guestName(uuidOrName: string): Promise<string> {
-  const facts = await askLibvirt('dominfo', '--domain', uuidOrName);
+  const facts = await askOfGuest('dominfo', uuidOrName);
   const name = /^Name: +(.*)$/m.exec(facts)?.[1];
   if (name === undefined || name === '')
     throw new ParsError('internal', `libvirt does not name ${uuidOrName}`);
@@ -30,11 +27,11 @@ export async function guestName(uuidOrName: string): Promise<string> {
 }
 
 export async function saveGuest(guest: string, file: string, words: readonly string[]): Promise<void> {
-  await askLibvirt('save', '--domain', guest, '--file', file, ...words);
+  await askOfGuest('save', guest, '--file', file, ...words);
 }
 
 export async function managedSaveGuest(guest: string, words: readonly string[]): Promise<void> {
-  await askLibvirt('managedsave', '--domain', guest, ...words);
+  await askOfGuest('managedsave', guest, ...words);
 }
 
 export function savedXml(image: string): Promise<string> {

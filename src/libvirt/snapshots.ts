@@ -4,7 +4,7 @@
  */
 import { ParsError } from '../errors.js';
 import { type DiskSource, disksOf, memoryFileOf, textOf } from './disk-sources.js';
-import { askLibvirt } from './virsh.js';
+import { askOfGuest } from './virsh.js';
 
 export interface GuestSnapshot {
   name: string;
@@ -18,22 +18,12 @@ export interface GuestSnapshot {
 export async function createSnapshot(guest: string, name: string, memory: string): Promise<void> {
   // A comma separates the parts of the option; libvirt takes two for one that is meant.
   const file = `file=${memory.replaceAll(',', ',,')},snapshot=external`;
-  await askLibvirt(
-    'snapshot-create-as',
-    '--domain',
-    guest,
-    '--name',
-    name,
-    '--memspec',
-    file,
-    '--live',
-    '--atomic',
-  );
+  await askOfGuest('snapshot-create-as', guest, '--name', name, '--memspec', file, '--live', '--atomic');
 }
 
 /** Milliseconds for which the job that ended last stopped the guest; null when libvirt does not say. */
 export async function lastPause(guest: string): Promise<number | null> {
-  const text = await askLibvirt('domjobinfo', '--domain', guest, '--completed').catch((error: unknown) => {
+  const text = await askOfGuest('domjobinfo', guest, '--completed').catch((error: unknown) => {
     if (error instanceof ParsError) return ''; // the checkpoint is made, and this is a remark about it
     throw error;
   });
@@ -43,22 +33,22 @@ export async function lastPause(guest: string): Promise<number | null> {
 
 /** Ends a running guest first; throws with libvirt's words, and the hook's in them. */
 export async function revertToSnapshot(guest: string, name: string, words: readonly string[]): Promise<void> {
-  await askLibvirt('snapshot-revert', '--domain', guest, '--snapshotname', name, ...words);
+  await askOfGuest('snapshot-revert', guest, '--snapshotname', name, ...words);
 }
 
 /** libvirt merges the snapshot's disks, and removes its memory file, stub or not. */
 export async function deleteSnapshot(guest: string, name: string): Promise<void> {
-  await askLibvirt('snapshot-delete', '--domain', guest, '--snapshotname', name);
+  await askOfGuest('snapshot-delete', guest, '--snapshotname', name);
 }
 
 /** All snapshots of a guest, the oldest first. One that is deleted meanwhile is left out. */
 export async function snapshotsOf(guest: string): Promise<GuestSnapshot[]> {
-  const names = (await askLibvirt('snapshot-list', '--domain', guest, '--name'))
+  const names = (await askOfGuest('snapshot-list', guest, '--name'))
     .split('\n')
     .filter((name) => name !== '');
   const snapshots: GuestSnapshot[] = [];
   for (const name of names) {
-    const xml = await askLibvirt('snapshot-dumpxml', '--domain', guest, '--snapshotname', name).catch(
+    const xml = await askOfGuest('snapshot-dumpxml', guest, '--snapshotname', name).catch(
       (error: unknown) => {
         if (error instanceof ParsError && /no domain snapshot/i.test(error.message)) return null;
         throw error;

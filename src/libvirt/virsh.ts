@@ -48,13 +48,49 @@ export function notAsked(cause: VirshFailure): ParsError | null {
   });
 }
 
-/** Runs one command of virsh for a guest; what libvirt refuses is 'refused', in its own words. */
+/** How virsh, in English, says that libvirt has no guest of that name or UUID. */
+export const UNKNOWN_GUEST = /failed to get domain|domain not found|no domain with matching/i;
+
+/** Where the guests are that libvirt knows. */
+const GUESTS_HINT = 'see: virsh list --all';
+
+/**
+ * Runs one command of virsh. What libvirt refuses is 'refused', in its own words; a guest that it does not
+ * know is 'missing'.
+ */
 export async function askLibvirt(...args: string[]): Promise<string> {
   try {
     return await runVirsh(args);
   } catch (cause) {
     const failure = cause as VirshFailure;
-    const hint = `see: virsh -c ${LIBVIRT_URI} ${args[0] ?? ''}`;
-    throw notAsked(failure) ?? new ParsError('refused', `libvirt: ${virshSaid(failure)}`, { hint, cause });
+    const said = `libvirt: ${virshSaid(failure)}`;
+    const absent = notAsked(failure);
+    if (absent !== null) throw absent;
+    if (UNKNOWN_GUEST.test(said)) throw new ParsError('missing', said, { hint: GUESTS_HINT, cause });
+    const hint = "libvirt's log may say more: journalctl -u libvirtd -u virtqemud";
+    throw new ParsError('refused', said, { hint, cause });
   }
+}
+
+/** One command about a guest, by its name or UUID. */
+export async function askOfGuest(command: string, guest: string, ...args: string[]): Promise<string> {
+  return askLibvirt(command, '--domain', await unmistakable(guest), ...args);
+}
+
+/** What virsh reads as the id of a domain that runs. */
+const ID = /^\s*[+-]?\d+$/;
+
+/**
+ * The guest in words that virsh can mistake for no other. It takes a number for the id of a running domain
+ * before it looks for a guest of that name, so such a guest is told to it by its UUID.
+ */
+export async function unmistakable(guest: string): Promise<string> {
+  if (!ID.test(guest)) return guest;
+  const lines = (await askLibvirt('list', '--all', '--uuid', '--name')).split('\n');
+  const uuid = lines
+    .map((line) => /^(\S+) (.*)$/.exec(line))
+    .find((match) => match?.[2] === guest)
+    ?.at(1);
+  if (uuid !== undefined) return uuid;
+  throw new ParsError('missing', `there is no domain ${guest}`, { hint: GUESTS_HINT });
 }

@@ -17,6 +17,7 @@ import type { ReaderOptions } from '../reader/reader.js';
 import { isUuid } from '../system/uuid.js';
 import type { ReportFacts } from './report.js';
 import { virsh } from '../libvirt/domains.js';
+import { unmistakable } from '../libvirt/virsh.js';
 
 const PID_DIR = '/run/libvirt/qemu';
 /** What QEMU writes of a page: its record's word and the page; of a zero page the word and one byte. */
@@ -52,7 +53,8 @@ export async function domainName(domain: string): Promise<string> {
 
 /** virsh's domname takes no name, and its domuuid no UUID. */
 export async function domainUuid(domain: string): Promise<string> {
-  return isUuid(domain) ? domain : (await virsh('domuuid', domain)).trim();
+  const known = await unmistakable(domain);
+  return isUuid(known) ? known : (await virsh('domuuid', known)).trim();
 }
 
 async function pidOf(name: string, domain: string): Promise<number> {
