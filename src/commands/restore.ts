@@ -61,7 +61,10 @@ export function register(command: Command, cli: Cli): void {
       "with --define or --as-managed-save: libvirt's directory of managed-save images",
       DEFAULT_SAVE_DIR,
     )
-    .option('--force', 'overwrite an existing file, and restore even though the guest was started since')
+    .option(
+      '--force',
+      'restore even though the guest was started since; with --to: overwrite an existing file',
+    )
     .action((snapshot: string, options: Options) =>
       cli.run(options, (context) => restoreOne(context, snapshot, options)),
     );

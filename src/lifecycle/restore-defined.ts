@@ -5,7 +5,8 @@
  * and move its disks on.
  */
 import { join } from 'node:path';
-import { stat, unlink } from 'node:fs/promises';
+import { lstat, stat, unlink } from 'node:fs/promises';
+import { ifThere } from '../system/absence.js';
 import { bestEffort } from '../system/best-effort.js';
 import { realPathOf } from '../system/real-path.js';
 import { fileVersion } from '../image/image-file.js';
@@ -53,10 +54,11 @@ export async function restoreDefined(
   refuseMoves(disks, moved);
   if (!acceptChangedDisks)
     await checkDisksElsewhere(disks, { moved, acceptUncompared, askLibvirt: true, signal });
+  const image = await realPathOf(join(saveDir, `${domain.name}.save`));
+  await refuseExisting(image, 'it may be the only memory of a guest: if not, move it away');
   if (!options.force) await refuseConsumed(store, manifest, host);
   await (options.force ? claimByForce : claimWaking)(store, manifest, host);
-  const image = await realPathOf(join(saveDir, `${domain.name}.save`));
-  const restored = await restore(store, snapshot, image, { ...options, movedDisks: options.moved });
+  const restored = await restore(store, snapshot, image, { ...options, force: false, movedDisks: moved });
   try {
     const xml = moveDisks(await savedXml(image), moved, devices);
     if (moved.size > 0) await setSavedXml(image, xml);
@@ -77,6 +79,14 @@ export function refuseName(name: string): void {
   throw new ParsError('refused', `a guest called ${JSON.stringify(name)} can have no managed save`, {
     hint: 'write its image to a file: pars restore --to FILE',
   });
+}
+
+/** Forced or not: what may be forced is that memory is used again. */
+export async function refuseExisting(image: string, other: string): Promise<void> {
+  if ((await ifThere(image, (path) => lstat(path), null)) !== null)
+    throw new ParsError('refused', `${image} exists already`, {
+      hint: `a stub is filled in place: pars hydrate; ${other}`,
+    });
 }
 
 async function refuseKnown({ uuid, name }: Manifest['domain']): Promise<void> {

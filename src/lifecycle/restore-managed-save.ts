@@ -4,20 +4,19 @@
  * when libvirt or somebody has removed it (docs/safety.md, R30). libvirt looks for the file at each start, so
  * nothing has to be told.
  */
-import { lstat, stat, unlink } from 'node:fs/promises';
+import { stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkDisks } from '../disks/compare.js';
 import { ParsError } from '../errors.js';
 import { fileVersion } from '../image/image-file.js';
 import { guestName, guestState } from '../libvirt/guest.js';
-import { ifThere } from '../system/absence.js';
 import { bestEffort } from '../system/best-effort.js';
 import { realPathOf } from '../system/real-path.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { readManifest, wasDiscarded } from '../snapshot/snapshots.js';
 import { claimByForce, claimDiscarded, claimWaking, markState, refuseConsumed } from './claims.js';
 import { restore, type Restored, type RestoreOptions } from './restore.js';
-import { refuseName, type DefinePlace } from './restore-defined.js';
+import { refuseExisting, refuseName, type DefinePlace } from './restore-defined.js';
 
 export interface ManagedSaveOptions extends RestoreOptions {
   acceptChangedDisks: boolean;
@@ -39,7 +38,7 @@ export async function restoreManagedSave(
   refuseName(domain.name);
   await refuseOther(domain);
   const image = await realPathOf(join(saveDir, `${domain.name}.save`));
-  await refuseExisting(image);
+  await refuseExisting(image, 'another managed save is dropped with: virsh managedsave-remove');
   const { signal } = options;
   const isUnused = wasDiscarded(await store.list(snapshot));
   // Its guest was started without it: only a comparison tells that its disks are as they were.
@@ -53,7 +52,7 @@ export async function restoreManagedSave(
   if (!options.force && !discarded) await refuseConsumed(store, manifest, host);
   if (isUnused) await claimDiscarded(store, manifest, host, options);
   else await (options.force ? claimByForce : claimWaking)(store, manifest, host);
-  const restored = await restore(store, snapshot, image, options);
+  const restored = await restore(store, snapshot, image, { ...options, force: false });
   try {
     // A start while it was written did not see it: that guest's disks move on.
     await refuseOther(domain);
@@ -91,15 +90,6 @@ async function refuseOther({ uuid, name }: Manifest['domain']): Promise<void> {
       `the guest ${uuid} was called ${name} when it was saved, and is called ${known} now`,
       { hint: `rename it back first: virsh domrename ${known} ${name}` },
     );
-}
-
-async function refuseExisting(image: string): Promise<void> {
-  if ((await ifThere(image, (path) => lstat(path), null)) !== null)
-    throw new ParsError('refused', `${image} exists already`, {
-      hint:
-        'a stub is filled in place: pars hydrate; another managed save is dropped with: '
-        + 'virsh managedsave-remove',
-    });
 }
 
 function startedMeanwhile(name: string): ParsError {

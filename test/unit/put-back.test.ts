@@ -16,6 +16,7 @@ import { HOST, type ImageFixture, imageFixture } from '../support/image-fixture.
 const WEEK_MS = 7 * 86_400_000;
 
 interface PutBackOptions {
+  force?: boolean;
   acceptChangedDisks?: boolean;
   signal?: AbortSignal;
 }
@@ -52,10 +53,14 @@ afterEach(async () => {
   await fixture.dispose();
 });
 
-function putBack({ acceptChangedDisks = false, signal }: PutBackOptions = {}): Promise<Restored> {
+function putBack({
+  force = false,
+  acceptChangedDisks = false,
+  signal,
+}: PutBackOptions = {}): Promise<Restored> {
   const { store, registry, image } = fixture;
   return restoreManagedSave({ store, host: HOST, registry, saveDir: dirname(image) }, snapshot, {
-    force: false,
+    force,
     acceptChangedDisks,
     acceptUncomparedDisks: true,
     ...(signal && { signal }),
@@ -123,4 +128,15 @@ it('is refused once the disk has moved on, also when that alone is accepted', as
     message: expect.stringContaining('moved on') as string,
   });
   expect(await fixture.registry.discarded()).toHaveLength(1);
+});
+
+it.each([false, true])('a save that libvirt made meanwhile stays (forced: %s)', async (force) => {
+  const { store } = fixture;
+  const read = store.readRange.bind(store);
+  vi.spyOn(store, 'readRange').mockImplementation((...range) => {
+    writeFileSync(managedSave(), 'newer memory');
+    return read(...range);
+  });
+  await expect(putBack({ force, acceptChangedDisks: force })).rejects.toMatchObject({ kind: 'refused' });
+  expect(readFileSync(managedSave(), 'utf8')).toBe('newer memory');
 });

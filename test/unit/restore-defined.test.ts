@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A guest that is defined with its memory on a host that has never seen it: what libvirt is told. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { restoreDefined } from '../../src/lifecycle/restore-defined.js';
 import type { Restored } from '../../src/lifecycle/restore.js';
@@ -50,11 +50,11 @@ afterEach(async () => {
 
 const savedImage = (): string => join(fixture.root, 'there', 'guest.save');
 
-function restoreHere(): Promise<Restored> {
+function restoreHere(force = false): Promise<Restored> {
   const { store, registry } = fixture;
   const place = { store, registry, host: HOST, saveDir: join(fixture.root, 'there') };
   return restoreDefined(place, snapshot, {
-    force: false,
+    force,
     moved: new Map(),
     acceptChangedDisks: false,
     acceptUncomparedDisks: false,
@@ -74,4 +74,13 @@ it('neither image nor note stays when libvirt refuses the definition', async () 
   await expect(restoreHere()).rejects.toMatchObject({ kind: 'refused' });
   expect(existsSync(savedImage())).toBe(false);
   expect((await fixture.registry.all()).map((stub) => stub.image)).not.toContain(savedImage());
+});
+
+it.each([false, true])('no save that is there is written over (forced: %s)', async (force) => {
+  useVirsh();
+  mkdirSync(dirname(savedImage()));
+  writeFileSync(savedImage(), 'the memory of a guest that was undefined');
+  await expect(restoreHere(force)).rejects.toMatchObject({ kind: 'refused' });
+  expect(readFileSync(savedImage(), 'utf8')).toBe('the memory of a guest that was undefined');
+  expect(await fixture.store.list(snapshot)).toEqual(expect.not.arrayContaining(['state-waking']));
 });
