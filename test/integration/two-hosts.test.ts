@@ -67,7 +67,7 @@ describe.skipIf(labMissing() !== undefined)('a guest of two hosts', () => {
     expect(await a.snapshotOf(guest)).toBe(snapshot);
   });
 
-  test('of two that start copies of one stub at the same time exactly one wins, and the other is told why', async () => {
+  test('of two that start copies of one stub at once one wins, and the other is told why', async () => {
     await copyStub(a, b);
     const [startedA, startedB] = await Promise.all([a, b].map(startOn));
     expect([startedA === '', startedB === ''].sort(), `a: ${startedA}, b: ${startedB}`).toEqual([
