@@ -31,7 +31,7 @@ async function overwrite(from: string, to: string): Promise<void> {
 
 /** A server makes its socket when it listens. */
 async function socketThere(path: string): Promise<void> {
-  const deadline = AbortSignal.timeout(60_000);
+  const deadline = AbortSignal.timeout(180_000);
   const changes = watch(dirname(path), { signal: deadline });
   const isThere = (): Promise<boolean> =>
     stat(path).then(

@@ -72,7 +72,7 @@ describe.skipIf(labMissing() !== undefined)('a cluster of the laboratory', () =>
     } finally {
       const holder = Number(await readFile(join(dir, 'holder'), 'utf8'));
       owner.kill();
-      await run('tail', [`--pid=${holder}`, '-s', '0.05', '-f', '/dev/null'], { timeout: 60_000 });
+      await run('tail', [`--pid=${holder}`, '-s', '0.05', '-f', '/dev/null'], { timeout: 180_000 });
       await neighbour('down');
     }
     expect(await states()).toContain('dn1 live');

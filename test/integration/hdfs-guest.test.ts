@@ -113,7 +113,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     expect(await fingerprint(guest.hostImagePath)).toEqual(before);
     expect(await guest.state()).toBe('shut off');
     await cluster.startDaemon('dn', 2);
-    await expect.poll(() => fewestPieces(client, manifest), { timeout: 60_000 }).toBeGreaterThanOrEqual(3);
+    await expect.poll(() => fewestPieces(client, manifest), { timeout: 180_000 }).toBeGreaterThanOrEqual(3);
     await guest.start();
     await expectSound(guest);
   });
@@ -126,7 +126,7 @@ describe.skipIf(labMissing() !== undefined)('a guest whose store is in HDFS', ()
     // HDFS takes the copies away when it comes to it.
     const copies = async (): Promise<number[]> =>
       (await client.blockLocations(anon)).map(({ names }) => names.length);
-    await expect.poll(async () => Math.max(...(await copies())), { timeout: 60_000 }).toBe(2);
+    await expect.poll(async () => Math.max(...(await copies())), { timeout: 180_000 }).toBe(2);
     await spoilFirstBlock(cluster, `${ROOT}/${snapshot}/clean-cache.0`);
     const found = await host.try('verify', snapshot, '--json');
     expect(found.code, found.stdout + found.stderr).toBe(5);

@@ -35,7 +35,9 @@ describe.skipIf(labMissing() !== undefined)('in HDFS', () => {
     await putAs(store, 'g/s/expendable', false);
     await putAs(store, 'g/s/critical', true);
     const markerAndCritical = [2, 2, 2];
-    await expect.poll(() => syncsOf(cluster), { timeout: 60_000, interval: 1000 }).toEqual(markerAndCritical);
+    await expect
+      .poll(() => syncsOf(cluster), { timeout: 180_000, interval: 1000 })
+      .toEqual(markerAndCritical);
     await dispose();
   });
 

@@ -44,7 +44,7 @@ describe.skipIf(!possible)('the hook that is left alone', () => {
     pars('offload', '--managed-save', join(root, 'saves/g.save'));
     cpSync(join(root, 'state'), join(root, 'state.before'), { recursive: true });
     cpSync(join(root, 'saves/g.save'), join(root, 'stub'));
-  }, 60_000);
+  }, 180_000);
   afterAll(() => root && rmSync(root, { recursive: true, force: true }));
 
   function pars(...args: string[]): void {

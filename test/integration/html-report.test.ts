@@ -32,7 +32,7 @@ describe('the HTML report in Chromium', () => {
     await writeFile(join(directory, 'report.html'), renderHtml(report, new Date()));
     url = pathToFileURL(join(directory, 'report.html')).href;
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
-  }, 120_000);
+  }, 300_000);
   afterAll(async () => {
     await browser?.close();
     await rm(directory, { recursive: true, force: true });
@@ -101,7 +101,7 @@ describe('the HTML report in Chromium', () => {
       expect(complaints).toEqual([]);
       await page.close();
     },
-    120_000,
+    300_000,
   );
 
   test(
@@ -132,7 +132,7 @@ describe('the HTML report in Chromium', () => {
       expect(complaints).toEqual([]);
       await page.close();
     },
-    120_000,
+    300_000,
   );
 
   test('its tables say what the report says', async () => {
@@ -151,7 +151,7 @@ describe('the HTML report in Chromium', () => {
     expect(await row('RS-6-3 image')).toContain(formatBytes(report.natives.rs63));
     expect(text).toContain(`/srv/www/${EVIL.split('\u001b')[0] ?? ''}`);
     await page.close();
-  }, 120_000);
+  }, 300_000);
 
   test('a running guest is called an estimate; one that was not introspected says why', () => {
     expect(renderHtml(richReport({ source: 'domain' }), new Date())).toContain('Estimates.');

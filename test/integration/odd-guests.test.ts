@@ -53,7 +53,7 @@ describe.skipIf(labMissing() !== undefined)('a guest without a 64-bit Linux kern
 });
 
 /** Firmware does not translate addresses; what comes after it does. */
-async function untilPaging(guest: Guest, deadlineMs = 60_000): Promise<void> {
+async function untilPaging(guest: Guest, deadlineMs = 180_000): Promise<void> {
   const end = Date.now() + deadlineMs;
   for (;;) {
     const registers = await guest.lab.virsh('qemu-monitor-command', guest.uuid, '--hmp', 'info registers');

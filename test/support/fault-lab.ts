@@ -124,7 +124,7 @@ export class FaultLab {
   }
 
   /** Waits until so many DataNodes take blocks again: the NameNode learns of room by their heartbeats. */
-  async untilRoom(copies: number, deadlineMs = 60_000): Promise<void> {
+  async untilRoom(copies: number, deadlineMs = 180_000): Promise<void> {
     const path = `${this.root}/room`;
     for (const deadline = Date.now() + deadlineMs; ; await sleep(200)) {
       try {

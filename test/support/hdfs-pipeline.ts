@@ -25,7 +25,7 @@ export interface Pipeline {
  * Of the upload that has sent most; waits until a block of it is being written by as many DataNodes as it has
  * copies.
  */
-export async function pipelineOf(cluster: HdfsCluster, copies = 3, deadlineMs = 60_000): Promise<Pipeline> {
+export async function pipelineOf(cluster: HdfsCluster, copies = 3, deadlineMs = 180_000): Promise<Pipeline> {
   const daemons = (await cluster.status()).filter(
     ({ name, state }) => name.startsWith('dn') && state !== 'down',
   );

@@ -77,7 +77,7 @@ async function flipByte(file: string): Promise<void> {
 
 /** Where the DataNodes keep the copies of a file of one block, when there are as many as there should be. */
 async function blockFiles(cluster: HdfsCluster, path: string): Promise<string[]> {
-  for (const deadline = Date.now() + 60_000; ; await sleep(100)) {
+  for (const deadline = Date.now() + 180_000; ; await sleep(100)) {
     const report = await fsck(cluster, path);
     const [, block = ''] = /(blk_\d+)_\d+ len=/.exec(report) ?? [];
     const live = Number(/Live_repl=(\d+)/.exec(report)?.[1] ?? 0);

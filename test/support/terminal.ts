@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { shellWord } from '../../src/system/shell-word.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 180_000;
 /** What moves the cursor. */
 const MOVES = /\u001b\[[0-9;]*[A-Za-z]/g;
 
