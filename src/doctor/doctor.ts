@@ -7,6 +7,7 @@ import { thisHost } from '../system/host.js';
 import type { Config } from '../policy/config.js';
 import { readJobs } from '../journal/jobs.js';
 import { proveReader } from '../reader/prove.js';
+import { unresolved } from '../status/host-status.js';
 import type { Store } from '../stores/store.js';
 import { freeBytes } from '../system/disk-space.js';
 import { checkCompressedStubs } from './compressed-stubs.js';
@@ -101,10 +102,9 @@ async function memoriesIn(stateDir: string): Promise<number> {
     .length;
 }
 
-async function checkJobs(stateDir: string): Promise<Check> {
-  const failed = (await readJobs(stateDir)).filter(
-    ({ state }) => state === 'failed' || state === 'interrupted',
-  );
+/** What `pars status` tells of too. */
+export async function checkJobs(stateDir: string): Promise<Check> {
+  const failed = await unresolved(await readJobs(stateDir));
   return failed.length === 0
     ? ok('offloads', 'none has failed')
     : warning(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { readIfThere } from '../system/absence.js';
 import { commandFor, isCompressed } from '../image/save-format.js';
 import { readsCompressedFirst } from '../libvirt/reads-first.js';
-import { runVirsh } from '../libvirt/virsh.js';
+import { notAsked, runVirsh, type VirshFailure, virshSaid } from '../libvirt/virsh.js';
 import { isAtLeast } from '../system/version.js';
 import { type Check, failure, ok, warning } from './check.js';
 
@@ -20,23 +20,25 @@ const REFUSALS_PROVEN = ['9.0', '11.3', '12.8'];
 
 export async function checkVersions(): Promise<Check[]> {
   const output = await runVirsh(['version'], { timeoutMs: 60_000 }).catch((error: Error) => error);
-  if (output instanceof Error) {
-    const why = (output as Error & { stderr?: string }).stderr?.trim() || output.message;
-    return [
-      failure(
-        'libvirt',
-        'unreachable',
-        `virsh cannot ask libvirt: ${why.split('\n')[0] ?? ''}`,
-        'start libvirtd (or virtqemud), and run this as root',
-      ),
-    ];
-  }
+  if (output instanceof Error) return [cannotAsk(output)];
   const libvirt = /Using API: \S+ ([\d.]+)/.exec(output) ?? /Using library: libvirt ([\d.]+)/.exec(output);
   return [
     versionOf('libvirt', libvirt),
     refusalsOn(libvirt),
     versionOf('qemu', /hypervisor: QEMU ([\d.]+)/.exec(output)),
   ];
+}
+
+function cannotAsk(error: VirshFailure): Check {
+  const absent = notAsked(error);
+  if (absent?.kind === 'missing')
+    return failure('libvirt', 'missing', absent.message, absent.hint ?? 'install virsh');
+  return failure(
+    'libvirt',
+    'unreachable',
+    `virsh cannot ask libvirt: ${virshSaid(error)}`,
+    'start libvirtd (or virtqemud), and run this as root',
+  );
 }
 
 function versionOf(name: keyof typeof OLDEST, match: RegExpExecArray | null): Check {

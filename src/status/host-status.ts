@@ -128,7 +128,8 @@ async function stillRefused(
   );
 }
 
-async function unresolved(jobs: readonly Job[]): Promise<Job[]> {
+/** Failed or interrupted, and neither resolved since nor beside the point. */
+export async function unresolved(jobs: readonly Job[]): Promise<Job[]> {
   const failed = jobs.filter(
     (job) => (job.state === 'failed' || job.state === 'interrupted') && !isSuperseded(job, jobs),
   );

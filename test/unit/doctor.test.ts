@@ -8,12 +8,15 @@ import pc from 'picocolors';
 import { type Check, checked, failure, ok, outcomeOf, warning } from '../../src/doctor/check.js';
 import { checkConfinement, checkSaveFormat, checkVersions } from '../../src/doctor/libvirt.js';
 import { checkHook } from '../../src/doctor/hook.js';
+import { checkDisks } from '../../src/doctor/disks.js';
+import { checkJobs } from '../../src/doctor/doctor.js';
 import { checkStore } from '../../src/doctor/store.js';
 import { ParsError } from '../../src/errors.js';
 import { renderChecks } from '../../src/ui/doctor.js';
 import { formatBytes } from '../../src/ui/units.js';
 import { hookPath } from '../../src/install/install.js';
 import { presetPolicy } from '../../src/policy/policy.js';
+import { asJob } from '../../src/journal/jobs.js';
 import { filesIn, localFixture } from '../support/local-store.js';
 
 let root: string;
@@ -67,6 +70,57 @@ describe('a libvirt on which refused starts', () => {
     vi.stubEnv('PATH', `${root}:${process.env['PATH'] ?? ''}`);
     const check = (await checkVersions()).find(({ name }) => name === 'refused starts');
     expect(check).toMatchObject({ outcome, found: expect.stringMatching(found) as string });
+  });
+});
+
+describe('virsh', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it('that is not installed is said to be so', async () => {
+    vi.stubEnv('PATH', root);
+    expect(await checkVersions()).toMatchObject([
+      { name: 'libvirt', kind: 'missing', todo: expect.stringContaining('libvirt-clients') as string },
+    ]);
+  });
+
+  it('that cannot reach libvirt tells why', async () => {
+    const lines = 'error: failed to connect to the hypervisor\nerror: Failed to connect socket: no such file';
+    await file('virsh', `#!/bin/sh\necho '${lines}' >&2\nexit 1\n`, 0o755);
+    vi.stubEnv('PATH', `${root}:${process.env['PATH'] ?? ''}`);
+    expect(await checkVersions()).toMatchObject([
+      { kind: 'unreachable', found: expect.stringContaining('Failed to connect socket') as string },
+    ]);
+  });
+});
+
+describe('disks that nobody can compare', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it.each([
+    [false, 'warning'],
+    [true, 'ok'],
+  ])('are told of, also where they are accepted (%s)', async (accepted, outcome) => {
+    const disk = `<disk type="vhostuser" device="disk"><target dev="vda" bus="virtio"/></disk>`;
+    const xml = `<domain type="kvm"><name>web</name><devices>${disk}</devices></domain>`;
+    await file(
+      'virsh',
+      `#!/bin/sh\ncase "$*" in *--uuid*) echo u ;; *dumpxml*) echo '${xml}' ;; *) echo web ;; esac\n`,
+      0o755,
+    );
+    vi.stubEnv('PATH', `${root}:${process.env['PATH'] ?? ''}`);
+    const found = expect.stringMatching(/^web: .*vda/) as string;
+    expect(await checkDisks(accepted)).toMatchObject([{ outcome, found }]);
+  });
+});
+
+describe('offloads and refills', () => {
+  it('are told of as long as "pars status" tells of them', async () => {
+    const image = await file('web.save', 'whole');
+    const failed = asJob(root, 'offload', image, () => Promise.reject(new Error('no')));
+    await expect(failed).rejects.toThrow('no');
+    expect(await checkJobs(root)).toMatchObject({ outcome: 'warning' });
+    await rm(image);
+    expect(await checkJobs(root)).toMatchObject({ outcome: 'ok' });
   });
 });
 
