@@ -22,6 +22,12 @@ function readable(found: readonly Verification[]): string {
     );
   const unseen = found.filter(({ health }) => health === null).length;
   if (unseen > 0) return `${counted(unseen, 'snapshot')} could not be examined.`;
+  const moved = found.filter(({ disks }) => disks?.error).length;
+  if (moved > 0)
+    return (
+      `The guest's own disks do not hold what ${counted(moved, 'snapshot')} left to them: `
+      + 'a start is refused.'
+    );
   const away = found.filter((one) => has(one, 'unreachable')).length;
   if (away > 0)
     return `Data of ${counted(away, 'snapshot')} cannot be reached now; nothing of it is known to be lost.`;
@@ -29,17 +35,32 @@ function readable(found: readonly Verification[]): string {
   const rest = all.every(({ read }) => read)
     ? ''
     : ' Of what was not read only presence and size were checked.';
+  const onDisks = found.reduce((sum, one) => sum + unreadOnDisks(one), 0);
+  return `${inStore(all, rest, onDisks > 0 ? ' in the store' : '')}${notRead(onDisks)}`;
+}
+
+/** Pages that are on the guest's own disks only, and were not looked at there. */
+function unreadOnDisks({ health, disks = null }: Verification): number {
+  const pages = health?.manifest.references?.pages ?? 0;
+  return disks === null || disks.skipped !== null ? pages : 0;
+}
+
+function notRead(pages: number): string {
+  return pages === 0 ? '' : ` ${formatCount(pages)} pages on guests' own disks were not read (--disks).`;
+}
+
+function inStore(all: readonly ObjectFinding[], rest: string, where: string): string {
   const pages = all.flatMap(({ lost: frames }) => frames).reduce((sum, frame) => sum + frame.pages, 0);
-  if (pages === 0) return `All data ${rest === '' ? '' : 'that was read '}is still readable.${rest}`;
+  if (pages === 0) return `All data${where} ${rest === '' ? '' : 'that was read '}is still readable.${rest}`;
   return (
-    `All critical data ${rest === '' ? '' : 'that was read '}is still readable; `
+    `All critical data${where} ${rest === '' ? '' : 'that was read '}is still readable; `
     + `${formatCount(pages)} expendable `
     + `pages are in no copy, and guests read what they need of them from their disks.${rest}`
   );
 }
 
 function nextStep(found: readonly Verification[], again: string): string | null {
-  const bad = found.filter((one) => worstFault(one) !== null);
+  const bad = found.filter((one) => one.health === null || has(one));
   const [worst] = bad.filter((one) => has(one, 'lost', true));
   if (worst?.repair)
     return worst.storedAnew === null
@@ -48,13 +69,16 @@ function nextStep(found: readonly Verification[], again: string): string | null 
   if (worst) return `${again}   (where this host still has the image, it is stored again)`;
   if (bad.some((one) => ['unreachable', 'refused'].includes(worstFault(one) ?? '')))
     return `pars store status, and once every location can be reached: ${again}`;
-  if (!bad.some((one) => findingsOf(one).some(({ condition }) => condition !== 'intact'))) return null;
+  if (!bad.some((one) => has(one))) return null;
   return bad.some(({ repair }) => repair) ? 'pars store status' : `${again}   (makes the copies again)`;
 }
 
-function has(one: Verification, condition: Condition, critical?: boolean): boolean {
+/** Anything in the store that is not intact, or what is in that condition. */
+function has(one: Verification, condition?: Condition, critical?: boolean): boolean {
   return findingsOf(one).some(
-    (finding) => finding.condition === condition && (critical === undefined || finding.critical === critical),
+    (finding) =>
+      (condition === undefined ? finding.condition !== 'intact' : finding.condition === condition)
+      && (critical === undefined || finding.critical === critical),
   );
 }
 
