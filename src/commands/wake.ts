@@ -12,6 +12,7 @@ import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 import { Bandwidth } from '../queue/bandwidth.js';
 import { guestSavesIn, inStartOrder, isStartedAtBoot, saveOfGuest } from '../queue/guest-saves.js';
 import { hydrateAsJob } from '../queue/image-job.js';
+import { isUnfinished } from '../status/host-status.js';
 import { openStore } from '../stores/open.js';
 import type { Store } from '../stores/store.js';
 import { thisHost } from '../system/host.js';
@@ -56,8 +57,15 @@ async function wake(context: Context, guests: string[], options: Options): Promi
       return await eachImage(context, guests, async (guest) =>
         refiller((await saveOfGuest(options.saveDir, guest, context.signal)).image),
       );
-    const images = await imagesToWake(context, options);
-    if (images.length > 0) return await eachImage(context, images, refiller);
+    const { images, unreadable } = await imagesToWake(context, options);
+    if (images.length + unreadable.size > 0)
+      return await eachImage(context, [...images, ...unreadable.keys()], async (image) => {
+        const error = unreadable.get(image);
+        if (error !== undefined) throw naming(image, error);
+        return refiller(image).catch((why: unknown) => {
+          throw naming(image, why);
+        });
+      });
     context.output.json({ images: [] });
     context.output.text('There is nothing to wake: none of these managed saves is a stub.');
     return 0;
@@ -108,11 +116,26 @@ function refuseUnclear(guests: readonly string[], { all, starting }: Options): v
     throw new ParsError('usage', problem, { hint: 'e.g. pars wake GUEST, or pars wake --all' });
 }
 
-async function imagesToWake(context: Context, { saveDir, starting }: Options): Promise<string[]> {
+/** Nobody has named the image, so its error does. */
+function naming(image: string, error: unknown): unknown {
+  if (!(error instanceof ParsError) || error.message.includes(image)) return error;
+  const { kind, hint, message } = error;
+  return new ParsError(kind, `${image}: ${message}`, { ...(hint !== undefined && { hint }), cause: error });
+}
+
+/** What cannot be read may be a stub that a start waits for: it fails, after the others had their turn. */
+async function imagesToWake(
+  context: Context,
+  { saveDir, starting }: Options,
+): Promise<{ images: string[]; unreadable: Map<string, ParsError> }> {
   const { saves, unreadable } = await guestSavesIn(saveDir, context.signal);
-  for (const { image, error } of unreadable)
+  for (const { image, error } of unreadable.filter((one) => isUnfinished(one.error)))
     context.output.warning(`${plain(image)} is passed over: ${plain(error.message)}`);
+  const failing = unreadable.filter(({ error }) => !isUnfinished(error));
   const boot = await startedAtBoot();
   const stubs = saves.filter((save) => save.isStub && (!starting || isStartedAtBoot(save, boot)));
-  return inStartOrder(stubs, boot).map(({ image }) => image);
+  return {
+    images: inStartOrder(stubs, boot).map(({ image }) => image),
+    unreadable: new Map(failing.map(({ image, error }) => [image, error])),
+  };
 }

@@ -258,7 +258,7 @@ async function probePath(path: string, probes: ProbeMemory): Promise<ImageFacts>
 }
 
 /** Still being written by libvirt, or turned into a stub right now: its time comes. */
-function isUnfinished(error: ParsError): boolean {
+export function isUnfinished(error: ParsError): boolean {
   return error.kind === 'busy' || (error instanceof ImageError && error.code === 'partial_image');
 }
 

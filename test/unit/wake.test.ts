@@ -110,6 +110,21 @@ describe('pars wake', () => {
     const { images } = parsed(await onSaves('wake', '--all', '--json')) as { images: { image: string }[] };
     expect(images.map(({ image: path }) => path).sort()).toEqual([image, other]);
   });
+
+  it('tells with --all of a save that it cannot read, and wakes the others', async () => {
+    const broken = join(root, 'saves', 'broken.save');
+    writeFileSync(broken, 'nothing that ever was an image, or all that is left of one');
+    const ran = await onSaves('wake', '--all', '--json');
+    expect(ran.exitCode).not.toBe(0);
+    const { images } = parsed(ran) as { images: { image: string; error?: { message: string } }[] };
+    expect(images.map(({ image: path }) => path).sort()).toEqual([broken, image]);
+    expect(images.find(({ image: path }) => path === broken)?.error?.message).toContain(broken);
+    const again = await onSaves('wake', '--all');
+    expect(again.exitCode).toBe(ran.exitCode);
+    expect(again.stderr).toContain('broken.save');
+    expect(again.stdout).not.toContain('none of these managed saves is a stub');
+    expect((await onSaves('wake', '--all', '--starting')).exitCode).toBe(ran.exitCode);
+  });
 });
 
 describe('the order of a boot', () => {
