@@ -17,6 +17,7 @@ import {
 import type { Manifest, ManifestObject } from '../snapshot/manifest.js';
 import { encodeManifest } from '../snapshot/manifest-codec.js';
 import { EXPENDABLE, PAGE_CLASSES, type PageClass } from '../page-classes.js';
+import { describeDispute, disputedClaim } from './disputed.js';
 import { canLose, framesOf, type ObjectFinding, type SnapshotHealth } from './snapshot-health.js';
 import { SnapshotSource } from '../snapshot/snapshot-source.js';
 import { MANIFEST_NAME, objectPath, readManifest } from '../snapshot/snapshots.js';
@@ -81,6 +82,7 @@ class Repairing {
 
   async #thicken(finding: ObjectFinding): Promise<void> {
     if (finding.health.good > 0) {
+      await this.#refuseDisputed(finding);
       this.#waitUntil ??= performance.now() + MEND_WAIT_MS;
       await this.#store.replicate(finding.object, {
         waitMs: Math.max(0, this.#waitUntil - performance.now()),
@@ -90,6 +92,18 @@ class Repairing {
     }
     await this.#rebuild(finding);
     this.#result.rebuilt.push(finding.name);
+  }
+
+  /** None of the copies that differ is the better one: each is the claim of a host that may have resumed. */
+  async #refuseDisputed({ name, role }: ObjectFinding): Promise<void> {
+    const { snapshot } = this.#health.manifest;
+    const records = role === 'state' ? await disputedClaim(this.#store, snapshot, name) : null;
+    if (records === null) return;
+    throw new ParsError('refused', `${describeDispute(name, records)}: none is copied over the other`, {
+      hint:
+        'a guest must not run twice; once it is certain on which host it is to run, there: pars takeover '
+        + snapshot,
+    });
   }
 
   /** A pack is its frames, one after another: what comes out is the old pack, or nothing is published. */

@@ -8,6 +8,7 @@ import { isStored, packName, type IndexFrame, type IndexStripe } from '../snapsh
 import type { Manifest } from '../snapshot/manifest.js';
 import { decodeManifest } from '../snapshot/manifest-codec.js';
 import { native } from '../native.js';
+import { describeDispute, disputedClaim } from './disputed.js';
 import { isComplete } from './removed.js';
 import {
   EXPENDABLE,
@@ -88,7 +89,7 @@ class Examination {
     const findings = [await this.#small(MANIFEST_NAME, 'manifest', manifestBytes)];
     for (const { name, data } of await this.#states()) {
       const finding = await this.#small(name, 'state', data);
-      if (!(await this.#isTakenBack(finding))) findings.push(finding);
+      if (!(await this.#isTakenBack(finding))) findings.push(await this.#withDispute(finding));
     }
     this.#source = await SnapshotSource.open(this.#store, this.#manifest).catch((error: unknown) => {
       if (error instanceof ParsError && error.kind !== 'internal') return null;
@@ -141,6 +142,22 @@ class Examination {
   async #isTakenBack({ name, condition }: ObjectFinding): Promise<boolean> {
     if (condition === 'intact' || (await this.#stateNames()).includes(name)) return false;
     return isComplete(this.#store);
+  }
+
+  /** A copy that differs because another host wrote it has not decayed. */
+  async #withDispute(finding: ObjectFinding): Promise<ObjectFinding> {
+    const { faults } = finding.health;
+    if (faults.every(({ fault }) => fault !== 'corrupt')) return finding;
+    const records = await disputedClaim(this.#store, this.#manifest.snapshot, finding.name).catch(
+      (error: unknown) => {
+        if (error instanceof ParsError && error.kind !== 'internal') return null;
+        throw error;
+      },
+    );
+    if (records === null) return finding;
+    const detail = describeDispute(finding.name, records);
+    const said = faults.map((one) => (one.fault === 'corrupt' ? { ...one, detail } : one));
+    return { ...finding, health: { ...finding.health, faults: said } };
   }
 
   async #objects(): Promise<ObjectFinding[]> {

@@ -45,6 +45,19 @@ export async function readStateRecord(
   return parse(data) as StateRecord;
 }
 
+/**
+ * Records of two hosts, where hosts with different disks have each written one; null when all copies that
+ * make sense name the same host. Throws as the store's readWhole does.
+ */
+export async function differingRecords(
+  store: Store,
+  object: string,
+): Promise<[StateRecord, StateRecord] | null> {
+  const one = await readStateRecord(store, object);
+  const other = await readStateRecord(store, object, one);
+  return other.machineId === one.machineId ? null : [one, other];
+}
+
 /** Whether these are the bytes of a record, not what a disk has made of them. */
 export function isStateRecord(data: Buffer): boolean {
   return parse(data) !== null;

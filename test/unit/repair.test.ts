@@ -11,10 +11,12 @@ import { findSnapshot, MANIFEST_NAME, objectPath, readManifest } from '../../src
 import { claimWaking, takeOver } from '../../src/lifecycle/claims.js';
 import { storeAgain } from '../../src/lifecycle/store-again.js';
 import { initLocalStore } from '../../src/stores/local/init.js';
+import { LocalStore } from '../../src/stores/local/local-store.js';
 import type { StoredObject } from '../../src/stores/store.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { isStored } from '../../src/snapshot/index-table.js';
 import { worstFault, verifySnapshot, type Verification } from '../../src/health/verify.js';
+import { failure } from '../contract/store.js';
 import { domainXml, smallImage } from '../support/image-builder.js';
 import { filesIn, flipByte } from '../support/local-store.js';
 import { CLEAN } from '../support/stored-snapshot.js';
@@ -71,6 +73,27 @@ describe('repair', () => {
       expect(copies, name).toEqual([good, good, good]);
     }
     expect(await findSnapshot(fixture.reopen(), manifest.snapshot)).toMatchObject({ condition: 'whole' });
+    await claimWaking(fixture.reopen(), manifest, TAKER);
+  });
+
+  it('lets claims of two hosts with different disks be, until a takeover settles them', async () => {
+    const [onOwners, onTakers] = fixture.directories.map((one) => LocalStore.fromPath(one));
+    await claimWaking(onOwners!, manifest, manifest.owner);
+    await claimWaking(onTakers!, manifest, TAKER);
+    const copies = (): Promise<Buffer[]> =>
+      files('state-waking').then((all) => Promise.all(all.map((copy) => readFile(copy))));
+    const before = await copies();
+    const found = await verify({ repair: true, host: TAKER });
+    expect(await copies()).toEqual(before);
+    expect(found.repair?.failed).toMatchObject([{ name: 'state-waking', error: { kind: 'refused' } }]);
+    for (const host of [manifest.owner, TAKER])
+      await failure(claimWaking(fixture.reopen(), manifest, host), 'refused');
+    const [{ detail } = { detail: '' }] = finding(found, 'state-waking').health.faults;
+    for (const { host } of [manifest.owner, TAKER]) expect(detail).toContain(host);
+
+    await takeOver(fixture.reopen(), manifest.snapshot, TAKER);
+    expect((await verify({ repair: true, host: TAKER })).repair?.failed).toEqual([]);
+    expect(worstFault(await verify())).toBeNull();
     await claimWaking(fixture.reopen(), manifest, TAKER);
   });
 
