@@ -336,15 +336,22 @@ describe('a local store', () => {
       expect(message).toContain(`${directories[2]}: missing`);
     });
 
-    it('takes one that does not say its room for unreachable, not for a defect', async () => {
-      const files = failing({
-        statfs: ((...args: Parameters<Files['statfs']>) =>
-          args[0] === directories[2]
-            ? Promise.reject(diskFailure('ESTALE'))
-            : nodeFiles.statfs(...args)) as Files['statfs'],
-      });
-      const stale = LocalStore.fromPath(fixture.path, { files, disk: plainDisk });
-      expect((await failure(stale.status(), 'unreachable')).message).toContain(directories[2]);
+    it('takes disks that do not say their room for missing places', async () => {
+      const hiding = (hidden: readonly string[]): LocalStore => {
+        const files = failing({
+          statfs: ((...args: Parameters<Files['statfs']>) =>
+            hidden.includes(String(args[0]))
+              ? Promise.reject(diskFailure('ESTALE'))
+              : nodeFiles.statfs(...args)) as Files['statfs'],
+        });
+        return LocalStore.fromPath(fixture.path, { files, disk: plainDisk });
+      };
+      const status = await hiding([directories[2]!]).status();
+      expect(status).toMatchObject({ usablePlaces: 2, places: 3 });
+      expect(status.freeBytes).toBeGreaterThan(0);
+      expect(status.warnings.join()).toContain(`${directories[2]} cannot be used: `);
+      const error = await failure(hiding(directories).status(), 'unreachable');
+      for (const directory of directories) expect(error.message).toContain(directory);
     });
 
     it('does not take memory for a length that cannot be', async () => {

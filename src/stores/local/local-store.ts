@@ -68,16 +68,15 @@ export class LocalStore implements Store {
   }
 
   async status(): Promise<StoreStatus> {
-    const survey = await this.#survey(1);
-    const devices = new Map(survey.usable.map((place) => [place.device, place.directory]));
-    const room = await Promise.all([...devices.values()].map((directory) => this.#roomIn(directory)));
+    const { survey, room } = await this.#withRoom(await this.#survey(1));
+    if (survey.usable.length === 0) throw notEnoughPlaces(this.url, 1, survey);
     return {
       url: this.url,
       storeId: survey.usable[0]?.marker.storeId ?? '',
       usablePlaces: survey.usable.length,
       places: this.#places.directories.length,
-      freeBytes: room.reduce((sum, bytes) => sum + bytes, 0),
-      warnings: warningsOf(survey, devices.size),
+      freeBytes: [...room.values()].reduce((sum, bytes) => sum + bytes, 0),
+      warnings: warningsOf(survey, room.size),
     };
   }
 
@@ -241,12 +240,28 @@ export class LocalStore implements Store {
     return (this.#disk ??= native());
   }
 
-  async #roomIn(directory: string): Promise<number> {
+  /** Room by device. A disk that does not say its room fails, and counts as missing. */
+  async #withRoom({ usable, absent }: Survey): Promise<{ survey: Survey; room: Map<number, number> }> {
+    const room = new Map<number, number>();
+    const survey: Survey = { usable: [], absent: [...absent] };
+    for (const place of usable) {
+      const bytes = await this.#roomIn(place.directory);
+      if (typeof bytes === 'number') {
+        survey.usable.push(place);
+        room.set(place.device, bytes);
+      } else survey.absent.push({ directory: place.directory, reason: bytes.message });
+    }
+    return { survey, room };
+  }
+
+  async #roomIn(directory: string): Promise<number | ParsError> {
     try {
       const { bavail, bsize } = await this.#files.statfs(directory);
       return bavail * bsize;
     } catch (error) {
-      throw diskError(error, `asking for the room in ${directory}`);
+      const failed = diskError(error, 'asking for its room');
+      if (failed.kind === 'internal') throw failed;
+      return failed;
     }
   }
 
