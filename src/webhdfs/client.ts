@@ -55,6 +55,11 @@ export class WebHdfsClient {
         body,
       );
       yield* entries;
+      if (remainingEntries > 0 && entries.length === 0)
+        throw new WebHdfsError(
+          'protocol',
+          `LISTSTATUS_BATCH ${path}: ${remainingEntries} entries remain, and none is listed`,
+        );
       if (remainingEntries === 0 || entries.length === 0) return;
       const last = entries.at(-1)?.pathSuffix ?? '';
       if (startAfter !== undefined && !isAfter(last, startAfter))
@@ -189,6 +194,7 @@ export class WebHdfsClient {
       method: 'GET',
       path,
       idempotent: true,
+      leadsOn: true,
       signal,
     });
     if (!redirect) return parseAnswer(ANSWERS.checksum, what, body);

@@ -126,6 +126,7 @@ async function redirectOf(client: WebHdfsClient, path: string, options: RangeOpt
     path,
     parameters,
     idempotent: true,
+    leadsOn: true,
     signal: options.signal,
   });
   if (redirect) return redirect;

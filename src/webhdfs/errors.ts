@@ -100,6 +100,12 @@ const BY_MESSAGE: [RegExp, WebHdfsFailure][] = [
   [/is in safe mode/i, 'safe-mode'],
 ];
 
+/**
+ * A proxy that has nobody behind it, or lost the answer (502, 503, 504): as after a connection that broke,
+ * nobody knows whether it was carried out.
+ */
+const BY_PROXIES: ReadonlySet<number> = new Set([502, 503, 504]);
+
 function kindOf(exception: string | undefined, message: string, status: number): WebHdfsFailure {
   if (exception !== undefined && OF_KEYS.test(message)) return 'key';
   const named = exception === undefined ? undefined : BY_EXCEPTION[exception];
@@ -107,6 +113,7 @@ function kindOf(exception: string | undefined, message: string, status: number):
   const said = BY_MESSAGE.find(([pattern]) => pattern.test(message));
   if (said) return said[1];
   if (status === 401) return 'login';
+  if (exception === undefined && BY_PROXIES.has(status)) return 'unreachable';
   return exception === undefined ? 'protocol' : 'other';
 }
 

@@ -15,6 +15,8 @@ export interface Question {
   parameters?: Record<string, string | number | boolean | undefined>;
   /** May be asked again when nobody knows whether it was carried out. */
   idempotent: boolean;
+  /** Its answer may send us on to where the data is; no other may. */
+  leadsOn?: true;
   signal?: AbortSignal | undefined;
 }
 
@@ -67,6 +69,11 @@ export class NameNodes {
     );
   }
 
+  /** All of them; first the one that answers, as far as is known. */
+  get inTurn(): readonly URL[] {
+    return [...this.#addresses.slice(this.#active), ...this.#addresses.slice(0, this.#active)];
+  }
+
   async ask(question: Question): Promise<Answer> {
     const start = performance.now();
     const patience = this.#options.patienceMs ?? DEFAULTS.patienceMs;
@@ -110,7 +117,8 @@ export class NameNodes {
       this.#options.requestMs ?? DEFAULTS.requestMs,
       question.signal,
     );
-    const { location } = response.headers;
+    const location = question.leadsOn ? response.headers.location : undefined;
+    if (location === undefined) refuseRedirect(what, url, response.statusCode ?? 0);
     return {
       what,
       from: url,
@@ -167,6 +175,15 @@ export class NameNodes {
     const isGateway = url.origin === from.origin;
     return { url, name, isGateway, headers: isGateway ? await this.#login(from) : {} };
   }
+}
+
+/** Of a login page, or a proxy that has moved: whatever stands in it, nothing was carried out. */
+function refuseRedirect(what: string, { host }: URL, status: number): void {
+  if (status < 300) return;
+  throw new WebHdfsError('protocol', `${what}: ${host} sends elsewhere (HTTP status ${status})`, {
+    node: host,
+    status,
+  });
 }
 
 function parsedLocation(what: string, location: string, from: URL): URL {

@@ -270,6 +270,7 @@ async function offerOf(
     path,
     parameters,
     idempotent: true,
+    leadsOn: true,
     signal: options.signal,
   });
   if (!redirect) throw new WebHdfsError('protocol', `${what}: no DataNode was named`);

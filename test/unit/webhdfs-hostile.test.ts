@@ -133,6 +133,20 @@ describe('a listing (row 12)', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(600 << 20);
   });
 
+  it('that says there are more entries, and gives none, is not taken for its end', async () => {
+    const { port } = await hostile.serve(({ parameters }) =>
+      parameters.has('startAfter') ? listing([], 3) : listing([entry('a')], 3),
+    );
+    const names: string[] = [];
+    const error = await failureOf(
+      (async () => {
+        for await (const one of clientOf(`http://127.0.0.1:${port}`).list('/s')) names.push(one.pathSuffix);
+      })(),
+    );
+    expect(error).toMatchObject({ kind: 'protocol' });
+    expect(names).toEqual(['a']);
+  });
+
   it('of more entries than a store can have is no store, whoever asks', async () => {
     let served = 0;
     const script = ({ op }: Asked): Reply =>
@@ -153,6 +167,36 @@ describe('a listing (row 12)', () => {
 });
 
 describe('an answer (row 12)', () => {
+  const CHANGES: Record<string, (client: WebHdfsClient) => Promise<unknown>> = {
+    'a renaming': (client) => client.renameOver('/x', '/y'),
+    permissions: (client) => client.setPermission('/x', '600'),
+    'a coding': (client) => client.erasureCoding('/x'),
+    'a removal': (client) => client.delete('/x'),
+    'a look': (client) => client.status('/x'),
+  };
+
+  it.each(Object.keys(CHANGES))('that sends elsewhere or says nothing is not one to %s', async (what) => {
+    const login = { status: 302, headers: { location: 'http://127.0.0.1:1/login' } };
+    for (const reply of [login, { status: 304 }, { status: 300, body: '{"boolean":true}' }]) {
+      const { port } = await hostile.serve(() => reply);
+      const error = await failureOf(CHANGES[what]!(clientOf(`http://127.0.0.1:${port}`)));
+      expect(error).toMatchObject({ kind: 'protocol', status: reply.status });
+    }
+  });
+
+  it.each([502, 503, 504])('of a proxy, %i, is one that did not come', async (status) => {
+    const proxy = await hostile.serve(() => ({ status, body: '<html>try again later</html>' }));
+    const good = await hostile.serve(() => ({ json: { FileStatus: entry('', 'DIRECTORY') } }));
+    const client = clientOf('', {
+      nameNodes: [proxy, good].map(({ port }) => `http://127.0.0.1:${port}`),
+      patienceMs: 60_000,
+    });
+    // Whether it was carried out nobody knows.
+    expect(await failureOf(client.rename('/x', '/y'))).toMatchObject({ kind: 'unreachable', status });
+    expect(await client.status('/')).toMatchObject({ type: 'DIRECTORY' });
+    expect([proxy.asked.length, good.asked.length]).toEqual([2, 1]);
+  });
+
   it('without an end is cut off', async () => {
     const { port } = await hostile.serve(() => (response) => {
       response.writeHead(200, { 'content-type': 'application/json' });
