@@ -34,7 +34,6 @@ function meanwhile(what: () => FileStatus | 'missing', second: object | 'missing
 }
 
 const another = (): FileStatus => ({ ...hdfs.status, fileId: 8 });
-const withoutId = (status: FileStatus): FileStatus => ({ ...status, fileId: undefined });
 
 describe('a renaming that is carried out late', () => {
   it('is no refusal: neither to a new name, nor over what has it', async () => {
@@ -53,7 +52,8 @@ describe('a renaming that is carried out late', () => {
     await failure(hdfs.files.replace(TEMPORARY, hdfs.path), 'missing');
   });
 
-  it('is known by its length and time where files have no id', async () => {
+  it.each([undefined, 0])('is known by its length and time where the id of files is %s', async (fileId) => {
+    const withoutId = (status: FileStatus): FileStatus => ({ ...status, fileId });
     hdfs.status = withoutId(hdfs.status);
     hdfs.answers.set('GETFILESTATUS', (path) =>
       path === TEMPORARY ? { FileStatus: hdfs.status } : there === 'missing' ? there : { FileStatus: there },

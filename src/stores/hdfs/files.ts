@@ -206,12 +206,10 @@ function tooMany(directory: string): ParsError {
   );
 }
 
-/** A file keeps its id under another name, and where a server tells none, its length and time. */
+/** A file keeps its id under another name, and where a server tells none (or 0), its length and time. */
 function isSame(before: FileStatus, there: FileStatus | null): boolean {
   if (there === null || there.length !== before.length) return false;
-  return before.fileId === undefined
-    ? there.modificationTime === before.modificationTime
-    : there.fileId === before.fileId;
+  return before.fileId ? there.fileId === before.fileId : there.modificationTime === before.modificationTime;
 }
 
 async function statusOrNull(
