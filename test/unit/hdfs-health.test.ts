@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { native } from '../../src/native.js';
-import { inspectObject, replicateObject } from '../../src/stores/hdfs/health.js';
+import { inspectObject, proveCopies, replicateObject } from '../../src/stores/hdfs/health.js';
 import type { ObjectHealth, StoredObject } from '../../src/stores/store.js';
 import { failure } from '../contract/store.js';
 import { type Conduct, FakeHdfs } from '../support/fake-hdfs.js';
@@ -49,6 +49,15 @@ describe('a look at an object in HDFS', () => {
       expect(await inspect()).toMatchObject({ good: 3, wanted: 3, faults: [] });
     },
   );
+
+  it.each([0, 1])('proves nothing of blocks that the NameNode does not tell of: %i of 2', async (told) => {
+    const half = hdfs.data.length / 2;
+    hdfs.blocks = [{ ...hdfs.block(1, 2, 3), length: half }].slice(0, told);
+    const look = await inspectObject(hdfs.files, () => native().newHash(), hdfs.object(), false);
+    expect(look).toMatchObject({ good: 0, wanted: 3, faults: [{ fault: 'unreachable' }] });
+    await failure(proveCopies(hdfs.files, hdfs.path, hdfs.status, hdfs.object()), 'unreachable');
+    await failure(replicateObject(hdfs.files, hdfs.object(), 0), 'unreachable');
+  });
 
   it('finds nothing corrupt that HDFS has moved meanwhile, and reads it where it is now', async () => {
     hdfs.whenRead = () => (hdfs.blocks = [hdfs.block(1, 2, 4)]);

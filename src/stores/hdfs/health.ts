@@ -57,15 +57,26 @@ function healthOf(
     faults.some(({ place }) => place.startsWith(placeOfBlock(path, { ...block, hosts: [] })));
   const thin = blocks.filter((block, i) => stands[i]!.have < stands[i]!.all && !isTold(block));
   const placement = placementOf(blocks);
+  const untold = untoldFault(path, object, blocks);
   return {
-    good,
+    good: untold.length > 0 ? 0 : good,
     wanted,
     faults: [
       ...faults,
+      ...untold,
       ...thin.map((block) => thinFault(path, block, standOf(block, object.copies, object.coding))),
     ],
     ...(placement && { placement }),
   };
+}
+
+/** Nobody knows where bytes lie that are in no block that the NameNode tells of. */
+function untoldFault(path: string, { bytes }: StoredObject, blocks: readonly BlockLocation[]): CopyFault[] {
+  const last = blocks.at(-1);
+  const told = last === undefined ? 0 : last.offset + last.length;
+  if (told >= bytes) return [];
+  const detail = `the NameNode tells of blocks of ${told} of its ${bytes} bytes`;
+  return [{ place: path, fault: 'unreachable', detail }];
 }
 
 function thinFault(path: string, block: BlockLocation, { have, all, needed }: Stand): CopyFault {
