@@ -28,11 +28,12 @@ const BEAN = '/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState';
 const PATIENCE_MS = 10_000;
 
 /**
- * Null when no NameNode says: a gateway has no such page, and a cluster may keep it from us. Whoever writes
- * then sees by the blocks' places.
+ * The NameNode that is active knows best: one that has just come back has not heard of all yet. Null when no
+ * NameNode says: a gateway has no such page, and a cluster may keep it from us. Whoever writes then sees by
+ * the blocks' places.
  */
 export async function countNodes({ client, signal }: HdfsFiles): Promise<Nodes | null> {
-  for (const nameNode of client.options.nameNodes) {
+  for (const nameNode of client.nameNodes.inTurn) {
     try {
       const exchange = {
         what: 'JMX FSNamesystemState',

@@ -3,6 +3,7 @@
  * What killed writers leave in HDFS, and how old things are, by the NameNode's clock: the one its files'
  * times are from.
  */
+import { ParsError } from '../../errors.js';
 import { isTemporary, temporaryName } from '../../system/temporary-name.js';
 import { DIRECTORY_MODE, type HdfsFiles } from './files.js';
 import { MAX_DEPTH } from '../store.js';
@@ -21,7 +22,10 @@ export class NameNodeClock {
 
   /** Milliseconds since 1970. */
   async now(): Promise<number> {
-    this.#offset ??= this.#ask();
+    this.#offset ??= this.#ask().catch((error: unknown) => {
+      this.#offset = undefined;
+      throw error;
+    });
     return (await this.#offset) + performance.now();
   }
 
@@ -32,7 +36,8 @@ export class NameNodeClock {
         client.makeDirectories(path, { permission: DIRECTORY_MODE, ...call }),
       );
       const status = await this.#files.status(path);
-      return (status?.modificationTime ?? NaN) - performance.now();
+      if (status === null) throw new ParsError('unreachable', `${path} was removed by another process`);
+      return status.modificationTime - performance.now();
     } finally {
       await this.#files.discard(path);
     }
