@@ -8,6 +8,7 @@ import { diskList } from './disk-schema.js';
 import { MANIFEST_FORMAT, type Manifest } from './manifest.js';
 import { PAGE_CLASSES, type PageClass } from '../page-classes.js';
 import { MAX_COPIES } from '../policy/policy.js';
+import { isObjectName } from '../stores/names.js';
 import { MAX_WHOLE_BYTES } from '../stores/store.js';
 import { faultOfBlocks } from '../reader/mapped-blocks.js';
 
@@ -17,6 +18,11 @@ const MAX_BLOCKS = 1024;
 
 const size = z.int().min(0);
 const text = z.string().max(4096);
+/** Of an object of the snapshot, directly below it. */
+const objectName = text.refine(
+  (name) => isObjectName(name) && !name.includes('/'),
+  'not the name of an object',
+);
 const hex = (digits: number): z.ZodString => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`));
 const coding = z.string().regex(/^[A-Za-z0-9-]{1,64}$/);
 const copies = z.int().min(0).max(MAX_COPIES);
@@ -61,9 +67,9 @@ const manifest = z.object({
   }),
   classes: perClass(z.object({ pages: size, payloadPages: size, storedBytes: size })),
   references: z.object({ pages: size, classes: perClass(size) }).optional(),
-  index: z.object({ name: text, bytes: size, sha256: hex(64) }),
+  index: z.object({ name: objectName, bytes: size, sha256: hex(64) }),
   objects: z
-    .array(z.object({ name: text, bytes: size, xxh3: hex(32), copies, coding: coding.optional() }))
+    .array(z.object({ name: objectName, bytes: size, xxh3: hex(32), copies, coding: coding.optional() }))
     .max(MAX_OBJECTS),
   storedBytes: size,
   revision: size.default(0),

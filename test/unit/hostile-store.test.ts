@@ -133,6 +133,26 @@ describe('a forged snapshot is corrupt (row 12)', () => {
     await isCorrupt(manifest);
   });
 
+  it.each(['../../x', 'a b', '', 'x/y', '.x'])(
+    'with an object, or an index, of the name %j, and others are verified all the same',
+    async (name) => {
+      const { index, objects, snapshot } = sampleManifest();
+      for (const changes of [
+        {
+          objects: [{ ...objects[0]!, name }],
+          index: { ...index, bytes: 0, sha256: sha256(Buffer.alloc(0)) },
+        },
+        { index: { ...index, name } },
+      ]) {
+        const manifest = await forgeManifest(changes);
+        const ran = await runPars('verify', '--json', '--store', `local:${fixture.path}`);
+        expect(ran.exitCode).toBe(5);
+        expect(ran.stdout).toContain(snapshot);
+        await isCorrupt(manifest);
+      }
+    },
+  );
+
   it('with a manifest of 60 MiB, for all that read it', async () => {
     const { snapshot } = await forgeManifest({});
     for (const directory of fixture.directories)
