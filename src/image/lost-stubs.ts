@@ -28,14 +28,19 @@ export async function lostStubs(registry: StubRegistry): Promise<KnownStub[]> {
  */
 export async function forgetLost(registry: StubRegistry, snapshot: string): Promise<void> {
   for (const stub of await registry.all())
-    if (stub.snapshot === snapshot && !(await liveStub(stub))) await registry.remove(stub);
+    if (stub.snapshot === snapshot && !(await liveStub(registry, stub))) await registry.remove(stub);
   for (const stub of await registry.discarded())
     if (stub.snapshot === snapshot) await registry.forgetDiscarded(stub);
 }
 
+async function isLost(registry: StubRegistry, stub: KnownStub): Promise<boolean> {
+  const isSeenGone = (await isGone(stub.image)) && !(await isOutOfSight(stub));
+  return isSeenGone && !(await registry.startNoted(stub.domainUuid));
+}
+
 /** A directory that is not there may be a disk that is not mounted. What may not be looked at is an error. */
-async function isLost(registry: StubRegistry, { image, domainUuid }: KnownStub): Promise<boolean> {
-  return (await isGone(image)) && !(await isGone(dirname(image))) && !(await registry.startNoted(domainUuid));
+export async function isOutOfSight({ image }: KnownStub): Promise<boolean> {
+  return isGone(dirname(image));
 }
 
 async function isGone(path: string): Promise<boolean> {

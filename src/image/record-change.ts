@@ -59,17 +59,7 @@ export class RecordChanges {
    * note of such an inode is this file's.
    */
   async repair(file: ImageFile): Promise<boolean> {
-    const own = await this.#pathOf(file);
-    const { ino } = await file.identity();
-    for (const name of await namesIn(this.#directory)) {
-      const path = join(this.#directory, name);
-      if (!name.endsWith(`.${ino}.json`)) continue;
-      const change = await readChange(path).catch((error: unknown) => {
-        if (path === own) throw error;
-        return null;
-      });
-      const found = change && sideOf(await file.read(change.offset, change.stub.length), change);
-      if (!change || (found === 'neither' && path !== own)) continue;
+    for (const { path, change, found } of await this.#notesOf(file)) {
       if (found === 'mixture') {
         await file.write(change.stub, change.offset);
         await file.sync();
@@ -78,6 +68,29 @@ export class RecordChanges {
       if (found === 'mixture') return true;
     }
     return false;
+  }
+
+  /** Whether a power cut has left the file between the two, so that `repair` will make it the stub. */
+  async isHalf(file: ImageFile): Promise<boolean> {
+    return (await this.#notesOf(file)).some(({ found }) => found === 'mixture');
+  }
+
+  /** The notes that are of this file, and what it holds in their places. */
+  async #notesOf(file: ImageFile): Promise<{ path: string; change: RecordChange; found: Side }[]> {
+    const own = await this.#pathOf(file);
+    const { ino } = await file.identity();
+    const notes: { path: string; change: RecordChange; found: Side }[] = [];
+    for (const name of await namesIn(this.#directory)) {
+      const path = join(this.#directory, name);
+      if (!name.endsWith(`.${ino}.json`)) continue;
+      const change = await readChange(path).catch((error: unknown) => {
+        if (path === own) throw error;
+        return null;
+      });
+      const found = change && sideOf(await file.read(change.offset, change.stub.length), change);
+      if (change && found && (found !== 'neither' || path === own)) notes.push({ path, change, found });
+    }
+    return notes;
   }
 
   /** Named after the file itself: by another path it is the same, and another file by its path is not. */
@@ -101,8 +114,10 @@ async function readChange(path: string): Promise<RecordChange | null> {
   return { offset, stub: Buffer.from(stub, 'base64'), image: Buffer.from(image, 'base64') };
 }
 
+type Side = 'one' | 'mixture' | 'neither';
+
 /** Of a mixture some sectors are the stub's, the others the image's. 'neither' is another file. */
-function sideOf(found: Buffer, { offset, stub, image }: RecordChange): 'one' | 'mixture' | 'neither' {
+function sideOf(found: Buffer, { offset, stub, image }: RecordChange): Side {
   if (found.length !== stub.length || stub.length !== image.length) return 'neither';
   if (found.equals(stub) || found.equals(image)) return 'one';
   for (let at = 0; at < found.length;) {

@@ -12,7 +12,8 @@ import { installProgram, makeOpenDirectory, removePrograms, RUNTIME } from './pr
 import { removeOldCopies } from './old-copies.js';
 import { proveHook } from './prove.js';
 import { liveStubs } from '../image/live-stubs.js';
-import { StubRegistry } from '../image/stub-registry.js';
+import { isOutOfSight } from '../image/lost-stubs.js';
+import { type KnownStub, StubRegistry } from '../image/stub-registry.js';
 import { tellHook } from '../status/save-places.js';
 import { shellWord } from '../system/shell-word.js';
 import { isAtLeast, type Version } from '../system/version.js';
@@ -99,12 +100,23 @@ async function refuseWhileNeeded({ stateDir }: UninstallOptions): Promise<void> 
     throw new ParsError('busy', `${running.image} is being worked on (${running.kind})`, {
       hint: 'wait until "pars status" shows nothing running',
     });
-  const stubs = (await liveStubs(new StubRegistry(stateDir))).filter(({ consumed }) => consumed !== true);
-  if (stubs.length === 0) return;
-  throw new ParsError(
+  const registry = new StubRegistry(stateDir);
+  const stubs = (await liveStubs(registry)).filter(({ consumed }) => consumed !== true);
+  if (stubs.length > 0) throw needed(`this host has ${counted(stubs.length, 'stub')}`, stubs);
+  const unseen: KnownStub[] = [];
+  for (const stub of await registry.all())
+    if (stub.consumed !== true && (await isOutOfSight(stub))) unseen.push(stub);
+  if (unseen.length > 0)
+    throw needed(
+      `this host may have ${counted(unseen.length, 'stub')}, on disks that are not mounted,`,
+      unseen,
+    );
+}
+
+function needed(what: string, stubs: readonly KnownStub[]): ParsError {
+  return new ParsError(
     'refused',
-    `this host has ${counted(stubs.length, 'stub')} that could not be started without the hook: `
-      + `${stubs.map((stub) => stub.image).join(', ')}`,
+    `${what} that could not be started without the hook: ${stubs.map(({ image }) => image).join(', ')}`,
     {
       hint:
         'bring them back first with: pars hydrate IMAGE... (or --force, and hydrate by hand before '

@@ -285,6 +285,6 @@ async function noteHowStarted(store: Store, manifest: Manifest, stub: KnownStub,
 }
 
 async function afterStart(registry: StubRegistry, stub: KnownStub): Promise<void> {
-  if (await liveStub(stub)) await registry.add({ ...stub, consumed: true });
+  if (await liveStub(registry, stub)) await registry.add({ ...stub, consumed: true });
   else await (stub.refilled === undefined ? registry.discard(stub) : registry.remove(stub));
 }

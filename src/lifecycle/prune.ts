@@ -133,7 +133,7 @@ async function judgeAgain(
 async function forgetGone({ registry, retention }: PrunePlace, there: ReadonlySet<string>): Promise<void> {
   for (const stub of await registry.all()) {
     if (there.has(stub.snapshot) || (await registry.ageOf(stub)) < uploadGraceMs(retention)) continue;
-    if (!(await liveStub(stub))) await registry.remove(stub);
+    if (!(await liveStub(registry, stub))) await registry.remove(stub);
   }
   for (const stub of await registry.discarded())
     if (!there.has(stub.snapshot)) await registry.forgetDiscarded(stub);
