@@ -7,7 +7,7 @@
 import { constants, type Dirent } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ifThere } from '../system/absence.js';
+import { codeOf, ifThere, isMissing } from '../system/absence.js';
 
 const MAGIC = Buffer.from('LibvirtQemudSave');
 /** A shorter image cannot become a stub: its head alone is longer. */
@@ -24,9 +24,9 @@ export async function directoriesOf(patterns: readonly string[]): Promise<string
 }
 
 /**
- * The finished save images right in a directory. `skip`: paths that are not even to be opened, since somebody
- * works on them: opening asks back a lease. A directory that is not there has none; one that may not be read
- * throws.
+ * The finished save images right in a directory, and files that cannot be looked at: whoever takes them says
+ * why. `skip`: paths that are not even to be opened, since somebody works on them: opening asks back a lease.
+ * A directory that is not there has none; one that may not be read throws.
  */
 export async function savesInDirectory(
   directory: string,
@@ -35,31 +35,37 @@ export async function savesInDirectory(
   const entries = await entriesOf(directory);
   const paths = entries.filter((entry) => entry.isFile()).map(({ name }) => join(directory, name));
   const saves = await Promise.all(
-    paths.map(async (path) => (!skip.has(path) && (await isFinishedSave(path)) ? path : null)),
+    paths.map(async (path) => {
+      const look = skip.has(path) ? 'busy' : await lookForSave(path);
+      return look === 'save' || look === 'unseen' ? path : null;
+    }),
   );
   return saves.filter((path) => path !== null);
 }
 
+/** 'unseen': it cannot be told. 'busy': somebody has it open alone, to turn it into a stub for one. */
+export type SaveLook = 'save' | 'busy' | 'none' | 'unseen';
+
 /** Whether the file at `path` is long enough to become a stub, and begins as libvirt's finished saves do. */
-export async function isFinishedSave(path: string): Promise<boolean> {
+export async function lookForSave(path: string): Promise<SaveLook> {
   try {
     const stats = await lstat(path);
-    if (!stats.isFile() || stats.size < SHORTEST) return false;
+    if (!stats.isFile() || stats.size < SHORTEST) return 'none';
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(MAGIC.length), 0, MAGIC.length, 0);
-      return bytesRead === MAGIC.length && buffer.equals(MAGIC);
+      return bytesRead === MAGIC.length && buffer.equals(MAGIC) ? 'save' : 'none';
     } finally {
       await file.close();
     }
   } catch (error) {
-    if (GONE_OR_BUSY.has((error as NodeJS.ErrnoException).code ?? '')) return false;
-    throw error;
+    const code = codeOf(error);
+    if (code === undefined) throw error;
+    if (code === 'EWOULDBLOCK' || code === 'EAGAIN') return 'busy';
+    // It went away, or became something else.
+    return isMissing(error) || code === 'ELOOP' ? 'none' : 'unseen';
   }
 }
-
-/** The file went away, became something else, or is being turned into a stub right now. */
-const GONE_OR_BUSY = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EWOULDBLOCK', 'EAGAIN']);
 
 async function expand(pattern: string): Promise<string[]> {
   let found = ['/'];

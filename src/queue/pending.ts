@@ -232,8 +232,12 @@ class Queue {
   }
 }
 
+/** Null also when it cannot be looked at: that is told of what is left. */
 async function candidate(image: string): Promise<Candidate | null> {
-  const stats = await ifThere(image, (path) => stat(path, { bigint: true }), null);
+  const stats = await ifThere(image, (path) => stat(path, { bigint: true }), null).catch((error: unknown) => {
+    if (error instanceof ParsError) return null;
+    throw error;
+  });
   return (
     stats && {
       image,

@@ -196,7 +196,11 @@ export async function wholeSave(
 ): Promise<WholeSave | null> {
   const job = jobs.find(({ image, kind }) => image === path && kind === 'offload');
   if (job?.state === 'running') return null;
-  const stats = await ifThere(path, (at) => lstat(at, { bigint: true }), null);
+  const stats = await ifThere(path, (at) => lstat(at, { bigint: true }), null).catch((error: unknown) => {
+    if (error instanceof ParsError) return error;
+    throw error;
+  });
+  if (stats instanceof ParsError) return unreadable({ image: path, bytes: 0, since: EVER }, stats);
   if (stats === null || probes.isKnownStub({ ...stats, bytes: stats.size })) return null;
   const file = { image: path, bytes: Number(stats.size), since: stats.mtime.toISOString() };
   try {
@@ -220,10 +224,16 @@ export async function wholeSave(
     return { ...file, domain: domain.name, condition: 'due', reason: reasonOf(job) };
   } catch (error) {
     if (!(error instanceof ParsError)) throw error;
-    if (error.kind === 'missing') return null;
-    const kind = isUnfinished(error) ? {} : { kind: error.kind };
-    return { ...file, domain: null, condition: 'unreadable', reason: error.message, ...kind };
+    return error.kind === 'missing' ? null : unreadable(file, error);
   }
+}
+
+/** Since when a file is there whose disk does not tell. */
+const EVER = new Date(0).toISOString();
+
+function unreadable(file: Pick<WholeSave, 'image' | 'bytes' | 'since'>, error: ParsError): WholeSave {
+  const kind = isUnfinished(error) ? {} : { kind: error.kind };
+  return { ...file, domain: null, condition: 'unreadable', reason: error.message, ...kind };
 }
 
 /** What copied it wrote out the holes of what is not in it, or its refill was killed. */

@@ -7,8 +7,8 @@ import { dirname, join } from 'node:path';
 import { namesIn, readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
 import { realDirectory, realPathOf } from '../system/real-path.js';
-import { directoriesOf, isFinishedSave, savesInDirectory } from '../image/watched-directories.js';
-import { finishedSaves, forgetFinishedSave } from '../journal/finished-saves.js';
+import { directoriesOf, lookForSave, savesInDirectory } from '../image/watched-directories.js';
+import { finishedSaves, forgetGoneSave } from '../journal/finished-saves.js';
 import type { Job } from '../journal/jobs.js';
 
 export interface SavePlaces {
@@ -40,8 +40,9 @@ export async function allSaves(places: SavePlaces, jobs: readonly Job[]): Promis
     if (directory !== managed) found.push(...(await savesInDirectory(directory, busy)));
   for (const image of await finishedSaves(stateDir)) {
     const path = await realPathOf(image);
-    if (busy.has(path) || (await isFinishedSave(image))) found.push(path);
-    else await forgetFinishedSave(stateDir, image);
+    const look = busy.has(path) ? 'save' : await lookForSave(image);
+    if (look === 'save' || look === 'unseen') found.push(path);
+    if (look === 'none') await forgetGoneSave(stateDir, image);
   }
   return [...new Set(found)];
 }

@@ -75,6 +75,20 @@ describe.skipIf(!canBecomeNobody)('to a user who may not look', () => {
     expect(parsAsNobody('metrics', ...places()).stdout).toContain('\npars_blind_spots 1\n');
   });
 
+  it('a save in a watched directory, "pars status" names it, and all else', () => {
+    rmSync(join(root, 'state'), { recursive: true });
+    chmodSync(join(root, 'saves'), 0o755);
+    chmodSync(image, 0o644);
+    mkdirSync(join(root, 'watched'), { mode: 0o755 });
+    const watched = join(root, 'watched', 'w.sav');
+    writeFileSync(watched, smallImage().bytes, { mode: 0o600 });
+    configure(`store: local:${fixture.path}\nstate_dir: ${root}/state\nwatch: [${root}/watched]\n`);
+    const { exitCode, stdout } = parsAsNobody('status', ...places());
+    expect(exitCode).toBe(refused);
+    expect(stdout).toContain(`${watched} may not be opened by this user`);
+    expect(stdout).toContain(image);
+  });
+
   it('one failed job, "pars status" does not pass it over', () => {
     for (const name of ['state', 'saves', 'state/jobs']) chmodSync(join(root, name), 0o755);
     expect(parsAsNobody('status', ...places())).toMatchObject({ exitCode: refused, stdout: '' });

@@ -2,14 +2,24 @@
 /**
  * Saves outside libvirt's own directory: where they are looked for, what is one, and how the kernel tells.
  */
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ImageFile } from '../../src/image/image-file.js';
 import { finishedSavesOn } from '../../src/image/save-watcher.js';
 import { directoriesOf, savesInDirectory } from '../../src/image/watched-directories.js';
 import { finishedSaves, noteFinishedSave } from '../../src/journal/finished-saves.js';
 import type { Job } from '../../src/journal/jobs.js';
+import { native } from '../../src/native.js';
 import { offloadPending } from '../../src/queue/pending.js';
 import { allSaves, isManagedSave, tellHook } from '../../src/status/save-places.js';
 import { smallImage } from '../support/image-builder.js';
@@ -98,6 +108,30 @@ describe('the finished saves in a directory', () => {
     const watched = save(join(directory('w'), 'x'));
     const job = { image: watched, state: 'running', kind: 'hydrate' } as Job;
     expect(await allSaves({ stateDir, saveDir, watch: [join(root, 'srv/w')] }, [job])).toEqual([]);
+  });
+
+  it('stay noted while somebody has them open alone, and while their directory is not there', async () => {
+    const at = directory('elsewhere');
+    const noted = save(join(at, 'y'));
+    await noteFinishedSave(stateDir, noted);
+    const places = { stateDir, saveDir };
+    const holder = await ImageFile.open(noted);
+    const fd = await holder.keepOnlyWritable();
+    expect(native().takeWriteLease(fd)).toBe(true);
+    expect(await allSaves(places, []), 'nobody else may open it').toEqual([]);
+    await holder.close();
+    expect(await allSaves(places, [])).toEqual([noted]);
+
+    renameSync(at, `${at}.away`);
+    expect(await allSaves(places, []), 'a disk that is not mounted').toEqual([]);
+    mkdirSync(at);
+    expect(await allSaves(places, []), 'nor where it is to be mounted').toEqual([]);
+    rmSync(at, { recursive: true });
+    renameSync(`${at}.away`, at);
+    expect(await allSaves(places, [])).toEqual([noted]);
+    rmSync(noted);
+    expect(await allSaves(places, [])).toEqual([]);
+    expect(await finishedSaves(stateDir)).toEqual([]);
   });
 
   it('are told to the hook by a file that is empty when nothing is watched', async () => {
