@@ -3,7 +3,7 @@
  * Where the disks of a guest are, as a domain XML or the XML of one of libvirt's snapshots says. The XML
  * comes from libvirt itself (its own files, a hook's standard input), never from an image.
  */
-import { DOMParser, type Element } from '@xmldom/xmldom';
+import { DOMParser, type Element, ParseError } from '@xmldom/xmldom';
 
 export interface DiskSource {
   target: string;
@@ -29,7 +29,7 @@ export function disksOf(xml: string): DiskSource[] {
  */
 export function memoryFileOf(xml: string): string | null {
   const root = new DOMParser({ onError: refuse }).parseFromString(xml, 'text/xml').documentElement;
-  if (root?.tagName !== 'domainsnapshot') throw new Error('no domainsnapshot in the XML');
+  if (root?.tagName !== 'domainsnapshot') throw new ParseError('no domainsnapshot in the XML');
   return child(root, 'memory')?.getAttribute('file') || null;
 }
 

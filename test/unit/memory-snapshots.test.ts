@@ -73,6 +73,7 @@ it('is found by the file it names, whichever way that is reached', async () => {
   snapshot('internal', "<memory snapshot='internal'/>");
   snapshot('disk-only', "<memory snapshot='no'/>");
   writeFileSync(join(snapshots, 'web', 'broken.xml'), '<domainsnapshot><memory');
+  writeFileSync(join(snapshots, 'web', 'another.xml'), '<domain><memory/></domain>');
   expect(await memorySnapshotOf(memory, snapshots)).toBeNull();
   snapshot(
     'before update',
