@@ -22,6 +22,7 @@ import {
   proveRevertable,
 } from '../lifecycle/checkpoints.js';
 import type { Offloaded } from '../lifecycle/offload-request.js';
+import { shellWord } from '../system/shell-word.js';
 import { plain } from '../system/plain-text.js';
 import { renderTable } from '../ui/table.js';
 import { formatBytes } from '../ui/units.js';
@@ -167,7 +168,7 @@ async function rollback(
     throw new ParsError(
       'missing',
       `${plain(guest)} has no checkpoint${name === undefined ? '' : ` ${plain(name)}`}`,
-      { hint: `see: pars checkpoints ${JSON.stringify(guest)}` },
+      { hint: `see: pars checkpoints ${shellWord(guest)}` },
     );
   if (chosen.state === 'missing')
     throw new ParsError('lost', `the memory of ${chosen.name}, ${plain(chosen.memory)}, is gone`);

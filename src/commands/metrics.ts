@@ -25,11 +25,15 @@ export function register(command: Command, cli: Cli): void {
 }
 
 async function metrics(context: Context, { saveDir, write }: Options): Promise<void> {
-  if (write && (await context.config()).metricsFile === null)
+  const { metricsFile } = await context.config();
+  if (write && metricsFile === null)
     throw new ParsError('usage', 'no file for metrics is configured', {
       hint: 'put "metrics: {file: /var/lib/prometheus/node-exporter/pars.prom}" into the configuration',
     });
-  if (write) return writeMetricsFile(context, saveDir);
+  if (write) {
+    await writeMetricsFile(context, saveDir);
+    return context.output.json({ written: metricsFile });
+  }
   const found = await collectHere(context, saveDir);
   context.output.json({ metrics: found });
   context.output.text(renderMetrics(found).trimEnd());

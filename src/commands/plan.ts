@@ -7,6 +7,7 @@ import { renderPlan } from '../ui/plan.js';
 
 import { makePlan, type Place, type StorePlace, planGuests } from '../report/plan.js';
 import { runningDomains } from '../libvirt/domains.js';
+import { ifThere } from '../system/absence.js';
 import { freeBytes } from '../system/disk-space.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
 
@@ -44,12 +45,11 @@ async function plan(context: Context, named: readonly string[], { saveDir }: Opt
 }
 
 async function saveRoom(saveDir: string): Promise<Place> {
-  const free = await freeBytes(saveDir).catch((cause: unknown) => {
+  const free = await ifThere(saveDir, freeBytes, null);
+  if (free === null)
     throw new ParsError('missing', `there is no ${saveDir}`, {
       hint: 'name the directory of managed saves with --save-dir',
-      cause,
     });
-  });
   return { where: saveDir, freeBytes: free };
 }
 

@@ -260,14 +260,17 @@ function jsonOf(outcome: Outcome, warnings: readonly string[]): object {
     : { image: { path: outcome.path }, error: outcome.error };
 }
 
-/** What is wrong with the store concerns whoever plans with it; the report itself needs none. */
+/**
+ * What is wrong with the store concerns whoever plans with it; the report itself needs none. A wrong
+ * configuration does not pass for that.
+ */
 async function storeWarnings(context: Context): Promise<string[]> {
   if ((await context.config()).store === null) return [];
   try {
     const { warnings } = await (await context.store()).status();
     return warnings.map((warning) => `store: ${warning}`);
   } catch (error) {
-    if (error instanceof ParsError && error.kind === 'unreachable') return [error.message];
-    throw error;
+    if (!(error instanceof ParsError) || error.kind === 'usage' || error.kind === 'internal') throw error;
+    return [error.message];
   }
 }

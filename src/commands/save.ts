@@ -11,6 +11,7 @@ import type { SharedOptions } from '../cli/options.js';
 import { ParsError } from '../errors.js';
 import { guestName, saveGuest, managedSaveGuest } from '../libvirt/guest.js';
 import { DEFAULT_SAVE_DIR } from '../libvirt/paths.js';
+import { shellWord } from '../system/shell-word.js';
 import { plain } from '../system/plain-text.js';
 import { describeOffloaded } from '../ui/offloaded.js';
 
@@ -102,6 +103,9 @@ async function finish(
   const policyIsFixed = options.policy !== undefined;
   const result = await offloadSaved(context, { image, managedSave, policyIsFixed }).catch(
     (error: unknown) => {
+      // All that is said of the error is that it was a signal; the guest is off by now.
+      if (context.signal.aborted)
+        context.output.warning(`the guest is saved in ${plain(image)}; ${offloadLater(image)}`);
       throw savedOnly(image, error);
     },
   );
@@ -111,7 +115,11 @@ async function finish(
 
 function savedOnly(image: string, cause: unknown): unknown {
   if (!(cause instanceof ParsError)) return cause;
-  const hint = cause.hint ?? `offload it later: pars offload ${JSON.stringify(image)}`;
+  const hint = cause.hint ?? offloadLater(image);
   const message = `the guest is saved in ${plain(image)}, but that is not offloaded: ${cause.message}`;
   return new ParsError(cause.kind, message, { hint, cause });
+}
+
+function offloadLater(image: string): string {
+  return `offload it later: pars offload ${shellWord(image)}`;
 }

@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { type RecordedDisk, uncomparedIn } from '../disks/record.js';
 import { bestEffort } from '../system/best-effort.js';
+import { shellWord } from '../system/shell-word.js';
 import { realPathOf } from '../system/real-path.js';
 import { ParsError } from '../errors.js';
 import { isComplete } from '../health/removed.js';
@@ -388,8 +389,7 @@ function onlyNotNoted(error: unknown, path: string, snapshot: string): unknown {
     `${path} is a stub of ${snapshot} now, but the store could not be told so: ${error.message}`,
     {
       hint:
-        `nothing is lost, and the guest can start; to note it later: pars offload `
-        + `${JSON.stringify(path)}`,
+        `nothing is lost, and the guest can start; to note it later: pars offload ` + `${shellWord(path)}`,
       cause: error,
     },
   );

@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { ParsError } from '../errors.js';
 import type { Host } from '../system/host.js';
+import { shellWord } from '../system/shell-word.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { ownerOf, type SnapshotEntry } from '../snapshot/snapshots.js';
 import { STUB_MAGIC } from '../image/stub.js';
@@ -48,7 +49,7 @@ export async function guardRemoval(
     throw new ParsError(
       'refused',
       `${path} is a stub of ${snapshot}: without the snapshot the guest's memory is lost`,
-      { hint: `bring it back first: pars hydrate ${JSON.stringify(path)}; or lose it: --force` },
+      { hint: `bring it back first: pars hydrate ${shellWord(path)}; or lose it: --force` },
     );
   }
 }
@@ -57,7 +58,7 @@ export async function guardRemoval(
 function unfinished(snapshot: string, path: string): ParsError {
   return new ParsError('refused', `the offload of ${path} that stored ${snapshot} has not ended`, {
     hint:
-      `see: pars status; one that was cut short is ended by: pars offload ${JSON.stringify(path)}; to remove `
+      `see: pars status; one that was cut short is ended by: pars offload ${shellWord(path)}; to remove `
       + 'it all the same: --force',
   });
 }

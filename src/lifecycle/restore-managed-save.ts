@@ -11,6 +11,7 @@ import { ParsError } from '../errors.js';
 import { fileVersion } from '../image/image-file.js';
 import { guestName, guestState } from '../libvirt/guest.js';
 import { bestEffort } from '../system/best-effort.js';
+import { shellWord } from '../system/shell-word.js';
 import { realPathOf } from '../system/real-path.js';
 import type { Manifest } from '../snapshot/manifest.js';
 import { readManifest, wasDiscarded } from '../snapshot/snapshots.js';
@@ -88,7 +89,7 @@ async function refuseOther({ uuid, name }: Manifest['domain']): Promise<void> {
     throw new ParsError(
       'refused',
       `the guest ${uuid} was called ${name} when it was saved, and is called ${known} now`,
-      { hint: `rename it back first: virsh domrename ${known} ${name}` },
+      { hint: `rename it back first: virsh domrename ${shellWord(known)} ${shellWord(name)}` },
     );
 }
 
