@@ -81,9 +81,10 @@ export async function refuseConsumed(store: Store, manifest: Manifest, host: Hos
  * but no other host may resume it then: nobody could be told of it.
  */
 export async function claimWaking(store: Store, manifest: Manifest, host: Host): Promise<void> {
-  const claimed = await markState(store, manifest, 'waking', host).catch((error: unknown) => {
-    if (error instanceof ParsError && manifest.owner.machineId === host.machineId) return true;
-    throw error;
+  const claimed = await markState(store, manifest, 'waking', host).catch(async (error: unknown) => {
+    if (!(error instanceof ParsError) || manifest.owner.machineId !== host.machineId) throw error;
+    // While it was tried in vain another host may have claimed it, which can be read.
+    return !(await store.list(manifest.snapshot)).includes('state-waking');
   });
   const holder = await holderOf(store, manifest, claimed ? null : 'waking', host);
   if (holder !== null && holder.machineId !== host.machineId)
@@ -125,8 +126,11 @@ export async function claimDiscarded(
   const holder = await readTakeover(store, manifest.snapshot, objects, host);
   if (holder?.machineId === host.machineId) return;
   if (holder !== null && !force) throw claimedElsewhere(manifest.snapshot, holder);
-  await takeNext(store, manifest, objects, host).catch((error: unknown) => {
+  await takeNext(store, manifest, objects, host).catch(async (error: unknown) => {
     if (!isOfStore(error) || !(force || manifest.owner.machineId === host.machineId)) throw error;
+    const first = force ? null : await holderOf(store, manifest, null, host);
+    if (first !== null && first.machineId !== host.machineId)
+      throw claimedElsewhere(manifest.snapshot, first);
   });
 }
 

@@ -6,6 +6,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { guardRemoval } from '../../src/lifecycle/removal.js';
 import {
   claimByForce,
+  claimDiscarded,
   claimWaking,
   isHeldHere,
   markState,
@@ -18,6 +19,7 @@ import { lostStubs } from '../../src/image/lost-stubs.js';
 import { findSnapshot, objectPath, takeoverObject } from '../../src/snapshot/snapshots.js';
 import { encodeStateRecord } from '../../src/snapshot/state-record.js';
 import { LocalStore } from '../../src/stores/local/local-store.js';
+import type { Store } from '../../src/stores/store.js';
 import { StubRegistry } from '../../src/image/stub-registry.js';
 import { ParsError, type ErrorKind } from '../../src/errors.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
@@ -168,6 +170,24 @@ describe('claims in a store that cannot be written', () => {
     await takeOver(fixture.store, manifest.snapshot, B);
     failing(away);
     await failure(claimWaking(fixture.store, manifest, A), 'refused');
+  });
+
+  it('are not needed by that host unless another has claimed the snapshot meanwhile', async () => {
+    const first = (another: (store: Store) => Promise<unknown>): void => {
+      vi.restoreAllMocks();
+      vi.spyOn(fixture.store, 'createExclusive').mockImplementation(async () => {
+        await another(fixture.reopen());
+        throw away;
+      });
+    };
+    const manifest = await commit();
+    first((store) => claimWaking(store, manifest, B));
+    expect((await failure(claimWaking(fixture.store, manifest, A), 'refused')).message).toContain('host-b');
+    const discarded = await commit();
+    first((store) => takeOver(store, discarded.snapshot, B));
+    const taking = claimDiscarded(fixture.store, discarded, A, { force: false });
+    expect((await failure(taking, 'refused')).message).toContain('host-b');
+    await claimDiscarded(fixture.store, discarded, A, { force: true });
   });
 
   it('do not stop force, unless another host is there at the same time', async () => {
