@@ -58,7 +58,7 @@ export interface BlindSpot {
 
 export interface HostStatus {
   due: DueImage[];
-  /** Whole because somebody hydrated them by hand. */
+  /** Whole because somebody hydrated them by hand, or because they could not be refilled in time. */
   held: WholeSave[];
   running: Job[];
   /** Failed or interrupted, and neither resolved since nor beside the point: that image is still there. */
@@ -94,7 +94,7 @@ export async function hostStatus(
   const stubs = await liveStubs(registry);
   return {
     due: saves.map(asDue).filter((due) => due !== null),
-    held: saves.filter(({ condition }) => condition === 'held'),
+    held: saves.filter(({ condition }) => condition === 'held' || condition === 'kept'),
     running,
     failed,
     stubs,
