@@ -17,7 +17,7 @@ export async function checkRetention(
   const registry = new StubRegistry(stateDir);
   const found = summary(await prune({ store, host: thisHost(), registry, retention }, { yes: false }));
   const { due, dueBytes, later, laterBytes } = found;
-  if (due + later === 0) return ok('retention', 'a guest needs every snapshot in the store');
+  if (due + later === 0) return ok('retention', 'nothing in the store is due to be removed, now or later');
   const what =
     `${counted(due, 'snapshot')}, ${formatBytes(dueBytes)}, may go now, `
     + `${counted(later, 'snapshot')}, ${formatBytes(laterBytes)}, later`;

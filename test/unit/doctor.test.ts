@@ -10,13 +10,16 @@ import { checkConfinement, checkSaveFormat, checkVersions } from '../../src/doct
 import { checkHook } from '../../src/doctor/hook.js';
 import { checkDisks } from '../../src/doctor/disks.js';
 import { checkJobs } from '../../src/doctor/doctor.js';
+import { checkRetention } from '../../src/doctor/retention.js';
 import { checkStore } from '../../src/doctor/store.js';
 import { ParsError } from '../../src/errors.js';
 import { renderChecks } from '../../src/ui/doctor.js';
 import { formatBytes } from '../../src/ui/units.js';
 import { hookPath } from '../../src/install/install.js';
+import { loadConfig } from '../../src/policy/config.js';
 import { presetPolicy } from '../../src/policy/policy.js';
 import { asJob } from '../../src/journal/jobs.js';
+import { storeSnapshot } from '../support/stored-snapshot.js';
 import { filesIn, localFixture } from '../support/local-store.js';
 
 let root: string;
@@ -185,6 +188,20 @@ describe('the store', () => {
       expect(
         outcomes(await checked('store', () => checkStore(fixture.store, presetPolicy('lean'), formatBytes))),
       ).toContain('store: failure');
+    } finally {
+      await fixture.dispose();
+    }
+  });
+});
+
+describe('what of the store may go', () => {
+  it('is not called needed where nobody can tell', async () => {
+    const fixture = await localFixture();
+    try {
+      await storeSnapshot(fixture.store);
+      const config = await loadConfig({}, join(root, 'none'));
+      const check = await checkRetention(fixture.store, { ...config, stateDir: root }, formatBytes);
+      expect(check).toMatchObject({ outcome: 'ok', found: expect.not.stringContaining('needs') as string });
     } finally {
       await fixture.dispose();
     }
