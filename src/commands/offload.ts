@@ -73,6 +73,8 @@ async function offloadAllPending(context: Context, images: string[], options: Op
     signal: context.signal,
     hurry: false,
   });
+  // Stopped before it had its turn: that says nothing of another process.
+  if (!worked) context.signal.throwIfAborted();
   context.output.json({ worked, offloaded, left });
   context.output.text(
     left.length === 0

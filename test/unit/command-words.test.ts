@@ -84,3 +84,17 @@ it('metrics that were written are told of in JSON too', async () => {
   expect(exitCode).toBe(0);
   expect(JSON.parse(stdout)).toEqual({ written: join(root, 'pars.prom') });
 });
+
+it('a queue that is stopped before it has begun is not said to be in other hands', async () => {
+  writeFileSync(join(root, 'saves', 'guest.save'), smallImage().bytes);
+  const before = process.listenerCount('SIGINT');
+  const stop = setInterval(() => {
+    if (process.listenerCount('SIGINT') === before) return;
+    clearInterval(stop);
+    process.emit('SIGINT', 'SIGINT');
+  }, 1);
+  const { exitCode, stdout, stderr } = await pars('offload', '--pending', '--save-dir', join(root, 'saves'));
+  expect(stdout).toBe('');
+  expect(stderr).toContain('interrupted by SIGINT');
+  expect(exitCode).toBe(130);
+});
