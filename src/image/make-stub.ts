@@ -10,6 +10,7 @@ import { changesBetween, type ImageFile, type ImageIdentity } from './image-file
 import { native } from '../native.js';
 import type { RecordChanges } from './record-change.js';
 import { encodeStub, type StubRecord } from './stub.js';
+import { steadyMs } from '../system/steady-clock.js';
 
 export const STUB_STEPS = ['leased', 'recorded', 'punched', 'stubbed'] as const;
 export type StubStep = (typeof STUB_STEPS)[number];
@@ -153,10 +154,10 @@ async function underLease<T>(
   work: (fd: number) => Promise<T>,
 ): Promise<T> {
   const fd = await image.keepOnlyWritable();
-  const end = Date.now() + options.leaseWaitMs;
+  const end = steadyMs() + options.leaseWaitMs;
   while (!lease(fd, image.path)) {
     options.signal?.throwIfAborted();
-    if (Date.now() >= end) throw inUse(image.path);
+    if (steadyMs() >= end) throw inUse(image.path);
     await sleep(LEASE_POLL_MS);
   }
   try {

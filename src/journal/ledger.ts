@@ -10,6 +10,7 @@ import { parseJson } from '../system/json-text.js';
 import { bestEffort } from '../system/best-effort.js';
 import { readIfThere } from '../system/absence.js';
 import { writeAtomically } from '../system/atomic-file.js';
+import { steadyMs } from '../system/steady-clock.js';
 import { type ErrorKind, ParsError } from '../errors.js';
 import { native } from '../native.js';
 import type { PageClass } from '../page-classes.js';
@@ -109,9 +110,9 @@ async function change(stateDir: string, edit: (ledger: Ledger) => void): Promise
 async function changeLocked(stateDir: string, edit: (ledger: Ledger) => void): Promise<void> {
   const lock = await open(join(stateDir, 'ledger.lock'), 'a', 0o600);
   try {
-    const end = Date.now() + LOCK_MS;
+    const end = steadyMs() + LOCK_MS;
     while (!native().tryLock(lock.fd)) {
-      if (Date.now() >= end) return;
+      if (steadyMs() >= end) return;
       await sleep(POLL_MS);
     }
     const ledger = await readLedger(stateDir);

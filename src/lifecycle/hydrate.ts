@@ -26,6 +26,7 @@ import type { Store } from '../stores/store.js';
 import { knownStub, type StubRegistry } from '../image/stub-registry.js';
 import { agreeWithStub, openStub } from './stub-check.js';
 import type { StubRecord } from '../image/stub.js';
+import { steadyMs } from '../system/steady-clock.js';
 
 /** The moments of a hydration that tests stop it at. */
 export const HYDRATE_STEPS = [
@@ -198,12 +199,12 @@ async function guardClaim(
 }
 
 async function lockWithin(image: ImageFile, { lockWaitMs, signal }: HydrateOptions): Promise<void> {
-  const end = Date.now() + lockWaitMs;
+  const end = steadyMs() + lockWaitMs;
   for (;;) {
     try {
       return await image.lock();
     } catch (error) {
-      if (!(error instanceof ParsError) || error.kind !== 'busy' || Date.now() >= end) throw error;
+      if (!(error instanceof ParsError) || error.kind !== 'busy' || steadyMs() >= end) throw error;
     }
     await sleep(LOCK_POLL_MS);
     signal?.throwIfAborted();

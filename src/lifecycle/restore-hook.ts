@@ -21,6 +21,7 @@ import { ImageError, probeImage } from '../reader/reader.js';
 import { uuidOfImage } from '../reader/save-header.js';
 import type { Store } from '../stores/store.js';
 import type { StubRegistry } from '../image/stub-registry.js';
+import { steadyMs } from '../system/steady-clock.js';
 
 export interface HookTimes {
   /** How long the hook may hold a start. */
@@ -96,7 +97,7 @@ async function hydrateInTime(
     ...(job && { onProgress: job.progress.tell }),
     ...(request.prepared && { disks: request.prepared }),
   };
-  const waitUntil = Date.now() + request.times.waitForStoreMs;
+  const waitUntil = steadyMs() + request.times.waitForStoreMs;
   for (;;) {
     try {
       return await hydrate(image, { ...request, store: () => request.openStore(signal) }, options);
@@ -104,7 +105,7 @@ async function hydrateInTime(
       job?.cancellation.signal.throwIfAborted();
       request.signal?.throwIfAborted();
       if (signal.aborted) throw tooLate(image.path, request.times);
-      if (!(error instanceof ParsError) || !error.passing || Date.now() >= waitUntil) throw error;
+      if (!(error instanceof ParsError) || !error.passing || steadyMs() >= waitUntil) throw error;
     }
     await sleep(STORE_POLL_MS);
   }

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ParsError } from '../errors.js';
 import { cancelJob, forgetJob, type Job, readJobs } from '../journal/jobs.js';
+import { steadyMs } from '../system/steady-clock.js';
 import { guestOfImage } from './guest-saves.js';
 
 export interface Cancel {
@@ -52,11 +53,11 @@ async function end(
   { stateDir, signal, patienceMs = PATIENCE_MS }: Cancel,
 ): Promise<CancelledRefill> {
   await cancelJob(stateDir, job);
-  const killAt = Date.now() + patienceMs;
+  const killAt = steadyMs() + patienceMs;
   for (let killed = false; ; await sleep(LOOK_MS, undefined, { signal })) {
     const now = (await refillsIn(stateDir)).find((one) => isSame(one, job));
     if (now === undefined) break;
-    if (killed || Date.now() < killAt) continue;
+    if (killed || steadyMs() < killAt) continue;
     process.kill(job.pid, 'SIGKILL');
     killed = true;
   }

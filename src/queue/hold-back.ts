@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Job } from '../journal/jobs.js';
 import { bootTime, type GuestStarts, guestStarts, guestsUnit } from '../libvirt/boot.js';
 import { statIfThere } from '../system/absence.js';
+import { steadyMs } from '../system/steady-clock.js';
 
 export interface HoldBackOptions {
   stateDir: string;
@@ -69,12 +70,13 @@ export class HoldBack {
     return Math.max(noted?.mtimeMs ?? 0, lastRefill(jobs));
   }
 
+  /** What was noted by a clock that was ahead is not waited for until that time comes. */
   #isYoung(ms: number): boolean {
-    return Date.now() - ms < this.#settleMs;
+    return Math.abs(Date.now() - ms) < this.#settleMs;
   }
 
   #look(): Promise<GuestStarts> {
-    const now = Date.now();
+    const now = steadyMs();
     if (now - this.#looked.at >= LOOK_MS) this.#looked = { at: now, starts: this.#starts() };
     return this.#looked.starts;
   }

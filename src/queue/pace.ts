@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readJobs } from '../journal/jobs.js';
+import { steadyMs } from '../system/steady-clock.js';
 import { Bandwidth } from './bandwidth.js';
 
 export interface PaceOptions {
@@ -33,7 +34,7 @@ export class Pace {
   }
 
   #someoneWakes(): Promise<boolean> {
-    const now = Date.now();
+    const now = steadyMs();
     if (now - this.#looked.at >= LOOK_MS)
       this.#looked = { at: now, starting: startsUnderWay(this.#options.stateDir) };
     return this.#looked.starting;

@@ -17,6 +17,7 @@ import { readJobs, type Job } from '../journal/jobs.js';
 import { native } from '../native.js';
 import type { HoldBack } from './hold-back.js';
 import { ProbeMemory } from '../image/probe-memory.js';
+import { steadyMs } from '../system/steady-clock.js';
 
 export type { WholeSave } from '../status/host-status.js';
 
@@ -167,8 +168,8 @@ class Queue {
     while (!this.#work.signal?.aborted) {
       const { ready, inUse, held } = await this.#look();
       if (ready !== null) return this.#handOut(ready);
-      if (inUse.length > 0) this.#patience ??= Date.now() + IN_USE_MS;
-      if (this.#patience !== null && Date.now() >= this.#patience)
+      if (inUse.length > 0) this.#patience ??= steadyMs() + IN_USE_MS;
+      if (this.#patience !== null && steadyMs() >= this.#patience)
         for (const { key } of inUse) this.#tried.add(key);
       else if (inUse.length === 0 && this.#active === 0 && !held) return null;
       await pause(this.#work.signal, held ? HELD_POLL_MS : POLL_MS);

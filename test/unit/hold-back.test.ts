@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asJob, readJobs } from '../../src/journal/jobs.js';
 import { bootTime, type GuestsUnit, guestStarts } from '../../src/libvirt/boot.js';
 import { HoldBack, type HoldBackOptions } from '../../src/queue/hold-back.js';
@@ -169,6 +169,14 @@ describe('an image that was refilled for a start', () => {
     expect(await reason(image, holdBack({ settleMs: 0 }))).toBeNull();
     const later = new Date(Date.now() + 5000);
     utimesSync(image, later, later);
+    expect(await reason(image)).toBeNull();
+  });
+
+  it('is not held back until a clock that was wrong then comes by that time', async () => {
+    const image = save('a', 0);
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 60 * MINUTE });
+    await asJob(stateDir, 'hydrate', image, async () => {});
+    vi.useRealTimers();
     expect(await reason(image)).toBeNull();
   });
 
