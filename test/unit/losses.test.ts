@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -27,6 +27,14 @@ it('notes what a refill lost beyond its policy, the latest first', async () => {
   await noteLosses(stateDir, refill(5));
   expect((await readLosses(stateDir)).map(({ losses }) => losses.unexpected)).toEqual([5, 3]);
   expect(readFileSync(join(stateDir, 'losses.jsonl'), 'utf8').split('\n')).toHaveLength(3);
+});
+
+it('notes it on a line of its own, also after one that a full disk or a kill cut short', async () => {
+  await noteLosses(stateDir, refill(3));
+  appendFileSync(join(stateDir, 'losses.jsonl'), '{"time":"2026-');
+  await noteLosses(stateDir, refill(5));
+  await noteLosses(stateDir, refill(6));
+  expect((await readLosses(stateDir)).map(({ losses }) => losses.unexpected)).toEqual([6, 5, 3]);
 });
 
 it('notes nothing when only the policy left pages out, and does not fail where it cannot write', async () => {
