@@ -116,9 +116,22 @@ export class JobRecord {
     await this.#save();
   }
 
-  /** As if it had never begun. */
+  /** As if it had never begun. What another process has noted of the image since stays. */
   async undo(): Promise<void> {
+    if (!(await this.#isLatest())) return;
     await (this.#earlier === null ? unlink(this.#path) : writeAtomically(this.#path, this.#earlier));
+  }
+
+  /** Whether another process was at work on the image before it, and is still. */
+  async isBesideAnother(): Promise<boolean> {
+    const earlier = this.#earlier === null ? undefined : (parseJson(this.#earlier) as Job | null | undefined);
+    if (typeof earlier?.image !== 'string' || earlier.pid === process.pid) return false;
+    return !(await this.#isLatest()) || (await stateNow(this.#path, earlier)).state === 'running';
+  }
+
+  async #isLatest(): Promise<boolean> {
+    const noted = parseJson((await readIfThere(this.#path)) ?? '') as Job | null | undefined;
+    return noted?.pid === this.#job.pid && noted.began === this.#job.began;
   }
 
   async #save(): Promise<void> {
@@ -164,7 +177,9 @@ async function noteEnd(
   image: string,
   error: unknown,
 ): Promise<void> {
-  await orTellSystem(record?.fail(error), notNoted(kind, image));
+  // Of one that came to nothing beside another's work, that work is what is to be known.
+  const isBeside = (await orTellSystem(record?.isBesideAnother(), notNoted(kind, image))) ?? false;
+  await orTellSystem(isBeside ? record?.undo() : record?.fail(error), notNoted(kind, image));
   if (!wasStopped(error)) await remember(stateDir, kind, image, describe(error));
 }
 
