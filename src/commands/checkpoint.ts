@@ -175,7 +175,13 @@ async function rollback(
   if (chosen.state === 'stub') await proveRevertable(await context.store(), chosen);
   const words = [...(options.running ? ['--running'] : []), ...(options.paused ? ['--paused'] : [])];
   await revertToSnapshot(guest, chosen.name, words);
+  const back = `${plain(guest)} is back at ${chosen.name}`;
+  context.output.text(`${back}.`);
+  await offloadMemory(context, chosen.memory, {})
+    .catch(warnOf(context, `offload ${chosen.name} again`))
+    .catch((error: unknown) => {
+      context.output.warning(`${back}, but its memory is not offloaded again yet`);
+      throw error;
+    });
   context.output.json({ checkpoint: chosen.name, guest });
-  context.output.text(`${plain(guest)} is back at ${chosen.name}.`);
-  await offloadMemory(context, chosen.memory, {}).catch(warnOf(context, `offload ${chosen.name} again`));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What commands say when something beside their work is not as it should be: true, and of use. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -97,4 +97,28 @@ it('a queue that is stopped before it has begun is not said to be in other hands
   expect(stdout).toBe('');
   expect(stderr).toContain('interrupted by SIGINT');
   expect(exitCode).toBe(130);
+});
+
+it('a rollback that is stopped once it is made prints one JSON object', async () => {
+  const name = 'pars-20261130T120000Z-0123';
+  const memory = join(root, 'saves', 'guest.mem');
+  writeFileSync(memory, smallImage().bytes);
+  const xml =
+    `<domainsnapshot><name>${name}</name><creationTime>1</creationTime>`
+    + `<memory snapshot='external' file='${memory}'/><domain type='kvm'><devices/></domain></domainsnapshot>`;
+  virsh(
+    '*dominfo*) echo "Name:           guest"',
+    `*snapshot-list*) echo ${name}`,
+    `*snapshot-dumpxml*) echo "${xml}"`,
+    '*snapshot-revert*) touch "$0.reverted"; sleep 1',
+  );
+  const stop = setInterval(() => {
+    if (!existsSync(join(root, 'bin/virsh.reverted'))) return;
+    clearInterval(stop);
+    process.emit('SIGINT', 'SIGINT');
+  }, 10);
+  const { exitCode, stdout, stderr } = await pars('rollback', 'guest', '--json');
+  expect(exitCode).toBe(130);
+  expect(JSON.parse(stdout)).toMatchObject({ error: { message: 'interrupted by SIGINT' } });
+  expect(stderr).toContain(`guest is back at ${name}`);
 });
