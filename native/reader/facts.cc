@@ -67,6 +67,8 @@ json network_facts(const NetworkSource& network) {
 }
 
 json disk_facts(const Disk& disk) {
+  json backing = json::array();
+  for (const BackingStore& b : disk.backing) backing.push_back({{"source", b.source}, {"format", b.format}});
   return {{"target", disk.target},
           {"type", disk.type},
           {"device", disk.device},
@@ -75,7 +77,8 @@ json disk_facts(const Disk& disk) {
           {"readOnly", disk.read_only},
           {"pool", disk.pool},
           {"volume", disk.volume},
-          {"network", disk.network ? network_facts(*disk.network) : json(nullptr)}};
+          {"network", disk.network ? network_facts(*disk.network) : json(nullptr)},
+          {"backing", backing}};
 }
 
 }  // namespace

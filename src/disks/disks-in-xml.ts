@@ -5,7 +5,7 @@
  */
 import { DOMParser, type Element } from '@xmldom/xmldom';
 import { ParsError } from '../errors.js';
-import { COMMANDLINE, type NamedDisk, type NetworkSource } from './named-disk.js';
+import { type Backing, COMMANDLINE, type NamedDisk, type NetworkSource } from './named-disk.js';
 
 /** Throws 'corrupt' for text that is not the XML of a domain. */
 export function disksInXml(xml: string): NamedDisk[] {
@@ -18,6 +18,8 @@ export function disksInXml(xml: string): NamedDisk[] {
   return domain !== null && hasDrivePastLibvirt(domain) ? [...disks, PAST_LIBVIRT] : disks;
 }
 
+const MAX_BACKING = 64;
+
 const PAST_LIBVIRT: NamedDisk = {
   target: COMMANDLINE,
   type: COMMANDLINE,
@@ -28,6 +30,7 @@ const PAST_LIBVIRT: NamedDisk = {
   pool: '',
   volume: '',
   network: null,
+  backing: [],
 };
 
 const DRIVES = /^--?(blockdev|hd[a-d]|sd|mtdblock|readconfig)$/;
@@ -52,13 +55,32 @@ function namedDisk(disk: Element): NamedDisk {
     target: attribute(child(disk, 'target'), 'dev'),
     type,
     device: attribute(disk, 'device') || 'disk',
-    source: of('file', 'file') || of('block', 'dev'),
+    source: localSource(disk, type),
     format: attribute(child(disk, 'driver'), 'type'),
     readOnly: child(disk, 'readonly') !== null,
     pool: of('volume', 'pool'),
     volume: of('volume', 'volume'),
     network: type === 'network' ? networkSource(disk, source) : null,
+    backing: backingOf(disk),
   };
+}
+
+/** Of a file or a block device; else empty. */
+function localSource(of: Element, type: string): string {
+  const source = child(of, 'source');
+  if (type === 'file') return attribute(source, 'file');
+  return type === 'block' ? attribute(source, 'dev') : '';
+}
+
+/** One without a source ends the chain. What is beyond the limit counts as one that is no file. */
+function backingOf(disk: Element): Backing[] {
+  const found: Backing[] = [];
+  for (let at = child(disk, 'backingStore'); at && child(at, 'source'); at = child(at, 'backingStore')) {
+    if (found.length === MAX_BACKING) return [...found, { source: '', format: '' }];
+    const format = attribute(child(at, 'format'), 'type');
+    found.push({ source: localSource(at, attribute(at, 'type')), format });
+  }
+  return found;
 }
 
 function networkSource(disk: Element, source: Element | null): NetworkSource {

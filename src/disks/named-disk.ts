@@ -49,6 +49,15 @@ export interface NamedDisk {
   pool: string;
   volume: string;
   network: NetworkSource | null;
+  /** What the XML itself puts below it (<backingStore>), in place of what its image names; nearest first. */
+  backing: Backing[];
+}
+
+export interface Backing {
+  /** Path of a file or device; empty for what is neither. */
+  source: string;
+  /** Empty when the XML does not say. */
+  format: string;
 }
 
 /** Where a disk is, for people. Two that name the same place are the same text. */

@@ -3,7 +3,7 @@
  * What a guest's disks are when its memory is stored, so that a start can tell whether they still are that
  * (R26).
  */
-import { filesBelow } from './backing-files.js';
+import { type Below, filesBelow } from './backing-files.js';
 import { isReason, type Reason } from './blockdev.js';
 import type { Fingerprint } from './fingerprint.js';
 import { type FileNow, fingerprintOfDisk, fingerprintOfPath, flushDevice, lookAtFile } from './look.js';
@@ -82,6 +82,8 @@ async function recordDisk(disk: NamedDisk, options: LookOptions): Promise<Record
   const named = { target, readOnly, type, device, format, ...(network !== null && { network }) };
   const blank: RecordedDisk = { ...named, ...NOTHING, source: placeOf(disk) };
   if (isEmpty(disk)) return blank;
+  if (network !== null && disk.backing.length > 0)
+    return { ...blank, uncompared: 'its XML names what is below it' };
   if (network !== null) return { ...blank, ...(await contentsOf(disk, null, false, options)) };
   if (type === 'volume') return recordVolume(disk, blank, options);
   if (type !== 'file' && type !== 'block')
@@ -114,7 +116,7 @@ async function recordPath(disk: NamedDisk, path: string, options: LookOptions): 
   }
   const looked = await recordFile(path, isRaw(disk.format), options);
   if (isReason(looked)) return { ...NOTHING, source: path, uncompared: looked.reason };
-  const lower = disk.format === 'qcow2' ? await filesBelow(path).catch(whyNot) : { files: [], beyond: null };
+  const lower = await filesBelowDisk(disk, path).catch(whyNot);
   if (isReason(lower)) return { ...looked, uncompared: `what is below it cannot be read: ${lower.reason}` };
   const { files, beyond } = lower;
   const below: RecordedFile[] = [];
@@ -127,6 +129,20 @@ async function recordPath(disk: NamedDisk, path: string, options: LookOptions): 
   const isUntold =
     beyond !== null || [looked, ...below].some((file) => isDevice(file) && file.fingerprint === undefined);
   return isUntold ? { ...told, ...(await contentsOf(disk, path, isDevice(looked), options)) } : told;
+}
+
+/**
+ * What its image names, and what the XML puts there instead: which of the two QEMU reads depends on libvirt.
+ */
+async function filesBelowDisk({ format, backing }: NamedDisk, path: string): Promise<Below | Reason> {
+  const found: Below[] = format === 'qcow2' ? [await filesBelow(path)] : [];
+  for (const { source, format } of backing) {
+    if (source === '') return { reason: 'its XML names more than local files' };
+    found.push({ files: [{ path: source, format }], beyond: null });
+    if (!isRaw(format)) found.push(await filesBelow(source));
+  }
+  const files = new Map(found.flatMap((below) => below.files).map((file) => [file.path, file]));
+  return { files: [...files.values()], beyond: found.find(({ beyond }) => beyond !== null)?.beyond ?? null };
 }
 
 /** `raw`: its bytes are the disk's, so that a device can be told by them. */

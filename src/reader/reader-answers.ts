@@ -85,6 +85,10 @@ function namedDisk(value: unknown): NamedDisk {
     pool: text(from, 'pool'),
     volume: text(from, 'volume'),
     network: from['network'] === null ? null : networkSource(from['network']),
+    backing: list(from, 'backing').map((one) => {
+      const b = fields(one, 'what is below a disk');
+      return { source: text(b, 'source'), format: text(b, 'format') };
+    }),
   };
 }
 

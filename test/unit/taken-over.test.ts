@@ -149,6 +149,7 @@ describe('paths that are no disks (row 7)', () => {
     pool: '',
     volume: '',
     network: null,
+    backing: [],
   };
 
   it('are not opened because the reader names them', async () => {

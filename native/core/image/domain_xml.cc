@@ -12,6 +12,7 @@ constexpr std::string_view kNamespace = "https://pars.dev/xmlns/guest/1";
 constexpr size_t kMaxDisks = 4096;
 constexpr size_t kMaxCells = 1024;
 constexpr size_t kMaxHosts = 64;
+constexpr size_t kMaxBacking = 64;
 constexpr size_t kMaxMemoryDevices = 1024;
 
 /// The length of the UTF-8 character at the front of `text`, or 0 if none is.
@@ -157,6 +158,24 @@ NetworkSource read_network(pugi::xml_node disk, pugi::xml_node source) {
   return network;
 }
 
+/// Of a file or a block device; else empty.
+std::string local_source(pugi::xml_node of, const char* type) {
+  const pugi::xml_node source = of.child("source");
+  if (std::strcmp(type, "file") == 0) return attribute_of(source, "file");
+  return std::strcmp(type, "block") == 0 ? attribute_of(source, "dev") : std::string();
+}
+
+/// One without a source ends the chain. What is beyond the limit counts as one that is no file.
+std::vector<BackingStore> read_backing(pugi::xml_node disk) {
+  std::vector<BackingStore> found;
+  for (pugi::xml_node at = disk.child("backingStore"); at.child("source"); at = at.child("backingStore")) {
+    if (found.size() == kMaxBacking) return found.push_back({}), found;
+    found.push_back(
+        {local_source(at, at.attribute("type").value()), attribute_of(at.child("format"), "type")});
+  }
+  return found;
+}
+
 Disk read_disk(pugi::xml_node node) {
   Disk disk;
   const pugi::xml_node source = node.child("source");
@@ -165,11 +184,11 @@ Disk read_disk(pugi::xml_node node) {
   disk.target = attribute_of(node.child("target"), "dev");
   disk.format = attribute_of(node.child("driver"), "type");
   disk.read_only = bool(node.child("readonly"));
-  if (disk.type == "file") disk.source = attribute_of(source, "file");
-  if (disk.type == "block") disk.source = attribute_of(source, "dev");
+  disk.source = local_source(node, disk.type.c_str());
   if (disk.type == "volume")
     disk.pool = attribute_of(source, "pool"), disk.volume = attribute_of(source, "volume");
   if (disk.type == "network") disk.network = read_network(node, source);
+  disk.backing = read_backing(node);
   return disk;
 }
 
@@ -201,7 +220,10 @@ bool all_utf8(const DomainXml& domain) {
   };
   const auto disk_good = [&](const Disk& d) {
     return good({d.target, d.type, d.device, d.source, d.format, d.pool, d.volume}) &&
-           (!d.network || network_good(*d.network));
+           (!d.network || network_good(*d.network)) &&
+           std::ranges::all_of(d.backing, [&](const BackingStore& b) {
+             return good({b.source, b.format});
+           });
   };
   return is_utf8(domain.name) && is_utf8(domain.architecture) && is_utf8(domain.machine) &&
          is_utf8(domain.metadata_policy.value_or("")) && std::ranges::all_of(domain.disks, disk_good);

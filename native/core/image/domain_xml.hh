@@ -46,6 +46,12 @@ struct MemoryDevice {
   std::optional<uint64_t> base;  ///< guest-physical address; none when the XML does not say
 };
 
+/// What the XML itself puts below a disk, in place of what its image names.
+struct BackingStore {
+  std::string source;  ///< file or device path; empty for what is neither
+  std::string format;  ///< raw, qcow2, ...
+};
+
 struct Disk {
   std::string target;  ///< vda
   std::string type;    ///< file, block, volume, network, dir, nvme, vhostuser, ...; commandline: one or more
@@ -57,6 +63,7 @@ struct Disk {
   std::string volume;  ///< of a volume
   bool read_only = false;  ///< <readonly/>, which libvirt also gives every CD-ROM
   std::optional<NetworkSource> network;
+  std::vector<BackingStore> backing;  ///< of <backingStore>, nearest first
 };
 
 struct DomainXml {

@@ -95,6 +95,25 @@ describe('disks that moved on (R26)', () => {
       expect((await failure(check(recorded), 'refused')).message).toContain(join(root, name));
     });
 
+    it.each(['elsewhere', 'base'])(
+      'are named when a file that only their XML names is touched: %s',
+      async (name) => {
+        qcow2('base', '1M');
+        qcow2('-b', 'base', '-F', 'qcow2', 'elsewhere');
+        const backing = [{ source: join(root, 'elsewhere'), format: 'qcow2' }];
+        const recorded = await recordAt(join(root, 'top'), { format: 'qcow2', backing });
+        await check(recorded);
+        utimesSync(join(root, name), new Date(0), new Date(0));
+        expect((await failure(check(recorded), 'refused')).message).toContain(join(root, name));
+      },
+    );
+
+    it('cannot be compared when their XML names what is no file', async () => {
+      const backing = [{ source: '', format: 'raw' }];
+      const [recorded] = await recordAt(join(root, 'top'), { format: 'qcow2', backing });
+      expect(recorded?.uncompared).toMatch(/more than local files/);
+    });
+
     it('are named when the last file of a chain is touched whose formats are not told', async () => {
       const top = join(root, 'top');
       const image = readFileSync(top);

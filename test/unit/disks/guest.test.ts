@@ -24,6 +24,10 @@ import { imageFixture, type ImageFixture } from '../../support/image-fixture.js'
 const DISKS = `<devices>
   <disk type='file' device='disk'><driver type='qcow2'/><source file='/srv/a &amp; b'/>
     <target dev='vda'/></disk>
+  <disk type='file'><driver type='qcow2'/><source file='/top'/>
+    <backingStore type='block'><format type='qcow2'/><source dev='/dev/sdc'/>
+      <backingStore type='nvme'><format type='raw'/><source type='pci'/>
+        <backingStore/></backingStore></backingStore><target dev='vde'/></disk>
   <disk type='block' device='lun'><source dev='/dev/sdb'/><target dev='sda'/><readonly/></disk>
   <disk type='volume'><source pool='p' volume='v'/><target dev='vdb'/></disk>
   <disk type='network'><driver type='raw'/><auth username='u'><secret type='ceph' usage='x'/></auth>
@@ -55,13 +59,18 @@ it('the XML of libvirt and that in an image are read alike', async () => {
   expect(disksInXml(xmlWith(DISKS))).toEqual(domain.disks);
   expect(domain.disks.map(({ type, device }) => `${type} ${device}`)).toEqual([
     'file disk',
+    'file disk',
     'block lun',
     'volume disk',
     'network disk',
     'vhostuser disk',
     'file cdrom',
   ]);
-  expect(domain.disks[3]?.network).toMatchObject({
+  expect(domain.disks[1]?.backing).toEqual([
+    { source: '/dev/sdc', format: 'qcow2' },
+    { source: '', format: 'raw' },
+  ]);
+  expect(domain.disks[4]?.network).toMatchObject({
     user: 'u',
     secret: true,
     hosts: [{ name: 'm1' }, { socket: '/s' }],
@@ -94,7 +103,7 @@ it.each([
 it('what cannot be compared is foreseen while the guest runs', async () => {
   const options = { askLibvirt: false, poolDirectories: [root] };
   const found = await foreseeUncompared(disksInXml(xmlWith(DISKS)), options);
-  expect(found.map((text) => text.slice(0, 3))).toEqual(['vda', 'sda', 'vdb', 'vdd']);
+  expect(found.map((text) => text.slice(0, 3))).toEqual(['vda', 'vde', 'sda', 'vdb', 'vdd']);
   expect(await foreseeUncompared(disksInXml(xmlWith(NBD)), options)).toEqual([
     expect.stringContaining('TLS'),
   ]);
@@ -145,6 +154,7 @@ describe('disks that are elsewhere on another host', () => {
     const xml = moveDisks(xmlWith(DISKS), moved('vda', 'sda', 'vdb', 'vdc', 'sdb'), new Set(['vdb']));
     expect(disksInXml(xml).map(({ type, source, network }) => [type, source, network])).toEqual([
       ['file', '/new/vda', null],
+      ['file', '/top', null],
       ['file', '/new/sda', null],
       ['block', '/new/vdb', null],
       ['file', '/new/vdc', null],
