@@ -3,7 +3,7 @@ import type { NamedDisk } from '../../src/disks/named-disk.js';
 
 /** A raw file called vda, but for `changes`. */
 export function namedDisk(changes: Partial<NamedDisk> = {}): NamedDisk {
-  const nothing = { source: '', pool: '', volume: '', network: null };
+  const nothing = { source: '', pool: '', volume: '', network: null, backing: [] };
   return {
     target: 'vda',
     type: 'file',
