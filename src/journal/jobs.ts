@@ -229,8 +229,9 @@ export async function readJobs(stateDir: string): Promise<Job[]> {
 async function readJob(path: string): Promise<Job | null> {
   const text = await readIfThere(path);
   if (text === null) return null;
-  const job = parseJson(text) as Job | undefined;
-  if (typeof job?.image !== 'string') return damaged(path);
+  const job = parseJson(text) as Job | null | undefined;
+  if (!job || ![job.kind, job.image, job.state, job.began].every((said) => typeof said === 'string'))
+    return damaged(path);
   return stateNow(path, { ...job, image: await realPathOf(job.image) });
 }
 

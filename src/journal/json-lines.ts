@@ -22,8 +22,8 @@ export async function readLines<T>(path: string): Promise<T[]> {
   const text = (await readIfThere(path)) ?? '';
   return text
     .split('\n')
-    .map((line) => parseJson(line) as T | undefined)
-    .filter((value) => value !== undefined)
+    .map((line) => parseJson(line) as T | null | undefined)
+    .filter((value) => value !== undefined && value !== null)
     .slice(-KEPT)
     .reverse();
 }

@@ -59,3 +59,17 @@ it('of another process stays known as running when one comes to nothing beside i
   await fail(new ParsError('busy', 'libvirt has it open'));
   expect(await readJobs(stateDir)).toMatchObject([{ pid: process.pid, state: 'failed' }]);
 });
+
+it.each([
+  ['not told when it began', { kind: 'offload', image: IMAGE, state: 'done' }],
+  ['an image alone', { image: IMAGE }],
+])('that say too little are damaged, and hide no other: %s', async (_, note) => {
+  await JobRecord.begin(stateDir, 'hydrate', IMAGE);
+  const damaged = join(stateDir, 'jobs', 'offload-0.json');
+  writeFileSync(damaged, JSON.stringify(note));
+  const jobs = await readJobs(stateDir);
+  expect(jobs.sort((a, b) => a.kind.localeCompare(b.kind))).toMatchObject([
+    { image: IMAGE, kind: 'hydrate', state: 'running' },
+    { image: damaged, state: 'failed', error: { kind: 'corrupt' } },
+  ]);
+});

@@ -33,6 +33,7 @@ it('notes it on a line of its own, also after one that a full disk or a kill cut
   await noteLosses(stateDir, refill(3));
   appendFileSync(join(stateDir, 'losses.jsonl'), '{"time":"2026-');
   await noteLosses(stateDir, refill(5));
+  appendFileSync(join(stateDir, 'losses.jsonl'), 'null\n');
   await noteLosses(stateDir, refill(6));
   expect((await readLosses(stateDir)).map(({ losses }) => losses.unexpected)).toEqual([6, 5, 3]);
 });
