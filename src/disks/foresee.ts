@@ -5,7 +5,7 @@ import { lookAtFile } from './look.js';
 import { isEmpty, isOptical, type NamedDisk, placeOf } from './named-disk.js';
 import { type PoolOptions, volumePath } from './pools.js';
 import { qemuNbd } from './qemu-export.js';
-import { describeUncompared, isRaw } from './record.js';
+import { describeUncompared, isRaw, isToldByFiles } from './record.js';
 
 /** In words. Nothing is opened: a server that is down by the time of the offload is not foreseen. */
 export async function foreseeUncompared(
@@ -35,7 +35,8 @@ async function whyUncompared(disk: NamedDisk, options: PoolOptions): Promise<str
   if (typeof path !== 'string') return path.reason;
   const now = await lookAtFile(path);
   if (now === null) return 'it is not there, or neither a file nor a block device';
-  return now.identity.startsWith('device ') && !isRaw(format) ? withoutQemu() : null;
+  const isTold = now.identity.startsWith('device ') ? isRaw(format) : isToldByFiles(format);
+  return isTold ? null : withoutQemu();
 }
 
 function withoutQemu(): string | null {

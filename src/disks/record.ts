@@ -127,7 +127,9 @@ async function recordPath(disk: NamedDisk, path: string, options: LookOptions): 
   }
   const told = { ...looked, ...(below.length > 0 && { below }) };
   const isUntold =
-    beyond !== null || [looked, ...below].some((file) => isDevice(file) && file.fingerprint === undefined);
+    beyond !== null
+    || !isToldByFiles(disk.format)
+    || [looked, ...below].some((file) => isDevice(file) && file.fingerprint === undefined);
   return isUntold ? { ...told, ...(await contentsOf(disk, path, isDevice(looked), options)) } : told;
 }
 
@@ -192,6 +194,14 @@ async function contentsOf(
   if (isOptical(disk)) return {};
   const contents = await fingerprintOfDisk(disk, path, device, signal);
   return isReason(contents) ? { uncompared: contents.reason } : { contents };
+}
+
+/** Formats whose disks lie in one file, or in files that are looked for: qcow2. */
+const TOLD_BY_FILES: ReadonlySet<string> = new Set(['qcow2', 'vdi', 'vpc']);
+
+/** A disk of any other format may have parts, or stand on images, that nobody here knows of. */
+export function isToldByFiles(format: string): boolean {
+  return isRaw(format) || TOLD_BY_FILES.has(format);
 }
 
 /** libvirt takes a disk without a format for raw. */

@@ -158,6 +158,38 @@ describe('disks that moved on (R26)', () => {
     );
   });
 
+  describe('in other formats', () => {
+    const create = (...args: string[]): void =>
+      void execFileSync('qemu-img', ['create', '-q', ...args], { cwd: root });
+    const change = (name: string): void => {
+      const file = join(root, name);
+      const bytes = readFileSync(file);
+      bytes.write('another guest was here', 0);
+      writeFileSync(file, bytes);
+      utimesSync(file, stamp, stamp);
+    };
+
+    it.each([
+      ['an extent of a VMDK disk', 'vmdk', ['-o', 'subformat=monolithicFlat'], ['1M'], 'top-flat.vmdk'],
+      ['what a VMDK disk stands on', 'vmdk', ['-b', 'base.vmdk', '-F', 'vmdk'], [], 'base-flat.vmdk'],
+      ['what a QED disk stands on', 'qed', ['-b', 'disk.img', '-F', 'raw'], [], 'disk.img'],
+    ])('are named when %s has changed', async (_, format, options, size, below) => {
+      create('-f', 'vmdk', '-o', 'subformat=monolithicFlat', 'base.vmdk', '1M');
+      create('-f', format, ...options, `top.${format}`, ...size);
+      const recorded = await recordAt(join(root, `top.${format}`), { format });
+      await check(recorded);
+      change(below);
+      expect((await failure(check(recorded), 'refused')).message).toContain('vda');
+    });
+
+    it('are told by their file where it is all there is', async () => {
+      create('-f', 'vdi', 'one.vdi', '1M');
+      const [recorded] = await recordAt(join(root, 'one.vdi'), { format: 'vdi' });
+      expect(recorded).toMatchObject({ identity: expect.stringContaining('file') as string });
+      expect(recorded?.contents ?? recorded?.uncompared).toBeUndefined();
+    });
+  });
+
   it.skipIf(process.getuid?.() !== 0)('are named when a block device has another size', async () => {
     const device = execFileSync('losetup', ['--show', '-f', disk], { encoding: 'utf8' }).trim();
     try {
