@@ -6,7 +6,7 @@ import { ParsError } from '../errors.js';
 import { Output } from '../ui/output.js';
 import type { Policy } from '../policy/policy.js';
 import type { OnProgress } from '../progress.js';
-import type { Store } from '../stores/store.js';
+import type { Store, StoreOptions } from '../stores/store.js';
 import { exitCodeOf, printError } from './failure.js';
 import type { SharedOptions } from './options.js';
 import { Interruption } from './interruption.js';
@@ -45,8 +45,8 @@ export class Context {
   }
 
   /** The configured store, opened once and closed when the command ends. */
-  store(): Promise<Store> {
-    return (this.#store ??= this.#openStore());
+  store(how: Pick<StoreOptions, 'toResume'> = {}): Promise<Store> {
+    return (this.#store ??= this.#openStore(how));
   }
 
   /** Draws bars on a terminal; does nothing elsewhere, with --quiet or with --json. */
@@ -72,9 +72,9 @@ export class Context {
     return loadConfig(this.#options);
   }
 
-  async #openStore(): Promise<Store> {
+  async #openStore(how: StoreOptions): Promise<Store> {
     const { openStore } = await import('../stores/open.js');
-    return openStore(await this.storeUrl(), { signal: this.signal });
+    return openStore(await this.storeUrl(), { ...how, signal: this.signal });
   }
 }
 

@@ -65,7 +65,7 @@ async function refill(
     acceptUncomparedDisks,
     signal: context.signal,
     openStore: async (signal) => {
-      const store = await openStore(url, { signal });
+      const store = await openStore(url, { signal, toResume: true });
       opened.push(store);
       return store;
     },

@@ -36,7 +36,11 @@ export function register(command: Command, cli: Cli): void {
 
 async function hydrateAll(context: Context, images: string[], options: Options): Promise<number> {
   const { stateDir, acceptUncomparedDisks } = await context.config();
-  const place = { store: () => context.store(), host: thisHost(), registry: new StubRegistry(stateDir) };
+  const place = {
+    store: () => context.store({ toResume: true }),
+    host: thisHost(),
+    registry: new StubRegistry(stateDir),
+  };
   try {
     return await eachImage(context, images, async (image) => {
       const path = await realPathOf(image);

@@ -74,7 +74,7 @@ async function restoreOne(context: Context, typed: string, options: Options): Pr
   refuseUnclear(options);
   const to = options.to === undefined ? null : await targetFile('--to', options.to);
   const place = {
-    store: await context.store(),
+    store: await context.store({ toResume: true }),
     host: thisHost(),
     registry: new StubRegistry((await context.config()).stateDir),
     saveDir: resolve(options.saveDir),

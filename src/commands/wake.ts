@@ -83,7 +83,7 @@ async function refillerOf(context: Context, { all }: Options): Promise<(image: s
   return async (image) => {
     const opened: Store[] = [];
     const store = async (signal: AbortSignal): Promise<Store> => {
-      opened.push(await openStore(url, { signal }));
+      opened.push(await openStore(url, { signal, toResume: true }));
       return opened.at(-1)!;
     };
     const place = { store, host: thisHost(), registry: new StubRegistry(stateDir) };

@@ -102,6 +102,11 @@ export interface StoreStatus {
 
 export interface StoreOptions {
   signal?: AbortSignal;
+  /**
+   * For a guest that is to resume: a disk that cannot list what it holds counts as one that is away, and the
+   * others do. For all else that is an error, since what is not listed may be there.
+   */
+  toResume?: boolean;
 }
 
 export interface Store {

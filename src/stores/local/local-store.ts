@@ -52,6 +52,7 @@ export class LocalStore implements Store {
   readonly #files: Files;
   readonly #places: Places;
   readonly #signal: AbortSignal | undefined;
+  readonly #toResume: boolean;
   #disk: DiskPrimitives | undefined;
 
   constructor(directories: readonly string[], options: LocalStoreOptions = {}) {
@@ -59,6 +60,7 @@ export class LocalStore implements Store {
     this.#files = options.files ?? nodeFiles;
     this.#places = new Places(this.#files, directories);
     this.#signal = options.signal;
+    this.#toResume = options.toResume ?? false;
     this.#disk = options.disk;
   }
 
@@ -185,7 +187,9 @@ export class LocalStore implements Store {
   async list(prefix: string): Promise<string[]> {
     if (prefix !== '') checkObjectName(prefix);
     const { usable } = await this.#survey(1);
-    const lists = await Promise.all(usable.map(({ directory }) => this.#listIn(join(directory, prefix))));
+    const lists = await Promise.all(usable.map(({ directory }) => this.#listIn(directory, prefix)));
+    // Those that failed are missing by now, and too many may be.
+    if (this.#toResume) await this.#survey(1);
     const hidden = (name: string): boolean =>
       name.startsWith('.') || (prefix === '' && NOT_OBJECTS.has(name));
     return [...new Set(lists.flat())].filter((name) => !hidden(name)).sort();
@@ -280,12 +284,16 @@ export class LocalStore implements Store {
     });
   }
 
-  async #listIn(path: string): Promise<string[]> {
+  async #listIn(directory: string, prefix: string): Promise<string[]> {
+    const path = join(directory, prefix);
     try {
       return await this.#files.readdir(path);
     } catch (error) {
       if (isMissing(error)) return [];
-      throw diskError(error, `listing ${path}`);
+      const failed = diskError(error, `listing ${path}`);
+      if (!this.#toResume || failed.kind === 'internal') throw failed;
+      this.#places.leaveOut({ directory, reason: failed.message });
+      return [];
     }
   }
 

@@ -49,10 +49,16 @@ export class Places {
   readonly #files: Files;
   /** The store this is, once seen: a directory of another store never joins in later. */
   #storeId: string | undefined;
+  readonly #leftOut = new Map<string, Absence>();
 
   constructor(files: Files, directories: readonly string[]) {
     this.#files = files;
     this.directories = directories;
+  }
+
+  /** Counts a directory as missing from now on. */
+  leaveOut(absence: Absence): void {
+    this.#leftOut.set(absence.directory, absence);
   }
 
   /** Looks at every directory now: disks come and go. */
@@ -81,6 +87,8 @@ export class Places {
   }
 
   async #look(directory: string): Promise<Place | Absence> {
+    const leftOut = this.#leftOut.get(directory);
+    if (leftOut) return leftOut;
     try {
       const [{ dev }, marker] = await Promise.all([
         this.#files.stat(directory),
