@@ -172,7 +172,9 @@ export async function proveCritical(
   signal?: AbortSignal,
 ): Promise<void> {
   const { findings } = await examine(store, snapshot, { percent: 0, ...(signal && { signal }) });
-  const doubtful = findings.filter(({ critical, condition }) => critical && condition !== 'intact');
+  const doubtful = findings.filter(
+    ({ role, critical, condition }) => critical && role !== 'state' && condition !== 'intact',
+  );
   if (doubtful.length === 0) return;
   const named = doubtful
     .map(({ name, health }) => `${name} (${health.good} of ${health.wanted} copies)`)

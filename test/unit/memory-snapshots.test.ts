@@ -27,7 +27,8 @@ import type { DiskSource } from '../../src/libvirt/disk-sources.js';
 import { memorySnapshotOf } from '../../src/libvirt/memory-snapshots.js';
 import { offload } from '../../src/lifecycle/offload.js';
 import type { Offloaded, OffloadOptions, OffloadPlace } from '../../src/lifecycle/offload-request.js';
-import { disksAtRevert, refuseUnrevertable } from '../../src/lifecycle/memory-file.js';
+import { claimWaking } from '../../src/lifecycle/claims.js';
+import { disksAtRevert, proveCritical, refuseUnrevertable } from '../../src/lifecycle/memory-file.js';
 import { isOrphaned } from '../../src/lifecycle/prune.js';
 import type { Manifest } from '../../src/snapshot/manifest.js';
 import { native } from '../../src/native.js';
@@ -170,6 +171,14 @@ it('stays whole when a copy of something critical is not seen in the store any m
   const error = await failure(run({ onStep }), 'unreachable');
   expect(error.message).toContain('skeleton.0 (2 of 3 copies)');
   expect(readFileSync(memory).equals(before)).toBe(true);
+}, 60_000);
+
+it('is proved by what it is made of: a claim may have been noted while a disk was away', async () => {
+  snapshot('s1', external());
+  const manifest = await readManifest(fixture.store, (await run()).snapshot);
+  await claimWaking(fixture.store, manifest, place().host);
+  rmSync(join(fixture.directories[1] ?? '', manifest.snapshot, 'state-waking'));
+  await proveCritical(fixture.store, manifest);
 }, 60_000);
 
 it('is refused compressed, since its decompressor has read ahead before any hook is called', async () => {
