@@ -53,7 +53,8 @@ export async function markState(
 export async function refuseConsumed(store: Store, manifest: Manifest, host: Host | null): Promise<void> {
   const { snapshot, domain } = manifest;
   if ((await readState(store, snapshot)) !== 'consumed') return;
-  const started = await readStateRecord(store, stateObject(snapshot, 'consumed')).catch((error: unknown) => {
+  const record = readStateRecord(store, stateObject(snapshot, 'consumed'), host ?? undefined);
+  const started = await record.catch((error: unknown) => {
     if (error instanceof ParsError) return null;
     throw error;
   });

@@ -388,8 +388,7 @@ function onlyNotNoted(error: unknown, path: string, snapshot: string): unknown {
     error.kind,
     `${path} is a stub of ${snapshot} now, but the store could not be told so: ${error.message}`,
     {
-      hint:
-        `nothing is lost, and the guest can start; to note it later: pars offload ` + `${shellWord(path)}`,
+      hint: `nothing is lost, and the guest can start; to note it later: pars offload ${shellWord(path)}`,
       cause: error,
     },
   );
